@@ -1,0 +1,328 @@
+"""Parsers and one handler a verb; the only file that imports lazily, and with ``workflow`` the
+only one that catches, prints or exits.
+
+``run.py`` speaks the BIDS App grammar (:func:`main`), ``python -m bids_mfi`` the verbs around it
+(:func:`main_verbs`). Nothing heavy is imported before the arguments are parsed.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bids_mfi import __version__
+from bids_mfi.errors import MFIError
+from bids_mfi.options import RunOptions, TrainOptions
+
+NOTICE = "Research software, not a medical device."
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``run.py``."""
+    parser = argparse.ArgumentParser(
+        prog="run.py",
+        description="Muscle fat infiltration (MFI) and volume of fourteen neck muscles from Dixon "
+        f"MRI in a BIDS dataset. {NOTICE}",
+        epilog="Exit status: 0 all scans done; 1 some scan failed, the others are finished; 2 "
+        "wrong usage; 3 the dataset; 4 the model bundle; 5 the output folder.",
+    )
+    parser.add_argument("bids_dir", type=Path, help="BIDS dataset with the scans")
+    parser.add_argument("output_dir", type=Path, help="folder for the derivatives")
+    parser.add_argument("analysis_level", choices=("participant", "group"))
+    parser.add_argument("--version", action="version", version=f"bids_mfi {__version__}")
+    _add_selection(parser.add_argument_group("which scans"))
+    _add_measuring(parser.add_argument_group("what is measured"))
+    _add_running(parser.add_argument_group("how it runs"))
+    return parser
+
+
+def _add_selection(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--participant-label",
+        "--participant_label",
+        nargs="+",
+        default=(),
+        metavar="LABEL",
+        help="only these participants, with or without sub-",
+    )
+    group.add_argument(
+        "--session-label",
+        "--session-id",
+        nargs="+",
+        default=(),
+        metavar="LABEL",
+        help="only these sessions, with or without ses-",
+    )
+    group.add_argument(
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
+        help="JSON that names the images by entities: {query: {entity: value}} with the queries "
+        "ip, oop, fat and water; null means without this entity, * means any value",
+    )
+    group.add_argument(
+        "--bids-database-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep PyBIDS' index there and use it again",
+    )
+    group.add_argument(
+        "--skip-bids-validation",
+        action="store_true",
+        help="accept a dataset without a valid dataset_description.json",
+    )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the image pairs and how each was recognised; write nothing",
+    )
+    group.add_argument("--json", action="store_true", help="print the dry run as JSON")
+
+
+def _add_measuring(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="model bundle (default: the one included)"
+    )
+    group.add_argument(
+        "--fat-water",
+        choices=("computed", "scanner"),
+        default="computed",
+        help="fat and water computed from in-phase and out-of-phase, or the scanner's own images "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace results made by another version, bundle, option or input",
+    )
+
+
+def _add_running(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    group.add_argument(
+        "--nprocs",
+        "--n-cpus",
+        type=_positive_int,
+        metavar="N",
+        help="processors to use at most (default: all that are allowed)",
+    )
+    group.add_argument(
+        "--omp-nthreads",
+        type=_positive_int,
+        metavar="N",
+        help="threads of one segmentation at most (default: what --nprocs leaves for each)",
+    )
+    group.add_argument(
+        "--mem", type=_positive_float, metavar="GB", help="memory to use at most, gigabytes"
+    )
+    group.add_argument(
+        "-w",
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="where intermediate files go, in a folder of this run's own that is removed when all "
+        "went well (default: the system's temporary folder)",
+    )
+    group.add_argument(
+        "--use-plugin",
+        type=Path,
+        metavar="FILE",
+        help="nipype plugin as YAML (plugin, plugin_args) in place of MultiProc",
+    )
+    group.add_argument(
+        "--stop-on-first-crash",
+        action="store_true",
+        help="stop at the first scan that fails (default: finish the others)",
+    )
+    group.add_argument(
+        "--write-graph", action="store_true", help="write the graph of the steps to logs/"
+    )
+    group.add_argument("--notrack", action="store_true", help="accepted; nothing is ever tracked")
+    group.add_argument(
+        "-v", "--verbose", action="count", default=0, help="say more; up to three times"
+    )
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def read_options(arguments: argparse.Namespace) -> RunOptions:
+    """The options of a run from parsed arguments; folders become absolute."""
+    return RunOptions(
+        bids_dir=arguments.bids_dir.absolute(),
+        output_dir=arguments.output_dir.absolute(),
+        analysis_level=arguments.analysis_level,
+        participant_label=tuple(x.removeprefix("sub-") for x in arguments.participant_label),
+        session_label=tuple(x.removeprefix("ses-") for x in arguments.session_label),
+        bids_filter_file=arguments.bids_filter_file,
+        bids_database_dir=arguments.bids_database_dir,
+        skip_bids_validation=arguments.skip_bids_validation,
+        bundle=arguments.bundle,
+        device=arguments.device,
+        fat_water=arguments.fat_water,
+        nprocs=arguments.nprocs,
+        omp_nthreads=arguments.omp_nthreads,
+        mem_gb=arguments.mem,
+        work_dir=arguments.work_dir.absolute() if arguments.work_dir else None,
+        use_plugin=arguments.use_plugin,
+        stop_on_first_crash=arguments.stop_on_first_crash,
+        write_graph=arguments.write_graph,
+        overwrite=arguments.overwrite,
+        dry_run=arguments.dry_run,
+        json=arguments.json,
+        verbose=arguments.verbose,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the BIDS App and return the exit status."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.json and not arguments.dry_run:
+        parser.error("--json needs --dry-run")
+    options = read_options(arguments)
+    return _report_errors(lambda: _run_app(options))
+
+
+def _report_errors(handler: Callable[[], int]) -> int:
+    """Call a handler; print the errors meant for the user and return their exit status."""
+    try:
+        return handler()
+    except MFIError as error:
+        print(f"bids_mfi: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("bids_mfi: interrupted; results already saved are complete.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+
+
+def _run_app(options: RunOptions) -> int:
+    if options.dry_run:
+        return _print_scans(options)
+    if options.analysis_level == "group":
+        raise MFIError(
+            "The group level is not part of this version. The participant level writes one "
+            "*_mfi.tsv a scan, which any statistics program reads."
+        )
+    return _run_participants(options)
+
+
+def _print_scans(options: RunOptions) -> int:
+    from bids_mfi.discovery import describe_as_json, describe_as_table, find_scans
+
+    describe = describe_as_json if options.json else describe_as_table
+    print(describe(find_scans(options), options.bids_dir))
+    return 0
+
+
+def _run_participants(options: RunOptions) -> int:
+    from bids_mfi.progress import show_progress
+    from bids_mfi.workflow import run_participants
+
+    with show_progress(sys.stderr) as on_status:
+        summary = run_participants(options, on_status)
+    for failure in summary.failed:
+        print(f"{failure.scan}: FAILED: {failure.problem} [{failure.log}]", file=sys.stderr)
+    print(
+        f"{len(summary.done)} scans done, {len(summary.skipped)} already done, "
+        f"{len(summary.failed)} failed; results in {options.output_dir}"
+    )
+    for page in summary.pages:
+        print(f"report: {page}")
+    return summary.exit_code
+
+
+def build_verb_parser() -> argparse.ArgumentParser:
+    """The parser of ``python -m bids_mfi``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bids_mfi",
+        description=f"Models and data around the BIDS App run.py. {NOTICE}",
+    )
+    parser.add_argument("--version", action="version", version=f"bids_mfi {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    _add_demo(verbs)
+    _add_simulate(verbs)
+    _add_train(verbs)
+    return parser
+
+
+def _add_demo(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = verbs.add_parser("demo", help="simulate a small dataset and run the participant level")
+    demo.add_argument("folder", type=Path, help="gets bids/ (the dataset) and derivatives/")
+    demo.add_argument("--participants", type=_positive_int, default=2, metavar="N")
+    demo.set_defaults(handler=_run_demo)
+
+
+def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    simulate = verbs.add_parser("simulate", help="write a BIDS dataset of synthetic neck scans")
+    simulate.add_argument("out_dir", type=Path, help="new or empty folder")
+    simulate.add_argument("--participants", type=_positive_int, default=4, metavar="N")
+    simulate.add_argument("--sessions", type=_positive_int, default=1, metavar="M")
+    simulate.add_argument("--seed", type=int, default=1, metavar="S")
+    simulate.set_defaults(handler=_run_simulate)
+
+
+def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    defaults = TrainOptions()
+    train = verbs.add_parser("train", help="train a bundle on synthetic necks; resumes by itself")
+    train.add_argument("out_dir", type=Path, help="gets log.tsv, checkpoint.pt and bundle/")
+    train.add_argument("--steps", type=_positive_int, default=defaults.steps, metavar="N")
+    train.add_argument("--learning-rate", type=_positive_float, default=defaults.learning_rate)
+    train.add_argument("--seed", type=int, default=defaults.seed, metavar="S")
+    train.add_argument(
+        "--spacing",
+        type=_positive_float,
+        nargs=3,
+        default=defaults.spacing_mm,
+        metavar="MM",
+        help="voxel size on which the network works (default: %(default)s)",
+    )
+    train.add_argument(
+        "--normalization", choices=("batch", "instance"), default=defaults.normalization
+    )
+    train.add_argument("--validate-every", type=_positive_int, default=defaults.validate_every)
+    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    train.set_defaults(handler=_run_train)
+
+
+def main_verbs(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status."""
+    arguments = build_verb_parser().parse_args(argv)
+    return _report_errors(lambda: int(arguments.handler(arguments)))
+
+
+def _run_simulate(arguments: argparse.Namespace) -> int:
+    from bids_mfi.synthesis.simulate import simulate_dataset
+
+    simulate_dataset(
+        arguments.out_dir.absolute(), arguments.participants, arguments.sessions, arguments.seed
+    )
+    print(f"synthetic BIDS dataset: {arguments.out_dir}")
+    return 0
+
+
+def _run_demo(arguments: argparse.Namespace) -> int:
+    from bids_mfi.synthesis.simulate import simulate_dataset
+
+    bids_dir, out_dir = arguments.folder / "bids", arguments.folder / "derivatives"
+    if bids_dir.exists():
+        print(f"using the synthetic dataset that is already in {bids_dir}")
+    else:
+        print(f"writing a synthetic BIDS dataset of {arguments.participants} to {bids_dir} ...")
+        simulate_dataset(bids_dir.absolute(), arguments.participants, sessions=1, seed=20210817)
+    print(f"run.py {bids_dir} {out_dir} participant")
+    return main([str(bids_dir), str(out_dir), "participant"])

@@ -1,0 +1,230 @@
+"""Dixon contrasts, image pairs and fat-water arithmetic; must not know models, names or reports.
+
+Two-point Dixon imaging records the in-phase signal IP = W + F and the out-of-phase signal
+OOP = W - F of water W and fat F. Of *magnitude* images OOP = |W - F|, so that the arithmetic of
+:func:`fat_and_water` gives the smaller and the larger of the two signals: it folds at 50 % fat.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mfi.errors import PairError
+from bids_mfi.grid import Grid, describe_difference, read_image, same_grid
+
+# An image pair counts as swapped when voxels much brighter out of phase outnumber the opposite.
+STRONG_RATIO = 1.25
+SIGNAL_FRACTION = 0.10
+SWAPPED_FRACTION = 0.8
+
+
+class Contrast(StrEnum):
+    """What an image of a Dixon acquisition shows."""
+
+    IN_PHASE = "in_phase"
+    OUT_PHASE = "out_phase"
+    WATER = "water"
+    FAT = "fat"
+
+
+@dataclass(frozen=True, slots=True)
+class DixonPair:
+    """One scan: its in-phase and out-of-phase images, and the scanner's water and fat if found.
+
+    Attributes
+    ----------
+    in_phase, out_phase : Path
+        Absolute paths of the two magnitude images.
+    water, fat : Path or None
+        The scanner's own water and fat images.
+    entities : tuple of (str, str)
+        BIDS entities that the images share, short names in BIDS order, values without the key:
+        ``(("sub", "01"), ("ses", "01"), ("acq", "dixon"))``. ``sub`` always comes first.
+    recognised_by : str
+        How the contrast of the images was recognised, for a person to read.
+    echo_times_ms : tuple of (float or None)
+        Echo times of the in-phase and the out-of-phase image, milliseconds; None if unknown.
+    field_strength_t : float or None
+        Tesla.
+    """
+
+    in_phase: Path
+    out_phase: Path
+    entities: tuple[tuple[str, str], ...]
+    recognised_by: str
+    water: Path | None = None
+    fat: Path | None = None
+    echo_times_ms: tuple[float | None, float | None] = (None, None)
+    field_strength_t: float | None = None
+
+    @property
+    def participant(self) -> str:
+        """Participant label without ``sub-``."""
+        return dict(self.entities)["sub"]
+
+    @property
+    def session(self) -> str | None:
+        """Session label without ``ses-``, None if the dataset has no sessions."""
+        return dict(self.entities).get("ses")
+
+    @property
+    def scan(self) -> str:
+        """The scan's name: its entities joined as in BIDS, ``sub-01_ses-01_acq-dixon``."""
+        return "_".join(f"{key}-{value}" for key, value in self.entities)
+
+
+def fat_and_water(
+    in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fat F = (IP - OOP) / 2 and water W = (IP + OOP) / 2 of every voxel.
+
+    Parameters
+    ----------
+    in_phase, out_phase : ndarray of float64, same shape
+        Signal in the scanner's units.
+
+    Returns
+    -------
+    fat, water : ndarray of float64
+        Not clipped: noise and T2* decay can make fat slightly negative.
+
+    References
+    ----------
+    Weber et al. 2021, doi:10.1038/s41598-021-95972-x, Image acquisition.
+
+    Examples
+    --------
+    >>> fat, water = fat_and_water(np.array([10.0]), np.array([6.0]))
+    >>> fat.item(), water.item()
+    (2.0, 8.0)
+    """
+    return (in_phase - out_phase) / 2, (in_phase + out_phase) / 2
+
+
+def fat_fraction_percent(
+    fat: NDArray[np.float64], water: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Voxelwise fat fraction 100 F / (F + W), percent; NaN where F + W is not positive.
+
+    Examples
+    --------
+    >>> fat_fraction_percent(np.array([2.0, 0.0]), np.array([8.0, 0.0])).tolist()
+    [20.0, nan]
+    """
+    total = fat + water
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(total > 0, 100 * fat / total, np.nan)
+
+
+def strong_contrast_counts(
+    in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]
+) -> tuple[int, int]:
+    """Voxels much brighter in phase, and voxels much brighter out of phase.
+
+    Fat and water cancel out of phase, so the first number is large in every true pair and the
+    second nearly zero. Only voxels above a tenth of the 99th percentile count.
+
+    Examples
+    --------
+    >>> strong_contrast_counts(np.array([10.0, 9.0]), np.array([5.0, 9.5]))
+    (1, 0)
+    """
+    brighter = np.maximum(in_phase, out_phase)
+    signal = brighter > SIGNAL_FRACTION * np.percentile(brighter, 99)
+    return (
+        int(np.count_nonzero(signal & (in_phase > STRONG_RATIO * out_phase))),
+        int(np.count_nonzero(signal & (out_phase > STRONG_RATIO * in_phase))),
+    )
+
+
+def check_phase_order(in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]) -> None:
+    """Raise PairError when the two images were taken for each other.
+
+    Raises
+    ------
+    PairError
+        More than SWAPPED_FRACTION of the voxels that differ strongly are brighter out of phase.
+    """
+    more_in_phase, more_out_phase = strong_contrast_counts(in_phase, out_phase)
+    strong = more_in_phase + more_out_phase
+    if strong and more_out_phase > SWAPPED_FRACTION * strong:
+        raise PairError(
+            f"In-phase and out-of-phase look exchanged: of {strong} voxels in which the two differ "
+            f"strongly, {more_out_phase} are brighter in the image taken for out-of-phase. Fat and "
+            "water cancel out of phase, so the in-phase image must be the brighter one. Correct "
+            "the names or the sidecars, or name the images by --bids-filter-file."
+        )
+
+
+def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64], Grid]:
+    """Read and check the in-phase and out-of-phase images of a scan.
+
+    Returns
+    -------
+    in_phase, out_phase : ndarray of float64, shape (x, y, z)
+    grid : Grid
+        That of the in-phase image.
+
+    Raises
+    ------
+    PairError
+        An image cannot be used, the two lie on different grids, or look exchanged.
+    """
+    in_phase, grid = read_image(pair.in_phase)
+    out_phase = read_beside(pair.out_phase, pair.in_phase, grid)
+    try:
+        check_phase_order(in_phase, out_phase)
+    except PairError as error:
+        raise PairError(f"{pair.in_phase} and {pair.out_phase}: {error}") from None
+    return in_phase, out_phase, grid
+
+
+def read_beside(path: Path, reference: Path, grid: Grid) -> NDArray[np.float64]:
+    """Read an image that must lie on the grid of ``reference``.
+
+    Raises
+    ------
+    PairError
+        The image cannot be used or lies on another grid.
+    """
+    volume, own_grid = read_image(path)
+    if not same_grid(own_grid, grid):
+        raise PairError(
+            f"{reference} and {path}: the images do not lie on the same grid "
+            f"({describe_difference(grid, own_grid)}). Both must come from one acquisition; "
+            "name the right files by --bids-filter-file."
+        )
+    return volume
+
+
+def read_fat_and_water(
+    pair: DixonPair, source: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Grid]:
+    """Fat and water of a scan.
+
+    Parameters
+    ----------
+    pair : DixonPair
+    source : str
+        ``computed`` from in-phase and out-of-phase, or ``scanner``: the scanner's own images.
+
+    Raises
+    ------
+    PairError
+        As for :func:`read_pair`, or the scanner's images are wanted and not there.
+    """
+    if source == "computed":
+        in_phase, out_phase, grid = read_pair(pair)
+        return *fat_and_water(in_phase, out_phase), grid
+    if pair.fat is None or pair.water is None:
+        raise PairError(
+            f"{pair.in_phase}: no fat and water images of the scanner were found beside it, but "
+            "--fat-water scanner asks for them. Name them by --bids-filter-file (queries fat and "
+            "water), or leave --fat-water at computed."
+        )
+    grid = read_image(pair.in_phase)[1]
+    fat = read_beside(pair.fat, pair.in_phase, grid)
+    return fat, read_beside(pair.water, pair.in_phase, grid), grid

@@ -1,0 +1,484 @@
+"""A trained network with all that is needed to use it rightly; must not know scans or BIDS.
+
+A bundle is a folder in MONAI Bundle layout::
+
+    configs/metadata.json    what the network expects and gives, and the sha256 of the weights
+    configs/inference.json   from which MONAI's ConfigParser makes the network
+    models/model.pt          its state dict
+    LICENSE
+
+Values that only this package reads stand in ``metadata.json`` under the key ``bids_mfi``.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bids_mfi.errors import BundleError, OutputError
+from bids_mfi.muscles import Muscle, MuscleTable
+from bids_mfi.network.dense_vnet import NORMALIZATIONS, SIZE_DIVISOR, DenseVNet
+from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks
+
+METADATA = Path("configs", "metadata.json")
+INFERENCE = Path("configs", "inference.json")
+WEIGHTS = Path("models", "model.pt")
+LICENSE = Path("LICENSE")
+FORMAT_VERSION = 1
+MONAI_SCHEMA = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
+    "meta_schema_20240725.json"
+)
+NETWORK_TARGET = "bids_mfi.network.dense_vnet.DenseVNet"
+CHANNELS = ("in_phase", "out_phase")
+INFERENCE_MODES = ("whole_volume", "windows")
+REMEDY = "Fetch or write the bundle again, or name another one by --bundle."
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBundle:
+    """What a trained network expects and gives.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the bundle was loaded from.
+    name, version : str
+    sha256 : str
+        Of ``models/model.pt``, hexadecimal.
+    channels : tuple of str
+        Images in the order of the network's inputs.
+    spacing_mm : tuple of float
+        Voxel size of the model grid, along ``axcodes``.
+    axcodes : tuple of str
+        Orientation of the model grid.
+    inference : str
+        ``whole_volume``: one pass over the padded volume; ``windows``: overlapping windows.
+    window, border, padding : tuple of int
+        Voxels along each axis: size of a window, the margin of each window whose logits are left
+        out, and the voxels added on both sides of the volume. ``window`` and ``border`` are unused
+        with ``whole_volume``.
+    landmarks : tuple of tuple of float
+        Intensity landmarks of each channel, see ``intensity``.
+    table : MuscleTable
+        The labels, with the vertebral levels on which they were learnt.
+    normalization : str
+        Of the network, ``batch`` or ``instance``.
+    training : tuple of (str, str)
+        How the weights were made: data, ranges, recipe; for a person to read.
+    licence : str
+        SPDX identifier of the weights' licence.
+    description : str
+    references : tuple of str
+    """
+
+    folder: Path
+    name: str
+    version: str
+    sha256: str
+    spacing_mm: tuple[float, float, float]
+    landmarks: Landmarks
+    table: MuscleTable
+    description: str
+    licence: str
+    channels: tuple[str, ...] = CHANNELS
+    axcodes: tuple[str, str, str] = ("R", "A", "S")
+    inference: str = "whole_volume"
+    window: Triple = (0, 0, 0)
+    border: Triple = (0, 0, 0)
+    padding: Triple = (0, 0, 0)
+    normalization: str = "instance"
+    training: tuple[tuple[str, str], ...] = ()
+    references: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights."""
+        return self.folder / WEIGHTS
+
+    @property
+    def out_channels(self) -> int:
+        """Classes of the network: the highest label and all below it, with background."""
+        return 1 + max(muscle.index for muscle in self.table)
+
+
+# ------------------------------------------------------------------------------------- reading
+
+
+def load_bundle(folder: Path) -> ModelBundle:
+    """Read and check a bundle; the weights' sha256 is verified here every time.
+
+    Raises
+    ------
+    BundleError
+        A file is missing or unreadable, a value is missing or does not fit, or the weights are not
+        those the bundle was written with.
+    """
+    if not folder.is_dir():
+        raise BundleError(
+            f"{folder}: no such folder. Expected a model bundle ({METADATA}, {WEIGHTS}). {REMEDY}"
+        )
+    document = _read_json(folder / METADATA)
+    bundle = _parse_metadata(folder, document)
+    _check_values(bundle)
+    _check_inference_config(bundle)
+    found = _sha256_of(bundle.weights)
+    if found != bundle.sha256:
+        raise BundleError(
+            f"{bundle.weights}: has the sha256 {found}, expected {bundle.sha256} as {METADATA} "
+            f"says; the weights were altered or damaged. {REMEDY}"
+        )
+    return bundle
+
+
+def load_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
+    """The network of a bundle with its weights, in evaluation mode.
+
+    Raises
+    ------
+    BundleError
+        The weights are not a plain state dict, or do not fit the network.
+    """
+    state = read_state_dict(bundle.weights)
+    network = DenseVNet(len(bundle.channels), bundle.out_channels, bundle.normalization)
+    _check_state_dict(bundle.weights, state, network.state_dict())
+    network.load_state_dict(state)
+    return network.to(device).eval()
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a file; nothing in the file is executed.
+
+    Raises
+    ------
+    BundleError
+        The file cannot be read, or holds anything but tensors with names.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}). {REMEDY}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BundleError(
+            f"{path}: is not a plain PyTorch state dict ({reason}). Expected tensors by name and "
+            f"nothing that would have to be executed. {REMEDY}"
+        ) from error
+    if not _is_state_dict(state):
+        raise BundleError(
+            f"{path}: holds {type(state).__name__}, expected a state dict: names and tensors, "
+            f"nothing else. Save network.state_dict() instead. {REMEDY}"
+        )
+    return dict(state)
+
+
+def _is_state_dict(state: object) -> bool:
+    return isinstance(state, Mapping) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    )
+
+
+def _check_state_dict(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    missing = sorted(set(wanted) - set(found))
+    extra = sorted(set(found) - set(wanted))
+    if missing or extra:
+        raise BundleError(
+            f"{path}: does not fit the network of {METADATA}: {len(missing)} tensors are missing "
+            f"({', '.join(missing[:3])}) and {len(extra)} are unknown ({', '.join(extra[:3])}). "
+            f"Expected the {len(wanted)} tensors of DenseVNet. {REMEDY}"
+        )
+    for name, tensor in wanted.items():
+        if found[name].shape != tensor.shape:
+            raise BundleError(
+                f"{path}: {name} has the shape {tuple(found[name].shape)}, expected "
+                f"{tuple(tensor.shape)} for the channels and labels of {METADATA}. {REMEDY}"
+            )
+        if not torch.isfinite(found[name]).all():
+            raise BundleError(f"{path}: {name} is not finite; training has failed. {REMEDY}")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            f"{path}: no such file, expected one in every model bundle. {REMEDY}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read as JSON ({error}). {REMEDY}") from error
+    if not isinstance(document, dict):
+        raise BundleError(f"{path}: holds {type(document).__name__}, expected an object. {REMEDY}")
+    return document
+
+
+def _sha256_of(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}). {REMEDY}") from error
+
+
+def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
+    try:
+        own = document["bids_mfi"]
+        if own["format_version"] != FORMAT_VERSION:
+            raise BundleError(
+                f"{folder / METADATA}: has format_version {own['format_version']!r}, expected "
+                f"{FORMAT_VERSION}. Use the version of bids_mfi that wrote the bundle. {REMEDY}"
+            )
+        return ModelBundle(
+            folder=folder,
+            name=str(document["name"]),
+            version=str(document["version"]),
+            description=str(document["description"]),
+            licence=str(own["licence"]),
+            sha256=str(own["sha256"]),
+            channels=tuple(str(name) for name in own["channels"]),
+            spacing_mm=_three(float, own["spacing_mm"]),
+            axcodes=_three(str, own["axcodes"]),
+            inference=str(own["inference"]),
+            window=_three(int, own["window"]),
+            border=_three(int, own["border"]),
+            padding=_three(int, own["padding"]),
+            normalization=str(own["normalization"]),
+            landmarks=tuple(tuple(float(v) for v in own["landmarks"][c]) for c in own["channels"]),
+            table=MuscleTable(tuple(Muscle(**row) for row in own["labels"])),
+            training=tuple((str(key), str(value)) for key, value in own["training"].items()),
+            references=tuple(str(reference) for reference in document["references"]),
+        )
+    except KeyError as error:
+        raise BundleError(
+            f"{folder / METADATA}: {error} is missing, expected it in a bundle of bids_mfi. "
+            f"{REMEDY}"
+        ) from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{folder / METADATA}: a value is not of the kind expected ({error}). {REMEDY}"
+        ) from error
+
+
+def _three(kind: type, values: Any) -> Any:  # noqa: ANN401
+    if len(values) != 3:
+        raise ValueError(f"three values expected, found {values!r}")
+    return tuple(kind(value) for value in values)
+
+
+def _check_values(bundle: ModelBundle) -> None:
+    for finding, expected in _misfits(bundle):
+        raise BundleError(f"{bundle.folder / METADATA}: {finding}, expected {expected}. {REMEDY}")
+
+
+def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
+    """What was found and what was expected, for each value that does not fit."""
+    knots = len(PROBABILITIES_PERCENT)
+    pairs_of_axes = ({"L", "R"}, {"P", "A"}, {"I", "S"})
+    windows = bundle.inference == "windows"
+    axes = sorted(bundle.axcodes)
+    checks = (
+        (bundle.channels == CHANNELS, f"channels {bundle.channels}", f"{CHANNELS}"),
+        (all(len(row) == knots for row in bundle.landmarks),
+         f"{[len(row) for row in bundle.landmarks]} landmarks", f"{knots} for each channel"),
+        (all(all(a <= b for a, b in zip(row, row[1:], strict=False)) and row[0] < row[-1]
+             for row in bundle.landmarks), "landmarks that fall", "rising ones"),
+        (min(bundle.spacing_mm) > 0, f"spacing_mm {bundle.spacing_mm}", "positive numbers"),
+        (all(len(pair & set(axes)) == 1 for pair in pairs_of_axes),
+         f"axcodes {bundle.axcodes}", "one of L/R, one of P/A, one of I/S"),
+        (bundle.inference in INFERENCE_MODES, f"inference {bundle.inference!r}",
+         " or ".join(INFERENCE_MODES)),
+        (bundle.normalization in NORMALIZATIONS, f"normalization {bundle.normalization!r}",
+         " or ".join(NORMALIZATIONS)),
+        (min(bundle.padding) >= 0, f"padding {bundle.padding}", "0 or more voxels"),
+        (not windows or all(w > 0 and w % SIZE_DIVISOR == 0 for w in bundle.window),
+         f"window {bundle.window}", f"multiples of {SIZE_DIVISOR}"),
+        (not windows or all(0 <= 2 * b < w for b, w in zip(bundle.border, bundle.window, strict=True)),
+         f"border {bundle.border}", "less than half of the window"),
+        (len(bundle.table) > 0, "no labels", "at least one"),
+    )  # fmt: skip
+    return [(finding, expected) for fits, finding, expected in checks if not fits]
+
+
+def _check_inference_config(bundle: ModelBundle) -> None:
+    path = bundle.folder / INFERENCE
+    found = _read_json(path).get("network_def")
+    expected = _network_def(bundle)
+    if found != expected:
+        raise BundleError(
+            f"{path}: network_def is {found}, expected {expected} from the channels, labels and "
+            f"normalisation of {METADATA}. {REMEDY}"
+        )
+
+
+# ------------------------------------------------------------------------------------- writing
+
+
+def write_bundle(bundle: ModelBundle, state: Mapping[str, Tensor], licence_text: str) -> ModelBundle:
+    """Write a bundle into ``bundle.folder``; the same input gives the same bytes.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        Its ``sha256`` is not read but made from ``state``.
+    state : mapping of str to Tensor
+        The network's state dict.
+    licence_text : str
+        Content of the LICENSE file.
+
+    Returns
+    -------
+    ModelBundle
+        As :func:`load_bundle` reads it.
+
+    Raises
+    ------
+    BundleError
+        The values do not fit the network.
+    OutputError
+        The folder cannot be written.
+    """
+    network = DenseVNet(len(bundle.channels), bundle.out_channels, bundle.normalization)
+    _check_values(bundle)
+    _check_state_dict(bundle.weights, state, network.state_dict())
+    weights = encode_state_dict(state)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    files = {
+        WEIGHTS: weights,
+        METADATA: _encode_json(_metadata(bundle, sha256)),
+        INFERENCE: _encode_json(_inference_config(bundle)),
+        LICENSE: licence_text.encode(),
+    }
+    for name, content in files.items():
+        _write_atomically(bundle.folder / name, content)
+    return load_bundle(bundle.folder)
+
+
+def encode_state_dict(state: Mapping[str, Tensor]) -> bytes:
+    """Bytes of a state dict as ``torch.save`` writes it, the same for the same tensors."""
+    plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+    buffer = io.BytesIO()
+    torch.save(plain, buffer)
+    return buffer.getvalue()
+
+
+def _encode_json(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}). Choose a folder with space that you "
+            "may write to."
+        ) from error
+
+
+def _network_def(bundle: ModelBundle) -> dict[str, Any]:
+    return {
+        "_target_": NETWORK_TARGET,
+        "in_channels": len(bundle.channels),
+        "out_channels": bundle.out_channels,
+        "normalization": bundle.normalization,
+    }
+
+
+def _inference_config(bundle: ModelBundle) -> dict[str, Any]:
+    return {
+        "imports": ["$import torch"],
+        "bundle_root": ".",
+        "ckpt_path": "$@bundle_root + '/models/model.pt'",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "network_def": _network_def(bundle),
+        "network": "$@network_def.to(@device)",
+    }
+
+
+def _metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
+    return {
+        "schema": MONAI_SCHEMA,
+        "version": bundle.version,
+        "changelog": {bundle.version: bundle.description},
+        "monai_version": "1.6.1",
+        "pytorch_version": "2.13.0",
+        "numpy_version": "2.4.0",
+        "required_packages_version": {},
+        "name": bundle.name,
+        "task": "Segmentation of neck muscles on in-phase and out-of-phase Dixon MRI",
+        "description": bundle.description,
+        "authors": "bids_mfi contributors",
+        "copyright": f"Weights under {bundle.licence}; see LICENSE",
+        "intended_use": "Research only; not for diagnosis",
+        "references": list(bundle.references),
+        "network_data_format": _data_format(bundle),
+        "bids_mfi": _own_metadata(bundle, sha256),
+    }
+
+
+def _data_format(bundle: ModelBundle) -> dict[str, Any]:
+    spatial = [f"{SIZE_DIVISOR}*n"] * 3
+    names = {muscle.index: muscle.name for muscle in bundle.table}
+    classes = range(bundle.out_channels)
+    return {
+        "inputs": {
+            "image": {
+                "type": "image",
+                "format": "magnitude",
+                "modality": "MR",
+                "num_channels": len(bundle.channels),
+                "spatial_shape": spatial,
+                "dtype": "float32",
+                "value_range": [],
+                "is_patch_data": bundle.inference == "windows",
+                "channel_def": {str(i): name for i, name in enumerate(bundle.channels)},
+            }
+        },
+        "outputs": {
+            "pred": {
+                "type": "image",
+                "format": "segmentation",
+                "num_channels": bundle.out_channels,
+                "spatial_shape": spatial,
+                "dtype": "float32",
+                "value_range": [],
+                "is_patch_data": bundle.inference == "windows",
+                "channel_def": {str(i): names.get(i, "background") for i in classes},
+            }
+        },
+    }
+
+
+def _own_metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
+    fields = ("index", "name", "muscle", "hemi", "color", "levels")
+    return {
+        "format_version": FORMAT_VERSION,
+        "sha256": sha256,
+        "licence": bundle.licence,
+        "channels": list(bundle.channels),
+        "spacing_mm": list(bundle.spacing_mm),
+        "axcodes": list(bundle.axcodes),
+        "inference": bundle.inference,
+        "window": list(bundle.window),
+        "border": list(bundle.border),
+        "padding": list(bundle.padding),
+        "normalization": bundle.normalization,
+        "landmark_percentiles": list(PROBABILITIES_PERCENT),
+        "landmarks": {
+            channel: list(row)
+            for channel, row in zip(bundle.channels, bundle.landmarks, strict=True)
+        },
+        "labels": [{field: getattr(muscle, field) for field in fields} for muscle in bundle.table],
+        "training": dict(bundle.training),
+    }

@@ -1,0 +1,199 @@
+"""The dense V-Net of NiftyNet 0.6.0 in PyTorch; must not know files, intensities or labels.
+
+The network of Gibson et al. 2018 (doi:10.1109/TMI.2018.2806309) as NiftyNet's ``dense_vnet``
+builds it with its default parameters, which Weber et al. 2021
+(doi:10.1038/s41598-021-95972-x) used. It works at half resolution and interpolates its logits.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+STEM_CHANNELS = 24
+DENSE_UNITS = (5, 10, 10)
+GROWTH = (4, 8, 16)
+SKIP_CHANNELS = (12, 24, 24)
+DOWN_CHANNELS = (24, 24, None)
+NORM_EPSILON = 1e-5
+AVERAGE_DECAY = 0.9
+SIZE_DIVISOR = 8
+NORMALIZATIONS = ("batch", "instance")
+
+
+class DebiasedBatchNorm(nn.BatchNorm3d):
+    """Batch normalisation whose moving averages never contain their initial values.
+
+    TensorFlow divides a running sum ``b = 0.9 b + 0.1 v`` by ``1 - 0.9^t``. That equals a moving
+    average with the weight ``0.1 / (1 - 0.9^t)`` for the newest of ``t`` values.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise a tensor of shape (batch, channel, x, y, z)."""
+        if self.training and self.num_batches_tracked is not None:
+            updates = int(self.num_batches_tracked) + 1
+            self.momentum = (1 - AVERAGE_DECAY) / (1 - AVERAGE_DECAY**updates)
+        return super().forward(x)
+
+
+def _norm(normalization: str, channels: int) -> nn.Module:
+    if normalization == "batch":
+        return DebiasedBatchNorm(channels, eps=NORM_EPSILON)
+    return nn.InstanceNorm3d(channels, eps=NORM_EPSILON, affine=True)
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, normalisation, and ReLU where ``relu`` is true.
+
+    Zeros are added as TensorFlow's SAME rule adds them for an even input: (kernel - stride)
+    voxels an axis, the smaller half before.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        in_channels: int,
+        out_channels: int,
+        normalization: str,
+        kernel: int = 3,
+        stride: int = 1,
+        relu: bool = True,
+    ) -> None:
+        super().__init__()
+        before = (kernel - stride) // 2
+        after = kernel - stride - before
+        self.pads = (before, after) * 3 if before != after else None
+        padding = before if before == after else 0
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
+        self.bn = _norm(normalization, out_channels)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in, x, y, z) to (batch, out, x / stride, y / stride, z / stride)."""
+        if self.pads is not None:
+            x = functional.pad(x, self.pads)
+        x = self.bn(self.conv(x))
+        return functional.relu(x, inplace=True) if self.relu else x
+
+
+class DenseBlock(nn.Module):
+    """Dense units, each fed with the block's input and all earlier outputs; skip and down convs."""
+
+    def __init__(self, in_channels: int, level: int, normalization: str) -> None:
+        super().__init__()
+        units, growth, down = DENSE_UNITS[level], GROWTH[level], DOWN_CHANNELS[level]
+        self.dense = nn.ModuleList(
+            ConvNorm(in_channels + unit * growth, growth, normalization) for unit in range(units)
+        )
+        stack = in_channels + units * growth
+        self.skip = ConvNorm(stack, SKIP_CHANNELS[level], normalization)
+        self.down = None if down is None else ConvNorm(stack, down, normalization, stride=2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The skip output at the size of ``x``, and the down output at half of it (or None)."""
+        for unit in self.dense:
+            x = torch.cat([x, unit(x)], dim=1)  # (b, in + growth * (unit + 1), x, y, z)
+        return self.skip(x), None if self.down is None else self.down(x)
+
+
+class DenseVNet(nn.Module):
+    """Two images in, logits of all labels out, at the size of the input.
+
+    Parameters
+    ----------
+    in_channels : int
+        Images, in-phase first.
+    out_channels : int
+        Labels with background.
+    normalization : str
+        ``batch``: as published; the moving averages are used in evaluation. ``instance``: the
+        statistics of the volume itself, in training and evaluation alike.
+
+    Raises
+    ------
+    ValueError
+        ``normalization`` is neither.
+    """
+
+    def __init__(
+        self, in_channels: int = 2, out_channels: int = 15, normalization: str = "batch"
+    ) -> None:
+        super().__init__()
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(f"normalization must be one of {NORMALIZATIONS}: {normalization!r}")
+        self.pool_bn = _norm(normalization, in_channels)
+        self.init_conv = ConvNorm(in_channels, STEM_CHANNELS, normalization, 5, 2, relu=False)
+        inputs = (in_channels + STEM_CHANNELS, *(c for c in DOWN_CHANNELS if c is not None))
+        self.blocks = nn.ModuleList(
+            DenseBlock(channels, level, normalization) for level, channels in enumerate(inputs)
+        )
+        features = in_channels + sum(SKIP_CHANNELS)
+        self.final = nn.Conv3d(features, out_channels, 3, padding=1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise kernels as NiftyNet does: truncated normal, variance 2 / (k^3 in_channels)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                sigma = (2.0 / module.weight[0].numel()) ** 0.5
+                nn.init.trunc_normal_(module.weight, std=sigma, a=-2 * sigma, b=2 * sigma)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of every label.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (batch, in_channels, x, y, z)
+            x, y and z divisible by 8.
+
+        Returns
+        -------
+        Tensor of float32, shape (batch, out_channels, x, y, z)
+
+        Raises
+        ------
+        ValueError
+            A size is not divisible by 8.
+        """
+        check_size(tuple(images.shape[2:]))
+        pooled = self.pool_bn(average_pool(images))  # (b, 2, x/2, y/2, z/2)
+        stem = self.init_conv(images)  # (b, 24, x/2, y/2, z/2)
+        x = torch.cat([pooled, stem], dim=1)  # (b, 26, x/2, y/2, z/2)
+        skips = [pooled]
+        for level, block in enumerate(self.blocks):
+            skip, x = block(x)  # (b, 12 | 24 | 24, n/2 | n/4 | n/8), (b, 24, n/4 | n/8)
+            skips.append(upsample(skip, 2**level))  # (b, 12 | 24 | 24, x/2, y/2, z/2)
+        logits = self.final(torch.cat(skips, dim=1))  # (b, 62, ...) -> (b, 15, x/2, y/2, z/2)
+        return upsample(logits, 2)  # (b, 15, x, y, z)
+
+
+def check_size(shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless every size is a multiple of 8.
+
+    >>> check_size((16, 24, 8))
+    """
+    if any(size % SIZE_DIVISOR or size == 0 for size in shape):
+        raise ValueError(f"every size must be a multiple of {SIZE_DIVISOR}: {tuple(shape)}")
+
+
+def average_pool(x: Tensor) -> Tensor:
+    """3 x 3 x 3 mean with stride 2; at the far edges only voxels of the image are averaged.
+
+    >>> average_pool(torch.arange(8.0).expand(1, 1, 8, 8, 8))[0, 0, 0, 0].tolist()
+    [1.0, 3.0, 5.0, 6.5]
+    """
+    return functional.avg_pool3d(x, 3, 2, padding=0, ceil_mode=True, count_include_pad=False)
+
+
+def upsample(x: Tensor, factor: int) -> Tensor:
+    """Linear interpolation without half-voxel shift: output i reads input coordinate i / factor.
+
+    >>> upsample(torch.tensor([0.0, 2.0]).expand(1, 1, 2, 2, 2), 2)[0, 0, 0, 0].tolist()
+    [0.0, 1.0, 2.0, 2.0]
+    """
+    if factor == 1:
+        return x
+    size = [factor * n + 1 for n in x.shape[2:]]
+    x = functional.pad(x, (0, 1) * 3, mode="replicate")
+    x = functional.interpolate(x, size=size, mode="trilinear", align_corners=True)
+    return x[:, :, :-1, :-1, :-1]

@@ -1,0 +1,122 @@
+"""Standardisation of image intensities; must not know the network, files or labels.
+
+The signal of an MR image has no unit. Percentiles of the tissue are moved to a model's landmarks
+by a piecewise linear map (Nyul and Udupa 1999, doi:10.1002/(SICI)1522-2594(199912)42:6<1072), then
+the tissue gets mean 0 and standard deviation 1. Air is left out of all statistics, so that the
+width of the field of view has no part in the result.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+PROBABILITIES_PERCENT = (2.0, 10.0, 25.0, 50.0, 75.0, 90.0, 98.0)
+SIGNAL_FRACTION = 0.2
+MAX_ABSOLUTE = 6.0
+LOWEST_LANDMARK, HIGHEST_LANDMARK = 0.0, 100.0
+
+Landmarks = tuple[tuple[float, ...], ...]
+
+
+def find_foreground(in_phase: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Voxels with signal: above a fifth of the median of the voxels brighter than the mean.
+
+    Air never exceeds the mean of an image, so this median is one of tissue however much air there
+    is.
+
+    >>> find_foreground(np.array([0.0, 0.1, 0.0, 1.0, 3.0, 2.0], dtype=np.float32)).tolist()
+    [False, False, False, True, True, True]
+    """
+    bright = in_phase[in_phase > in_phase.mean(dtype=np.float64)]
+    if bright.size == 0:
+        return np.ones(in_phase.shape, dtype=np.bool_)
+    return in_phase > SIGNAL_FRACTION * np.median(bright)
+
+
+def percentiles(volume: NDArray[np.float32], foreground: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Signal at PROBABILITIES_PERCENT inside the foreground."""
+    return np.percentile(volume[foreground].astype(np.float64), PROBABILITIES_PERCENT)
+
+
+def learn_landmarks(scans: Iterable[NDArray[np.float32]]) -> Landmarks:
+    """Mean percentiles of many scans, each first scaled to 0 at the lowest and 100 at the highest.
+
+    Parameters
+    ----------
+    scans : iterable of ndarray of float32, shape (channels, x, y, z)
+        In-phase first.
+
+    Returns
+    -------
+    tuple of tuple of float
+        For each channel a landmark for each of PROBABILITIES_PERCENT.
+
+    Raises
+    ------
+    ValueError
+        There is no scan.
+    """
+    total: NDArray[np.float64] | float = 0.0
+    count = 0
+    for count, scan in enumerate(scans, start=1):
+        foreground = find_foreground(scan[0])
+        knots = np.stack([percentiles(volume, foreground) for volume in scan])
+        span = np.maximum(knots[:, -1:] - knots[:, :1], np.finfo(np.float64).tiny)
+        total = total + (knots - knots[:, :1]) / span
+    if count == 0:
+        raise ValueError("landmarks need at least one scan")
+    mean = LOWEST_LANDMARK + (HIGHEST_LANDMARK - LOWEST_LANDMARK) * np.asarray(total) / count
+    return tuple(tuple(round(float(value), 6) for value in row) for row in mean)
+
+
+def standardise(channels: NDArray[np.float32], landmarks: Landmarks) -> NDArray[np.float32]:
+    """Map each channel's percentiles to the landmarks, then whiten with the foreground.
+
+    Parameters
+    ----------
+    channels : ndarray of float32, shape (channels, x, y, z)
+        In-phase first; it gives the foreground.
+    landmarks : tuple of tuple of float
+        As from :func:`learn_landmarks`.
+
+    Returns
+    -------
+    ndarray of float32, shape (channels, x, y, z)
+        The same for any positive factor of the input; limited to -6 ... 6, so that a few voxels
+        of an artefact cannot change a network's statistics.
+    """
+    foreground = find_foreground(channels[0])
+    return np.stack(
+        [
+            whiten(map_to_landmarks(volume, foreground, np.array(row)), foreground)
+            for volume, row in zip(channels, landmarks, strict=True)
+        ]
+    )
+
+
+def map_to_landmarks(
+    volume: NDArray[np.float32], foreground: NDArray[np.bool_], landmarks: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Piecewise linear map of the percentiles to ``landmarks``; the end pieces go on beyond them.
+
+    Of percentiles that coincide only the first is used.
+    """
+    knots = percentiles(volume, foreground)
+    kept = np.append(True, np.diff(knots) > 1e-6 * abs(knots[-1]))
+    knots, landmarks = knots[kept], landmarks[kept]
+    if len(knots) < 2:
+        return np.zeros_like(volume)
+    slopes = np.diff(landmarks) / np.diff(knots)
+    values = volume.astype(np.float64)
+    mapped = np.interp(values, knots, landmarks)
+    mapped += slopes[0] * np.minimum(values - knots[0], 0.0)
+    mapped += slopes[-1] * np.maximum(values - knots[-1], 0.0)
+    return mapped.astype(np.float32)
+
+
+def whiten(volume: NDArray[np.float32], foreground: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Subtract the foreground's mean, divide by its standard deviation, limit to -6 ... 6."""
+    tissue = volume[foreground].astype(np.float64)
+    scaled = (volume - tissue.mean()) / max(float(tissue.std()), 1e-5)
+    return np.clip(scaled, -MAX_ABSOLUTE, MAX_ABSOLUTE).astype(np.float32)

@@ -1,0 +1,262 @@
+"""Two images in, labels on their own grid out; must not know files, BIDS or reports.
+
+The model grid lives only between :func:`resample_channels` and :func:`labels_on_grid`.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bids_mfi.errors import BundleError, MFIError
+from bids_mfi.grid import Grid, reorient, resampled_grid, resize_linear
+from bids_mfi.network.bundle import ModelBundle, load_network
+from bids_mfi.network.dense_vnet import SIZE_DIVISOR, DenseVNet
+from bids_mfi.network.intensity import standardise
+
+DEVICES = ("auto", "cpu", "cuda")
+MAX_MODEL_VOXELS = 30_000_000
+
+_LOADED: dict[tuple[str, str], DenseVNet] = {}
+
+
+def choose_device(device: str) -> torch.device:
+    """The device for ``auto``, ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    MFIError
+        The name is unknown, or ``cuda`` is asked for and not there.
+    """
+    if device not in DEVICES:
+        raise MFIError(f"device {device!r} is unknown, expected one of {', '.join(DEVICES)}.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MFIError(
+            "device cuda was asked for, but PyTorch finds no CUDA device here (the installed "
+            f"PyTorch is {torch.__version__}). Use --device cpu, or install a PyTorch for CUDA."
+        )
+    found = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    return torch.device(found)
+
+
+def cached_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
+    """The bundle's network; loaded once a process for each sha256 and device."""
+    key = (bundle.sha256, str(device))
+    if key not in _LOADED:
+        _LOADED[key] = load_network(bundle, device)
+    return _LOADED[key]
+
+
+def segment_scan(
+    in_phase: NDArray[np.floating],
+    out_phase: NDArray[np.floating],
+    grid: Grid,
+    bundle: ModelBundle,
+    device: torch.device,
+) -> NDArray[np.int16]:
+    """Labels of a scan on its own grid: all steps of this module in their order.
+
+    Parameters
+    ----------
+    in_phase, out_phase : ndarray of float, shape (x, y, z)
+    grid : Grid
+        Of both images.
+
+    Returns
+    -------
+    ndarray of int16, shape (x, y, z)
+    """
+    channels, model_grid = resample_channels(in_phase, out_phase, grid, bundle)
+    network = cached_network(bundle, device)
+    logits = segment_channels(channels, bundle, network)
+    return labels_on_grid(logits, model_grid, grid)
+
+
+def resample_channels(
+    in_phase: NDArray[np.floating],
+    out_phase: NDArray[np.floating],
+    grid: Grid,
+    bundle: ModelBundle,
+) -> tuple[NDArray[np.float32], Grid]:
+    """The two images on the model grid, in their own signal units.
+
+    Voxel axes are permuted and flipped to the bundle's orientation and resampled to its spacing;
+    a scan that is oblique stays oblique.
+
+    Returns
+    -------
+    channels : ndarray of float32, shape (2, x, y, z)
+        In the order of the bundle.
+    model_grid : Grid
+
+    Raises
+    ------
+    BundleError
+        The field of view would need more than MAX_MODEL_VOXELS voxels.
+    """
+    images = {"in_phase": in_phase, "out_phase": out_phase}
+    resampled = []
+    for channel in bundle.channels:
+        turned, turned_grid = reorient(images[channel], grid, bundle.axcodes)
+        model_grid = resampled_grid(turned_grid, bundle.spacing_mm)
+        _check_model_grid(model_grid, bundle)
+        resampled.append(resize_linear(turned.astype(np.float32), model_grid.shape))
+    return np.stack(resampled), model_grid
+
+
+def _check_model_grid(grid: Grid, bundle: ModelBundle) -> None:
+    voxels = int(np.prod(grid.shape, dtype=np.int64))
+    if voxels > MAX_MODEL_VOXELS:
+        raise BundleError(
+            f"The scan covers {voxels} voxels of the grid of the model {bundle.name} "
+            f"({bundle.spacing_mm} mm), expected at most {MAX_MODEL_VOXELS}. Crop the scan to the "
+            "neck, or check the voxel size in its header."
+        )
+
+
+def segment_channels(
+    channels: NDArray[np.float32], bundle: ModelBundle, network: DenseVNet
+) -> NDArray[np.float32]:
+    """Logits of every label for channels on the model grid.
+
+    Parameters
+    ----------
+    channels : ndarray of float32, shape (2, x, y, z)
+        As from :func:`resample_channels`.
+    bundle : ModelBundle
+    network : DenseVNet
+        Of this bundle.
+
+    Returns
+    -------
+    ndarray of float32, shape (labels, x, y, z)
+    """
+    standardised = standardise(channels, bundle.landmarks)
+    padded, inside = _pad(standardised, bundle)
+    device = next(network.parameters()).device
+    volume = torch.from_numpy(padded)[None].to(device)  # (1, 2, x, y, z)
+    with torch.inference_mode():
+        if bundle.inference == "windows":
+            logits = _in_windows(network, volume, bundle)
+        else:
+            logits = network(volume)  # (1, labels, x, y, z)
+    return np.ascontiguousarray(logits[0].float().cpu().numpy()[(slice(None), *inside)])
+
+
+def _pad(
+    channels: NDArray[np.float32], bundle: ModelBundle
+) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
+    """Add the bundle's padding and what the network's sizes need; repeat the outermost voxels."""
+    widths, inside = [(0, 0)], []
+    windows = bundle.window if bundle.inference == "windows" else (0, 0, 0)
+    for size, padding, window in zip(channels.shape[1:], bundle.padding, windows, strict=True):
+        wanted = max(size + 2 * padding, window)
+        wanted += -wanted % SIZE_DIVISOR
+        before = (wanted - size) // 2
+        widths.append((before, wanted - size - before))
+        inside.append(slice(before, before + size))
+    return np.pad(channels, widths, mode="edge"), tuple(inside)
+
+
+def _in_windows(network: DenseVNet, volume: Tensor, bundle: ModelBundle) -> Tensor:
+    """Logits of overlapping windows; where several windows overlap, the mean of their inner parts.
+
+    A window's border is left out except at the volume's own edge.
+    """
+    shape = tuple(volume.shape[2:])
+    total = volume.new_zeros((bundle.out_channels, *shape))
+    count = volume.new_zeros(shape)
+    for start in _window_starts(shape, bundle):
+        outer = tuple(slice(s, s + w) for s, w in zip(start, bundle.window, strict=True))
+        logits = network(volume[(slice(None), slice(None), *outer)])[0]
+        inner, target = _inner_part(start, shape, bundle)
+        total[(slice(None), *target)] += logits[(slice(None), *inner)]
+        count[target] += 1
+    return (total / count)[None]
+
+
+def _window_starts(shape: tuple[int, ...], bundle: ModelBundle) -> Iterator[tuple[int, ...]]:
+    """Corners of windows that cover the volume with their inner parts.
+
+    The last window of an axis ends where the volume ends.
+    """
+    axes = []
+    for size, window, border in zip(shape, bundle.window, bundle.border, strict=True):
+        starts = range(0, size - window, window - 2 * border)
+        axes.append([*starts, size - window])
+    yield from product(*axes)
+
+
+def _inner_part(
+    start: tuple[int, ...], shape: tuple[int, ...], bundle: ModelBundle
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The part of a window that counts, in the window's and in the volume's coordinates."""
+    inner, target = [], []
+    for first, size, window, border in zip(
+        start, shape, bundle.window, bundle.border, strict=True
+    ):
+        low = border if first > 0 else 0
+        high = window - border if first + window < size else window
+        inner.append(slice(low, high))
+        target.append(slice(first + low, first + high))
+    return tuple(inner), tuple(target)
+
+
+def labels_on_grid(
+    logits: NDArray[np.float32], model_grid: Grid, scan_grid: Grid
+) -> NDArray[np.int16]:
+    """The most likely label of every voxel of the scan.
+
+    The logits of one label after the other are interpolated linearly, so that boundaries are
+    smoother than the model grid and only two volumes of the scan's size are held.
+
+    Parameters
+    ----------
+    logits : ndarray of float32, shape (labels, x, y, z)
+        On ``model_grid``.
+    model_grid : Grid
+        From :func:`resample_channels` for a scan on ``scan_grid``.
+    scan_grid : Grid
+
+    Returns
+    -------
+    ndarray of int16, shape of ``scan_grid``
+    """
+    placeholder = np.broadcast_to(np.int8(0), scan_grid.shape)
+    turned_shape = reorient(placeholder, scan_grid, model_grid.axcodes)[1].shape
+    turned_grid = resampled_to_shape(model_grid, turned_shape)
+    highest = resize_linear(logits[0], turned_shape)
+    labels = np.zeros(turned_shape, dtype=np.int16)
+    for index in range(1, len(logits)):
+        candidate = resize_linear(logits[index], turned_shape)
+        np.copyto(labels, np.int16(index), where=candidate > highest)
+        np.maximum(highest, candidate, out=highest)
+    own, _ = reorient(labels, turned_grid, scan_grid.axcodes)
+    return np.ascontiguousarray(own, dtype=np.int16)
+
+
+def resampled_to_shape(grid: Grid, shape: tuple[int, int, int]) -> Grid:
+    """The grid of the same field of view with this many voxels.
+
+    >>> resampled_to_shape(Grid((2, 2, 2), ((2., 0, 0, 0), (0, 2., 0, 0), (0, 0, 2., 0),
+    ...     (0, 0, 0, 1.))), (4, 2, 2)).spacing_mm
+    (1.0, 2.0, 2.0)
+    """
+    step = np.array(grid.shape) / np.array(shape)
+    affine = grid.matrix.copy()
+    affine[:3, :3] = grid.matrix[:3, :3] * step
+    affine[:3, 3] = (grid.matrix @ np.append((step - 1) / 2, 1.0))[:3]
+    return Grid.from_array(shape, affine)
+
+
+__all__ = [
+    "cached_network",
+    "choose_device",
+    "labels_on_grid",
+    "resample_channels",
+    "segment_channels",
+    "segment_scan",
+]

@@ -1,0 +1,163 @@
+"""Reasons to doubt a number: measures and labels in, flags out; must not know files or reports.
+
+A flag never changes or removes a value. Thresholds are named here and written into each flag.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_mfi.grid import Grid
+from bids_mfi.muscles import Muscle, MuscleTable
+from bids_mfi.quantify import NEAR_FOLD_PERCENT, MuscleMeasure
+
+NEAR_FOLD_SHARE_PERCENT = 20.0
+NO_SIGNAL_SHARE_PERCENT = 5.0
+SMALL_ML = 0.5
+LARGEST_PIECE_PERCENT = 80.0
+
+
+@dataclass(frozen=True, slots=True)
+class QCFlag:
+    """One reason to doubt one number.
+
+    Attributes
+    ----------
+    code : str
+        Identifier, for example ``near_fold``.
+    severity : str
+        ``info``, ``warning`` or ``error``.
+    muscle : str
+        Abbreviation with side, for example ``TR_L``; empty for the whole scan.
+    value, threshold : float
+        What was found and the limit it passed; NaN where neither is a number.
+    message : str
+        One sentence for a person.
+    """
+
+    code: str
+    severity: str
+    muscle: str
+    value: float
+    threshold: float
+    message: str
+
+
+def check_scan(
+    measures: list[MuscleMeasure],
+    labels: NDArray[np.int16],
+    grid: Grid,
+    table: MuscleTable,
+    computed: bool,
+) -> list[QCFlag]:
+    """All flags of one scan, those of the whole scan first.
+
+    Parameters
+    ----------
+    measures : list of MuscleMeasure
+        One for each muscle of the table, in its order.
+    labels : ndarray of int16, shape of the grid
+    grid : Grid
+    table : MuscleTable
+    computed : bool
+        Fat and water were computed from magnitude images, so that they fold at 50 %.
+    """
+    flags = _check_sides(labels, grid, table)
+    for muscle, measure in zip(table, measures, strict=True):
+        flags += check_measure(measure, computed)
+        flags += _check_pieces(muscle, labels)
+    return flags
+
+
+def check_measure(measure: MuscleMeasure, computed: bool) -> list[QCFlag]:
+    """Flags that follow from one muscle's measures alone."""
+    where = f"{measure.muscle}_{measure.hemi}"
+    if measure.extent == "absent":
+        text = f"{where}: no voxel was labelled; its values are n/a."
+        return [QCFlag("absent", "warning", where, 0.0, 1.0, text)]
+    flags = []
+    if measure.extent == "cut":
+        flags.append(_flag_cut(measure, where))
+    if measure.volume_ml < SMALL_ML:
+        text = f"{where}: only {measure.volume_ml:.2f} ml are labelled (limit {SMALL_ML:g} ml)."
+        flags.append(QCFlag("small", "warning", where, measure.volume_ml, SMALL_ML, text))
+    if computed and measure.near_fold_percent > NEAR_FOLD_SHARE_PERCENT:
+        flags.append(_flag_fold(measure, where))
+    empty_percent = 100 * (1 - measure.signal_voxels / measure.voxels)
+    if empty_percent > NO_SIGNAL_SHARE_PERCENT:
+        text = f"{where}: {empty_percent:.0f} % of its voxels have no signal and were left out."
+        flag = QCFlag("no_signal", "warning", where, empty_percent, NO_SIGNAL_SHARE_PERCENT, text)
+        flags.append(flag)
+    return flags
+
+
+def _flag_cut(measure: MuscleMeasure, where: str) -> QCFlag:
+    # A muscle labelled over its whole length always leaves a slab; only levels can be incomplete.
+    severity = "info" if measure.levels == "all" else "warning"
+    text = f"{where}: reaches the border of the field of view; its volume is that of the part seen."
+    return QCFlag("cut", severity, where, float("nan"), float("nan"), text)
+
+
+def _flag_fold(measure: MuscleMeasure, where: str) -> QCFlag:
+    value = measure.near_fold_percent
+    text = (
+        f"{where}: {value:.0f} % of its voxels have a fat fraction above {NEAR_FOLD_PERCENT:g} %. "
+        "Fat and water computed from magnitude images fold at 50 %, so its MFI may be too low."
+    )
+    return QCFlag("near_fold", "warning", where, value, NEAR_FOLD_SHARE_PERCENT, text)
+
+
+def _check_pieces(muscle: Muscle, labels: NDArray[np.int16]) -> list[QCFlag]:
+    """Flag a muscle whose largest connected piece holds too little of it."""
+    mask = labels == muscle.index
+    if not mask.any():
+        return []
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    pieces, _ = ndimage.label(mask[box], structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(pieces.ravel())[1:]
+    percent = 100 * float(sizes.max() / sizes.sum())
+    if percent >= LARGEST_PIECE_PERCENT:
+        return []
+    where = muscle.abbreviation
+    text = (
+        f"{where}: in {len(sizes)} separate pieces, the largest with {percent:.0f} % of its "
+        "volume. Look at the labels."
+    )
+    return [QCFlag("fragmented", "warning", where, percent, LARGEST_PIECE_PERCENT, text)]
+
+
+def _check_sides(
+    labels: NDArray[np.int16], grid: Grid, table: MuscleTable
+) -> list[QCFlag]:
+    """Flag a muscle whose left label lies to the right of its right label.
+
+    Only meaningful for grids whose affine is right; it catches exchanged labels.
+    """
+    right_mm = _mean_right_mm(labels, grid, table)
+    flags = []
+    for muscle in table:
+        partner = table.mirrored_indices()[muscle.index]
+        if muscle.hemi == "R" or not {muscle.index, partner} <= right_mm.keys():
+            continue
+        apart_mm = right_mm[partner] - right_mm[muscle.index]
+        if apart_mm <= 0:
+            text = (
+                f"{muscle.muscle}: the left label lies {-apart_mm:.1f} mm to the right of the "
+                "right one. Left and right may be exchanged; check the image's orientation."
+            )
+            flags.append(QCFlag("left_right", "error", muscle.muscle, apart_mm, 0.0, text))
+    return flags
+
+
+def _mean_right_mm(
+    labels: NDArray[np.int16], grid: Grid, table: MuscleTable
+) -> dict[int, float]:
+    """World coordinate towards the subject's right of each present label's centroid."""
+    present = [m.index for m in table if (labels == m.index).any()]
+    centroids = ndimage.center_of_mass(labels > 0, labels, present)
+    return {
+        index: float((grid.matrix @ np.append(centroid, 1.0))[0])
+        for index, centroid in zip(present, centroids, strict=True)
+    }
