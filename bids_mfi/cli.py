@@ -14,6 +14,11 @@ from bids_mfi import __version__
 from bids_mfi.errors import MFIError
 from bids_mfi.options import RunOptions, TrainOptions
 
+# Seeds of synthetic cases: validation below training, so that no case is in both.
+VALIDATION_SEED = 1_000
+TRAINING_SEED = 1_000_000_000
+MOST_CASES = 10_000_000
+
 NOTICE = "Research software, not a medical device."
 
 
@@ -120,8 +125,8 @@ def _add_running(group: "argparse._ArgumentGroup") -> None:
         "--work-dir",
         type=Path,
         metavar="DIR",
-        help="where intermediate files go, in a folder of this run's own that is removed when all "
-        "went well (default: the system's temporary folder)",
+        help="where intermediate files go, in a folder of this run's own that is kept when a "
+        "scan fails (default: the system's temporary folder, never kept)",
     )
     group.add_argument(
         "--use-plugin",
@@ -295,6 +300,7 @@ def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--normalization", choices=("batch", "instance"), default=defaults.normalization
     )
     train.add_argument("--validate-every", type=_positive_int, default=defaults.validate_every)
+    train.add_argument("--bfloat16", action="store_true", help="faster, on processors that have it")
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     train.set_defaults(handler=_run_train)
 
@@ -326,3 +332,30 @@ def _run_demo(arguments: argparse.Namespace) -> int:
         simulate_dataset(bids_dir.absolute(), arguments.participants, sessions=1, seed=20210817)
     print(f"run.py {bids_dir} {out_dir} participant")
     return main([str(bids_dir), str(out_dir), "participant"])
+
+
+def _run_train(arguments: argparse.Namespace) -> int:
+    from bids_mfi.muscles import LONG_NAMES, paper_table
+    from bids_mfi.network.train import TrainingData, train
+    from bids_mfi.synthesis.cases import make_case, make_varied_case
+
+    options = TrainOptions(
+        steps=arguments.steps,
+        learning_rate=arguments.learning_rate,
+        seed=arguments.seed,
+        spacing_mm=tuple(arguments.spacing),
+        normalization=arguments.normalization,
+        validate_every=arguments.validate_every,
+        bfloat16=arguments.bfloat16,
+        device=arguments.device,
+    )
+    data = TrainingData(
+        case_at=lambda number: make_varied_case(
+            TRAINING_SEED + options.seed * MOST_CASES + number, options.spacing_mm
+        ),
+        validation=[make_case(VALIDATION_SEED + i, options.spacing_mm) for i in range(6)],
+        table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
+    )
+    bundle = train(options, data, arguments.out_dir, report=lambda line: print(line, flush=True))
+    print(f"bundle: {bundle.folder}")
+    return 0

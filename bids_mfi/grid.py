@@ -4,15 +4,18 @@ Inside the package every volume is an array of shape (x, y, z) with a :class:`Gr
 always taken from the affine, whose world axes point to the subject's right, anterior and superior.
 """
 
+# nibabel's functions are untyped.
+# mypy: untyped-calls-exclude=nibabel
+
 import gzip
-import os
+import logging
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import (
     aff2axcodes,
     apply_orientation,
@@ -21,6 +24,7 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from bids_mfi.errors import PairError
@@ -28,7 +32,13 @@ from bids_mfi.errors import PairError
 MAX_SPACING_MM = 20.0
 MIN_SPACING_MM = 0.05
 MIN_SIZE = 2
+MIN_BOX_SHARE = 1e-3  # volume of a voxel, of that of a box with the same edges
 AFFINE_TOLERANCE_MM = 1e-3
+HEADER_KINDS: tuple[type[nib.Nifti1Header], ...] = (nib.Nifti1Header, nib.Nifti2Header)
+HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
+
+_LOGGER = logging.getLogger(__name__)
+_LOGGER.addHandler(logging.NullHandler())
 
 Affine = tuple[tuple[float, ...], ...]
 
@@ -50,7 +60,7 @@ class Grid:
 
     @classmethod
     def from_array(cls, shape: tuple[int, ...], affine: NDArray[np.float64]) -> "Grid":
-        """A grid from an array's shape and a 4 x 4 array."""
+        """Make a grid from an array's shape and a 4 x 4 array."""
         x, y, z = (int(size) for size in shape)
         rows = tuple(tuple(float(value) for value in row) for row in np.asarray(affine))
         return cls((x, y, z), rows)
@@ -115,23 +125,22 @@ def read_image(path: Path) -> tuple[NDArray[np.float64], Grid]:
     Parameters
     ----------
     path : Path
-        ``.nii`` or ``.nii.gz``.
+        ``.nii`` or ``.nii.gz``, NIfTI-1 or NIfTI-2 of either byte order.
 
     Returns
     -------
     volume : ndarray of float64, shape (x, y, z)
         Scaled values.
     grid : Grid
+        From the sform if its code is not 0, else from the qform.
 
     Raises
     ------
     PairError
-        The file is missing, truncated, no NIfTI, not 3-D, has one slice, an impossible geometry,
-        values that are not finite, or no signal.
+        The file is missing, truncated, damaged, no NIfTI, not 3-D, has one slice, an impossible
+        geometry, colours or complex numbers, values that are not finite, or no signal.
     """
-    image = _open(path)
-    grid = _checked_grid(path, image)
-    volume = _load(path, image)
+    volume, grid = _read_volume(path)
     _check_values(path, volume)
     return volume, grid
 
@@ -144,74 +153,165 @@ def read_labels(path: Path) -> tuple[NDArray[np.int16], Grid]:
     PairError
         As for :func:`read_image`, or a value that is not a whole number from 0 to 32767.
     """
-    image = _open(path)
-    grid = _checked_grid(path, image)
-    volume = _load(path, image)
-    whole = np.isfinite(volume).all() and (volume == np.rint(volume)).all()
-    if not whole or volume.min() < 0 or volume.max() > np.iinfo(np.int16).max:
-        raise PairError(f"{path}: a label map must hold whole numbers from 0 to 32767.")
+    volume, grid = _read_volume(path)
+    whole = np.isfinite(volume) & (volume == np.rint(volume))
+    wrong = ~(whole & (volume >= 0) & (volume <= np.iinfo(np.int16).max))
+    if wrong.any():
+        raise PairError(
+            f"{path}: {np.count_nonzero(wrong)} of {volume.size} voxels are no label (the first is "
+            f"{volume[wrong][0]:g}), expected whole numbers from 0 to 32767; export the labels "
+            "again, without interpolation."
+        )
     return volume.astype(np.int16), grid
 
 
 def read_grid(path: Path) -> Grid:
-    """Read only the header; errors as for :func:`read_image`."""
-    return _checked_grid(path, _open(path))
+    """Read only the header; errors as for :func:`read_image`, those of the voxels left out."""
+    return _checked_grid(path, _parse_header(path, _read_bytes(path, HEADER_BYTES)))
 
 
-def _open(path: Path) -> nib.Nifti1Image:
-    if path.is_symlink() and not path.exists():
+def _read_volume(path: Path) -> tuple[NDArray[np.float64], Grid]:
+    content = _read_bytes(path)
+    header = _parse_header(path, content)
+    grid = _checked_grid(path, header)
+    return _decode_voxels(path, header, content).reshape(grid.shape, order="F"), grid
+
+
+def _read_bytes(path: Path, size: int = -1) -> bytes:
+    """Read and unpack; reading all of it includes gzip's check of length and checksum."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise PairError(
-            f"{path}: the content has not been fetched (a symbolic link to {os.readlink(path)}, "
-            f"which is not there). Run `datalad get {path}` or `git annex get {path}` first."
+            f"{path}: its name does not end in .nii or .nii.gz, expected a NIfTI image; convert "
+            "the DICOM files, for example by dcm2niix."
         )
     try:
-        image = nib.load(path)
+        with path.open("rb") as file:
+            _check_fetched(path, file.peek(64))
+            if path.suffix.lower() == ".gz":
+                return gzip.GzipFile(fileobj=file).read(size)
+            return file.read(size)
     except FileNotFoundError:
-        raise PairError(f"{path}: no such file.") from None
-    except (OSError, EOFError, zlib.error, ImageFileError, ValueError) as error:
+        raise PairError(_explain_missing(path)) from None
+    except (EOFError, zlib.error) as error:
         raise PairError(
-            f"{path}: cannot be read as NIfTI ({_first_line(error)}). Expected a .nii or .nii.gz "
-            "file; copy or convert it again."
+            f"{path}: the data end early or are damaged ({error}). Expected a complete gzip file; "
+            "copy or convert it again."
         ) from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise PairError(f"{path}: is {type(image).__name__}, expected NIfTI; convert it.")
-    return image
+    except gzip.BadGzipFile as error:
+        raise PairError(
+            f"{path}: cannot be read as NIfTI ({error}). Expected an undamaged gzip file, as its "
+            "name says; copy or convert it again."
+        ) from error
+    except OSError as error:
+        raise PairError(
+            f"{path}: cannot be opened ({error.strerror or error}). Expected a readable file; "
+            "check what it is and its permissions."
+        ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _check_fetched(path: Path, start: bytes) -> None:
+    """Raise PairError for the text that stands for a large file kept elsewhere."""
+    if start.startswith((b"/annex/objects/", b"version https://git-lfs")):
+        raise PairError(
+            f"{path}: the content has not been fetched (the file only points to it). Expected the "
+            f"image; run `datalad get {path}`, `git annex get {path}` or `git lfs pull` first."
+        )
 
 
-def _checked_grid(path: Path, image: nib.Nifti1Image) -> Grid:
-    shape = tuple(int(size) for size in image.shape)
+def _explain_missing(path: Path) -> str:
+    if path.is_symlink():
+        return (
+            f"{path}: the content has not been fetched (a symbolic link to {path.readlink()}, "
+            f"which is not there). Run `datalad get {path}` or `git annex get {path}` first."
+        )
+    return f"{path}: no such file. Expected a NIfTI image there; check the path."
+
+
+def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
+    """Read the header, repaired where nibabel knows how; only this module's logger is told."""
+    kinds = [kind for kind in HEADER_KINDS if kind.may_contain_header(content)]
+    if not kinds:
+        found = "it has no NIfTI header" if content else "it is empty"
+        raise PairError(
+            f"{path}: cannot be read as NIfTI ({found}). Expected a .nii or .nii.gz image; copy or "
+            "convert it again."
+        )
+    try:
+        header = kinds[0](content[: kinds[0].sizeof_hdr], check=False)
+        _check_unrepairable(path, header)
+        header.check_fix(logger=_LOGGER)
+        header.get_data_offset()
+        header.get_slope_inter()
+        _read_affine(header)
+    except (HeaderDataError, ValueError, OverflowError) as error:
+        raise PairError(
+            f"{path}: the NIfTI header is damaged ({error}). Expected a valid one; copy or convert "
+            "the file again."
+        ) from error
+    return header
+
+
+def _read_affine(header: nib.Nifti1Header) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):  # a signalling NaN; the caller checks for NaN
+        return np.asarray(header.get_best_affine(), dtype=np.float64)
+
+
+def _check_unrepairable(path: Path, header: nib.Nifti1Header) -> None:
+    """Raise PairError for what nibabel would repair by a guess: voxels of 1 mm, no scaling."""
+    if np.isinf(header["scl_slope"]):
+        raise PairError(
+            f"{path}: the header scales the values by infinity, expected a finite scl_slope; "
+            "convert the DICOM files again."
+        )
+    if int(header["sform_code"]) <= 0 and not header["pixdim"][1:4].all():
+        raise PairError(
+            f"{path}: the header gives a voxel size of {_times(header['pixdim'][1:4])} mm and no "
+            "sform, expected sizes above 0. Convert the DICOM files again."
+        )
+
+
+def _checked_grid(path: Path, header: nib.Nifti1Header) -> Grid:
+    shape = tuple(int(size) for size in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3:
         raise PairError(
             f"{path}: has {len(shape)} dimensions ({_times(shape)}), expected one 3-D volume; "
-            "split the series into one file an image."
+            "split a series into one file an image, or convert the DICOM files again."
         )
     if min(shape) < MIN_SIZE:
         raise PairError(
             f"{path}: has a single slice or less along an axis ({_times(shape)} voxels), expected "
             "a volume; name another series by --bids-filter-file."
         )
-    _check_geometry(path, image)
-    return Grid.from_array(shape, image.affine)
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise PairError(
+            f"{path}: holds {_name_type(dtype)}, expected integers or floating-point numbers of at "
+            "most 64 bits; export the magnitude image."
+        )
+    _check_geometry(path, header)
+    return Grid.from_array(shape, _read_affine(header))
 
 
-def _check_geometry(path: Path, image: nib.Nifti1Image) -> None:
-    header = image.header
+def _name_type(dtype: np.dtype[np.generic]) -> str:
+    named = {"V": "colours (RGB)", "c": "complex numbers"}
+    return named.get(dtype.kind, f"numbers of type {dtype.name}")
+
+
+def _check_geometry(path: Path, header: nib.Nifti1Header) -> None:
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         raise PairError(
             f"{path}: the header gives no orientation (sform and qform codes are 0), so left and "
-            "right cannot be told apart. Convert the DICOM files again, for example by dcm2niix."
+            "right cannot be told apart. Expected one of them; convert the DICOM files again, for "
+            "example by dcm2niix."
         )
-    matrix = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+    matrix = _read_affine(header)
+    if not np.isfinite(matrix).all() or _is_flat(matrix):
         raise PairError(
             f"{path}: the affine is singular or not finite, so voxels have no place in space. "
-            "Correct the header or convert the DICOM files again."
+            "Expected one that can be inverted; correct the header or convert the DICOM files "
+            "again."
         )
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     if spacing.max() > MAX_SPACING_MM or spacing.min() < MIN_SPACING_MM:
@@ -222,15 +322,29 @@ def _check_geometry(path: Path, image: nib.Nifti1Image) -> None:
         )
 
 
-def _load(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
-    try:
-        volume = image.get_fdata(dtype=np.float64, caching="unchanged")
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+def _is_flat(matrix: NDArray[np.float64]) -> bool:
+    """Whether the three voxel axes lie in one plane, or nearly."""
+    box = float(np.linalg.norm(matrix[:3, :3], axis=0).prod())
+    return float(abs(np.linalg.det(matrix[:3, :3]))) <= MIN_BOX_SHARE * box
+
+
+def _decode_voxels(path: Path, header: nib.Nifti1Header, content: bytes) -> NDArray[np.float64]:
+    """All voxels in the order of the file, scaled."""
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    start, count = header.get_data_offset(), math.prod(int(size) for size in shape)
+    if len(content) < start + count * dtype.itemsize:
+        there = max(0, len(content) - start) // dtype.itemsize
         raise PairError(
-            f"{path}: the data end early or are damaged ({_first_line(error)}). Expected "
-            f"{_times(tuple(image.shape))} voxels; copy or convert the file again."
-        ) from error
-    return volume.reshape(volume.shape[:3])
+            f"{path}: the data end early, after {there} of {count} voxels. Expected "
+            f"{_times(shape)}; copy or convert the file again."
+        )
+    slope, inter = header.get_slope_inter()
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks for NaN and infinity
+        volume = np.frombuffer(content, dtype, count, start).astype(np.float64)
+        if slope is not None and (slope, inter) != (1.0, 0.0):
+            volume *= slope
+            volume += inter
+    return volume
 
 
 def _check_values(path: Path, volume: NDArray[np.float64]) -> None:
@@ -245,19 +359,29 @@ def _check_values(path: Path, volume: NDArray[np.float64]) -> None:
 
 
 def encode_image(volume: NDArray[np.generic], grid: Grid) -> bytes:
-    """The bytes of a ``.nii.gz`` file, the same at every call (no time stamp).
+    """Make the bytes of a ``.nii.gz`` file, the same at every call (no time stamp).
 
     Parameters
     ----------
-    volume : ndarray, shape of the grid
-        Written in its own dtype, without scaling.
+    volume : ndarray, shape of the grid, then any further axes
+        Written in its own dtype, without scaling; int64 and bool do not fit NIfTI readers.
     grid : Grid
-        Written as sform and qform with code 1 (scanner).
+        Written as sform with code 1 (scanner), rounded to float32, and as qform with code 1 too
+        unless it is sheared, which a qform cannot express.
+
+    Raises
+    ------
+    ValueError
+        Volume and grid differ in shape.
     """
+    if volume.shape[:3] != grid.shape:
+        raise ValueError(f"shapes differ: volume {volume.shape}, grid {grid.shape}")
     image = nib.Nifti1Image(volume, grid.matrix)
     image.header.set_xyzt_units("mm")
     image.set_sform(grid.matrix, code=1)
     image.set_qform(grid.matrix, code=1)
+    if not same_grid(grid, Grid.from_array(grid.shape, image.get_qform())):
+        image.set_qform(None, code=0)
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 
@@ -275,7 +399,7 @@ def reorient(
 
 
 def resampled_grid(grid: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
-    """The grid of the same field of view with voxels nearest to ``spacing_mm``.
+    """Lay a grid over the same field of view with voxels nearest to ``spacing_mm``.
 
     The outer edges of the first and last voxels stay where they are, so the true spacing is the
     extent divided by the number of voxels.
@@ -314,4 +438,5 @@ def _linear_weights(size_in: int, size_out: int) -> NDArray[np.float32]:
     centres = (np.arange(size_out) + 0.5) * scale - 0.5
     distance = np.abs(centres[:, None] - np.arange(size_in)[None, :]) / max(scale, 1.0)
     weights = np.maximum(1.0 - distance, 0.0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    normalised: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return normalised.astype(np.float32)

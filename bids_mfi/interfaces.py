@@ -5,10 +5,11 @@ folders wrongly.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -18,12 +19,20 @@ from nipype.interfaces.base import (
 )
 from nipype.interfaces.base.support import Bunch
 
-from bids_mfi.derivatives import ScanRecord, save_scan
+from bids_mfi.derivatives import ScanRecord, ScanResults, fingerprint_scan, save_scan
 from bids_mfi.dixon import DixonPair, fat_fraction_percent, read_fat_and_water, read_pair
-from bids_mfi.grid import encode_image, read_image, read_labels
+from bids_mfi.grid import Grid, encode_image, read_grid, read_labels
 from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.segment import (
+    cached_network,
+    choose_device,
+    labels_on_grid,
+    resample_channels,
+    segment_channels,
+)
 from bids_mfi.quality import QCFlag, check_scan
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
+from bids_mfi.report.figures import draw_figures
 
 
 class _ResampleInputSpec(BaseInterfaceInputSpec):
@@ -33,30 +42,31 @@ class _ResampleInputSpec(BaseInterfaceInputSpec):
 
 class _ResampleOutputSpec(TraitedSpec):
     channels = File(exists=True, desc="npy, float32, shape (channel, x, y, z), model grid")
+    model_grid = traits.Instance(Grid)
 
 
 class Resample(SimpleInterface):
-    """In-phase and out-of-phase images -> standardised channels on the model grid."""
+    """In-phase and out-of-phase images -> channels on the model grid."""
 
     input_spec = _ResampleInputSpec
     output_spec = _ResampleOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        from bids_mfi.network.segment import prepare_channels
-
         in_phase, out_phase, grid = read_pair(self.inputs.pair)
-        channels = prepare_channels(in_phase, out_phase, grid, self.inputs.bundle)
+        channels, model_grid = resample_channels(in_phase, out_phase, grid, self.inputs.bundle)
         path = Path(runtime.cwd) / "channels.npy"
         np.save(path, channels)
         self._results["channels"] = str(path)
+        self._results["model_grid"] = model_grid
         return runtime
 
 
 class _SegmentInputSpec(BaseInterfaceInputSpec):
     channels = File(exists=True, mandatory=True)
+    model_grid = traits.Instance(Grid, mandatory=True)
     pair = traits.Instance(DixonPair, mandatory=True)
     bundle = traits.Instance(ModelBundle, mandatory=True)
-    weights = File(exists=True, mandatory=True, desc="the bundle's weights, for the cache")
+    weights = File(exists=True, mandatory=True, desc="the bundle's weights, for nipype's hash")
     device = traits.Str(mandatory=True)
     threads = traits.Int(mandatory=True)
 
@@ -72,19 +82,13 @@ class Segment(SimpleInterface):
     output_spec = _SegmentOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        from bids_mfi.grid import read_grid
-        from bids_mfi.network.segment import segment_on_grid
-
-        grid = read_grid(self.inputs.pair.in_phase)
-        labels = segment_on_grid(
-            np.load(self.inputs.channels),
-            grid,
-            self.inputs.bundle,
-            device=self.inputs.device,
-            threads=self.inputs.threads,
-        )
+        bundle, scan_grid = self.inputs.bundle, read_grid(self.inputs.pair.in_phase)
+        torch.set_num_threads(self.inputs.threads)
+        network = cached_network(bundle, choose_device(self.inputs.device))
+        logits = segment_channels(np.load(self.inputs.channels), bundle, network)
+        labels = labels_on_grid(logits, self.inputs.model_grid, scan_grid)
         path = Path(runtime.cwd) / "labels.nii.gz"
-        path.write_bytes(encode_image(labels, grid))
+        path.write_bytes(encode_image(labels, scan_grid))
         self._results["labels"] = str(path)
         return runtime
 
@@ -98,7 +102,7 @@ class _QuantifyInputSpec(BaseInterfaceInputSpec):
 
 class _QuantifyOutputSpec(TraitedSpec):
     measures = File(exists=True, desc="JSON: measures and flags")
-    fat_fraction = File(exists=True, desc="fat fraction, percent, float32")
+    fat_fraction = File(exists=True, desc="npy, fat fraction, percent, float32")
     water = File(exists=True, desc="npy, water, float32")
 
 
@@ -121,9 +125,77 @@ class Quantify(SimpleInterface):
         }
         (folder / "measures.json").write_text(json.dumps(found))
         fraction = fat_fraction_percent(fat, water).astype(np.float32)
-        (folder / "fat_fraction.nii.gz").write_bytes(encode_image(fraction, grid))
+        np.save(folder / "fat_fraction.npy", fraction)
         np.save(folder / "water.npy", water.astype(np.float32))
         self._results["measures"] = str(folder / "measures.json")
-        self._results["fat_fraction"] = str(folder / "fat_fraction.nii.gz")
+        self._results["fat_fraction"] = str(folder / "fat_fraction.npy")
         self._results["water"] = str(folder / "water.npy")
+        return runtime
+
+
+class _ReportInputSpec(BaseInterfaceInputSpec):
+    labels = File(exists=True, mandatory=True)
+    water = File(exists=True, mandatory=True)
+    fat_fraction = File(exists=True, mandatory=True)
+    pair = traits.Instance(DixonPair, mandatory=True)
+    bundle = traits.Instance(ModelBundle, mandatory=True)
+
+
+class _ReportOutputSpec(TraitedSpec):
+    figures = traits.List(File(exists=True), desc="PNG, one for each picture of the page")
+
+
+class Report(SimpleInterface):
+    """Label map, water and fat fraction -> the pictures of the report page."""
+
+    input_spec = _ReportInputSpec
+    output_spec = _ReportOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        labels, grid = read_labels(Path(self.inputs.labels))
+        water, fraction = np.load(self.inputs.water), np.load(self.inputs.fat_fraction)
+        pictures = draw_figures(water, fraction, labels, grid, self.inputs.bundle.table)
+        paths = [Path(runtime.cwd) / f"{name}.png" for name in pictures]
+        for path in paths:
+            path.write_bytes(pictures[path.stem])
+        self._results["figures"] = [str(path) for path in paths]
+        return runtime
+
+
+class _SaveInputSpec(BaseInterfaceInputSpec):
+    labels = File(exists=True, mandatory=True)
+    fat_fraction = File(exists=True, mandatory=True)
+    measures = File(exists=True, mandatory=True)
+    figures = traits.List(File(exists=True), mandatory=True)
+    record = traits.Instance(ScanRecord, mandatory=True)
+    output_dir = traits.Str(mandatory=True)
+
+
+class _SaveOutputSpec(TraitedSpec):
+    table = File(exists=True, desc="the scan's *_mfi.tsv in OUTPUT_DIR")
+
+
+class Save(SimpleInterface):
+    """All results of a scan -> OUTPUT_DIR, the marker of completeness last."""
+
+    input_spec = _SaveInputSpec
+    output_spec = _SaveOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        record, labels = self.inputs.record, Path(self.inputs.labels)
+        mark = fingerprint_scan(
+            record.pair, record.bids_dir, record.bundle.sha256, record.fat_water
+        )
+        found = json.loads(Path(self.inputs.measures).read_text())
+        results = ScanResults(
+            dseg=labels.read_bytes(),
+            ffmap=encode_image(np.load(self.inputs.fat_fraction), read_grid(labels)),
+            measures=tuple(MuscleMeasure(**row) for row in found["measures"]),
+            flags=tuple(QCFlag(**row) for row in found["flags"]),
+            figures=tuple(
+                (Path(path).stem, Path(path).read_bytes()) for path in self.inputs.figures
+            ),
+        )
+        paths = save_scan(Path(self.inputs.output_dir), replace(record, fingerprint=mark), results)
+        self._results["table"] = str(paths.mfi_tsv)
         return runtime

@@ -60,8 +60,15 @@ class MuscleTable:
             raise ValueError(f"label indices must be positive, unique and ascending: {indices}")
 
     def of(self, muscle: str, hemi: str) -> Muscle:
-        """The muscle with this abbreviation and side.
+        """Find the muscle with this abbreviation and side.
 
+        Raises
+        ------
+        KeyError
+            The table has none.
+
+        Examples
+        --------
         >>> WEBER2021.of("TR", "L").index
         12
         """
@@ -73,6 +80,13 @@ class MuscleTable:
     def mirrored_indices(self) -> dict[int, int]:
         """For each index that of the same muscle on the other side.
 
+        Raises
+        ------
+        KeyError
+            A muscle stands in the table with one side only.
+
+        Examples
+        --------
         >>> WEBER2021.mirrored_indices()[1]
         2
         """
@@ -113,7 +127,7 @@ _COLORS = {
 
 
 def paper_table(levels: dict[str, str] | None = None) -> MuscleTable:
-    """The fourteen muscles with the paper's numbers.
+    """Make the table of the fourteen muscles with the paper's numbers.
 
     Parameters
     ----------

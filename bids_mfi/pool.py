@@ -1,11 +1,17 @@
 """nipype's MultiProc plugin, made to survive a killed worker; must not know what a node does.
 
+It also takes nodes in the order of their names, one sub-workflow after the other, so that a long
+run yields results from the beginning and its work folder stays small.
+
 nipype 1.11 waits for ever when a worker process dies (killed for memory, say): the exception is
 lost in a callback. Here it becomes an ordinary failure of the nodes that were running, and the
 pool is made anew for the others.
 """
 
+import ctypes
 import multiprocessing
+import os
+import signal
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -14,10 +20,27 @@ from typing import Any
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
 KILLED = "a worker process was killed"
+PR_SET_PDEATHSIG = 1
+
+
+def start_worker(cwd: str, parent: int) -> None:
+    """Prepare a worker process; it is killed when the process that started it dies.
+
+    Without this the workers of a killed run would wait for ever and hold their memory.
+    """
+    process_initializer(cwd)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
     """MultiProc that reports a killed worker as a failure and goes on."""
+
+    def __init__(self, plugin_args: dict[str, Any]) -> None:
+        super().__init__(plugin_args=plugin_args)
+        self.pool.shutdown(wait=False)
+        self.pool: ProcessPoolExecutor = self._make_pool()
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
@@ -33,10 +56,14 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
     def _make_pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
             max_workers=self.processors,
-            initializer=process_initializer,
-            initargs=(self._cwd,),
+            initializer=start_worker,
+            initargs=(self._cwd, os.getpid()),
             mp_context=multiprocessing.get_context(self.plugin_args.get("mp_context")),
         )
+
+    def _sort_jobs(self, jobids: Any, scheduler: str | None = None) -> Any:
+        """Finish what was begun before beginning something new, in the order of the names."""
+        return sorted(jobids, key=lambda jobid: str(self.procs[jobid].fullname))
 
     def _record_result(self, taskid: int, future: "Future[dict[str, Any]]") -> None:
         error = future.exception()

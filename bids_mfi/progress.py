@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 LAST_STEP = "Save"
 
@@ -36,9 +36,10 @@ def show_progress(stream: TextIO) -> Iterator[StatusCallback]:
 class _Board:
     """The terminal's board: one task for all scans, one for each scan at work."""
 
-    def __init__(self, progress: "object", total: "object") -> None:
+    def __init__(self, progress: Any, total: Any) -> None:
         self.progress, self.total = progress, total
-        self.queued, self.rows = 0, {}
+        self.queued = 0
+        self.rows: dict[str, Any] = {}
 
     def __call__(self, scan: str, step: str, status: str) -> None:
         if status == "queued":
@@ -48,7 +49,7 @@ class _Board:
             self._show(scan, step)
         elif status == "exception":
             self._finish(scan)
-            self.progress.console.print(f"{scan}: failed at {step}", markup=False)
+            self.progress.console.print(f"{scan}: failed at {step}", markup=False, highlight=False)
         elif step == LAST_STEP:
             self._finish(scan)
 

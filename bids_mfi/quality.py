@@ -30,7 +30,7 @@ class QCFlag:
     severity : str
         ``info``, ``warning`` or ``error``.
     muscle : str
-        Abbreviation with side, for example ``TR_L``; empty for the whole scan.
+        Abbreviation with side, for example ``TR_L``; without side where it concerns both.
     value, threshold : float
         What was found and the limit it passed; NaN where neither is a number.
     message : str
@@ -52,7 +52,7 @@ def check_scan(
     table: MuscleTable,
     computed: bool,
 ) -> list[QCFlag]:
-    """All flags of one scan, those of the whole scan first.
+    """Collect all flags of one scan, those that concern both sides first.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def check_scan(
 
 
 def check_measure(measure: MuscleMeasure, computed: bool) -> list[QCFlag]:
-    """Flags that follow from one muscle's measures alone."""
+    """Collect the flags that follow from one muscle's measures alone."""
     where = f"{measure.muscle}_{measure.hemi}"
     if measure.extent == "absent":
         text = f"{where}: no voxel was labelled; its values are n/a."
@@ -85,7 +85,7 @@ def check_measure(measure: MuscleMeasure, computed: bool) -> list[QCFlag]:
         flags.append(QCFlag("small", "warning", where, measure.volume_ml, SMALL_ML, text))
     if computed and measure.near_fold_percent > NEAR_FOLD_SHARE_PERCENT:
         flags.append(_flag_fold(measure, where))
-    empty_percent = 100 * (1 - measure.signal_voxels / measure.voxels)
+    empty_percent = 100 * (measure.voxels - measure.signal_voxels) / measure.voxels
     if empty_percent > NO_SIGNAL_SHARE_PERCENT:
         text = f"{where}: {empty_percent:.0f} % of its voxels have no signal and were left out."
         flag = QCFlag("no_signal", "warning", where, empty_percent, NO_SIGNAL_SHARE_PERCENT, text)
@@ -128,36 +128,33 @@ def _check_pieces(muscle: Muscle, labels: NDArray[np.int16]) -> list[QCFlag]:
     return [QCFlag("fragmented", "warning", where, percent, LARGEST_PIECE_PERCENT, text)]
 
 
-def _check_sides(
-    labels: NDArray[np.int16], grid: Grid, table: MuscleTable
-) -> list[QCFlag]:
+def _check_sides(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> list[QCFlag]:
     """Flag a muscle whose left label lies to the right of its right label.
 
-    Only meaningful for grids whose affine is right; it catches exchanged labels.
+    Labels and affine are compared, so it cannot tell which of the two is wrong.
     """
     right_mm = _mean_right_mm(labels, grid, table)
+    right_of = {muscle.muscle: muscle.index for muscle in table if muscle.hemi == "R"}
     flags = []
     for muscle in table:
-        partner = table.mirrored_indices()[muscle.index]
-        if muscle.hemi == "R" or not {muscle.index, partner} <= right_mm.keys():
+        partner = right_of.get(muscle.muscle, 0)
+        if muscle.hemi != "L" or not {muscle.index, partner} <= right_mm.keys():
             continue
         apart_mm = right_mm[partner] - right_mm[muscle.index]
         if apart_mm <= 0:
             text = (
-                f"{muscle.muscle}: the left label lies {-apart_mm:.1f} mm to the right of the "
+                f"{muscle.muscle}: the left label lies {abs(apart_mm):.1f} mm to the right of the "
                 "right one. Left and right may be exchanged; check the image's orientation."
             )
             flags.append(QCFlag("left_right", "error", muscle.muscle, apart_mm, 0.0, text))
     return flags
 
 
-def _mean_right_mm(
-    labels: NDArray[np.int16], grid: Grid, table: MuscleTable
-) -> dict[int, float]:
-    """World coordinate towards the subject's right of each present label's centroid."""
+def _mean_right_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> dict[int, float]:
+    """World coordinate of each present label's centroid, to the subject's right of voxel 0."""
     present = [m.index for m in table if (labels == m.index).any()]
     centroids = ndimage.center_of_mass(labels > 0, labels, present)
     return {
-        index: float((grid.matrix @ np.append(centroid, 1.0))[0])
+        index: float(grid.matrix[0, :3] @ centroid)
         for index, centroid in zip(present, centroids, strict=True)
     }

@@ -37,7 +37,7 @@ class MuscleMeasure:
     mfi_voxelwise_percent, mfi_median_percent : float
         Mean and median of the voxelwise 100 F / (F + W).
     near_fold_percent : float
-        Share of the voxels with a fat fraction above NEAR_FOLD_PERCENT.
+        Share of the voxels with signal whose fat fraction is above NEAR_FOLD_PERCENT.
     """
 
     index: int
@@ -71,7 +71,7 @@ def measure_muscles(
     labels : ndarray of int16, shape (x, y, z)
         Label map; values that the table lacks are ignored.
     water, fat : ndarray of float64, shape (x, y, z)
-        Signals in the same unit.
+        Signals in the same unit; voxels with F + W <= 0 are left out of the fat measures.
     voxel_volume_ml : float
         |det| of the affine, millilitres.
     table : MuscleTable
@@ -101,7 +101,7 @@ def _labels_at_border(labels: NDArray[np.int16]) -> frozenset[int]:
     return frozenset(int(index) for face in faces for index in np.unique(face))
 
 
-def _measure_muscle(  # noqa: PLR0913
+def _measure_muscle(
     muscle: Muscle,
     mask: NDArray[np.bool_],
     water: NDArray[np.float64],
@@ -124,10 +124,9 @@ def _measure_muscle(  # noqa: PLR0913
     )
 
 
-def _measure_fat(
-    water: NDArray[np.float64], fat: NDArray[np.float64]
-) -> dict[str, float | int]:
-    """The fat measures of one muscle's voxels; voxels without signal are left out."""
+def _measure_fat(water: NDArray[np.float64], fat: NDArray[np.float64]) -> dict[str, float | int]:
+    """Measure the fat of one muscle's voxels; voxels without signal are left out."""
+    water, fat = water.astype(np.float64), fat.astype(np.float64)
     signal = (water + fat) > 0
     water, fat = water[signal], fat[signal]
     fractions = fat_fraction_percent(fat, water)

@@ -6,21 +6,38 @@ folder is new for every run and how a killed worker is survived.
 """
 
 import os
+import platform
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
+from bids_mfi.derivatives import (
+    ScanRecord,
+    check_output_dir,
+    encode_json,
+    fingerprint_scan,
+    remove_stale_partials,
+    scan_paths,
+    scan_state,
+    write_atomically,
+    write_dataset_files,
+)
+from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.dixon import DixonPair
-from bids_mfi.discovery import UnusableScan
 from bids_mfi.errors import MFIError, OutputError
-from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.options import RunOptions
+from bids_mfi.pages import bundle_facts, write_pages
 
+DEFAULT_BUNDLE = Path(__file__).parent / "data" / "bundle"
+RECORDED_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "pybids", "monai")
 STEPS = ("Resample", "Segment", "Quantify", "Report", "Save")
 MEMORY_GB = {"Resample": 1.0, "Segment": 2.5, "Quantify": 1.0, "Report": 1.0, "Save": 0.3}
 POLL_S = 0.1
@@ -132,22 +149,21 @@ def _build_scan(
         for step in STEPS
     }
     resample, segment, quantify, report, save = (nodes[step] for step in STEPS)
-    for node in nodes.values():
+    for node in (resample, segment, quantify, report):
         node.inputs.pair = pair
         node.inputs.bundle = bundle
-    segment.inputs.trait_set(
-        weights=str(bundle.weights), device=options.device, threads=threads
-    )
+    segment.inputs.weights = str(bundle.weights)
+    segment.inputs.device = options.device
+    segment.inputs.threads = threads
     quantify.inputs.fat_water = options.fat_water
-    save.inputs.trait_set(
-        output_dir=str(options.output_dir),
-        bids_dir=str(options.bids_dir),
-        fat_water=options.fat_water,
+    save.inputs.output_dir = str(options.output_dir)
+    save.inputs.record = ScanRecord(
+        pair, options.bids_dir, bundle_facts(bundle), options.fat_water, fingerprint=""
     )
     scan = engine.Workflow(name=name)
     scan.connect(
         [
-            (resample, segment, [("channels", "channels")]),
+            (resample, segment, [("channels", "channels"), ("model_grid", "model_grid")]),
             (segment, quantify, [("labels", "labels")]),
             (segment, report, [("labels", "labels")]),
             (quantify, report, [("water", "water"), ("fat_fraction", "fat_fraction")]),
@@ -165,7 +181,10 @@ def quiet_nipype(work_dir: Path, verbose: int) -> None:
     Worker processes inherit all of it through the environment.
     """
     level = {0: "CRITICAL", 1: "WARNING", 2: "INFO"}.get(verbose, "DEBUG")
-    lines = ["[logging]", *(f"{kind}_level = {level}" for kind in ("workflow", "utils", "interface"))]
+    lines = [
+        "[logging]",
+        *(f"{kind}_level = {level}" for kind in ("workflow", "utils", "interface")),
+    ]
     (work_dir / "nipype.cfg").write_text("\n".join([*lines, ""]))
     os.environ["NIPYPE_CONFIG_DIR"] = str(work_dir)
     os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
@@ -183,9 +202,14 @@ def run_workflow(
         The plugin file cannot be used.
     """
     plugin, plugin_args = _choose_plugin(options, nprocs)
-    plugin_args["status_callback"] = lambda node, status: on_status(
-        node.fullname.split(".")[1], node.name, status
-    )
+
+    def tell(node: Any, status: str) -> None:
+        scan = node.fullname.split(".")[1]
+        if (node.name, status) == (STEPS[-1], "end"):
+            shutil.rmtree(Path(workflow.base_dir) / workflow.name / scan, ignore_errors=True)
+        on_status(scan, node.name, status)
+
+    plugin_args["status_callback"] = tell
     if plugin == "MultiProc":
         from bids_mfi.pool import SurvivingMultiProcPlugin
 
@@ -230,6 +254,13 @@ def read_crashes(work_dir: Path) -> dict[str, str]:
     return crashes
 
 
+def was_killed(text: str) -> bool:
+    """Whether a crash file tells of a killed worker process."""
+    from bids_mfi.pool import KILLED
+
+    return KILLED in text
+
+
 def explain_crash(text: str) -> str:
     """The sentence of a crash file that a person should read.
 
@@ -238,16 +269,198 @@ def explain_crash(text: str) -> str:
     >>> explain_crash("Traceback\\n  bids_mfi.errors.PairError: a.nii: all voxels are 0.\\n")
     'a.nii: all voxels are 0.'
     """
-    from bids_mfi.pool import KILLED
-
-    if KILLED in text:
+    if was_killed(text):
         return (
             "The process that worked on this scan was killed, most often for lack of memory. "
             "Give the run more memory, or lower --nprocs or --mem, and run it again."
         )
+    if "No space left on device" in text and "OutputError" not in text:
+        return "The disk of the work folder is full. Free space or name another by --work-dir."
     ours = re.findall(r"^\s*bids_mfi\.errors\.\w+: (.*)$", text, flags=re.MULTILINE)
     if ours:
         return str(ours[-1])
     others = re.findall(r"^\s*([\w.]*(?:Error|Exception|Interrupt)\b.*)$", text, flags=re.MULTILINE)
     cause = others[-1] if others else "no cause was recorded"
     return f"Unexpected error ({cause}). Please report it with the file named beside it."
+
+
+def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSummary:
+    """The participant level: from a dataset to derivatives and report pages.
+
+    Raises
+    ------
+    MFIError
+        Nothing could be started: the dataset, the bundle, the output folder or an option.
+    """
+    check_output_dir(options.bids_dir, options.output_dir)
+    bundle = load_bundle(options.bundle or DEFAULT_BUNDLE)
+    scans = find_scans(options)
+    write_dataset_files(options.output_dir, options.bids_dir, bundle.table, bundle_facts(bundle))
+    remove_stale_partials(options.output_dir)
+    pairs = [scan for scan in scans if isinstance(scan, DixonPair)]
+    failures = {
+        scan.scan: write_failure(options.output_dir, scan.scan, scan.problem)
+        for scan in scans
+        if isinstance(scan, UnusableScan)
+    }
+    states = {pair.scan: _find_state(pair, bundle, options) for pair in pairs}
+    failures |= {
+        scan: write_failure(options.output_dir, scan, state)
+        for scan, state in states.items()
+        if state not in ("missing", "current")
+    }
+    waiting = [pair for pair in pairs if states[pair.scan] == "missing"]
+    if waiting and not (failures and options.stop_on_first_crash):
+        failures |= _run_scans(waiting, bundle, options, on_status)
+    summary = _summarise(scans, states, failures, options)
+    problems = {failure.scan: failure.problem for failure in summary.failed}
+    pages = write_pages(scans, problems, bundle, options)
+    write_run_record(options, summary, bundle)
+    return replace(summary, pages=pages)
+
+
+def _find_state(pair: DixonPair, bundle: ModelBundle, options: RunOptions) -> str:
+    """``missing``, ``current``, or the sentence why the scan's earlier results stay."""
+    paths = scan_paths(options.output_dir, pair)
+    if options.overwrite or not paths.mfi_json.exists():
+        return "missing"
+    try:
+        mark = fingerprint_scan(pair, options.bids_dir, bundle.sha256, options.fat_water)
+    except MFIError as error:
+        return str(error)
+    state = scan_state(paths, mark)
+    if state != "different":
+        return state
+    return (
+        f"{paths.mfi_tsv}: results of another version, bundle, option or input are there. Give "
+        "--overwrite to replace them, or choose another OUTPUT_DIR."
+    )
+
+
+def write_failure(output_dir: Path, scan: str, problem: str, details: str = "") -> ScanFailure:
+    """Leave a file under ``logs/`` that says why a scan has no results."""
+    log = failure_log(output_dir, scan)
+    write_atomically(log, "\n".join([problem, "", details]).encode())
+    return ScanFailure(scan, problem, log)
+
+
+def failure_log(output_dir: Path, scan: str) -> Path:
+    """Where the cause of a scan's failure is written."""
+    return output_dir / "logs" / f"{scan}_error.txt"
+
+
+def _run_scans(
+    pairs: list[DixonPair], bundle: ModelBundle, options: RunOptions, on_status: StatusCallback
+) -> dict[str, ScanFailure]:
+    """Run the graph; scans whose worker was killed get a second turn, one at a time."""
+    for pair in pairs:
+        on_status(pair.scan, "", "queued")
+    crashes = _run_once(pairs, bundle, options, on_status, at_once=None)
+    killed = [pair for pair in pairs if was_killed(crashes.get(pair.scan, ""))]
+    if killed and len(pairs) > 1 and not options.stop_on_first_crash:
+        for pair in killed:
+            crashes.pop(pair.scan)
+        crashes |= _run_once(killed, bundle, options, on_status, at_once=1)
+    return {
+        scan: write_failure(options.output_dir, scan, explain_crash(text), text)
+        for scan, text in crashes.items()
+    }
+
+
+def _run_once(
+    pairs: list[DixonPair],
+    bundle: ModelBundle,
+    options: RunOptions,
+    on_status: StatusCallback,
+    at_once: int | None,
+) -> dict[str, str]:
+    """Run these scans in a work folder of their own; the text of each failure by scan."""
+    nprocs, threads = choose_threads(options, len(pairs))
+    work_dir = make_work_dir(options.work_dir)
+    quiet_nipype(work_dir, options.verbose)
+    workflow = build_workflow(pairs, bundle, options, work_dir, threads)
+    scans = {node: scan for scan, node in scan_node_names(pairs).items()}
+    if options.write_graph:
+        write_graph(workflow, options.output_dir / "logs")
+    run_workflow(
+        workflow,
+        options,
+        nprocs if at_once is None else max(at_once, threads),
+        lambda node, step, status: on_status(scans[node], step, status),
+    )
+    crashes = {scans[node]: text for node, text in read_crashes(work_dir).items()}
+    if not crashes or options.work_dir is None:
+        shutil.rmtree(work_dir, ignore_errors=True)
+    return crashes
+
+
+def make_work_dir(parent: Path | None) -> Path:
+    """A new folder for the intermediate files of one run.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made.
+    """
+    try:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="bids_mfi-", dir=parent))
+    except OSError as error:
+        raise OutputError(
+            f"{parent or tempfile.gettempdir()}: no work folder can be made there "
+            f"({error.strerror}). Name another by --work-dir."
+        ) from error
+
+
+def write_graph(workflow: Any, logs: Path) -> None:
+    """Write the graph of the steps as Graphviz text, ``logs/graph.dot``."""
+    text = workflow.write_hierarchical_dotfile  # drawn by nipype
+    logs.mkdir(parents=True, exist_ok=True)
+    text(dotfilename=str(logs / "graph.dot"), colored=True, simple_form=True)
+
+
+def _summarise(
+    scans: list[DixonPair | UnusableScan],
+    states: dict[str, str],
+    failures: dict[str, ScanFailure],
+    options: RunOptions,
+) -> RunSummary:
+    """Sort the scans by outcome, from what is on the disk; remove error files of the past."""
+    done, skipped = [], []
+    for scan in scans:
+        if scan.scan in failures:
+            continue
+        if states[scan.scan] == "current":
+            skipped.append(scan.scan)
+        elif isinstance(scan, DixonPair) and scan_paths(options.output_dir, scan).mfi_json.exists():
+            done.append(scan.scan)
+        else:
+            problem = "Not run: the run stopped at an earlier failure. Run it again."
+            failures[scan.scan] = ScanFailure(scan.scan, problem, Path())
+            continue
+        failure_log(options.output_dir, scan.scan).unlink(missing_ok=True)
+    ordered = tuple(failures[scan.scan] for scan in scans if scan.scan in failures)
+    return RunSummary(tuple(done), ordered, tuple(skipped))
+
+
+def write_run_record(options: RunOptions, summary: RunSummary, bundle: ModelBundle) -> None:
+    """Write every option, version and outcome of this run to ``logs/``."""
+    started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    record = {
+        "options": {key: _plain(value) for key, value in asdict(options).items()},
+        "bids_mfi": __version__,
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in RECORDED_PACKAGES},
+        "bundle": {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},
+        "done": list(summary.done),
+        "skipped": list(summary.skipped),
+        "failed": {failure.scan: failure.problem for failure in summary.failed},
+    }
+    name = f"run-{started}-{os.getpid()}.json"
+    write_atomically(options.output_dir / "logs" / name, encode_json(record))
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+

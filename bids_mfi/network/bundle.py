@@ -14,12 +14,14 @@ import hashlib
 import io
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -168,11 +170,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}). {REMEDY}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # damaged bytes make the unpickler fail in every way there is
         raise BundleError(
-            f"{path}: is not a plain PyTorch state dict ({reason}). Expected tensors by name and "
-            f"nothing that would have to be executed. {REMEDY}"
+            f"{path}: is not a plain PyTorch state dict ({type(error).__name__}). Expected tensors "
+            f"by name and nothing that would have to be executed. {REMEDY}"
         ) from error
     if not _is_state_dict(state):
         raise BundleError(
@@ -188,7 +189,9 @@ def _is_state_dict(state: object) -> bool:
     )
 
 
-def _check_state_dict(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def _check_state_dict(
+    path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> None:
     missing = sorted(set(wanted) - set(found))
     extra = sorted(set(found) - set(wanted))
     if missing or extra:
@@ -236,6 +239,11 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
                 f"{folder / METADATA}: has format_version {own['format_version']!r}, expected "
                 f"{FORMAT_VERSION}. Use the version of bids_mfi that wrote the bundle. {REMEDY}"
             )
+        if own["landmark_percentiles"] != list(PROBABILITIES_PERCENT):
+            raise BundleError(
+                f"{folder / METADATA}: landmark_percentiles {own['landmark_percentiles']}, "
+                f"expected {list(PROBABILITIES_PERCENT)}. {REMEDY}"
+            )
         return ModelBundle(
             folder=folder,
             name=str(document["name"]),
@@ -267,7 +275,7 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
         ) from error
 
 
-def _three(kind: type, values: Any) -> Any:  # noqa: ANN401
+def _three(kind: type, values: Any) -> Any:
     if len(values) != 3:
         raise ValueError(f"three values expected, found {values!r}")
     return tuple(kind(value) for value in values)
@@ -283,15 +291,16 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
     knots = len(PROBABILITIES_PERCENT)
     pairs_of_axes = ({"L", "R"}, {"P", "A"}, {"I", "S"})
     windows = bundle.inference == "windows"
-    axes = sorted(bundle.axcodes)
+    axes = set(bundle.axcodes)
+    margins = [*zip(bundle.border, bundle.window, strict=True)]
     checks = (
         (bundle.channels == CHANNELS, f"channels {bundle.channels}", f"{CHANNELS}"),
         (all(len(row) == knots for row in bundle.landmarks),
          f"{[len(row) for row in bundle.landmarks]} landmarks", f"{knots} for each channel"),
-        (all(all(a <= b for a, b in zip(row, row[1:], strict=False)) and row[0] < row[-1]
+        (all(all(a <= b for a, b in pairwise(row)) and row[0] < row[-1]
              for row in bundle.landmarks), "landmarks that fall", "rising ones"),
         (min(bundle.spacing_mm) > 0, f"spacing_mm {bundle.spacing_mm}", "positive numbers"),
-        (all(len(pair & set(axes)) == 1 for pair in pairs_of_axes),
+        (all(len(pair & axes) == 1 for pair in pairs_of_axes),
          f"axcodes {bundle.axcodes}", "one of L/R, one of P/A, one of I/S"),
         (bundle.inference in INFERENCE_MODES, f"inference {bundle.inference!r}",
          " or ".join(INFERENCE_MODES)),
@@ -300,7 +309,7 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
         (min(bundle.padding) >= 0, f"padding {bundle.padding}", "0 or more voxels"),
         (not windows or all(w > 0 and w % SIZE_DIVISOR == 0 for w in bundle.window),
          f"window {bundle.window}", f"multiples of {SIZE_DIVISOR}"),
-        (not windows or all(0 <= 2 * b < w for b, w in zip(bundle.border, bundle.window, strict=True)),
+        (not windows or all(0 <= 2 * b < w for b, w in margins),
          f"border {bundle.border}", "less than half of the window"),
         (len(bundle.table) > 0, "no labels", "at least one"),
     )  # fmt: skip
@@ -321,7 +330,9 @@ def _check_inference_config(bundle: ModelBundle) -> None:
 # ------------------------------------------------------------------------------------- writing
 
 
-def write_bundle(bundle: ModelBundle, state: Mapping[str, Tensor], licence_text: str) -> ModelBundle:
+def write_bundle(
+    bundle: ModelBundle, state: Mapping[str, Tensor], licence_text: str
+) -> ModelBundle:
     """Write a bundle into ``bundle.folder``; the same input gives the same bytes.
 
     Parameters
@@ -357,7 +368,7 @@ def write_bundle(bundle: ModelBundle, state: Mapping[str, Tensor], licence_text:
         LICENSE: licence_text.encode(),
     }
     for name, content in files.items():
-        _write_atomically(bundle.folder / name, content)
+        write_atomically(bundle.folder / name, content)
     return load_bundle(bundle.folder)
 
 
@@ -373,7 +384,14 @@ def _encode_json(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it; folders are made.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -411,9 +429,9 @@ def _metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
         "schema": MONAI_SCHEMA,
         "version": bundle.version,
         "changelog": {bundle.version: bundle.description},
-        "monai_version": "1.6.1",
-        "pytorch_version": "2.13.0",
-        "numpy_version": "2.4.0",
+        "monai_version": version("monai"),
+        "pytorch_version": torch.__version__.partition("+")[0],
+        "numpy_version": np.__version__,
         "required_packages_version": {},
         "name": bundle.name,
         "task": "Segmentation of neck muscles on in-phase and out-of-phase Dixon MRI",

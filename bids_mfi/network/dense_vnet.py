@@ -48,7 +48,7 @@ class ConvNorm(nn.Module):
     voxels an axis, the smaller half before.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         in_channels: int,
         out_channels: int,

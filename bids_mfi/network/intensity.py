@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 PROBABILITIES_PERCENT = (2.0, 10.0, 25.0, 50.0, 75.0, 90.0, 98.0)
 SIGNAL_FRACTION = 0.2
+BRIGHTEST_PERCENT = 99.5
+OVERSHOOT = 0.5
 MAX_ABSOLUTE = 6.0
 LOWEST_LANDMARK, HIGHEST_LANDMARK = 0.0, 100.0
 
@@ -23,15 +25,17 @@ def find_foreground(in_phase: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Voxels with signal: above a fifth of the median of the voxels brighter than the mean.
 
     Air never exceeds the mean of an image, so this median is one of tissue however much air there
-    is.
+    is. The brightest half percent counts no more than the rest.
 
     >>> find_foreground(np.array([0.0, 0.1, 0.0, 1.0, 3.0, 2.0], dtype=np.float32)).tolist()
     [False, False, False, True, True, True]
     """
-    bright = in_phase[in_phase > in_phase.mean(dtype=np.float64)]
+    limited = np.minimum(in_phase, np.percentile(in_phase, BRIGHTEST_PERCENT))
+    bright = limited[limited > limited.mean(dtype=np.float64)]
     if bright.size == 0:
         return np.ones(in_phase.shape, dtype=np.bool_)
-    return in_phase > SIGNAL_FRACTION * np.median(bright)
+    foreground: NDArray[np.bool_] = in_phase > SIGNAL_FRACTION * np.median(bright)
+    return foreground
 
 
 def percentiles(volume: NDArray[np.float32], foreground: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -57,16 +61,15 @@ def learn_landmarks(scans: Iterable[NDArray[np.float32]]) -> Landmarks:
     ValueError
         There is no scan.
     """
-    total: NDArray[np.float64] | float = 0.0
-    count = 0
-    for count, scan in enumerate(scans, start=1):
+    shapes = []
+    for scan in scans:
         foreground = find_foreground(scan[0])
         knots = np.stack([percentiles(volume, foreground) for volume in scan])
         span = np.maximum(knots[:, -1:] - knots[:, :1], np.finfo(np.float64).tiny)
-        total = total + (knots - knots[:, :1]) / span
-    if count == 0:
+        shapes.append((knots - knots[:, :1]) / span)
+    if not shapes:
         raise ValueError("landmarks need at least one scan")
-    mean = LOWEST_LANDMARK + (HIGHEST_LANDMARK - LOWEST_LANDMARK) * np.asarray(total) / count
+    mean = LOWEST_LANDMARK + (HIGHEST_LANDMARK - LOWEST_LANDMARK) * np.mean(shapes, axis=0)
     return tuple(tuple(round(float(value), 6) for value in row) for row in mean)
 
 
@@ -98,9 +101,10 @@ def standardise(channels: NDArray[np.float32], landmarks: Landmarks) -> NDArray[
 def map_to_landmarks(
     volume: NDArray[np.float32], foreground: NDArray[np.bool_], landmarks: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Piecewise linear map of the percentiles to ``landmarks``; the end pieces go on beyond them.
+    """Piecewise linear map of the percentiles to ``landmarks``.
 
-    Of percentiles that coincide only the first is used.
+    The end pieces go on beyond the outer landmarks by half of their distance; values farther out
+    stay at this limit. Of percentiles that coincide only the first is used.
     """
     knots = percentiles(volume, foreground)
     kept = np.append(True, np.diff(knots) > 1e-6 * abs(knots[-1]))
@@ -112,11 +116,13 @@ def map_to_landmarks(
     mapped = np.interp(values, knots, landmarks)
     mapped += slopes[0] * np.minimum(values - knots[0], 0.0)
     mapped += slopes[-1] * np.maximum(values - knots[-1], 0.0)
-    return mapped.astype(np.float32)
+    reach = OVERSHOOT * (landmarks[-1] - landmarks[0])
+    limited = np.clip(mapped, landmarks[0] - reach, landmarks[-1] + reach)
+    return np.asarray(limited, dtype=np.float32)
 
 
 def whiten(volume: NDArray[np.float32], foreground: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Subtract the foreground's mean, divide by its standard deviation, limit to -6 ... 6."""
     tissue = volume[foreground].astype(np.float64)
     scaled = (volume - tissue.mean()) / max(float(tissue.std()), 1e-5)
-    return np.clip(scaled, -MAX_ABSOLUTE, MAX_ABSOLUTE).astype(np.float32)
+    return np.asarray(np.clip(scaled, -MAX_ABSOLUTE, MAX_ABSOLUTE), dtype=np.float32)

@@ -5,6 +5,7 @@ The model grid lives only between :func:`resample_channels` and :func:`labels_on
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,7 +136,7 @@ def segment_channels(
     ndarray of float32, shape (labels, x, y, z)
     """
     standardised = standardise(channels, bundle.landmarks)
-    padded, inside = _pad(standardised, bundle)
+    padded, inside = pad_edges(standardised, _working_shape(channels.shape[1:], bundle))
     device = next(network.parameters()).device
     volume = torch.from_numpy(padded)[None].to(device)  # (1, 2, x, y, z)
     with torch.inference_mode():
@@ -146,19 +147,42 @@ def segment_channels(
     return np.ascontiguousarray(logits[0].float().cpu().numpy()[(slice(None), *inside)])
 
 
-def _pad(
-    channels: NDArray[np.float32], bundle: ModelBundle
-) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
-    """Add the bundle's padding and what the network's sizes need; repeat the outermost voxels."""
-    widths, inside = [(0, 0)], []
-    windows = bundle.window if bundle.inference == "windows" else (0, 0, 0)
-    for size, padding, window in zip(channels.shape[1:], bundle.padding, windows, strict=True):
-        wanted = max(size + 2 * padding, window)
-        wanted += -wanted % SIZE_DIVISOR
-        before = (wanted - size) // 2
-        widths.append((before, wanted - size - before))
-        inside.append(slice(before, before + size))
-    return np.pad(channels, widths, mode="edge"), tuple(inside)
+def padded_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The next multiples of 8.
+
+    >>> padded_shape((160, 121, 36))
+    (160, 128, 40)
+    """
+    return tuple(size + -size % SIZE_DIVISOR for size in (int(n) for n in shape))
+
+
+def pad_edges(
+    volume: NDArray[Any], shape: tuple[int, ...]
+) -> tuple[NDArray[Any], tuple[slice, ...]]:
+    """Enlarge the last three axes to ``shape`` on both sides, repeating the outermost voxels.
+
+    Returns
+    -------
+    padded : ndarray, shape (..., *shape)
+    inside : tuple of slice
+        Where the volume lies in it.
+    """
+    leading = volume.ndim - len(shape)
+    missing = [wanted - size for wanted, size in zip(shape, volume.shape[leading:], strict=True)]
+    widths = [(0, 0)] * leading + [(n // 2, n - n // 2) for n in missing]
+    inside = tuple(
+        slice(n // 2, n // 2 + size)
+        for n, size in zip(missing, volume.shape[leading:], strict=True)
+    )
+    return np.pad(volume, widths, mode="edge"), inside
+
+
+def _working_shape(shape: tuple[int, ...], bundle: ModelBundle) -> tuple[int, ...]:
+    """The size at which a volume enters the network: the bundle's padding, at least a window."""
+    padded = [size + 2 * padding for size, padding in zip(shape, bundle.padding, strict=True)]
+    if bundle.inference == "windows":
+        padded = [max(size, window) for size, window in zip(padded, bundle.window, strict=True)]
+    return padded_shape(tuple(padded))
 
 
 def _in_windows(network: DenseVNet, volume: Tensor, bundle: ModelBundle) -> Tensor:

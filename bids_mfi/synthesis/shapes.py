@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 def ribbon_section(nodes: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
-    """A band along a smooth midline, with rounded ends.
+    """Draw a band along a smooth midline, with rounded ends.
 
     Parameters
     ----------
@@ -52,17 +52,13 @@ def _cap(centre: Floats, normal: Floats, tangent: Floats, half: float) -> tuple[
     return np.repeat(centre[None], _CAP, axis=0), offset
 
 
-def oval_section(
-    oval: Sequence[float], squareness: float = 2.0
-) -> tuple[Floats, Floats]:
-    """An ellipse, or with a squareness above 2 a rounded box.
+def oval_section(oval: Sequence[float]) -> tuple[Floats, Floats]:
+    """Draw an ellipse.
 
     Parameters
     ----------
     oval : (x, y, semi_axis_x, semi_axis_y) or (x, y, semi_axis_x, semi_axis_y, turn_degrees)
         Millimetres.
-    squareness : float
-        Exponent of the superellipse.
 
     Returns
     -------
@@ -76,10 +72,7 @@ def oval_section(
     """
     x, y, a, b = (float(value) for value in oval[:4])
     angle = np.linspace(0, 2 * np.pi, VERTICES, endpoint=False)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    power = 2.0 / squareness
-    flat_x = a * np.sign(cosine) * np.abs(cosine) ** power
-    flat_y = b * np.sign(sine) * np.abs(sine) ** power
+    flat_x, flat_y = a * np.cos(angle), b * np.sin(angle)
     turn = np.deg2rad(oval[4] if len(oval) > 4 else 0.0)
     turned_x = np.cos(turn) * flat_x - np.sin(turn) * flat_y
     turned_y = np.sin(turn) * flat_x + np.cos(turn) * flat_y
@@ -87,7 +80,7 @@ def oval_section(
 
 
 def outline_section(half: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
-    """A closed outline, symmetric about x = 0, with unit normals as offset.
+    """Draw a closed outline, symmetric about x = 0, with unit normals as offset.
 
     Parameters
     ----------

@@ -37,6 +37,7 @@ class Tissue(IntEnum):
     BRAIN = 36
     LIGAMENT = 37
     MUCOSA = 38
+    FASCIA = 39
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ SIGNALS = {
     Tissue.BRAIN: Signal(1.0, 0.0),
     Tissue.LIGAMENT: Signal(0.5, 35.0),
     Tissue.MUCOSA: Signal(1.1, 5.0),
+    Tissue.FASCIA: Signal(1.3, 68.0),
 }
 MUSCLE_AMPLITUDE = 1.0
 TABLE_SIZE = max(Tissue) + 1

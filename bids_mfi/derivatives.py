@@ -1,0 +1,877 @@
+"""Names, sidecars and tables of the derivatives; writes and reads them back.
+
+Must not know how a number or a picture was made. Every file is written to a temporary name and
+renamed, and holds no date, so that two runs on the same data leave the same bytes. The sidecar of
+a scan's table is written last and marks the scan as complete.
+"""
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+from urllib.parse import quote
+
+from bids_mfi import __version__
+from bids_mfi.dixon import DixonPair
+from bids_mfi.errors import DatasetError, OutputError, PairError
+from bids_mfi.muscles import MuscleTable
+from bids_mfi.quality import QCFlag
+from bids_mfi.quantify import MuscleMeasure
+
+PROGRAM = "bids_mfi"
+BIDS_VERSION = "1.11.1"
+MISSING = "n/a"
+LABEL_TABLE = "seg-muscle_dseg.tsv"
+WRITE_ATTEMPTS = 3
+ABANDONED_AFTER_S = 24 * 3600.0
+
+# Entities of BIDS 1.11.1 in the order of names; `seg` and what follows come after all others.
+ENTITY_ORDER = (
+    "sub", "ses", "sample", "task", "acq", "ce", "trc", "stain", "rec", "dir", "run", "mod",
+    "echo", "flip", "inv", "mt", "part", "proc", "recording", "chunk", "stk", "space",
+)  # fmt: skip
+ENTITIES_AFTER_SEG = ("seg", "res", "den", "label", "desc")
+
+COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
+    "index": {"Description": "Value of the muscle in the label map."},
+    "name": {"Description": "Name of the muscle, with its side."},
+    "muscle": {"Description": "Abbreviation of the muscle, without its side."},
+    "hemi": {"Description": "The participant's side: L is left, R is right."},
+    "voxels": {"Description": "Voxels that carry the label.", "Units": "1"},
+    "volume_ml": {
+        "Description": "Labelled voxels times the volume of a voxel; n/a where none is labelled.",
+        "Units": "ml",
+    },
+    "fat_mean": {
+        "Description": "Mean fat signal of the labelled voxels that have signal.",
+        "Units": "arbitrary",
+    },
+    "water_mean": {
+        "Description": "Mean water signal of the labelled voxels that have signal.",
+        "Units": "arbitrary",
+    },
+    "mfi_percent": {
+        "Description": (
+            "Muscle fat infiltration 100 F / (F + W), F and W being fat_mean and water_mean "
+            "(Weber et al. 2021, doi:10.1038/s41598-021-95972-x)."
+        ),
+        "Units": "percent",
+    },
+    "mfi_voxelwise_percent": {
+        "Description": "Mean of the fat fraction of each labelled voxel that has signal.",
+        "Units": "percent",
+    },
+    "mfi_median_percent": {
+        "Description": "Median of the fat fraction of each labelled voxel that has signal.",
+        "Units": "percent",
+    },
+    "near_fold_percent": {
+        "Description": (
+            "Share of the labelled voxels with a fat fraction above 40 percent, near the 50 "
+            "percent at which fat and water of magnitude images are exchanged."
+        ),
+        "Units": "percent",
+    },
+    "signal_voxels": {
+        "Description": "Labelled voxels with F + W above 0; all fat measures rest on these.",
+        "Units": "1",
+    },
+    "extent": {
+        "Description": "Whether the whole muscle is in the field of view.",
+        "Levels": {
+            "complete": "The label touches no border of the volume.",
+            "cut": "The label reaches a border, so that the volume is that of the part seen.",
+            "absent": "No voxel carries the label.",
+        },
+    },
+    "levels": {"Description": "Vertebral levels on which the weights label this muscle."},
+}
+
+LABEL_COLUMN_DESCRIPTIONS = {
+    "index": COLUMN_DESCRIPTIONS["index"],
+    "name": COLUMN_DESCRIPTIONS["name"],
+    "abbreviation": {"Description": "Abbreviation of the muscle, with its side."},
+    "color": {"Description": "Colour in the pictures, #rrggbb."},
+    "muscle": COLUMN_DESCRIPTIONS["muscle"],
+    "hemi": COLUMN_DESCRIPTIONS["hemi"],
+    "levels": COLUMN_DESCRIPTIONS["levels"],
+}
+
+FF_METHOD = {
+    "computed": (
+        "Fat F = (IP - OOP) / 2 and water W = (IP + OOP) / 2 of the magnitude images, in-phase IP "
+        "and out-of-phase OOP; fat fractions above 50 percent therefore appear below it."
+    ),
+    "scanner": "Fat F and water W are the images reconstructed by the scanner.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFacts:
+    """What the outputs say about the weights.
+
+    Attributes
+    ----------
+    name, version, sha256 : str
+        Identity of the bundle.
+    description : str
+        One or two sentences: what it was trained on, how far it can be trusted.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRecord:
+    """Where a scan's results come from; scalars only.
+
+    Attributes
+    ----------
+    pair : DixonPair
+    bids_dir : Path
+        The dataset that holds the pair.
+    bundle : BundleFacts
+    fat_water : str
+        ``computed`` or ``scanner``.
+    fingerprint : str
+        From :func:`fingerprint_scan`.
+    """
+
+    pair: DixonPair
+    bids_dir: Path
+    bundle: BundleFacts
+    fat_water: str
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResults:
+    """What is written of a scan.
+
+    Attributes
+    ----------
+    dseg, ffmap : bytes
+        Label map and fat-fraction map as ``.nii.gz``; in the map NaN is a voxel without signal.
+    measures : tuple of MuscleMeasure
+    flags : tuple of QCFlag
+    figures : tuple of (str, bytes)
+        Name, letters and digits only, and PNG of each picture.
+    """
+
+    dseg: bytes
+    ffmap: bytes
+    measures: tuple[MuscleMeasure, ...]
+    flags: tuple[QCFlag, ...]
+    figures: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScanPaths:
+    """Where the files of a scan go.
+
+    Attributes
+    ----------
+    stem : str
+        Entities of the scan in BIDS order, for example ``sub-01_ses-01_acq-dixon``.
+    dseg, dseg_json, ffmap, ffmap_json, mfi_tsv, mfi_json : Path
+        ``mfi_json`` is written last and marks the scan as complete.
+    figures : Path
+        Folder of the participant's pictures.
+    """
+
+    stem: str
+    dseg: Path
+    dseg_json: Path
+    ffmap: Path
+    ffmap_json: Path
+    mfi_tsv: Path
+    mfi_json: Path
+    figures: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The six files of the scan, the marker last."""
+        return (
+            self.dseg, self.dseg_json, self.ffmap, self.ffmap_json, self.mfi_tsv, self.mfi_json
+        )  # fmt: skip
+
+    def figure(self, name: str) -> Path:
+        """Path of the picture of this name."""
+        return self.figures / f"{self.stem}_desc-{name}_figure.png"
+
+
+# --- names -------------------------------------------------------------------------------------
+
+
+def derivative_stem(entities: Iterable[tuple[str, str]]) -> str:
+    """Entities joined in BIDS order; ``acq-dixon`` is put where there is no ``acq``.
+
+    Entities that BIDS does not know come last of those before ``seg``.
+
+    Examples
+    --------
+    >>> derivative_stem((("sub", "01"), ("run", "2"), ("ses", "a")))
+    'sub-01_ses-a_acq-dixon_run-2'
+    """
+    known = {"acq": "dixon", **dict(entities)}
+    order = {key: rank for rank, key in enumerate(ENTITY_ORDER)}
+    after = {key: len(order) + 1 + rank for rank, key in enumerate(ENTITIES_AFTER_SEG)}
+    ranks = order | after
+    keys = sorted(known, key=lambda key: (ranks.get(key, len(order)), key))
+    return "_".join(f"{key}-{known[key]}" for key in keys)
+
+
+def derivative_name(stem: str, ending: str) -> str:
+    """Join stem and ending; ``seg`` goes before the stem's ``res``, ``den`` and ``desc``.
+
+    Examples
+    --------
+    >>> derivative_name("sub-01_acq-dixon_desc-a", "seg-muscle_dseg.nii.gz")
+    'sub-01_acq-dixon_seg-muscle_desc-a_dseg.nii.gz'
+    """
+    parts = stem.split("_")
+    *entities, suffix = ending.split("_")
+    late = [part for part in parts if part.split("-")[0] in ENTITIES_AFTER_SEG]
+    early = [part for part in parts if part not in late]
+    return "_".join([*early, *entities, *late, suffix])
+
+
+def scan_paths(output_dir: Path, pair: DixonPair) -> ScanPaths:
+    """Where the files of a scan go.
+
+    Examples
+    --------
+    >>> pair = DixonPair(Path(), Path(), (("sub", "01"), ("acq", "dixon")), "")
+    >>> scan_paths(Path("out"), pair).mfi_tsv.as_posix()
+    'out/sub-01/anat/sub-01_acq-dixon_seg-muscle_mfi.tsv'
+    """
+    stem = derivative_stem(pair.entities)
+    participant = output_dir / f"sub-{pair.participant}"
+    folder = (participant / f"ses-{pair.session}" if pair.session else participant) / "anat"
+
+    def path(ending: str) -> Path:
+        return folder / derivative_name(stem, ending)
+
+    return ScanPaths(
+        stem=stem,
+        dseg=path("seg-muscle_dseg.nii.gz"),
+        dseg_json=path("seg-muscle_dseg.json"),
+        ffmap=path("FFmap.nii.gz"),
+        ffmap_json=path("FFmap.json"),
+        mfi_tsv=path("seg-muscle_mfi.tsv"),
+        mfi_json=path("seg-muscle_mfi.json"),
+        figures=participant / "figures",
+    )
+
+
+def page_path(output_dir: Path, participant: str, session: str | None = None) -> Path:
+    """Path of the report of a participant, or of one session.
+
+    Examples
+    --------
+    >>> page_path(Path("out"), "01", "a").as_posix()
+    'out/sub-01_ses-a.html'
+    """
+    name = f"sub-{participant}_ses-{session}" if session else f"sub-{participant}"
+    return output_dir / f"{name}.html"
+
+
+def bids_uri(path: Path, bids_dir: Path) -> str:
+    """BIDS URI of a file of the raw dataset.
+
+    Examples
+    --------
+    >>> bids_uri(Path("/d/sub-01/anat/sub-01_T1w.nii.gz"), Path("/d"))
+    'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
+    """
+    relative = os.path.relpath(path, bids_dir).replace(os.sep, "/")
+    return f"bids:raw:{quote(relative)}"
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that its name holds either the old content or all of the new one.
+
+    The data go to ``.NAME.HOST-PID-TOKEN.partial`` beside it, to the disk, and are renamed.
+    Missing folders are made.
+
+    Raises
+    ------
+    OutputError
+        No space, no right, a read-only or broken disk; the earlier content is left as it was.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, WRITE_ATTEMPTS + 1):
+            try:
+                _write_and_rename(path, data)
+                return
+            except FileNotFoundError:  # another host with this host's name cleared the partial file
+                if attempt == WRITE_ATTEMPTS:
+                    raise
+    except OSError as error:
+        raise _output_error(path, error) from error
+
+
+def _write_and_rename(path: Path, data: bytes) -> None:
+    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    partial = path.with_name(f".{path.name}.{owner}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        _remove_quietly(partial)
+        raise
+
+
+def _remove_quietly(path: Path) -> bool:
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _host() -> str:
+    return re.sub(r"[^0-9A-Za-z.-]", "", socket.gethostname())[:40]
+
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free space or choose another OUTPUT_DIR",
+    errno.EDQUOT: "Your quota is used up: free space or choose another OUTPUT_DIR",
+    errno.EFBIG: "The disk or a limit allows no file of this size: choose another OUTPUT_DIR",
+    errno.EROFS: "Mount OUTPUT_DIR writable (in a container: bind it without `:ro`)",
+    errno.EACCES: "Give yourself the right to write there or choose another OUTPUT_DIR",
+    errno.EPERM: "Give yourself the right to write there or choose another OUTPUT_DIR",
+    errno.ENOTDIR: "A file lies where a folder is needed: move it or choose another OUTPUT_DIR",
+    errno.EEXIST: "A file lies where a folder is needed: move it or choose another OUTPUT_DIR",
+    errno.EISDIR: "A folder lies where a file is needed: move it or choose another OUTPUT_DIR",
+}
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    cause = error.strerror or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0, "Check the disk or choose another OUTPUT_DIR")
+    return OutputError(
+        f"{path}: cannot be written ({cause}). {remedy}; scans already finished are kept, and the "
+        "next run skips them."
+    )
+
+
+def remove_stale_partials(folder: Path, names: Collection[str] = ()) -> list[Path]:
+    """Remove temporary files that a killed run left in a folder; not in folders below it.
+
+    Parameters
+    ----------
+    folder : Path
+        May be missing.
+    names : collection of str
+        Files this run is about to write: their temporary files go whoever wrote them. Of other
+        files go those of dead processes of this host, and of any host those a day old.
+
+    Returns
+    -------
+    list of Path
+        What was removed.
+    """
+    own = re.compile(rf"^\.(.+)\.{re.escape(_host())}-(\d+)-[0-9a-f]{{8}}\.partial$")
+    removed = []
+    for path in sorted(folder.glob(".*.partial")):
+        found = own.match(path.name)
+        dead = found is not None and not _is_alive(int(found.group(2)))
+        wanted = any(path.name.startswith(f".{name}.") for name in names)
+        if (dead or wanted or _is_abandoned(path)) and _remove_quietly(path):
+            removed.append(path)
+    return removed
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_AFTER_S
+    except OSError:
+        return False
+
+
+# --- the dataset -------------------------------------------------------------------------------
+
+
+def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
+    """Refuse an OUTPUT_DIR in which results would mix with other data; touches nothing.
+
+    Raises
+    ------
+    OutputError
+        It is BIDS_DIR, lies in one of its ``sub-`` folders, is a file, or holds a dataset that
+        another program made.
+    """
+    raw, output = bids_dir.resolve(), output_dir.resolve()
+    if output == raw:
+        raise OutputError(
+            f"{output_dir}: OUTPUT_DIR is BIDS_DIR itself, expected a folder of its own, for "
+            f"example {bids_dir / 'derivatives' / PROGRAM}."
+        )
+    if output.is_relative_to(raw) and output.relative_to(raw).parts[0].startswith("sub-"):
+        raise OutputError(
+            f"{output_dir}: OUTPUT_DIR lies among the images of a participant, expected a folder "
+            f"of its own, for example {bids_dir / 'derivatives' / PROGRAM}."
+        )
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output_dir}: is a file, expected a folder; name another OUTPUT_DIR.")
+    _check_owner(output_dir / "dataset_description.json")
+
+
+def _check_owner(path: Path) -> dict[str, Any]:
+    """Read the description found in OUTPUT_DIR, empty if there is none."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        generators = [str(entry["Name"]) for entry in found.get("GeneratedBy", [])]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise OutputError(
+            f"{path}: cannot be read as a dataset description ({_first_line(error)}). Remove it if "
+            "the folder holds nothing but results of this program, or choose another OUTPUT_DIR."
+        ) from error
+    if generators[:1] != [PROGRAM]:
+        maker = generators[0] if generators else "no program (no GeneratedBy: raw data?)"
+        raise OutputError(
+            f"{path}: this dataset was made by {maker}, and would be overwritten. Expected an "
+            f"empty folder or an earlier output of {PROGRAM}; choose another OUTPUT_DIR."
+        )
+    return dict(found)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def write_dataset_files(
+    output_dir: Path, bids_dir: Path, table: MuscleTable, bundle: BundleFacts
+) -> None:
+    """Write the files that describe the whole output; many jobs may do so at the same time.
+
+    What a user changed stays: other keys of ``dataset_description.json``, further lines of
+    ``.bidsignore``, a ``README.md`` or ``CITATION.md`` of one's own.
+
+    Raises
+    ------
+    OutputError
+        As :func:`check_output_dir`, or the folder holds labels with other numbers, or cannot be
+        written.
+    """
+    check_output_dir(bids_dir, output_dir)
+    remove_stale_partials(output_dir)
+    labels = encode_label_table(table)
+    _check_same_labels(output_dir / LABEL_TABLE, labels)
+    description = output_dir / "dataset_description.json"
+    described = _check_owner(description) | describe_dataset(output_dir, bids_dir, bundle)
+    described.setdefault("Name", "Muscle fat infiltration of the neck")
+    _write_if_changed(description, encode_json(described))
+    _write_if_changed(output_dir / LABEL_TABLE, labels)
+    columns = {"Description": "Labels of the muscles.", **LABEL_COLUMN_DESCRIPTIONS}
+    _write_if_changed(output_dir / LABEL_TABLE.replace(".tsv", ".json"), encode_json(columns))
+    _write_ignore_list(output_dir / ".bidsignore")
+    for name in ("README.md", "CITATION.md"):
+        _write_text_of_ours(output_dir / name)
+
+
+def describe_dataset(output_dir: Path, bids_dir: Path, bundle: BundleFacts) -> dict[str, Any]:
+    """Make the keys of ``dataset_description.json`` that belong to the program."""
+    raw = os.path.relpath(bids_dir.resolve(), output_dir.resolve()).replace(os.sep, "/")
+    source: dict[str, str] = {"URL": quote(raw)}
+    doi = _read_doi(bids_dir / "dataset_description.json")
+    if doi:
+        source["DOI"] = doi
+    return {
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "DatasetLinks": {"raw": quote(raw)},
+        "GeneratedBy": [
+            {
+                "Name": PROGRAM,
+                "Version": __version__,
+                "Description": "Labels of neck muscles on Dixon MRI, their fat and volume.",
+            },
+            {
+                "Name": bundle.name,
+                "Version": bundle.version,
+                "Description": f"Weights, sha256 {bundle.sha256}. {bundle.description}".strip(),
+            },
+        ],
+        "HowToAcknowledge": "See CITATION.md.",
+        "SourceDatasets": [source],
+    }
+
+
+def _read_doi(path: Path) -> str | None:
+    try:
+        doi = json.loads(path.read_text(encoding="utf-8")).get("DatasetDOI")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return doi if isinstance(doi, str) and doi else None
+
+
+def encode_label_table(table: MuscleTable) -> bytes:
+    """BIDS ``dseg.tsv`` of the label map."""
+    rows = [
+        {
+            "index": muscle.index,
+            "name": muscle.name,
+            "abbreviation": muscle.abbreviation,
+            "color": muscle.color,
+            "muscle": muscle.muscle,
+            "hemi": muscle.hemi,
+            "levels": muscle.levels,
+        }
+        for muscle in table
+    ]
+    return encode_table(list(LABEL_COLUMN_DESCRIPTIONS), rows)
+
+
+def _check_same_labels(path: Path, labels: bytes) -> None:
+    """Refuse to mix label maps in which a number means different muscles."""
+    try:
+        found = _names_of_labels(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError):
+        return
+    expected = _names_of_labels(labels.decode())
+    if found and found != expected:
+        raise OutputError(
+            f"{path}: an earlier run used weights whose labels are numbered differently "
+            f"({len(found)} labels, now {len(expected)}). Choose another OUTPUT_DIR."
+        )
+
+
+def _names_of_labels(text: str) -> dict[str, str]:
+    return {row["index"]: row["name"] for row in csv.DictReader(io.StringIO(text), delimiter="\t")}
+
+
+def _write_ignore_list(path: Path) -> None:
+    wanted = _text_of_ours("bidsignore").splitlines()
+    found = _read_if_there(path).decode(errors="replace").splitlines()
+    lines = [*found, *(line for line in wanted if line not in found)]
+    _write_if_changed(path, ("\n".join(lines) + "\n").encode())
+
+
+def _write_text_of_ours(path: Path) -> None:
+    text = _text_of_ours(path.name)
+    found = _read_if_there(path).decode(errors="replace")
+    if not found or found.splitlines()[0] == text.splitlines()[0]:
+        _write_if_changed(path, text.encode())
+
+
+def _text_of_ours(name: str) -> str:
+    return (Path(__file__).parent / "data" / "derivatives" / name).read_text(encoding="utf-8")
+
+
+def _write_if_changed(path: Path, data: bytes) -> None:
+    if _read_if_there(path) != data:
+        write_atomically(path, data)
+
+
+def _read_if_there(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+# --- a scan ------------------------------------------------------------------------------------
+
+
+def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_sha256: str, fat_water: str) -> str:
+    """sha256 over all that decides the results of a scan.
+
+    The content and names of its images, what the sidecars said, the weights, the version and
+    how fat and water are had.
+
+    Raises
+    ------
+    PairError
+        An image cannot be read.
+    """
+    decisive = {
+        "version": __version__,
+        "bundle": bundle_sha256,
+        "fat_water": fat_water,
+        "entities": pair.entities,
+        "recognised_by": pair.recognised_by,
+        "echo_times_ms": pair.echo_times_ms,
+        "field_strength_t": pair.field_strength_t,
+        "images": {
+            role: (bids_uri(path, bids_dir), _hash_file(path))
+            for role, path in _images(pair, fat_water).items()
+        },
+    }
+    return hashlib.sha256(encode_json(decisive)).hexdigest()
+
+
+def _images(pair: DixonPair, fat_water: str) -> dict[str, Path]:
+    """Find the images on which the results rest, by role."""
+    images: dict[str, Path | None] = {"in_phase": pair.in_phase, "out_phase": pair.out_phase}
+    if fat_water == "scanner":
+        images |= {"water": pair.water, "fat": pair.fat}
+    return {role: path for role, path in images.items() if path is not None}
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise PairError(
+            f"{path}: cannot be read ({error.strerror}). Expected an image; check that it is there "
+            "and that you may read it."
+        ) from error
+
+
+def scan_state(paths: ScanPaths, fingerprint: str) -> Literal["missing", "current", "different"]:
+    """Whether a scan's results are there, and are those that would be computed now."""
+    if not all(path.is_file() for path in paths.files):
+        return "missing"
+    try:
+        found = read_sidecar(paths.mfi_json).get("Fingerprint")
+    except DatasetError:
+        return "missing"
+    return "current" if found == fingerprint else "different"
+
+
+def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> ScanPaths:
+    """Write the results of a scan; the earlier marker goes first and the new one comes last.
+
+    Raises
+    ------
+    OutputError
+        A file cannot be written; the scan then counts as missing.
+    """
+    paths = scan_paths(output_dir, record.pair)
+    files = encode_scan(paths, record, results)
+    for folder in {path.parent for path in files}:
+        remove_stale_partials(folder, [path.name for path in files])
+    try:
+        paths.mfi_json.unlink(missing_ok=True)
+    except OSError as error:
+        raise _output_error(paths.mfi_json, error) from error
+    for path, data in files.items():
+        write_atomically(path, data)
+    return paths
+
+
+def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> dict[Path, bytes]:
+    """Encode the files of a scan, in the order of writing; touches nothing."""
+    figures = {paths.figure(name): png for name, png in results.figures}
+    columns = [field.name for field in fields(MuscleMeasure)]
+    rows = [{name: getattr(measure, name) for name in columns} for measure in results.measures]
+    return figures | {
+        paths.dseg: results.dseg,
+        paths.dseg_json: encode_json(describe_dseg(record)),
+        paths.ffmap: results.ffmap,
+        paths.ffmap_json: encode_json(describe_ffmap(record)),
+        paths.mfi_tsv: encode_table(columns, rows),
+        paths.mfi_json: encode_json(describe_table(record, results.flags)),
+    }
+
+
+def describe_dseg(record: ScanRecord) -> dict[str, Any]:
+    """Sidecar of the label map."""
+    return {
+        "Description": "Labels of neck muscles, drawn by a dense V-Net; not verified by a person.",
+        "LabelTable": f"bids::{LABEL_TABLE}",
+        "Manual": False,
+        "SpatialReference": bids_uri(record.pair.in_phase, record.bids_dir),
+        **_describe_origin(record, ("in_phase", "out_phase")),
+    }
+
+
+def describe_ffmap(record: ScanRecord) -> dict[str, Any]:
+    """Sidecar of the fat-fraction map."""
+    scanner = record.fat_water == "scanner"
+    return {
+        "Description": (
+            f"Fat fraction 100 F / (F + W) of every voxel. {FF_METHOD[record.fat_water]} NaN where "
+            "F + W is not above 0, that is where there is no signal; 0 means no fat."
+        ),
+        "SkullStripped": False,
+        "SpatialReference": bids_uri(record.pair.in_phase, record.bids_dir),
+        "Units": "percent",
+        **_describe_origin(record, ("water", "fat") if scanner else ("in_phase", "out_phase")),
+    }
+
+
+def describe_table(record: ScanRecord, flags: Iterable[QCFlag]) -> dict[str, Any]:
+    """Sidecar of the table: columns, origin, quality flags and the fingerprint of the scan."""
+    in_phase_ms, out_phase_ms = record.pair.echo_times_ms
+    return {
+        "Description": "Fat and volume of each muscle. n/a is not measurable; 0 means zero.",
+        **COLUMN_DESCRIPTIONS,
+        "EchoTimesMs": {"InPhase": in_phase_ms, "OutPhase": out_phase_ms},
+        "FatWater": record.fat_water,
+        "FatWaterMethod": FF_METHOD[record.fat_water],
+        "Fingerprint": record.fingerprint,
+        "MagneticFieldStrength": record.pair.field_strength_t,
+        "QCFlags": [asdict(flag) for flag in flags],
+        "RecognisedBy": record.pair.recognised_by,
+        **_describe_origin(record, tuple(_images(record.pair, record.fat_water))),
+    }
+
+
+def _describe_origin(record: ScanRecord, roles: tuple[str, ...]) -> dict[str, Any]:
+    bundle = record.bundle
+    images = _images(record.pair, record.fat_water)
+    return {
+        "Bundle": {"Name": bundle.name, "Version": bundle.version, "SHA256": bundle.sha256},
+        "Software": {"Name": PROGRAM, "Version": __version__},
+        "Sources": [bids_uri(images[role], record.bids_dir) for role in roles],
+    }
+
+
+# --- formats -----------------------------------------------------------------------------------
+
+
+def encode_json(content: dict[str, Any]) -> bytes:
+    r"""Encode JSON with sorted keys; numbers that are not finite become null.
+
+    Examples
+    --------
+    >>> encode_json({"b": 1, "a": float("nan")})
+    b'{\n  "a": null,\n  "b": 1\n}\n'
+    """
+    text = json.dumps(
+        _finite(content), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
+    )
+    return (text + "\n").encode()
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float):
+        return float(content) if math.isfinite(content) else None
+    return content
+
+
+def encode_table(columns: list[str], rows: Iterable[dict[str, Any]]) -> bytes:
+    r"""Encode tab-separated text; floats keep every digit, not finite ones become ``n/a``.
+
+    Examples
+    --------
+    >>> encode_table(["a", "b"], [{"a": 0.1, "b": float("nan")}])
+    b'a\tb\n0.1\tn/a\n'
+    """
+    lines = [columns, *([_format_cell(row[name]) for name in columns] for row in rows)]
+    return "".join("\t".join(line) + "\n" for line in lines).encode()
+
+
+def _format_cell(value: Any) -> str:
+    if value is None:
+        return MISSING
+    if isinstance(value, float):
+        return repr(float(value)) if math.isfinite(value) else MISSING
+    return re.sub(r"[\t\r\n]+", " ", str(value)) or MISSING
+
+
+def read_measures(path: Path) -> list[MuscleMeasure]:
+    """Read a ``*_mfi.tsv`` back; ``n/a`` becomes NaN.
+
+    Raises
+    ------
+    DatasetError
+        It is missing, lacks a column, or a value is not of the column's kind.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        if not rows:
+            raise ValueError("no rows")
+        return [_parse_measure(row) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"{path}: cannot be read as a table of measures ({type(error).__name__}: "
+            f"{_first_line(error)}). Remove it and run the participant level again."
+        ) from error
+
+
+def _parse_measure(row: dict[str, str]) -> MuscleMeasure:
+    kinds = get_type_hints(MuscleMeasure)
+    return MuscleMeasure(**{name: _parse_cell(row[name], kind) for name, kind in kinds.items()})
+
+
+def _parse_cell(text: str, kind: type) -> Any:
+    if kind is float:
+        return math.nan if text == MISSING else float(text)
+    return kind("" if text == MISSING else text)
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Read a JSON file of OUTPUT_DIR.
+
+    Raises
+    ------
+    DatasetError
+        It is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{path}: cannot be read as JSON ({_first_line(error)}). Remove it and run the "
+            "participant level again."
+        ) from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: expected a JSON object; remove it and run again.")
+    return content
+
+
+def read_flags(path: Path) -> list[QCFlag]:
+    """Read the quality flags of a scan from its ``*_mfi.json``.
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, damaged, or holds no flags of the expected kind.
+    """
+    try:
+        return [_parse_flag(entry) for entry in read_sidecar(path)["QCFlags"]]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DatasetError(
+            f"{path}: holds no list of quality flags ({type(error).__name__}). Remove it and run "
+            "the participant level again."
+        ) from error
+
+
+def _parse_flag(entry: dict[str, Any]) -> QCFlag:
+    kinds = get_type_hints(QCFlag)
+    found = {name: math.nan if entry[name] is None else entry[name] for name in kinds}
+    values: dict[str, Any] = {name: kind(found[name]) for name, kind in kinds.items()}
+    return QCFlag(**values)

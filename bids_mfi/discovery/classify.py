@@ -1,0 +1,275 @@
+"""From one image's name and metadata to its contrast; must not know files, pairs or PyBIDS.
+
+The sources speak in a fixed order: the user's filter file, ImageType, the file name, the
+SeriesDescription. The first that speaks decides and the others must agree; the echo time comes
+last, and only among the images of one scan (see :mod:`bids_mfi.discovery.pair`).
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bids_mfi.discovery.filters import FilterQueries
+from bids_mfi.discovery.naming import (
+    CONTRAST_WORDS,
+    DIXON_WORDS,
+    MULTI_ECHO_SUFFIXES,
+    ImageName,
+    Told,
+    read_image_type,
+    read_place,
+)
+from bids_mfi.dixon import Contrast
+
+FAT_SHIFT_PPM = 3.4
+PROTON_MHZ_PER_T = 42.577
+PHASE_LIMIT = 0.7
+MAX_ECHO_TIME_S = 0.1
+ECHO_TIME_TOLERANCE_S = 1e-5
+MAX_FIELD_T = 25.0
+FIELD_TOLERANCE = 0.1
+
+FILTER_FILE = "--bids-filter-file"
+IMAGE_TYPE = "ImageType"
+FILE_NAME = "file name"
+SERIES_DESCRIPTION = "SeriesDescription"
+ECHO_TIME = "echo time"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One NIfTI file as listed, with its inherited metadata.
+
+    Attributes
+    ----------
+    path : Path
+        Absolute.
+    shown : str
+        Path relative to BIDS_DIR, for messages.
+    name : ImageName
+    folders : tuple of (str, str)
+        ``sub`` and, where there is one, ``ses``, from the folders.
+    datatype : str
+        Folder below the subject or session; empty if the image lies in none.
+    metadata : mapping
+        Sidecar fields, inheritance applied.
+    problem : str or None
+        Why the image cannot be used if it turns out to be part of a scan.
+    """
+
+    path: Path
+    shown: str
+    name: ImageName
+    folders: tuple[tuple[str, str], ...]
+    datatype: str
+    metadata: Mapping[str, object] = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def echo_time_s(self) -> float | None:
+        """EchoTime in seconds; None if absent or impossible for Dixon imaging."""
+        return _number_below(self.metadata.get("EchoTime"), MAX_ECHO_TIME_S)
+
+    @property
+    def frequency_mhz(self) -> float | None:
+        """Resonance frequency of water, MHz; None if unknown or contradictory."""
+        return resonance_frequency_mhz(self.metadata)
+
+    @property
+    def field_strength_t(self) -> float | None:
+        """Tesla, from MagneticFieldStrength or else ImagingFrequency."""
+        known = _number_below(self.metadata.get("MagneticFieldStrength"), MAX_FIELD_T)
+        frequency = self.frequency_mhz
+        if known is None and frequency is not None:
+            return frequency / PROTON_MHZ_PER_T
+        return known
+
+    @property
+    def called_dixon(self) -> bool:
+        """Whether the acquisition calls itself Dixon, or multi-echo gradient echo."""
+        values = (value for place, value in self.name.places() if place not in ("sub", "ses"))
+        told = [*values, self.datatype, str(self.metadata.get(SERIES_DESCRIPTION, ""))]
+        return self.name.suffix.lower() in MULTI_ECHO_SUFFIXES or any(
+            DIXON_WORDS.search(value) for value in told
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What one source says of an image; contrast None: to be set aside."""
+
+    contrast: Contrast | None
+    source: str
+    evidence: str
+
+    def __str__(self) -> str:
+        """Write the statement as part of a sentence."""
+        return f"the {self.source} says {CONTRAST_WORDS[self.contrast]} ({self.evidence})"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What all sources together say of an image.
+
+    Attributes
+    ----------
+    image : Image
+    statements : tuple of Statement
+        In the order of the sources; empty if all are silent.
+    allowed : frozenset of Contrast
+        Contrasts for which the filter file leaves the image a candidate.
+    overruled : tuple of Statement
+        Sources against which the filter file decided.
+    """
+
+    image: Image
+    statements: tuple[Statement, ...]
+    allowed: frozenset[Contrast]
+    overruled: tuple[Statement, ...] = ()
+
+    @property
+    def contrasts(self) -> frozenset[Contrast | None]:
+        """Everything that was said."""
+        return frozenset(statement.contrast for statement in self.statements)
+
+    @property
+    def contrast(self) -> Contrast | None:
+        """The contrast if all sources that speak agree and the filter file allows it."""
+        only = next(iter(self.contrasts)) if len(self.contrasts) == 1 else None
+        return only if only in self.allowed else None
+
+    @property
+    def by_filter(self) -> bool:
+        """Whether the user's filter file decided."""
+        return bool(self.statements) and self.statements[0].source == FILTER_FILE
+
+    def contradicts_about(self, contrasts: frozenset[Contrast]) -> bool:
+        """Whether the sources disagree, and one of these contrasts is among what they say."""
+        return len(self.contrasts) > 1 and bool(self.contrasts & contrasts & self.allowed)
+
+
+def classify(image: Image, queries: FilterQueries) -> Verdict:
+    """Apply the filter file, ImageType, the file name and the SeriesDescription, in this order."""
+    matched = queries.matching(image.name, image.datatype, image.folders)
+    allowed = frozenset(c for c in Contrast if c in matched or c not in queries.contrasts)
+    said = statements_of(image)
+    if len(matched) != 1:
+        return Verdict(image, said, allowed)
+    contrast = next(iter(matched))
+    decided = Statement(contrast, FILTER_FILE, queries.query_name(contrast))
+    overruled = tuple(statement for statement in said if statement.contrast is not contrast)
+    return Verdict(image, (decided,), allowed, overruled)
+
+
+def statements_of(image: Image) -> tuple[Statement, ...]:
+    """Collect what ImageType, file name and SeriesDescription say, in this order."""
+    return (
+        *_image_type_statements(image.metadata),
+        *_name_statements(image.name),
+        *_description_statements(image.metadata),
+    )
+
+
+def _image_type_statements(metadata: Mapping[str, object]) -> tuple[Statement, ...]:
+    tokens: list[str] = []
+    for key in ("ImageType", "ImageTypeText"):
+        value = metadata.get(key, ())
+        parts = value.split("\\") if isinstance(value, str) else value
+        tokens.extend(str(part) for part in parts) if isinstance(parts, list | tuple) else None
+    said = read_image_type(tuple(tokens))
+    return _one_voice([Statement(c, IMAGE_TYPE, token) for c, token in said.items()])
+
+
+def _name_statements(name: ImageName) -> tuple[Statement, ...]:
+    statements = []
+    for place, value in name.places():
+        shown = f"_{value}" if place in ("suffix", "word") else f"{place}-{value}"
+        for told in told_by(place, value):
+            statements.append(Statement(told.contrast, FILE_NAME, shown))
+    if any(statement.contrast is None for statement in statements):
+        statements = [statement for statement in statements if statement.contrast is None]
+    first_of_each = {statement.contrast: statement for statement in reversed(statements)}
+    return tuple(first_of_each.values())
+
+
+def _description_statements(metadata: Mapping[str, object]) -> tuple[Statement, ...]:
+    value = metadata.get(SERIES_DESCRIPTION)
+    if not isinstance(value, str):
+        return ()
+    told = told_by(SERIES_DESCRIPTION, value)
+    first_of_each = {one.contrast: one for one in reversed(told)}
+    return _one_voice([Statement(c, SERIES_DESCRIPTION, value) for c in first_of_each])
+
+
+def _one_voice(statements: list[Statement]) -> tuple[Statement, ...]:
+    """One source: setting aside comes first, and naming several contrasts tells nothing."""
+    aside = tuple(statement for statement in statements if statement.contrast is None)
+    return aside or (tuple(statements) if len(statements) == 1 else ())
+
+
+def told_by(place: str, value: str) -> tuple[Told, ...]:
+    """Read one place of the name or the description; if it says two things, it is silent.
+
+    >>> told_by("SeriesDescription", "t1 in-phase and opposed phase")
+    ()
+    """
+    told = read_place(place, value)
+    phases = {one.contrast for one in told if one.contrast is not None}
+    return told if len(phases) < 2 else tuple(one for one in told if one.contrast is None)
+
+
+def resonance_frequency_mhz(metadata: Mapping[str, object]) -> float | None:
+    """ImagingFrequency, or else 42.577 MHz/T times MagneticFieldStrength.
+
+    None if neither is known, or if they differ by more than a tenth.
+
+    >>> resonance_frequency_mhz({"MagneticFieldStrength": 3})
+    127.731
+    >>> resonance_frequency_mhz({"MagneticFieldStrength": 1.5, "ImagingFrequency": 123.2})
+    """
+    field_t = _number_below(metadata.get("MagneticFieldStrength"), MAX_FIELD_T)
+    frequency = _number_below(metadata.get("ImagingFrequency"), MAX_FIELD_T * PROTON_MHZ_PER_T)
+    if field_t is None or frequency is None:
+        return frequency if field_t is None else field_t * PROTON_MHZ_PER_T
+    expected = field_t * PROTON_MHZ_PER_T
+    return frequency if abs(frequency - expected) <= FIELD_TOLERANCE * expected else None
+
+
+def phase_cosine(echo_time_s: float, frequency_mhz: float) -> float:
+    """cos(2 pi 3.4 ppm f TE): 1 when fat and water are in phase, -1 when they are opposed.
+
+    >>> round(phase_cosine(0.00123, 127.731), 2), round(phase_cosine(0.00246, 127.731), 2)
+    (-0.98, 0.91)
+    """
+    return math.cos(2 * math.pi * FAT_SHIFT_PPM * frequency_mhz * echo_time_s)
+
+
+def echo_statement(image: Image) -> Statement | None:
+    """Let the echo time speak; None without field strength, or between the two phases."""
+    echo_time, frequency = image.echo_time_s, image.frequency_mhz
+    if echo_time is None or frequency is None:
+        return None
+    cosine = phase_cosine(echo_time, frequency)
+    if abs(cosine) <= PHASE_LIMIT:
+        return None
+    contrast = Contrast.IN_PHASE if cosine > 0 else Contrast.OUT_PHASE
+    field_t = frequency / PROTON_MHZ_PER_T
+    return Statement(contrast, ECHO_TIME, f"{1000 * echo_time:.2f} ms at {field_t:.3g} T")
+
+
+def echo_times_differ(images: Iterable[Image]) -> bool:
+    """Whether all echo times are known and at least two differ by 10 microseconds or more.
+
+    Equal ones tell nothing of the difference of two images: some scanners give every image of a
+    series the same sidecar.
+    """
+    times = [image.echo_time_s for image in images]
+    known = [time for time in times if time is not None]
+    return len(known) == len(times) and max(known) - min(known) >= ECHO_TIME_TOLERANCE_S
+
+
+def _number_below(value: object, limit: float) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value < limit else None

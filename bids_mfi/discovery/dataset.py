@@ -1,0 +1,409 @@
+"""From a BIDS dataset's folder to its scans; must not know naming conventions or arrays.
+
+Participants and sessions are listed by scandir; the sidecars are read through one small PyBIDS
+layout a participant (see :mod:`bids_mfi.discovery.metadata`).
+"""
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bids_mfi.discovery.classify import Image
+from bids_mfi.discovery.filters import FilterQueries, check_filter_keys, read_filter_file
+from bids_mfi.discovery.metadata import (
+    ParticipantFiles,
+    find_unreadable,
+    read_metadata,
+    sidecar_applies,
+)
+from bids_mfi.discovery.naming import IMAGE_EXTENSIONS, OTHER_DATATYPES, parse_name
+from bids_mfi.discovery.pair import UnusableScan, pair_images
+from bids_mfi.dixon import DixonPair
+from bids_mfi.errors import DatasetError, PairError
+from bids_mfi.options import RunOptions
+
+Scan = DixonPair | UnusableScan
+
+SHOWN_LABELS = 10
+SHOWN_IMAGES = 5
+_LABEL = re.compile(r"[A-Za-z0-9+]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of images below a participant.
+
+    Attributes
+    ----------
+    path : Path
+    entities : tuple of (str, str)
+        ``sub`` and, where there is one, ``ses``.
+    datatype : str
+        Name of the folder; empty for that of the participant or session itself.
+    """
+
+    path: Path
+    entities: tuple[tuple[str, str], ...]
+    datatype: str
+
+    @property
+    def session(self) -> str | None:
+        """Session label without ``ses-``; None outside sessions."""
+        return dict(self.entities).get("ses")
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """What was listed for one participant.
+
+    Attributes
+    ----------
+    label : str
+        Without ``sub-``.
+    sessions : frozenset of str
+        Labels of its sessions, without ``ses-``.
+    images : tuple of (Path, Folder)
+        NIfTI files, also links whose target is missing.
+    problem : str or None
+        Why the participant's folders could not be listed.
+    """
+
+    label: str
+    sessions: frozenset[str] = frozenset()
+    images: tuple[tuple[Path, Folder], ...] = ()
+    problem: str | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Paths of the images."""
+        return tuple(path for path, _ in self.images)
+
+    def unusable(self, problem: str) -> UnusableScan:
+        """Give one unusable scan that stands for the whole participant."""
+        return UnusableScan((("sub", self.label),), self.paths, problem)
+
+
+def find_scans(options: RunOptions) -> list[Scan]:
+    """Every Dixon scan of the selected participants and sessions, sorted by name.
+
+    Parameters
+    ----------
+    options : RunOptions
+        ``bids_dir``, the labels, the filter file, ``bids_database_dir``,
+        ``skip_bids_validation``, ``fat_water`` and ``dry_run`` are used.
+
+    Returns
+    -------
+    list of DixonPair or UnusableScan
+
+    Raises
+    ------
+    DatasetError
+        The folder is no BIDS dataset, a label or the filter file is wrong, or no Dixon image
+        was found at all.
+    """
+    bids_dir = Path(os.path.abspath(options.bids_dir))
+    check_dataset(bids_dir, options.skip_bids_validation)
+    queries = read_filter_file(options.bids_filter_file)
+    labels = select_participants(bids_dir, options.participant_label)
+    everyone = [list_participant(bids_dir, label) for label in labels]
+    participants = select_sessions(everyone, options.session_label)
+    check_filter_keys(queries, _keys_in_names(participants))
+    root = _list_sidecars(bids_dir)
+    search = _Search(bids_dir, queries, options, root, find_unreadable(root))
+    scans = {one.label: search.participant(one) for one in participants}
+    if not any(scans.values()):
+        raise DatasetError(_describe_nothing_found(bids_dir, participants, queries))
+    asked = _without_prefix(options.participant_label, "sub-")
+    empty = [
+        _nothing_for(one) for one in participants if one.label in asked and not scans[one.label]
+    ]
+    found = (scan for label in scans for scan in scans[label])
+    return sorted((*found, *empty), key=lambda scan: scan.scan)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What the search of every participant needs."""
+
+    bids_dir: Path
+    queries: FilterQueries
+    options: RunOptions
+    root_sidecars: tuple[Path, ...]
+    unreadable_at_root: Mapping[Path, str]
+
+    def participant(self, one: Participant) -> list[Scan]:
+        """Find the scans of one participant; a failure of PyBIDS becomes one unusable scan."""
+        if one.problem is not None:
+            return [one.unusable(one.problem)]
+        if not one.images:
+            return []
+        if not _LABEL.fullmatch(one.label):
+            return [one.unusable(_describe_bad_label(one.label))]
+        try:
+            images = self._images(one)
+        except PairError as error:
+            return [one.unusable(str(error))]
+        return pair_images(images, self.queries, self.options.fat_water)
+
+    def _images(self, one: Participant) -> list[Image]:
+        suffixes = {parse_name(path.name).suffix for path in one.paths}
+        own = {
+            sidecar
+            for folder in _ancestors(one.paths, self.bids_dir)
+            for sidecar in _list_sidecars(folder)
+        }
+        sidecars = tuple(
+            path
+            for path in sorted({*own, *self.root_sidecars})
+            if parse_name(path.name).suffix in suffixes
+        )
+        unreadable = {**self.unreadable_at_root, **find_unreadable(own & set(sidecars))}
+        metadata = read_metadata(
+            ParticipantFiles(self.bids_dir, one.label, one.paths, sidecars),
+            unreadable,
+            self.options.bids_database_dir,
+            self.options.dry_run,
+        )
+        return [
+            self._image(path, folder, metadata[path], unreadable) for path, folder in one.images
+        ]
+
+    def _image(
+        self,
+        path: Path,
+        folder: Folder,
+        metadata: Mapping[str, object],
+        unreadable: Mapping[Path, str],
+    ) -> Image:
+        name = parse_name(path.name)
+        shown = path.relative_to(self.bids_dir).as_posix()
+        broken = [
+            f"{sidecar}: {reason}"
+            for sidecar, reason in unreadable.items()
+            if sidecar_applies(sidecar, path, name)
+        ]
+        problem = (
+            _bad_session(shown, folder.session)
+            or _misplaced(shown, dict(name.entities), folder)
+            or " ".join(broken)
+        )
+        return Image(path, shown, name, folder.entities, folder.datatype, metadata, problem or None)
+
+
+def check_dataset(bids_dir: Path, skip_validation: bool) -> None:
+    """Raise DatasetError unless the folder is a raw BIDS dataset.
+
+    With ``skip_validation`` only the folder itself must exist.
+    """
+    if not bids_dir.is_dir():
+        found = "is no folder" if bids_dir.exists() else "no such folder"
+        raise DatasetError(f"BIDS_DIR {bids_dir}: {found}; expected the root of a BIDS dataset.")
+    if skip_validation:
+        return
+    path = bids_dir / "dataset_description.json"
+    description = _read_description(path)
+    if "BIDSVersion" not in description:
+        raise DatasetError(f"{path}: has no BIDSVersion. {_SKIP}")
+    if description.get("DatasetType") == "derivative":
+        raise DatasetError(
+            f"BIDS_DIR {bids_dir}: is a derivative (DatasetType in dataset_description.json); "
+            f"expected the raw dataset that it was made from. {_SKIP}"
+        )
+
+
+_SKIP = "Correct it, or give --skip-bids-validation."
+
+
+def _read_description(path: Path) -> dict[str, object]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DatasetError(
+            f"BIDS_DIR {path.parent}: has no readable dataset_description.json; expected the root "
+            "of a BIDS dataset. Name that folder, add the file, or give --skip-bids-validation."
+        ) from None
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}). {_SKIP}") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: is not valid JSON ({error}). {_SKIP}") from error
+    if not isinstance(description, dict):
+        raise DatasetError(f"{path}: is no JSON object. {_SKIP}")
+    return description
+
+
+def select_participants(bids_dir: Path, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Labels without ``sub-``, sorted: all, or those asked for with or without ``sub-``.
+
+    Raises
+    ------
+    DatasetError
+        There is no participant, or one was asked for that is not there.
+    """
+    try:
+        labels = [name.removeprefix("sub-") for name in _folder_names(bids_dir, "sub-")]
+    except OSError as error:
+        raise DatasetError(f"{bids_dir}: cannot be listed ({error.strerror}).") from error
+    if not labels:
+        raise DatasetError(
+            f"BIDS_DIR {bids_dir}: holds no participant; expected folders such as sub-01."
+        )
+    wanted = _without_prefix(asked, "sub-")
+    for label in wanted:
+        if label not in labels:
+            raise DatasetError(
+                f"--participant-label {label}: no folder sub-{label} in {bids_dir}. "
+                f"{_available(label, labels)}"
+            )
+    return tuple(sorted(set(wanted))) if asked else tuple(labels)
+
+
+def select_sessions(participants: list[Participant], asked: tuple[str, ...]) -> list[Participant]:
+    """Keep the images of the sessions asked for, with or without ``ses-``; all if none was.
+
+    Raises
+    ------
+    DatasetError
+        No selected participant has a session that was asked for.
+    """
+    if not asked:
+        return participants
+    labels = sorted({label for one in participants for label in one.sessions})
+    wanted = _without_prefix(asked, "ses-")
+    for label in wanted:
+        if label not in labels:
+            raise DatasetError(
+                f"--session-label {label}: no selected participant has a folder ses-{label}. "
+                f"{_available(label, labels)}"
+            )
+    return [
+        replace(one, images=tuple(item for item in one.images if item[1].session in wanted))
+        for one in participants
+    ]
+
+
+def _without_prefix(labels: Iterable[str], prefix: str) -> tuple[str, ...]:
+    return tuple(label.removeprefix(prefix) for label in labels)
+
+
+def _available(label: str, labels: list[str]) -> str:
+    """Name the labels nearest to one that is not there, or else the first few."""
+    near = difflib.get_close_matches(label, labels, n=SHOWN_LABELS, cutoff=0.5)
+    shown = near or labels[:SHOWN_LABELS]
+    if not shown:
+        return "There is none at all; leave the option out."
+    kind = "Similar" if near else "Available"
+    more = f" ({len(labels)} in all)" if len(labels) > len(shown) else ""
+    return f"{kind}: {', '.join(shown)}{more}."
+
+
+def list_participant(bids_dir: Path, label: str) -> Participant:
+    """List a participant's images: in its own folder, in its sessions, and in their datatypes."""
+    home = Folder(bids_dir / f"sub-{label}", (("sub", label),), "")
+    try:
+        sessions = [name.removeprefix("ses-") for name in _folder_names(home.path, "ses-")]
+        homes = [home, *(_session_folder(home, session) for session in sessions)]
+        folders = [folder for one in homes for folder in (one, *_datatype_folders(one))]
+        images = tuple((path, folder) for folder in folders for path in _image_paths(folder.path))
+    except OSError as error:
+        return Participant(label, problem=f"{error.filename}: cannot be listed ({error.strerror}).")
+    return Participant(label, frozenset(sessions), images)
+
+
+def _session_folder(home: Folder, session: str) -> Folder:
+    return Folder(home.path / f"ses-{session}", (*home.entities, ("ses", session)), "")
+
+
+def _datatype_folders(home: Folder) -> Iterator[Folder]:
+    for name in _folder_names(home.path):
+        if not name.startswith(("ses-", ".")) and name not in OTHER_DATATYPES:
+            yield Folder(home.path / name, home.entities, name)
+
+
+def _image_paths(folder: Path) -> list[Path]:
+    return [folder / name for name in _file_names(folder) if name.endswith(IMAGE_EXTENSIONS)]
+
+
+def _list_sidecars(folder: Path) -> tuple[Path, ...]:
+    names = (name for name in _file_names(folder) if name.endswith(".json"))
+    return tuple(folder / name for name in names if name != "dataset_description.json")
+
+
+def _folder_names(folder: Path, prefix: str = "") -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.name.startswith(prefix) and e.is_dir())
+
+
+def _file_names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not e.name.startswith(".") and not e.is_dir())
+
+
+def _ancestors(paths: Iterable[Path], bids_dir: Path) -> set[Path]:
+    """Folders between the root and the images, where a sidecar may lie; not the root itself."""
+    return {parent for path in paths for parent in path.parents if bids_dir in parent.parents}
+
+
+def _keys_in_names(participants: Iterable[Participant]) -> frozenset[str]:
+    names = (parse_name(path.name) for one in participants for path in one.paths)
+    return frozenset(key for name in names for key, _ in name.entities)
+
+
+def _misplaced(shown: str, named: Mapping[str, str], folder: Folder) -> str | None:
+    """Why a name does not belong into its folder; None if it does."""
+    for key in ("sub", "ses"):
+        expected = dict(folder.entities).get(key)
+        if named.get(key) != expected:
+            says = f"{key}-{named[key]}" if key in named else f"no {key}-"
+            lies = f"{key}-{expected}" if expected else f"a folder without {key}-"
+            return f"{shown}: the name says {says}, but the file lies in {lies}. Rename or move it."
+    return None
+
+
+def _bad_session(shown: str, session: str | None) -> str | None:
+    if session is None or _LABEL.fullmatch(session):
+        return None
+    return (
+        f"{shown}: ses-{session} is no BIDS session label, which has letters and digits only. "
+        "Rename the folder and its files."
+    )
+
+
+def _describe_bad_label(label: str) -> str:
+    return (
+        f"sub-{label}: is no BIDS participant label, which has letters and digits only. Rename "
+        "the folder and its files, or move it out of the dataset."
+    )
+
+
+def _nothing_for(participant: Participant) -> UnusableScan:
+    return participant.unusable(
+        f"sub-{participant.label}: was asked for by --participant-label, but no Dixon image of it "
+        "was found in the selected sessions. Leave it out, or name its images by "
+        "--bids-filter-file."
+    )
+
+
+def _describe_nothing_found(
+    bids_dir: Path, participants: list[Participant], queries: FilterQueries
+) -> str:
+    paths = [path for one in participants for path in one.paths]
+    who = f"{len(participants)} participant{'s' if len(participants) > 1 else ''} of {bids_dir}"
+    if not paths:
+        return (
+            f"No NIfTI image was found among {who}. Expected files such as "
+            "sub-01/anat/sub-01_acq-inphase_T1w.nii.gz; in a DataLad dataset run `datalad get -n "
+            "sub-*` first."
+        )
+    shown = ", ".join(path.relative_to(bids_dir).as_posix() for path in paths[:SHOWN_IMAGES])
+    more = f" and {len(paths) - SHOWN_IMAGES} more" if len(paths) > SHOWN_IMAGES else ""
+    cause = "none of them meets --bids-filter-file" if queries.queries else "cannot classify any"
+    return (
+        f"No Dixon image was found among {who}. Found {shown}{more}; {cause}. Expected an "
+        "in-phase and an out-of-phase image, told by ImageType, by a name such as acq-inphase and "
+        "acq-outphase, or by echo times with a field strength. Name them by --bids-filter-file."
+    )

@@ -1,0 +1,140 @@
+"""Sentences about scans that cannot be used, and about how images were recognised.
+
+Must not decide anything: that is done in :mod:`bids_mfi.discovery.pair`.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bids_mfi.discovery.classify import (
+    ECHO_TIME,
+    Image,
+    Statement,
+    Verdict,
+    echo_statement,
+    echo_times_differ,
+)
+from bids_mfi.discovery.filters import FilterQueries
+from bids_mfi.discovery.naming import CONTRAST_WORDS
+from bids_mfi.dixon import Contrast
+
+_BY_FILTER = "name the images by --bids-filter-file"
+_LOOKED_FOR = {
+    Contrast.IN_PHASE: "ImageType IN_PHASE or IP, a name such as acq-inphase, part-inphase or _inphase, or an "
+    "echo time",
+    Contrast.OUT_PHASE: "ImageType OPP_PHASE, OUT_PHASE or OP, a name such as acq-outphase, part-outphase or "
+    "_outphase, or an echo time",
+}
+
+
+def describe_mute_echoes(images: list[Image]) -> tuple[str, ...]:
+    """Why the echo times of images that nothing else recognises do not tell them."""
+    without_time = [image for image in images if image.echo_time_s is None]
+    without_field = [image for image in images if image.frequency_mhz is None]
+    if without_time:
+        return (
+            f"{list_shown(without_time)}: called Dixon, but neither name nor ImageType nor echo time "
+            "tells in-phase from out-of-phase. Add EchoTime (seconds) and MagneticFieldStrength "
+            f"to the sidecar, or {_BY_FILTER}.",
+        )
+    if without_field:
+        times = ", ".join(f"{_milliseconds(image):.2f} ms" for image in without_field)
+        return (
+            f"{list_shown(without_field)}: echo time {times}, but no usable MagneticFieldStrength or "
+            "ImagingFrequency, without which an echo time tells nothing (2.3 ms is out-of-phase "
+            f"at 1.5 T and in-phase at 3 T). Add one to the sidecar, or {_BY_FILTER}.",
+        )
+    return (
+        f"{list_shown(images)}: the echo times "
+        + ", ".join(f"{_milliseconds(image):.2f} ms" for image in images)
+        + f" at {images[0].field_strength_t:.3g} T lie between in-phase and out-of-phase, and "
+        f"neither name nor ImageType tells more. If they are a pair, {_BY_FILTER}.",
+    )
+
+
+def describe_conflict(verdict: Verdict) -> str:
+    return (
+        f"{verdict.image.shown}: {', but '.join(map(str, verdict.statements))}. Correct the name "
+        f"or the sidecar, or {_BY_FILTER}, which overrules both."
+    )
+
+
+def describe_candidates(contrast: Contrast, candidates: tuple[Verdict, ...]) -> str:
+    return (
+        f"{len(candidates)} candidates for the {CONTRAST_WORDS[contrast]} image: "
+        f"{list_shown(v.image for v in candidates)} ({name_sources(candidates)}); expected one. Say which "
+        f"by --bids-filter-file, query {FilterQueries.query_name(contrast)!r}."
+    )
+
+
+def describe_missing(
+    contrast: Contrast, partners: tuple[Verdict, ...], verdicts: tuple[Verdict, ...]
+) -> str:
+    others = [v.image for v in verdicts if v.image.path not in paths_of(partners)]
+    beside = f" Beside it lie {list_shown(others)}." if others else ""
+    looked_for = _LOOKED_FOR[contrast]
+    if contrast not in partners[0].allowed:
+        looked_for = f"query {FilterQueries.query_name(contrast)!r} of --bids-filter-file"
+    return (
+        f"{list_shown(v.image for v in partners)}: {CONTRAST_WORDS[partners[0].contrast]} by "
+        f"{name_sources(partners)}, but its {CONTRAST_WORDS[contrast]} image was not found. Looked "
+        "for one of the same participant, session, acquisition, run, chunk and reconstruction: "
+        f"{looked_for}.{beside} Add the image, or {_BY_FILTER}."
+    )
+
+
+def describe_no_phase(images: Iterable[Image]) -> str:
+    """Say that there are water and fat images only."""
+    return (
+        f"Only water and fat images were found ({list_shown(images)}), but the segmentation needs "
+        "the in-phase and the out-of-phase image. Export these two from the scanner as well, or "
+        f"{_BY_FILTER}."
+    )
+
+
+def describe_recognition(phases: list[Verdict]) -> str:
+    """Say how the in-phase and the out-of-phase image were recognised, and what else was said."""
+    if not phases:
+        return ""
+    text = namename_sources(phases)
+    agreeing = sorted({statement.source for statement in _agreeing(phases)})
+    if agreeing:
+        text += f"; {' and '.join(agreeing)} agree{'s' if len(agreeing) == 1 else ''}"
+    overruled = [f"{v.image.shown}: {s}" for v in phases for s in v.overruled]
+    return text + (f"; overruled: {', '.join(overruled)}" if overruled else "")
+
+
+def _agreeing(phases: list[Verdict]) -> list[Statement]:
+    """Statements beyond the deciding ones that say the same."""
+    further = [statement for v in phases for statement in v.statements[1:]]
+    if len(phases) < 2 or phases[0].statements[0].source == ECHO_TIME:
+        return further
+    if not echo_times_differ(v.image for v in phases):
+        return further
+    spoken = [(v.contrast, echo_statement(v.image)) for v in phases]
+    if any(said and said.contrast is not contrast for contrast, said in spoken):
+        return further
+    return [*further, *(said for _, said in spoken if said)]
+
+
+def name_sources(verdicts: Iterable[Verdict]) -> str:
+    """Name the deciding source of each image, with its evidence.
+
+    The source is named once when it decided for all.
+    """
+    deciding = [verdict.statements[0] for verdict in verdicts]
+    if len({statement.source for statement in deciding}) == 1:
+        return f"{deciding[0].source}: {', '.join(s.evidence for s in deciding)}"
+    return "; ".join(f"{CONTRAST_WORDS[s.contrast]} by {s.source}: {s.evidence}" for s in deciding)
+
+
+def list_shown(images: Iterable[Image]) -> str:
+    return ", ".join(sorted(image.shown for image in images))
+
+
+def paths_of(verdicts: Iterable[Verdict]) -> set[Path]:
+    return {verdict.image.path for verdict in verdicts}
+
+
+def _milliseconds(image: Image) -> float:
+    return 1000 * (image.echo_time_s or 0.0)

@@ -1,0 +1,301 @@
+"""What file names and sidecar texts say of a Dixon image, as data; must not open any file.
+
+:data:`NAMINGS` holds every naming convention, :data:`IMAGE_TYPE_TOKENS` the vendors' words in the
+DICOM field ImageType. ``None`` stands for an image that is none of the four contrasts and is set
+aside: a fraction, a phase image, a relaxation map.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bids_mfi.dixon import Contrast
+
+IN, OUT, WATER, FAT = Contrast.IN_PHASE, Contrast.OUT_PHASE, Contrast.WATER, Contrast.FAT
+
+CONTRAST_WORDS: Mapping[Contrast | None, str] = {
+    IN: "in-phase",
+    OUT: "out-of-phase",
+    WATER: "water",
+    FAT: "fat",
+    None: "none of the four contrasts (a fraction, phase or map)",
+}
+
+# Long and short names of the entities, in the order in which BIDS 1.11 puts them into a name.
+ENTITY_NAMES = {
+    "subject": "sub", "session": "ses", "sample": "sample", "task": "task", "tracksys": "tracksys",
+    "acquisition": "acq", "nucleus": "nuc", "volume": "voi", "ceagent": "ce", "tracer": "trc",
+    "staining": "stain", "reconstruction": "rec", "direction": "dir", "run": "run",
+    "modality": "mod", "echo": "echo", "flip": "flip", "inversion": "inv", "mtransfer": "mt",
+    "part": "part", "processing": "proc", "hemisphere": "hemi", "space": "space", "split": "split",
+    "recording": "recording", "chunk": "chunk", "segmentation": "seg", "resolution": "res",
+    "density": "den", "label": "label", "description": "desc",
+}  # fmt: skip
+ENTITY_ORDER = {key: rank for rank, key in enumerate(ENTITY_NAMES.values())}
+
+IMAGE_EXTENSIONS = (".nii.gz", ".nii")
+EXTENSIONS = (*IMAGE_EXTENSIONS, ".json")
+
+# Entities whose values are numbers, so that ``run-1`` and ``run-01`` are the same run.
+INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "split", "chunk"})
+
+# Folders that never hold an image this program could use; they are not listed.
+OTHER_DATATYPES = frozenset(
+    {"func", "dwi", "fmap", "perf", "eeg", "meg", "ieeg", "emg", "nirs", "motion", "beh", "pet",
+     "micr", "mrs"}
+)  # fmt: skip
+
+# ImageType, compared without case and without anything but letters and digits.
+IMAGE_TYPE_TOKENS: Mapping[Contrast | None, frozenset[str]] = {
+    IN: frozenset({"INPHASE", "IP", "IN"}),
+    OUT: frozenset(
+        {"OPPPHASE", "OUTPHASE", "OUTOFPHASE", "OPPOSEDPHASE", "OPPHASE", "OP", "OPP", "OOP", "OUT"}
+    ),
+    WATER: frozenset({"WATER", "W"}),
+    FAT: frozenset({"FAT", "F"}),
+    None: frozenset(
+        {"P", "R", "I", "PHASE", "PHASEMAP", "REAL", "IMAGINARY", "FF", "FATFRACTION", "FATFRAC",
+         "PDFF", "WATERFRACTION", "WATERFRAC", "R2STAR", "T2STAR", "R2STARMAP", "T2STARMAP",
+         "R2S", "T2S", "B0", "B0MAP", "FIELDMAP"}
+    ),
+}  # fmt: skip
+
+# Words by which an acquisition calls itself Dixon, so that the echo-time rule applies to it.
+DIXON_WORDS = re.compile(r"dixon|ideal|lava.?flex", re.IGNORECASE)
+MULTI_ECHO_SUFFIXES = frozenset({"megre"})
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """One convention: what one place of a name, or of the sidecar, says of the contrast.
+
+    Attributes
+    ----------
+    source : str
+        Who writes such names, for a person to read.
+    places : tuple of str
+        ``suffix``, ``word`` (a part of the name without hyphen), the short key of an entity, or
+        ``SeriesDescription``.
+    says : tuple of (Contrast or None, str)
+        Regular expressions. Their match, or its group ``tells``, is what tells the images of a
+        scan from each other; what is left of the value is what they share.
+    """
+
+    source: str
+    places: tuple[str, ...]
+    says: tuple[tuple[Contrast | None, str], ...]
+
+
+_IN_PHASE = r"in-?phase"
+_OUT_PHASE = r"(?:out-?(?:of-?)?|opp(?:osed)?-?)phase"
+_FRACTION = r"(?:fat|water)-?frac(?:tion)?|pdff|ff"
+_MAP = r"[rt]2s(?:tar)?(?:map)?|b0(?:map)?"
+
+
+def _whole(pattern: str) -> str:
+    return rf"(?i)^(?:{pattern})$"
+
+
+def _at_an_end(pattern: str) -> str:
+    """At the start or the end, but not ``inoutphase``, which names both."""
+    return rf"(?i)^(?:{pattern})|(?<!in)(?:{pattern})$"
+
+
+def _after_dixon(letters: str) -> str:
+    """Capitals that end a value with ``dixon`` in it, after a lower-case letter or the word."""
+    return rf"(?i:dixon)(?:[A-Za-z0-9]*[a-z0-9])?(?P<tells>{letters})$"
+
+
+NAMINGS: tuple[Naming, ...] = (
+    Naming(
+        "MuscleMap",
+        ("suffix",),
+        ((None, _whole(f"{_FRACTION}|{_MAP}")), (IN, _whole(_IN_PHASE)),
+         (OUT, _whole(_OUT_PHASE)), (WATER, _whole("water")), (FAT, _whole("fat"))),
+    ),
+    Naming(
+        "QMRITools Muscle-BIDS",
+        ("suffix",),
+        ((IN, _whole("inph")), (OUT, _whole("outph")), (WATER, _whole("wat"))),
+    ),
+    Naming(
+        "the authors' configuration",
+        ("suffix", "word"),
+        ((IN, "^(?:IN|IP)$"), (OUT, "^(?:OPP|OUT|OP|OOP)$"), (WATER, "^W$"), (FAT, "^F$")),
+    ),
+    Naming(
+        "TPTBox, NAKO",
+        ("part",),
+        ((None, _whole(f"{_FRACTION}|{_MAP}|(?:fat|water)-?outphase|phase|real|imag")),
+         (IN, _whole(f"{_IN_PHASE}|in|ip")), (OUT, _whole(f"{_OUT_PHASE}|opp|out|op|oop")),
+         (WATER, _whole("water|w")), (FAT, _whole("fat|f"))),
+    ),
+    Naming(
+        "TPTBox, NAKO multi-echo",
+        ("part",),
+        ((IN, _whole(r"eco\d+-?in\d*")), (OUT, _whole(r"eco\d+-?opp\d*")),
+         (None, _whole(r"eco\d+-?(?:pip|pop|arb)\d*"))),
+    ),
+    Naming(
+        "CHAOS converter",
+        ("acq",),
+        ((None, _at_an_end(_FRACTION)), (IN, _at_an_end(_IN_PHASE)),
+         (OUT, _at_an_end(_OUT_PHASE)), (WATER, _whole("water")), (FAT, _whole("fat"))),
+    ),
+    Naming(
+        "Siemens scripts",
+        ("acq",),
+        ((IN, _after_dixon("IN|IP")), (OUT, _after_dixon("OUT|OPP|OP|OOP")),
+         (WATER, _after_dixon("W|WATER|Water")), (FAT, _after_dixon("F|FAT|Fat"))),
+    ),
+    Naming(
+        "BIDS rec-",
+        ("rec",),
+        ((None, _whole(f"{_FRACTION}|{_MAP}")), (IN, _whole("in|ip")), (IN, _at_an_end(_IN_PHASE)),
+         (OUT, _whole("out|opp|op|oop")), (OUT, _at_an_end(_OUT_PHASE)),
+         (WATER, _whole("water|w")), (FAT, _whole("fat|f"))),
+    ),
+    Naming(
+        "GE",
+        ("SeriesDescription",),
+        ((IN, r"(?i)^\s*in[ _-]?phase\s*:"), (OUT, r"(?i)^\s*out[ _-]?(?:of[ _-]?)?phase\s*:"),
+         (WATER, r"(?i)^\s*water\s*:"), (FAT, r"(?i)^\s*fat\s*:"),
+         (None, r"(?i)^\s*(?:fat ?frac(?:tion)?|r2\*?|t2\*?)\s*:")),
+    ),
+    Naming(
+        "Siemens",
+        ("SeriesDescription",),
+        ((IN, r"_(?:in|IN)\d?$"), (OUT, r"_(?:opp|OPP)\d?$"), (WATER, "_W$"), (FAT, "_F$"),
+         (None, r"_(?:FP|WP|FF|PIP\d?|POP\d?|ARB\d?)$"), (None, "(?i)_R2s(?:_Eff)?$")),
+    ),
+    Naming(
+        "description",
+        ("SeriesDescription",),
+        ((IN, r"(?i)(?<![a-z])in[ _-]?phase(?![a-z])"),
+         (OUT, r"(?i)(?<![a-z])(?:out[ _-]?(?:of[ _-]?)?|opp(?:osed)?[ _-]?)phase(?![a-z])")),
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """The parts of an image's file name.
+
+    Attributes
+    ----------
+    entities : tuple of (str, str)
+        Short keys and values in the order of the name.
+    words : tuple of str
+        Parts without a hyphen, except the suffix.
+    suffix : str
+        The last part, empty if it is an entity.
+    extension : str
+        ``.nii.gz``, ``.nii`` or ``.json``; empty for another file.
+    """
+
+    entities: tuple[tuple[str, str], ...]
+    words: tuple[str, ...]
+    suffix: str
+    extension: str
+
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Every place of the name with its value."""
+        yield "suffix", self.suffix
+        for word in self.words:
+            yield "word", word
+        yield from self.entities
+
+
+def parse_name(name: str) -> ImageName:
+    """Split a BIDS-like file name into its parts.
+
+    Examples
+    --------
+    >>> parse_name("sub-01_stk-2_megre_dix_inph.nii.gz").entities
+    (('sub', '01'), ('stk', '2'))
+    >>> parse_name("sub-01_stk-2_megre_dix_inph.nii.gz").words
+    ('megre', 'dix')
+    >>> parse_name("sub-01_part-eco0-opp1_mevibe.nii.gz").entities[1]
+    ('part', 'eco0-opp1')
+    """
+    extension = next((end for end in EXTENSIONS if name.endswith(end)), "")
+    *parts, last = name.removesuffix(extension).split("_")
+    suffix = "" if "-" in last else last
+    pairs = [part.partition("-") for part in [*parts, last] if "-" in part]
+    return ImageName(
+        entities=tuple((key, value) for key, _, value in pairs),
+        words=tuple(part for part in parts if part and "-" not in part),
+        suffix=suffix,
+        extension=extension,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one place says: the contrast, and the value without the telling part."""
+
+    contrast: Contrast | None
+    rest: str
+
+
+def read_place(place: str, value: str) -> tuple[Told, ...]:
+    """Everything that the conventions read at one place; empty when it is silent.
+
+    Examples
+    --------
+    >>> [told.contrast.value for told in read_place("acq", "DIXONbodyOUT")]
+    ['out_phase']
+    >>> read_place("acq", "DIXONbodyOUT")[0].rest
+    'DIXONbody'
+    >>> read_place("acq", "highres")
+    ()
+    """
+    found = []
+    for naming in NAMINGS:
+        if place not in naming.places:
+            continue
+        for contrast, pattern in naming.says:
+            match = re.search(pattern, value)
+            if match:
+                group = "tells" if "tells" in match.re.groupindex else 0
+                rest = value[: match.start(group)] + value[match.end(group) :]
+                found.append(Told(contrast, rest))
+    return tuple(found)
+
+
+def read_image_type(tokens: tuple[str, ...]) -> dict[Contrast | None, str]:
+    """Read the words of ImageType: each contrast with the word that says it.
+
+    Examples
+    --------
+    >>> read_image_type(("DERIVED", "PRIMARY", "DIXON", "OPP_PHASE"))
+    {<Contrast.OUT_PHASE: 'out_phase'>: 'OPP_PHASE'}
+    >>> read_image_type(("ORIGINAL", "PRIMARY", "M", "ND"))
+    {}
+    """
+    said: dict[Contrast | None, str] = {}
+    for token in tokens:
+        plain = re.sub(r"[^A-Z0-9]", "", token.upper())
+        for contrast, words in IMAGE_TYPE_TOKENS.items():
+            if plain in words:
+                said.setdefault(contrast, token)
+    return said
+
+
+def in_bids_order(entities: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Entities in the order of BIDS; unknown ones last, in their own order.
+
+    >>> in_bids_order({"stk": "2", "run": "1", "sub": "01"})
+    (('sub', '01'), ('run', '1'), ('stk', '2'))
+    """
+    last = len(ENTITY_ORDER)
+    return tuple(sorted(entities.items(), key=lambda item: ENTITY_ORDER.get(item[0], last)))
+
+
+def short_entity(name: str) -> str:
+    """Short key of an entity given by its long or short name.
+
+    >>> short_entity("acquisition"), short_entity("acq"), short_entity("stk")
+    ('acq', 'acq', 'stk')
+    """
+    return ENTITY_NAMES.get(name, name)

@@ -1,0 +1,337 @@
+"""The page of a participant as self-contained HTML; must not compute, open or write any result.
+
+Numbers come in as given and are only formatted. The page loads nothing: its style and pictures
+are inside it, and a content security policy forbids the rest.
+"""
+
+import base64
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from bids_mfi.dixon import DixonPair
+from bids_mfi.grid import Grid
+from bids_mfi.muscles import Muscle, MuscleTable
+from bids_mfi.quality import QCFlag
+from bids_mfi.quantify import MuscleMeasure
+from bids_mfi.report.figures import group_by_muscle, long_name
+
+TEMPLATES = Path(__file__).parent.parent / "data" / "report"
+MISSING = "n/a"
+SEVERITIES = ("error", "warning", "info")
+SIDES = (("R", "right"), ("L", "left"))
+
+FAT_WATER_SENTENCES = {
+    "computed": (
+        "Fat and water were computed from the in-phase and out-of-phase magnitude images, "
+        "F = (IP - OOP) / 2 and W = (IP + OOP) / 2; fat fractions above 50 % therefore appear "
+        "below it."
+    ),
+    "scanner": "Fat and water are the images reconstructed by the scanner.",
+}
+
+DISPLAY = "Radiological display: the participant's right (R) is on the left of the picture."
+
+# Heading, alternative text and caption of each picture, by its name.
+PICTURES = {
+    "overview": (
+        "Where the slices lie",
+        "Coronal and sagittal slice of the water image with the muscle labels in colour and "
+        "numbered lines at the height of each axial slice.",
+        "Water with the labels filled. The numbered lines are the axial slices below.",
+    ),
+    "labels": (
+        "Labels",
+        "Axial slices of the water image with the outline and fill of every muscle label in the "
+        "colour of the legend, the participant's right on the left.",
+        "Labels over water, from superior (1) to inferior; z is the scanner's coordinate. The "
+        "magnification is chosen for each slice: mind the scale bars.",
+    ),
+    "water": (
+        "Water",
+        "The same axial slices of the water image without labels.",
+        "The same slices without labels, to judge where the muscles end.",
+    ),
+    "fatfraction": (
+        "Fat fraction",
+        "The same axial slices of the fat fraction in colour with the outlines of the labels in "
+        "white and a colour bar from 0 to 60 percent.",
+        "Fat fraction with the outlines of the labels. Black is no fat; slate grey is no signal.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSection:
+    """One scan of a page.
+
+    Attributes
+    ----------
+    title : str
+        The scan's name.
+    table : MuscleTable
+        Names and colours of the labels.
+    pair : DixonPair or None
+        What the images are; None if they could not be paired.
+    grid : Grid or None
+        Of the scan.
+    measures : tuple of MuscleMeasure
+    flags : tuple of QCFlag
+    figures : tuple of (str, bytes)
+        Name and PNG of each picture.
+    files : tuple of str
+        Results, relative to the page's folder.
+    problem : str
+        Why there are no results; empty if there are.
+    """
+
+    title: str
+    table: MuscleTable
+    pair: DixonPair | None = None
+    grid: Grid | None = None
+    measures: tuple[MuscleMeasure, ...] = ()
+    flags: tuple[QCFlag, ...] = ()
+    figures: tuple[tuple[str, bytes], ...] = ()
+    files: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """By what the results of a page were made.
+
+    Attributes
+    ----------
+    version : str
+        Of this package.
+    bundle_name, bundle_version, bundle_sha256, bundle_description : str
+    fat_water : str
+        ``computed`` or ``scanner``.
+    """
+
+    version: str
+    bundle_name: str
+    bundle_version: str
+    bundle_sha256: str
+    bundle_description: str
+    fat_water: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantPage:
+    """A page: the scans of a participant, or of one of its sessions.
+
+    Attributes
+    ----------
+    participant : str
+        Label without ``sub-``.
+    session : str or None
+        Label without ``ses-`` if the page is of one session only.
+    scans : tuple of ScanSection
+    provenance : Provenance
+    column_descriptions : tuple of (str, str)
+        Name and description of each column of the full table.
+    """
+
+    participant: str
+    session: str | None
+    scans: tuple[ScanSection, ...]
+    provenance: Provenance
+    column_descriptions: tuple[tuple[str, str], ...] = ()
+
+
+def render_page(page: ParticipantPage) -> str:
+    """Render a page as HTML that needs no other file, no script and no network."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": format_number, "cell": format_cell, "color": check_color}
+    return environment.get_template("participant.html").render(
+        page=page,
+        title=name_page(page),
+        style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
+        scans=[_prepare_scan(scan) for scan in page.scans],
+        columns=[field.name for field in fields(MuscleMeasure)],
+        display=DISPLAY,
+        fat_water=FAT_WATER_SENTENCES[page.provenance.fat_water],
+        sides=SIDES,
+    )
+
+
+def name_page(page: ParticipantPage) -> str:
+    """Name a page by its participant and session.
+
+    Examples
+    --------
+    >>> name_page(ParticipantPage("01", "a", (), Provenance(*["-"] * 6)))
+    'sub-01 ses-a'
+    """
+    session = f" ses-{page.session}" if page.session else ""
+    return f"sub-{page.participant}{session}"
+
+
+def _prepare_scan(scan: ScanSection) -> dict[str, Any]:
+    """Arrange what the template shows of a scan."""
+    measures = {measure.index: measure for measure in scan.measures}
+    return {
+        "scan": scan,
+        "facts": describe_images(scan.pair, scan.grid),
+        "flags": group_flags(scan.flags),
+        "groups": [_prepare_group(sides, measures, scan.flags)
+                   for sides in group_by_muscle(scan.table)],
+        "pictures": [_prepare_picture(name, png) for name, png in scan.figures],
+        "links": [(quote(name), name.rsplit("/", 1)[-1]) for name in scan.files],
+        "count": count_flags(scan.flags),
+    }  # fmt: skip
+
+
+def _prepare_group(
+    sides: list[Muscle], measures: dict[int, MuscleMeasure], flags: Iterable[QCFlag]
+) -> dict[str, Any]:
+    """Put the two sides of a muscle beside each other; a side may be missing."""
+    found = {muscle.hemi: muscle for muscle in sides}
+    cells = []
+    for hemi, side in SIDES:
+        muscle = found.get(hemi)
+        measure = measures.get(muscle.index) if muscle else None
+        doubts = [flag for flag in flags if muscle and _concerns(flag, muscle)]
+        cells.append({"side": side, "muscle": muscle, "measure": measure, "flags": doubts})
+    return {"muscle": sides[0], "long_name": long_name(sides[0]), "cells": cells}
+
+
+def _concerns(flag: QCFlag, muscle: Muscle) -> bool:
+    """Whether a table cell is marked for this flag; mere information marks nothing."""
+    return flag.severity != "info" and flag.muscle in (muscle.muscle, muscle.abbreviation)
+
+
+def group_flags(flags: Iterable[QCFlag]) -> list[dict[str, Any]]:
+    """Group flags of one code and severity, the most severe first, else in their order.
+
+    Examples
+    --------
+    >>> flags = [QCFlag("cut", "warning", side, 0.0, 0.0, "") for side in ("TR_R", "TR_L")]
+    >>> group_flags(flags)[0]["muscles"]
+    'TR_R, TR_L'
+    """
+    groups: dict[tuple[int, str], list[QCFlag]] = {}
+    for flag in flags:
+        groups.setdefault((SEVERITIES.index(flag.severity), flag.code), []).append(flag)
+    return [
+        {
+            "severity": SEVERITIES[rank],
+            "code": code.replace("_", " "),
+            "muscles": ", ".join(flag.muscle for flag in groups[rank, code] if flag.muscle),
+            "messages": [flag.message for flag in groups[rank, code]],
+        }
+        for rank, code in sorted(groups, key=lambda key: key[0])
+    ]
+
+
+def count_flags(flags: Iterable[QCFlag]) -> str:
+    """Count the flags of each severity in words.
+
+    Examples
+    --------
+    >>> count_flags([])
+    'no quality flags'
+    >>> count_flags([QCFlag("cut", "info", "", 0.0, 0.0, "")] * 2)
+    '2 notes'
+    """
+    words = {"error": "error", "warning": "warning", "info": "note"}
+    found = [flag.severity for flag in flags]
+    counts = [(found.count(severity), word) for severity, word in words.items()]
+    parts = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
+    return ", ".join(parts) or "no quality flags"
+
+
+def describe_images(pair: DixonPair | None, grid: Grid | None) -> list[tuple[str, str]]:
+    """Describe the images of a scan as pairs of a word and what is known.
+
+    Examples
+    --------
+    >>> pair = DixonPair(Path("a_ip.nii"), Path("a_op.nii"), (("sub", "a"),), "name")
+    >>> describe_images(pair, None)[:2]
+    [('In-phase image', 'a_ip.nii'), ('Out-of-phase image', 'a_op.nii')]
+    """
+    if pair is None:
+        return []
+    in_phase_ms, out_phase_ms = (_format_known(time, "ms") for time in pair.echo_times_ms)
+    facts = [("In-phase image", pair.in_phase.name), ("Out-of-phase image", pair.out_phase.name)]
+    if pair.water and pair.fat:
+        facts += [("Scanner's water image", pair.water.name), ("fat image", pair.fat.name)]
+    facts += [
+        ("Recognised by", pair.recognised_by),
+        ("Echo times", f"in phase {in_phase_ms}, out of phase {out_phase_ms}"),
+        ("Field strength", _format_known(pair.field_strength_t, "T")),
+    ]
+    if grid is not None:
+        facts.append(("Voxels", f"{_times(grid.shape)} of {_times(grid.spacing_mm)} mm"))
+        facts.append(("Stored towards", "".join(grid.axcodes)))
+    return facts
+
+
+def _format_known(value: float | None, unit: str) -> str:
+    return "unknown" if value is None else f"{value:g} {unit}"
+
+
+def _times(values: Iterable[float]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)
+
+
+def _prepare_picture(name: str, png: bytes) -> dict[str, str]:
+    heading, alternative, caption = PICTURES.get(name, (name, f"Picture {name}.", ""))
+    return {
+        "name": name,
+        "heading": heading,
+        "alternative": alternative,
+        "caption": caption,
+        "uri": "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
+    }
+
+
+def format_number(value: float | int | None, digits: int) -> str:
+    """Format a number with so many digits after the point; ``n/a`` if there is none.
+
+    Examples
+    --------
+    >>> format_number(12.345, 1), format_number(float("nan"), 1), format_number(0.0, 1)
+    ('12.3', 'n/a', '0.0')
+    """
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{value:.{digits}f}"
+
+
+def format_cell(value: object) -> str:
+    """Format any value of the full table.
+
+    Examples
+    --------
+    >>> format_cell(1234.5678), format_cell(float("nan")), format_cell(3), format_cell("a")
+    ('1234.57', 'n/a', '3', 'a')
+    """
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else MISSING
+    return MISSING if value is None else str(value)
+
+
+def check_color(text: str) -> str:
+    """Let only ``#rrggbb`` into the style of the page.
+
+    Examples
+    --------
+    >>> check_color("#c01f2e"), check_color("red;background:url(x)")
+    ('#c01f2e', 'transparent')
+    """
+    return text if re.fullmatch(r"#[0-9a-fA-F]{6}", text) else "transparent"

@@ -1,0 +1,249 @@
+"""A two-point Dixon scan of a synthetic neck; must not know files, participants or training.
+
+Tissue is painted finer than the voxels. The complex signals of water and fat add up within a
+voxel, so partial volume is exact for this physics: with true water W and fat F,
+
+    IP = W exp(-TE_ip / T2*_w) + F exp(-TE_ip / T2*_f)
+    OOP = |W exp(-TE_oop / T2*_w) - F exp(-TE_oop / T2*_f)|
+
+and both images are then weighted by the receive field and get Rician noise. The magnitude of OOP
+is what folds fat fractions at 50 %.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mfi.grid import Grid
+from bids_mfi.synthesis.composition import MOST_FAT, fat_texture
+from bids_mfi.synthesis.phantom import NeckShape, paint_neck
+from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue, signal_tables
+
+Floats = NDArray[np.float32]
+
+AMPLITUDE_SD = 0.07
+FAT_PERCENT_SD = 1.5
+NOISE_RANGE = (0.015, 0.05)
+FIELD_SD = 0.12
+SCALE_RANGE = (150.0, 600.0)
+LABEL_SHARE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Scanner:
+    """What the scanner adds to the anatomy.
+
+    Attributes
+    ----------
+    field_strength_t : float
+        Tesla.
+    in_phase_ms, out_phase_ms : float
+        Echo times.
+    water_t2star_ms, fat_t2star_ms : float
+    noise : float
+        Standard deviation of the noise in each of the two channels, muscle = 1.
+    field : tuple of float
+        Coefficients of the receive field's logarithm, see :func:`receive_field`.
+    scale : float
+        Signal of muscle in the scanner's units.
+    """
+
+    field_strength_t: float
+    in_phase_ms: float
+    out_phase_ms: float
+    water_t2star_ms: float
+    fat_t2star_ms: float
+    noise: float
+    field: tuple[float, ...]
+    scale: float
+
+
+# Field strength, echo times in and out of phase, T2* of water and fat; the first is the paper's.
+PROTOCOLS = (
+    (3.0, 2.46, 3.69, 32.0, 26.0),
+    (3.0, 2.46, 1.23, 32.0, 26.0),
+    (1.5, 4.77, 2.39, 45.0, 36.0),
+)
+
+
+def draw_scanner(rng: np.random.Generator, protocol: int = 0) -> Scanner:
+    """Draw a scanner's noise, receive field and signal scale."""
+    strength, in_phase, out_phase, water, fat = PROTOCOLS[protocol]
+    return Scanner(
+        strength,
+        in_phase,
+        out_phase,
+        water,
+        fat,
+        noise=float(rng.uniform(*NOISE_RANGE)),
+        field=tuple(float(value) for value in FIELD_SD * rng.standard_normal(9)),
+        scale=float(np.exp(rng.uniform(*np.log(SCALE_RANGE)))),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """True water and fat (float32, muscle = 1) and true labels (int16) on a grid."""
+
+    water: Floats
+    fat: Floats
+    labels: NDArray[np.int16]
+
+    @property
+    def fat_percent(self) -> Floats:
+        """True fat fraction; NaN where there is no tissue."""
+        total = self.water + self.fat
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(total > 0, 100 * self.fat / total, np.nan).astype(np.float32)
+
+
+def build_body(
+    rng: np.random.Generator,
+    shape: NeckShape,
+    muscle_fat_percent: Floats,
+    grid: Grid,
+    subsamples: tuple[int, int, int] = (2, 2, 1),
+) -> Body:
+    """Fill an upright RAS grid with a subject's true water, fat and labels.
+
+    Parameters
+    ----------
+    rng : Generator
+        Draws the texture of fat and the subject's other tissues.
+    shape : NeckShape
+    muscle_fat_percent : ndarray of float32, shape (N_MUSCLES + 1,)
+    grid : Grid
+    subsamples : tuple of int
+        Points along each axis of a voxel at which tissue is looked up.
+    """
+    fine = paint_neck(shape, refine_grid(grid, subsamples))
+    parts = [fine[s] for s in _phases(subsamples)]
+    amplitude, fat_percent = _draw_tables(rng)
+    other_fat = _average(parts, (amplitude * fat_percent / 100).astype(np.float32))
+    total = _average(parts, amplitude)
+    muscle = np.where(np.arange(TABLE_SIZE) <= N_MUSCLES, amplitude, np.float32(0))
+    muscle_table = np.zeros(TABLE_SIZE, np.float32)
+    muscle_table[: N_MUSCLES + 1] = muscle[: N_MUSCLES + 1] * muscle_fat_percent / 100
+    muscle_amount = _average(parts, muscle)
+    muscle_fat = _average(parts, muscle_table) * fat_texture(rng, grid.shape, grid.spacing_mm)
+    fat = other_fat + np.minimum(muscle_fat, MOST_FAT * muscle_amount)
+    return Body(total - fat, fat, majority_labels(parts))
+
+
+def refine_grid(grid: Grid, subsamples: tuple[int, int, int]) -> Grid:
+    """Divide the voxels of a grid.
+
+    Examples
+    --------
+    >>> eye = ((2.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
+    >>> refine_grid(Grid((3, 3, 3), eye), (2, 1, 1)).affine[0]
+    (1.0, 0.0, 0.0, -0.5)
+    """
+    factor = np.array(subsamples, np.float64)
+    affine = grid.matrix
+    affine[:3, 3] = (grid.matrix @ np.append((1 - factor) / (2 * factor), 1.0))[:3]
+    affine[:3, :3] = grid.matrix[:3, :3] / factor
+    shape = tuple(int(n * f) for n, f in zip(grid.shape, subsamples, strict=True))
+    return Grid.from_array(shape, affine)
+
+
+def _phases(subsamples: tuple[int, int, int]) -> list[tuple[slice, slice, slice]]:
+    x, y, z = subsamples
+    return [
+        (slice(i, None, x), slice(j, None, y), slice(k, None, z))
+        for i in range(x)
+        for j in range(y)
+        for k in range(z)
+    ]
+
+
+def _average(parts: list[NDArray[np.uint8]], table: Floats) -> Floats:
+    total = np.zeros(parts[0].shape, np.float32)
+    for part in parts:
+        total += table[part]
+    total /= np.float32(len(parts))
+    return total
+
+
+def majority_labels(parts: list[NDArray[np.uint8]]) -> NDArray[np.int16]:
+    """Label each voxel with the muscle at LABEL_SHARE or more of its points, else 0.
+
+    Raters leave out voxels that are mostly fascia; so does this.
+
+    Parameters
+    ----------
+    parts : list of ndarray of uint8, all of one shape
+        Tissue at the sampled points of each voxel.
+
+    Examples
+    --------
+    >>> points = [np.array([3, 3, 0]), np.array([3, 22, 22]), np.array([5, 3, 5])]
+    >>> majority_labels([p.astype(np.uint8) for p in points]).tolist()
+    [3, 3, 0]
+    """
+    labels = np.zeros(parts[0].shape, np.uint8)
+    most = np.full(parts[0].shape, np.ceil(LABEL_SHARE * len(parts)) - 1, np.uint8)
+    for index, part in enumerate(parts):
+        count = np.zeros(part.shape, np.uint8)
+        for other in parts[index:]:
+            count += other == part
+        better = (count > most) & (part >= 1) & (part <= N_MUSCLES)
+        labels[better] = part[better]
+        most[better] = count[better]
+    return labels.astype(np.int16)
+
+
+def _draw_tables(rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Signal tables of one subject: each tissue a little brighter and fatter than the mean."""
+    amplitude, fat_percent = signal_tables()
+    others = np.arange(TABLE_SIZE) > N_MUSCLES
+    varied = amplitude * np.exp(AMPLITUDE_SD * others * rng.standard_normal(TABLE_SIZE))
+    shift = FAT_PERCENT_SD * rng.standard_normal(TABLE_SIZE) * (fat_percent > 5)
+    shift[Tissue.SUBCUTANEOUS_FAT] = min(shift[Tissue.SUBCUTANEOUS_FAT], 4.0)
+    return varied.astype(np.float32), np.clip(fat_percent + shift, 0, 99).astype(np.float32)
+
+
+def receive_field(shape: tuple[int, int, int], coefficients: tuple[float, ...]) -> Floats:
+    """Smooth receive sensitivity, the exponential of a polynomial of degree 2.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    coefficients : tuple of 9 float
+        Of x, y, z, x2, y2, z2, xy, yz, xz, each coordinate running from -1 to 1.
+    """
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape),
+                          indexing="ij", sparse=True)  # fmt: skip
+    terms = (x, y, z, x * x, y * y, z * z, x * y, y * z, x * z)
+    total = np.zeros(shape, np.float32)
+    for coefficient, term in zip(coefficients, terms, strict=True):
+        total += np.float32(coefficient) * term
+    return np.exp(total).astype(np.float32)
+
+
+def acquire(rng: np.random.Generator, body: Body, scanner: Scanner) -> tuple[Floats, Floats]:
+    """In-phase and out-of-phase magnitude images in the scanner's units.
+
+    Returns
+    -------
+    in_phase, out_phase : ndarray of float32, shape of the body
+    """
+    sensitivity = receive_field(body.water.shape, scanner.field)
+    images = []
+    for echo_ms, sign in ((scanner.in_phase_ms, 1.0), (scanner.out_phase_ms, -1.0)):
+        water = body.water * np.float32(np.exp(-echo_ms / scanner.water_t2star_ms))
+        fat = body.fat * np.float32(np.exp(-echo_ms / scanner.fat_t2star_ms))
+        signal = (water + np.float32(sign) * fat) * sensitivity
+        images.append(np.float32(scanner.scale) * _add_noise(rng, signal, scanner.noise))
+    return images[0], images[1]
+
+
+def _add_noise(rng: np.random.Generator, signal: Floats, sd: float) -> Floats:
+    """Magnitude of the signal with complex Gaussian noise: a Rician distribution."""
+    if sd == 0:
+        return np.abs(signal)
+    real = signal + np.float32(sd) * rng.standard_normal(signal.shape, dtype=np.float32)
+    imaginary = np.float32(sd) * rng.standard_normal(signal.shape, dtype=np.float32)
+    magnitude: Floats = np.hypot(real, imaginary)
+    return magnitude

@@ -1,0 +1,142 @@
+"""Training cases made on the fly; must not know networks, files or BIDS.
+
+Every case is decided by its seed alone. Axes point to R, A, S.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from bids_mfi.grid import Grid
+from bids_mfi.synthesis.acquisition import PROTOCOLS, acquire, build_body, draw_scanner
+from bids_mfi.synthesis.composition import draw_fat_percent, draw_participant
+from bids_mfi.synthesis.phantom import draw_shape
+
+CASE_SHAPE = (160, 120, 40)
+CASE_SPACING_MM = (1.4, 1.4, 3.0)
+CENTRE_MM = (0.0, 10.0, -6.0)
+CENTRE_RANGE_MM = (6.0, 8.0, 10.0)
+SPACING_JITTER = 0.04
+VARIED_SHAPE = ((120, 220), (96, 150), (24, 48))
+VARIED_VARIATION = (0.7, 1.8)
+# Real scans are finer than the model's grid and lose sharpness on the way to it.
+BLUR_VOXELS = (0.0, 0.55)
+BLUR_FROM = 0.2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingCase:
+    """One scan with its true labels.
+
+    Attributes
+    ----------
+    in_phase, out_phase : ndarray of float32, shape (x, y, z)
+        Magnitude images in arbitrary units.
+    labels : ndarray of int16, shape (x, y, z)
+        0, or 1 to 14 as in :data:`bids_mfi.muscles.WEBER2021`, over the muscles' whole length.
+    grid : Grid
+        Axes R, A, S.
+    """
+
+    in_phase: NDArray[np.float32]
+    out_phase: NDArray[np.float32]
+    labels: NDArray[np.int16]
+    grid: Grid
+
+
+def make_case(
+    seed: int,
+    spacing_mm: tuple[float, float, float] = CASE_SPACING_MM,
+    shape: tuple[int, int, int] = CASE_SHAPE,
+    variation: float = 1.0,
+) -> TrainingCase:
+    """One random scan.
+
+    Parameters
+    ----------
+    seed : int
+        The same seed and arguments give the same case.
+    spacing_mm : tuple of float
+        Voxel size; the case's own differs by up to SPACING_JITTER.
+    shape : tuple of int
+        Voxels along x, y, z.
+    variation : float
+        Factor of the variation of anatomy; 1 is that of simulated datasets.
+    """
+    rng = np.random.default_rng(seed)
+    participant = draw_participant(rng)
+    neck = draw_shape(rng, participant.sex, participant.bmi, variation)
+    grid = _draw_grid(rng, spacing_mm, shape)
+    body = build_body(rng, neck, draw_fat_percent(rng, participant), grid)
+    scanner = draw_scanner(rng, protocol=int(rng.integers(len(PROTOCOLS))))
+    in_phase, out_phase = _blur(acquire(rng, body, scanner), float(rng.uniform(*BLUR_VOXELS)))
+    return TrainingCase(in_phase, out_phase, body.labels, grid)
+
+
+def _blur(
+    images: tuple[NDArray[np.float32], NDArray[np.float32]], sigma_voxels: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both images smoothed in plane, as by resampling to coarser voxels."""
+    if sigma_voxels < BLUR_FROM:
+        return images
+    sigma = (sigma_voxels, sigma_voxels, 0.0)
+    return gaussian_filter(images[0], sigma), gaussian_filter(images[1], sigma)
+
+
+def make_varied_case(
+    seed: int, spacing_mm: tuple[float, float, float] = CASE_SPACING_MM
+) -> TrainingCase:
+    """Make a case with a random field of view and more variety of anatomy.
+
+    A network that sees whole volumes only must not learn one size of volume: the statistics of
+    its normalisation depend on how much air there is.
+    """
+    rng = np.random.default_rng([seed, 1])
+    shape = tuple(int(rng.integers(low, high + 1)) for low, high in VARIED_SHAPE)
+    variation = float(rng.uniform(*VARIED_VARIATION))
+    return make_case(seed, spacing_mm, (shape[0], shape[1], shape[2]), variation)
+
+
+def training_cases(
+    seed: int,
+    spacing_mm: tuple[float, float, float] = CASE_SPACING_MM,
+    shape: tuple[int, int, int] = CASE_SHAPE,
+) -> Iterator[TrainingCase]:
+    """Cases without end; the seed decides all of them, and different seeds share none."""
+    sequence = np.random.SeedSequence(seed)
+    while True:
+        (child,) = sequence.spawn(1)
+        yield make_case(int(child.generate_state(1, np.uint64)[0]), spacing_mm, shape)
+
+
+def upright_grid(
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    centre_mm: tuple[float, float, float],
+) -> Grid:
+    """Place a grid with axes R, A, S around a centre.
+
+    Examples
+    --------
+    >>> upright_grid((3, 3, 3), (1.0, 1.0, 2.0), (0.0, 0.0, 5.0)).affine[2]
+    (0.0, 0.0, 2.0, 3.0)
+    """
+    affine = np.diag([*spacing_mm, 1.0])
+    affine[:3, 3] = np.array(centre_mm) - (np.array(shape) - 1) / 2 * np.array(spacing_mm)
+    return Grid.from_array(shape, affine)
+
+
+def _draw_grid(
+    rng: np.random.Generator,
+    spacing_mm: tuple[float, float, float],
+    shape: tuple[int, int, int],
+) -> Grid:
+    jitter = 1 + SPACING_JITTER * rng.uniform(-1, 1, 3)
+    spacing = tuple(float(value) for value in np.array(spacing_mm) * jitter)
+    moved = np.array(CENTRE_MM) + np.array(CENTRE_RANGE_MM) * rng.uniform(-1, 1, 3)
+    centre = tuple(float(value) for value in moved)
+    return upright_grid(shape, (spacing[0], spacing[1], spacing[2]),
+                        (centre[0], centre[1], centre[2]))  # fmt: skip

@@ -1,0 +1,106 @@
+"""A small dataset and a small bundle with random weights, for tests of everything around them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bids_mfi.grid import Grid, encode_image
+
+SHAPE = (32, 28, 12)
+SPACING_MM = (4.0, 4.0, 6.0)
+
+
+def make_affine(spacing_mm=SPACING_MM, axcodes="RAS"):
+    """An affine whose voxel axes point to ``axcodes``."""
+    affine = np.eye(4)
+    for column, (code, size) in enumerate(zip(axcodes, spacing_mm, strict=True)):
+        row = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}[code]
+        affine[column, column] = 0.0
+        affine[row, column] = size if code in "RAS" else -size
+    return affine
+
+
+def make_pair_arrays(seed=0, shape=SHAPE):
+    """A blob of water with a shell of fat: in-phase and out-of-phase magnitudes, int16 range."""
+    rng = np.random.default_rng(seed)
+    axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij")
+    radius = np.sqrt(sum(axis**2 for axis in axes))
+    water = np.where(radius < 0.7, 800.0, 20.0) * (radius < 0.9)
+    fat = np.where(radius < 0.7, 120.0, 600.0) * (radius < 0.9)
+    noise = rng.normal(0, 5, (2, *shape))
+    return np.abs(water + fat + noise[0]), np.abs(water - fat + noise[1])
+
+
+def write_nifti(path: Path, volume, affine=None, dtype=np.int16):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid = Grid.from_array(volume.shape, make_affine() if affine is None else affine)
+    path.write_bytes(encode_image(np.rint(volume).astype(dtype), grid))
+    return path
+
+
+def write_description(bids_dir: Path):
+    bids_dir.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"Name": "test", "BIDSVersion": "1.11.1", "DatasetType": "raw"})
+    (bids_dir / "dataset_description.json").write_text(text)
+    (bids_dir / "README.md").write_text("A dataset made by a test.\n")
+
+
+def write_scan(bids_dir: Path, participant="01", session=None, seed=0, affine=None):
+    """One pair named by echo, with sidecars as the paper's protocol has them."""
+    folder = bids_dir / f"sub-{participant}"
+    stem = f"sub-{participant}"
+    if session:
+        folder, stem = folder / f"ses-{session}", f"{stem}_ses-{session}"
+    paths = []
+    for echo, volume in enumerate(make_pair_arrays(seed), start=1):
+        path = folder / "anat" / f"{stem}_acq-dixon_echo-{echo}_MEGRE.nii.gz"
+        write_nifti(path, volume, affine)
+        sidecar = {
+            "EchoTime": (0.00246, 0.00369)[echo - 1],
+            "EchoNumber": echo,
+            "MagneticFieldStrength": 3,
+            "ImageType": ["ORIGINAL", "PRIMARY", "M", ("IN_PHASE", "OUT_PHASE")[echo - 1]],
+        }
+        path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(sidecar))
+        paths.append(path)
+    return tuple(paths)
+
+
+@pytest.fixture
+def bids_dir(tmp_path):
+    """Two participants with one scan each; the folder's name is an awkward one."""
+    folder = tmp_path / "my data (2026) é"
+    write_description(folder)
+    write_scan(folder, "01", seed=1)
+    write_scan(folder, "02", seed=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory):
+    """A bundle with random weights on a coarse grid: quick, and every label occurs."""
+    import torch
+
+    from bids_mfi.muscles import LONG_NAMES, paper_table
+    from bids_mfi.network.bundle import ModelBundle, write_bundle
+    from bids_mfi.network.dense_vnet import DenseVNet
+    from bids_mfi.network.intensity import PROBABILITIES_PERCENT
+
+    torch.manual_seed(3)
+    network = DenseVNet(normalization="instance")
+    landmarks = tuple(float(value) for value in np.linspace(0, 100, len(PROBABILITIES_PERCENT)))
+    bundle = ModelBundle(
+        folder=tmp_path_factory.mktemp("bundle") / "tiny",
+        name="tiny",
+        version="0",
+        sha256="",
+        spacing_mm=SPACING_MM,
+        landmarks=(landmarks, landmarks),
+        table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
+        description="Random weights, for tests.",
+        licence="Apache-2.0",
+    )
+    write_bundle(bundle, network.state_dict(), "Apache-2.0\n")
+    return bundle.folder

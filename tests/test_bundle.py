@@ -1,0 +1,256 @@
+"""Bundles: written, read back, and refused when anything does not fit."""
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bids_mfi.errors import BundleError, OutputError
+from bids_mfi.muscles import MuscleTable, paper_table
+from bids_mfi.network.bundle import (
+    INFERENCE,
+    LICENSE,
+    METADATA,
+    WEIGHTS,
+    ModelBundle,
+    load_bundle,
+    load_network,
+    read_state_dict,
+    write_bundle,
+)
+from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.intensity import PROBABILITIES_PERCENT
+
+CPU = torch.device("cpu")
+LANDMARKS = (tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2
+
+
+def draft(folder: Path, **changes: Any) -> ModelBundle:
+    bundle = ModelBundle(
+        folder=folder,
+        name="test-neck",
+        version="0.0.1",
+        sha256="",
+        spacing_mm=(1.4, 1.4, 3.0),
+        landmarks=LANDMARKS,
+        table=paper_table(),
+        description="Random weights for a test.",
+        licence="CC0-1.0",
+        training=(("steps", "0"),),
+        references=("doi:10.1038/s41598-021-95972-x",),
+    )
+    return replace(bundle, **changes)
+
+
+def random_state(**arguments: Any) -> dict[str, torch.Tensor]:
+    torch.manual_seed(4)
+    return DenseVNet(normalization="instance", **arguments).state_dict()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> ModelBundle:
+    return write_bundle(draft(tmp_path / "bundle"), random_state(), "free\n")
+
+
+def edit_metadata(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / METADATA
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_bundle_reads_back_as_written(bundle: ModelBundle) -> None:
+    assert replace(bundle, sha256="") == draft(bundle.folder)
+    assert len(bundle.sha256) == 64
+    assert load_bundle(bundle.folder) == bundle
+    assert (bundle.folder / LICENSE).read_text() == "free\n"
+    assert hash(bundle) == hash(load_bundle(bundle.folder))
+
+
+def test_network_has_the_weights_that_were_written(bundle: ModelBundle) -> None:
+    network = load_network(bundle, CPU)
+    assert not network.training
+    found, wanted = network.state_dict(), random_state()
+    assert list(found) == list(wanted)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_same_input_gives_the_same_bytes(bundle: ModelBundle, tmp_path: Path) -> None:
+    again = write_bundle(draft(tmp_path / "again"), random_state(), "free\n")
+    for name in (METADATA, INFERENCE, WEIGHTS, LICENSE):
+        assert (bundle.folder / name).read_bytes() == (again.folder / name).read_bytes(), name
+    files = {p.relative_to(again.folder) for p in again.folder.rglob("*") if p.is_file()}
+    assert files == {METADATA, INFERENCE, WEIGHTS, LICENSE}
+
+
+def test_monai_makes_the_network_from_the_bundle(bundle: ModelBundle) -> None:
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(bundle.folder / INFERENCE)
+    parser.read_meta(bundle.folder / METADATA)
+    network = parser.get_parsed_content("network_def")
+    assert isinstance(network, DenseVNet)
+    network.load_state_dict(torch.load(bundle.weights, weights_only=True))
+    outputs = parser.get_parsed_content("_meta_#network_data_format#outputs#pred")
+    assert outputs["num_channels"] == bundle.out_channels == 15
+    assert outputs["channel_def"]["12"] == bundle.table.of("TR", "L").name
+
+
+def test_metadata_has_what_monai_asks_of_a_bundle(bundle: ModelBundle) -> None:
+    metadata = json.loads((bundle.folder / METADATA).read_text())
+    required = {
+        "schema", "version", "changelog", "monai_version", "pytorch_version", "numpy_version",
+        "required_packages_version", "task", "description", "authors", "copyright",
+        "network_data_format",
+    }  # fmt: skip
+    assert required <= set(metadata)
+    assert metadata["version"] in metadata["changelog"]
+    image = metadata["network_data_format"]["inputs"]["image"]
+    assert image["channel_def"] == {"0": "in_phase", "1": "out_phase"}
+
+
+# ------------------------------------------------------------------------------------ refusals
+
+
+def test_altered_weights_are_refused_at_every_load(bundle: ModelBundle) -> None:
+    content = bytearray(bundle.weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    bundle.weights.write_bytes(bytes(content))
+    for _ in range(2):
+        with pytest.raises(BundleError, match=r"model\.pt: has the sha256 .* expected .* altered"):
+            load_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize("name", [METADATA, INFERENCE, WEIGHTS])
+def test_missing_file_is_named(bundle: ModelBundle, name: Path) -> None:
+    (bundle.folder / name).unlink()
+    with pytest.raises(BundleError, match=name.name):
+        load_bundle(bundle.folder)
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"nothing: no such folder.*--bundle"):
+        load_bundle(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\udcff"])
+def test_metadata_that_is_no_json_object_is_refused(bundle: ModelBundle, text: str) -> None:
+    (bundle.folder / METADATA).write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BundleError, match=r"metadata\.json: .*(JSON|expected an object)"):
+        load_bundle(bundle.folder)
+
+
+def own(key: str, value: object) -> Callable[[dict[str, Any]], None]:
+    return lambda document: document["bids_mfi"].__setitem__(key, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (own("channels", ["out_phase", "in_phase"]), r"channels .*expected \('in_phase'"),
+        (own("landmarks", {"in_phase": [0, 1], "out_phase": [0, 1]}), r"landmarks, expected 7"),
+        (own("landmarks", {c: [9, 8, 7, 6, 5, 4, 3] for c in ("in_phase", "out_phase")}), "fall"),
+        (own("landmarks", {"in_phase": [0, 1]}), "'out_phase' is missing"),
+        (own("landmark_percentiles", [1, 99]), "landmark_percentiles"),
+        (own("spacing_mm", [1.4, 1.4]), "three values expected"),
+        (own("spacing_mm", [1.4, -1.4, 3]), "positive"),
+        (own("axcodes", ["R", "A", "L"]), "one of L/R"),
+        (own("inference", "crops"), "whole_volume or windows"),
+        (own("inference", "windows"), r"window \(0, 0, 0\), expected multiples of 8"),
+        (own("normalization", "group"), "batch or instance"),
+        (own("padding", [0, 0, -1]), "padding"),
+        (own("format_version", 99), "format_version 99"),
+        (own("labels", []), "no labels"),
+        (own("labels", [{"index": 1}]), "not of the kind expected"),
+        (own("sha256", "0" * 64), "expected 0000"),
+        (lambda document: document.pop("references"), "'references' is missing"),
+        (lambda document: document.pop("bids_mfi"), "'bids_mfi' is missing"),
+    ],
+)
+def test_value_that_does_not_fit_is_refused(
+    bundle: ModelBundle, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    edit_metadata(bundle.folder, change)
+    with pytest.raises(BundleError, match=message) as raised:
+        load_bundle(bundle.folder)
+    assert str(bundle.folder) in str(raised.value)
+    assert "--bundle" in str(raised.value)
+
+
+def test_labels_that_the_network_lacks_are_refused(bundle: ModelBundle) -> None:
+    def drop_last_muscle(document: dict[str, Any]) -> None:
+        document["bids_mfi"]["labels"].pop()
+
+    edit_metadata(bundle.folder, drop_last_muscle)
+    with pytest.raises(BundleError, match=r"inference\.json: network_def .*'out_channels': 15"):
+        load_bundle(bundle.folder)
+
+
+def test_border_wider_than_the_window_is_refused(tmp_path: Path) -> None:
+    windows = draft(tmp_path, inference="windows", window=(16, 16, 16), border=(8, 0, 0))
+    with pytest.raises(BundleError, match="border"):
+        write_bundle(windows, random_state(), "")
+
+
+class Trap:
+    """Unpickling this would run code."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("executed",))
+
+
+def test_pickle_that_would_run_code_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"weight": Trap()}, path)
+    with pytest.raises(BundleError, match="not a plain PyTorch state dict"):
+        read_state_dict(path)
+    path.write_bytes(pickle.dumps(Trap(), protocol=2))
+    with pytest.raises(BundleError, match="not a plain PyTorch state dict"):
+        read_state_dict(path)
+    assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [[torch.ones(1)], {"epoch": 3}, {1: torch.ones(1)}])
+def test_file_that_is_no_state_dict_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(BundleError, match="expected a state dict"):
+        read_state_dict(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", b"PK\x03\x04truncated"])
+def test_damaged_weights_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(BundleError, match=r"model\.pt: is not a plain PyTorch state dict"):
+        read_state_dict(tmp_path / "model.pt")
+
+
+def test_state_of_another_network_is_refused(tmp_path: Path) -> None:
+    state = random_state()
+    with pytest.raises(BundleError, match=r"1 tensors are missing \(final\.bias\)"):
+        write_bundle(draft(tmp_path), {n: t for n, t in state.items() if n != "final.bias"}, "")
+    with pytest.raises(BundleError, match=r"final\.weight has the shape \(8, 62, 3, 3, 3\)"):
+        write_bundle(draft(tmp_path), random_state(out_channels=8), "")
+    state["final.bias"][0] = float("nan")
+    with pytest.raises(BundleError, match=r"final\.bias is not finite"):
+        write_bundle(draft(tmp_path), state, "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_network_of_fewer_labels(tmp_path: Path) -> None:
+    table = MuscleTable(paper_table().muscles[:4])
+    bundle = write_bundle(draft(tmp_path, table=table), random_state(out_channels=5), "")
+    assert load_network(bundle, CPU).final.out_channels == 5
+
+
+def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file where a folder should be")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_bundle(draft(tmp_path), random_state(), "")

@@ -1,0 +1,312 @@
+"""Fat-water arithmetic, its fold, and pairs taken for each other."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_mfi.dixon import (
+    DixonPair,
+    check_phase_order,
+    fat_and_water,
+    fat_fraction_percent,
+    read_beside,
+    read_fat_and_water,
+    read_pair,
+    strong_contrast_counts,
+)
+from bids_mfi.errors import PairError
+from bids_mfi.grid import Grid, encode_image
+
+AFFINE = np.diag([-0.7, 0.8, 3.0, 1.0])
+AFFINE[:3, 3] = 20, -30, 40
+
+# In-phase and out-of-phase echo times in ms: 3 T out-of-phase first, the paper's, and 1.5 T.
+ECHO_TIMES = [(2.46, 1.23), (2.46, 3.69), (4.6, 2.3)]
+
+
+class TestArithmetic:
+    def test_water_and_fat_come_back_below_the_fold(self):
+        rng = np.random.default_rng(0)
+        water = rng.uniform(0.5, 1.0, (6, 5, 4))
+        fat = water * rng.uniform(0.0, 1.0, water.shape)
+        found_fat, found_water = fat_and_water(water + fat, np.abs(water - fat))
+        np.testing.assert_allclose(found_fat, fat, atol=1e-12)
+        np.testing.assert_allclose(found_water, water, atol=1e-12)
+
+    def test_magnitude_folds_at_50_percent(self):
+        """The smaller signal is taken for fat, whichever it is."""
+        fraction = np.linspace(0, 1, 101)
+        fat, water = fat_and_water(np.ones(101), np.abs(1 - 2 * fraction))
+        measured = fat_fraction_percent(fat, water)
+        np.testing.assert_allclose(measured, 100 * np.minimum(fraction, 1 - fraction), atol=1e-9)
+        assert measured.max() == pytest.approx(50)
+
+    def test_signed_out_of_phase_does_not_fold(self):
+        fraction = np.linspace(0, 1, 101)
+        fat, water = fat_and_water(np.ones(101), 1 - 2 * fraction)
+        np.testing.assert_allclose(fat_fraction_percent(fat, water), 100 * fraction, atol=1e-9)
+
+    def test_negative_fat_is_not_clipped(self):
+        fat, water = fat_and_water(np.array([9.0]), np.array([10.0]))
+        assert fat.item() == -0.5
+        assert fat_fraction_percent(fat, water).item() == pytest.approx(-100 * 0.5 / 9)
+
+    def test_fraction_does_not_depend_on_the_scale(self):
+        rng = np.random.default_rng(1)
+        fat, water = rng.random(50), rng.random(50)
+        expected = fat_fraction_percent(fat, water)
+        for scale in (1e-12, 1e-3, 4095.0, 1e12):
+            np.testing.assert_allclose(fat_fraction_percent(scale * fat, scale * water), expected)
+
+    @pytest.mark.parametrize(
+        ("fat", "water"), [(0.0, 0.0), (1.0, -1.0), (-2.0, 1.0), (np.nan, 1.0), (-0.0, 0.0)]
+    )
+    def test_no_signal_is_nan_never_0(self, fat, water):
+        fraction = fat_fraction_percent(np.array([fat, 1.0]), np.array([water, 3.0]))
+        assert np.isnan(fraction[0])
+        assert fraction[1] == 25.0
+
+    def test_nothing_in_phase_is_exactly_no_signal(self):
+        """Half of the same number is added and taken away: no rounding turns 0 into signal."""
+        out_phase = np.random.default_rng(2).uniform(0, 4095, 1000)
+        fat, water = fat_and_water(np.zeros(1000), out_phase)
+        assert np.isnan(fat_fraction_percent(fat, water)).all()
+
+
+def make_signals(fat_fraction=None, shape=(40, 40, 10)):
+    """Water, fat and T2* (ms) of a crude neck: muscle, fat shell, marrow, partial volume, bone."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij")
+    radius = np.hypot(axes[0], axes[1])
+    fraction = np.interp(
+        radius, [0, 0.2, 0.25, 0.7, 0.78, 0.9], [0.45, 0.45, 0.05, 0.1, 0.95, 0.95]
+    )
+    if fat_fraction is not None:
+        fraction = np.full(shape, fat_fraction)
+    total = np.where(radius < 0.9, 1000.0 + 800 * (radius > 0.75), 0.0)
+    bone = (radius > 0.2) & (radius < 0.23)
+    t2star_ms = np.where(bone, 4.0, np.where(radius < 0.2, 10.0, 25.0))
+    return total * (1 - fraction), total * fraction, t2star_ms
+
+
+def make_pair(echo_times_ms, noise=0.0, fat_fraction=None, seed=0):
+    """Magnitude images at two echo times, in-phase first."""
+    water, fat, t2star_ms = make_signals(fat_fraction)
+    rng = np.random.default_rng(seed)
+    images = []
+    for echo_ms, sign in zip(echo_times_ms, (1, -1), strict=True):
+        signal = (water + sign * fat) * np.exp(-echo_ms / t2star_ms)
+        real, imaginary = rng.normal(0, noise, (2, *signal.shape))
+        images.append(np.hypot(signal + real, imaginary))
+    return images
+
+
+class TestPhaseOrder:
+    @pytest.mark.parametrize("noise", [0.0, 10.0, 40.0, 80.0])
+    @pytest.mark.parametrize("echo_times_ms", ECHO_TIMES)
+    def test_true_pair_passes_and_exchanged_pair_raises(self, echo_times_ms, noise):
+        in_phase, out_phase = make_pair(echo_times_ms, noise)
+        check_phase_order(in_phase, out_phase)
+        with pytest.raises(PairError, match="look exchanged"):
+            check_phase_order(out_phase, in_phase)
+
+    @pytest.mark.parametrize("fat_fraction", [0.0, 0.03, 1.0])
+    @pytest.mark.parametrize("noise", [0.0, 10.0, 40.0, 80.0])
+    @pytest.mark.parametrize("echo_times_ms", ECHO_TIMES)
+    def test_phantom_of_one_kind_passes_in_either_order(self, echo_times_ms, noise, fat_fraction):
+        """T2* decay makes the earlier echo brighter, and nothing cancels."""
+        in_phase, out_phase = make_pair(echo_times_ms, noise, fat_fraction)
+        check_phase_order(in_phase, out_phase)
+        check_phase_order(out_phase, in_phase)
+
+    @pytest.mark.parametrize("fat_fraction", [0.15, 0.3, 0.5, 0.8])
+    @pytest.mark.parametrize("echo_times_ms", ECHO_TIMES)
+    def test_phantom_of_a_mixture_exchanged(self, echo_times_ms, fat_fraction):
+        in_phase, out_phase = make_pair(echo_times_ms, 10.0, fat_fraction)
+        check_phase_order(in_phase, out_phase)
+        with pytest.raises(PairError, match="look exchanged"):
+            check_phase_order(out_phase, in_phase)
+
+    @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+    def test_unit_does_not_matter(self, scale):
+        in_phase, out_phase = (scale * image for image in make_pair(ECHO_TIMES[0], 20.0))
+        assert strong_contrast_counts(in_phase, out_phase) == strong_contrast_counts(
+            *make_pair(ECHO_TIMES[0], 20.0)
+        )
+        with pytest.raises(PairError):
+            check_phase_order(out_phase, in_phase)
+
+    def test_pure_noise_and_equal_images_pass(self):
+        rng = np.random.default_rng(3)
+        first, second = np.abs(rng.normal(0, 1, (2, 20, 20, 20)))
+        check_phase_order(first, second)
+        check_phase_order(second, first)
+        check_phase_order(first, first)
+
+    @pytest.mark.parametrize(("brighter_out", "brighter_in", "raises"), [
+        (15, 0, False), (16, 0, True), (35, 20, False), (36, 20, True), (100, 0, True),
+    ])  # fmt: skip
+    def test_threshold_is_a_share_of_all_voxels_with_signal(
+        self, brighter_out, brighter_in, raises
+    ):
+        in_phase, out_phase = np.full(100, 100.0), np.full(100, 100.0)
+        in_phase[:brighter_out] = 79.0
+        out_phase[brighter_out : brighter_out + brighter_in] = 79.0
+        assert strong_contrast_counts(in_phase, out_phase) == (brighter_in, brighter_out)
+        if raises:
+            found = f"of 100 voxels with signal, {brighter_out} are more than 1.25 times brighter"
+            with pytest.raises(PairError, match=found):
+                check_phase_order(in_phase, out_phase)
+        else:
+            check_phase_order(in_phase, out_phase)
+
+    def test_ratio_and_background(self):
+        """80 against 100 is just not strong; voxels below a tenth of the signal do not count."""
+        in_phase = np.array([100.0, 80.0, 79.9, 5.0, 9.0, 11.0])
+        out_phase = np.array([100.0, 100.0, 100.0, 9.0, 5.0, 5.0])
+        assert strong_contrast_counts(in_phase, out_phase) == (1, 1)
+
+
+def write(path, volume, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_image(volume, Grid.from_array(volume.shape, affine)))
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path):
+    in_phase, out_phase = (
+        np.rint(image).astype(np.int16) for image in make_pair(ECHO_TIMES[0], 10.0)
+    )
+    return DixonPair(
+        in_phase=write(tmp_path / "ip.nii.gz", in_phase),
+        out_phase=write(tmp_path / "oop.nii.gz", out_phase),
+        entities=(("sub", "01"), ("acq", "dixon")),
+        recognised_by="names",
+    )
+
+
+class TestReadPair:
+    def test_values_and_grid(self, pair):
+        in_phase, out_phase, grid = read_pair(pair)
+        for volume, path in ((in_phase, pair.in_phase), (out_phase, pair.out_phase)):
+            assert volume.dtype == np.float64
+            np.testing.assert_array_equal(volume, nib.load(path).get_fdata())
+        assert grid == Grid.from_array(in_phase.shape, AFFINE.astype(np.float32))
+
+    def test_exchanged_by_name(self, pair):
+        swapped = replace(pair, in_phase=pair.out_phase, out_phase=pair.in_phase)
+        with pytest.raises(PairError, match="look exchanged") as caught:
+            read_pair(swapped)
+        message = str(caught.value)
+        assert message.startswith(f"{pair.out_phase} and {pair.in_phase}: ")
+        assert "must be the brighter one" in message
+        assert "--bids-filter-file" in message
+
+    def test_own_scaling_of_each_file(self, pair, tmp_path):
+        """The same signal stored with another slope is the same signal."""
+        image = nib.load(pair.out_phase)
+        stored = nib.Nifti1Image(np.asarray(image.dataobj) // 4, AFFINE)
+        stored.set_sform(AFFINE, code=1)
+        stored.header.set_slope_inter(4, 2)
+        content = bytearray(stored.to_bytes())
+        content[112:120] = np.array([4, 2], "<f4").tobytes()
+        path = tmp_path / "scaled.nii"
+        path.write_bytes(bytes(content))
+        scaled = read_pair(replace(pair, out_phase=path))[1]
+        assert np.abs(scaled - image.get_fdata()).max() <= 2
+
+    @pytest.mark.parametrize(
+        ("changed", "found"),
+        [
+            ("shape", "shapes 40 x 40 x 10 and 40 x 40 x 9 voxels"),
+            ("spacing", "voxels of 0.7 x 0.8 x 3 mm and 0.7 x 0.8 x 3.3 mm"),
+            ("position", "different positions or orientations"),
+            ("flip", "different positions or orientations"),
+        ],
+    )
+    def test_other_grid(self, pair, tmp_path, changed, found):
+        volume, affine = make_pair(ECHO_TIMES[0])[1].astype(np.float32), AFFINE.copy()
+        if changed == "shape":
+            volume = volume[:, :, :9]
+        elif changed == "spacing":
+            affine[2, 2] = 3.3
+        elif changed == "position":
+            affine[0, 3] += 0.1
+        else:
+            affine[0] *= -1
+        other = write(tmp_path / "other.nii.gz", volume, affine)
+        with pytest.raises(PairError) as caught:
+            read_pair(replace(pair, out_phase=other))
+        message = str(caught.value)
+        assert message.startswith(f"{pair.in_phase} and {other}: ")
+        assert found in message
+        assert "one acquisition" in message
+        assert "--bids-filter-file" in message
+
+    @pytest.mark.parametrize("which", ["in_phase", "out_phase"])
+    def test_unusable_file_is_named(self, pair, tmp_path, which):
+        with pytest.raises(PairError, match="gone.nii: no such file"):
+            read_pair(replace(pair, **{which: tmp_path / "gone.nii"}))
+
+    def test_read_beside(self, pair):
+        grid = read_pair(pair)[2]
+        volume = read_beside(pair.out_phase, pair.in_phase, grid)
+        np.testing.assert_array_equal(volume, nib.load(pair.out_phase).get_fdata())
+
+
+class TestReadFatAndWater:
+    def test_computed(self, pair):
+        in_phase, out_phase, grid = read_pair(pair)
+        fat, water, own_grid = read_fat_and_water(pair, "computed")
+        np.testing.assert_array_equal(fat, (in_phase - out_phase) / 2)
+        np.testing.assert_array_equal(water, (in_phase + out_phase) / 2)
+        assert own_grid == grid
+
+    def test_scanner(self, pair, tmp_path):
+        true_water, true_fat, _ = make_signals()
+        scanner = replace(
+            pair,
+            fat=write(tmp_path / "f.nii.gz", true_fat),
+            water=write(tmp_path / "w.nii.gz", true_water),
+        )
+        fat, water, grid = read_fat_and_water(scanner, "scanner")
+        np.testing.assert_array_equal(fat, true_fat)
+        np.testing.assert_array_equal(water, true_water)
+        assert grid == read_pair(pair)[2]
+        assert (fat > water).any()  # no fold
+
+    @pytest.mark.parametrize("given", [(), ("fat",), ("water",)])
+    def test_scanner_images_missing(self, pair, given):
+        incomplete = replace(pair, **dict.fromkeys(given, pair.in_phase))
+        with pytest.raises(PairError, match="no fat and water images") as caught:
+            read_fat_and_water(incomplete, "scanner")
+        assert str(caught.value).startswith(f"{pair.in_phase}: ")
+        assert "--fat-water scanner asks for them" in str(caught.value)
+        assert "leave --fat-water at computed" in str(caught.value)
+
+    @pytest.mark.parametrize("which", ["fat", "water"])
+    def test_scanner_image_on_another_grid(self, pair, tmp_path, which):
+        other = write(tmp_path / "other.nii.gz", np.ones((40, 40, 9), np.float32))
+        files = {"fat": pair.in_phase, "water": pair.in_phase} | {which: other}
+        with pytest.raises(PairError, match="do not lie on the same grid"):
+            read_fat_and_water(replace(pair, **files), "scanner")
+
+    def test_exchanged_pair_is_refused_when_computing(self, pair):
+        swapped = replace(pair, in_phase=pair.out_phase, out_phase=pair.in_phase)
+        with pytest.raises(PairError, match="look exchanged"):
+            read_fat_and_water(swapped, "computed")
+
+
+def test_names_of_a_pair():
+    entities = (("sub", "01"), ("ses", "b"), ("acq", "dixon"), ("run", "2"))
+    for count, expected in itertools.zip_longest(
+        range(1, 5), ["sub-01", "sub-01_ses-b", "sub-01_ses-b_acq-dixon"], fillvalue=None
+    ):
+        pair = DixonPair(Path("/i"), Path("/o"), entities[:count], "names")
+        assert pair.scan == (expected or "sub-01_ses-b_acq-dixon_run-2")
+        assert pair.participant == "01"
+        assert pair.session == (None if count == 1 else "b")

@@ -1,0 +1,102 @@
+"""Intensity standardisation: what must not change it."""
+
+import numpy as np
+import pytest
+
+from bids_mfi.network.intensity import (
+    MAX_ABSOLUTE,
+    PROBABILITIES_PERCENT,
+    find_foreground,
+    learn_landmarks,
+    standardise,
+)
+
+INSIDE = (slice(None), slice(30, 70), slice(20, 60), slice(4, 16))
+
+
+def neck(seed: int = 0, margin: int = 0) -> np.ndarray:
+    """In-phase and out-of-phase: a cylinder of muscle with a shell of fat, in noisy air."""
+    rng = np.random.default_rng(seed)
+    shape = (100 + 2 * margin, 80 + 2 * margin, 20)
+    x, y, _ = np.meshgrid(*(np.arange(n) - n / 2 for n in shape), indexing="ij")
+    radius = np.hypot(x, y)
+    fat = np.where(radius < 35, 0.9, 0.0) - np.where(radius < 30, 0.8, 0.0)
+    water = np.where(radius < 35, 0.1, 0.0) + np.where(radius < 30, 0.5, 0.0)
+    images = np.stack([water + fat, np.abs(water - fat)]) * 400
+    return np.abs(images + rng.normal(0, 8, images.shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def landmarks() -> tuple[tuple[float, ...], ...]:
+    return learn_landmarks(neck(seed) for seed in range(3))
+
+
+def test_landmarks_rise_from_0_to_100_in_each_channel(
+    landmarks: tuple[tuple[float, ...], ...],
+) -> None:
+    assert [len(row) for row in landmarks] == [len(PROBABILITIES_PERCENT)] * 2
+    for row in landmarks:
+        assert (row[0], row[-1]) == (0.0, 100.0)
+        assert list(row) == sorted(row)
+
+
+def test_factor_of_the_signal_does_not_matter(landmarks: tuple[tuple[float, ...], ...]) -> None:
+    scan = neck(5)
+    assert np.abs(standardise(7.3 * scan, landmarks) - standardise(scan, landmarks)).max() < 1e-4
+
+
+@pytest.mark.parametrize("margin", [20, 60])
+def test_more_air_around_does_not_matter(
+    landmarks: tuple[tuple[float, ...], ...], margin: int
+) -> None:
+    """Air of up to seven times the area of the narrow field moves tissue by less than 0.05."""
+    wide = neck(5, margin)
+    inside = (slice(None), slice(margin, -margin), slice(margin, -margin))
+    found = standardise(wide, landmarks)[inside]
+    tissue = find_foreground(wide[inside][0])
+    assert np.abs(found - standardise(wide[inside], landmarks))[:, tissue].max() < 0.05
+
+
+def test_foreground_is_the_body_with_much_air_and_with_none() -> None:
+    x, y, _ = np.meshgrid(*(np.arange(n) - n / 2 for n in (220, 200, 20)), indexing="ij")
+    body = np.hypot(x, y) < 34
+    found = find_foreground(neck(2, margin=60)[0])
+    assert found[body].all()
+    assert found[np.hypot(x, y) > 36].mean() < 0.001
+    assert find_foreground(neck(2)[INSIDE][0]).all()
+
+
+def test_tissue_has_mean_0_and_deviation_1(landmarks: tuple[tuple[float, ...], ...]) -> None:
+    scan = neck(7)
+    foreground = find_foreground(scan[0])
+    for volume in standardise(scan, landmarks):
+        assert volume[foreground].mean() == pytest.approx(0, abs=0.01)
+        assert volume[foreground].std() == pytest.approx(1, abs=0.01)
+
+
+def test_order_of_signal_is_kept(landmarks: tuple[tuple[float, ...], ...]) -> None:
+    scan = neck(3)
+    for volume, result in zip(scan, standardise(scan, landmarks), strict=True):
+        sorted_result = result.ravel()[np.argsort(volume.ravel(), kind="stable")]
+        assert (np.diff(sorted_result) >= 0).all()
+
+
+def test_artefact_stays_within_limits(landmarks: tuple[tuple[float, ...], ...]) -> None:
+    scan = neck(3)
+    scan[:, 50, 40, 10] = 1e7
+    found = standardise(scan, landmarks)
+    assert found.max() <= MAX_ABSOLUTE
+    rest = np.ones(scan.shape[1:], dtype=bool)
+    rest[50, 40, 10] = False
+    assert np.abs(found - standardise(neck(3), landmarks))[:, rest].max() < 0.05
+
+
+def test_constant_image_gives_finite_values(landmarks: tuple[tuple[float, ...], ...]) -> None:
+    assert np.array_equal(
+        standardise(np.ones((2, 8, 8, 8), dtype=np.float32), landmarks), np.zeros((2, 8, 8, 8))
+    )
+
+
+def test_landmarks_of_no_scan_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one scan"):
+        learn_landmarks([])

@@ -1,0 +1,55 @@
+"""A killed worker costs the scans it worked on; it neither hangs the run nor takes others along."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+from nipype.pipeline import engine
+
+from bids_mfi.pool import KILLED, SurvivingMultiProcPlugin
+
+
+class _InputSpec(BaseInterfaceInputSpec):
+    path = traits.Str(mandatory=True)
+    dies = traits.Bool(mandatory=True)
+
+
+class _OutputSpec(TraitedSpec):
+    path = traits.Str()
+
+
+class WriteOrDie(SimpleInterface):
+    """Writes a file, or is killed as if memory had run out."""
+
+    input_spec = _InputSpec
+    output_spec = _OutputSpec
+
+    def _run_interface(self, runtime):
+        if self.inputs.dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        Path(self.inputs.path).write_text("done")
+        self._results["path"] = self.inputs.path
+        return runtime
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_worker_is_a_failure_and_the_others_finish(tmp_path):
+    workflow = engine.Workflow(name="w", base_dir=str(tmp_path))
+    workflow.config["execution"] = {
+        "crashdump_dir": str(tmp_path / "crash"),
+        "crashfile_format": "txt",
+        "poll_sleep_duration": "0.05",
+    }
+    for number in range(4):
+        node = engine.Node(WriteOrDie(), name=f"n{number}")
+        node.inputs.path = str(tmp_path / f"{number}.txt")
+        node.inputs.dies = number == 1
+        workflow.add_nodes([node])
+    plugin = SurvivingMultiProcPlugin(plugin_args={"n_procs": 1, "mp_context": "spawn"})
+    with pytest.raises(RuntimeError):
+        workflow.run(plugin=plugin)
+    assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["0.txt", "2.txt", "3.txt"]
+    (crash,) = (tmp_path / "crash").glob("crash-*.txt")
+    assert KILLED in crash.read_text()

@@ -1,0 +1,245 @@
+"""From a scan to labels on its own grid; a network with random weights is enough for that."""
+
+import itertools
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bids_mfi.errors import BundleError, MFIError
+from bids_mfi.grid import Grid, reorient
+from bids_mfi.muscles import paper_table
+from bids_mfi.network import segment
+from bids_mfi.network.bundle import ModelBundle, write_bundle
+from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.intensity import PROBABILITIES_PERCENT
+from bids_mfi.network.segment import (
+    cached_network,
+    choose_device,
+    labels_on_grid,
+    pad_edges,
+    resample_channels,
+    segment_channels,
+    segment_scan,
+)
+
+CPU = torch.device("cpu")
+SHAPE = (44, 38, 14)
+AXCODES = [
+    codes
+    for order in itertools.permutations(("RL", "AP", "SI"))
+    for codes in itertools.product(*order)
+]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    torch.manual_seed(3)
+    landmarks = (tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2
+    draft = ModelBundle(
+        folder=tmp_path_factory.mktemp("bundle"),
+        name="random",
+        version="0",
+        sha256="",
+        spacing_mm=(1.4, 1.4, 3.0),
+        landmarks=landmarks,
+        table=paper_table(),
+        description="",
+        licence="CC0-1.0",
+    )
+    return write_bundle(draft, DenseVNet(normalization="instance").state_dict(), "")
+
+
+def grid_of(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], tilt_degrees: float = 0
+) -> Grid:
+    """RAS, turned about the x axis by ``tilt_degrees``."""
+    tilt = np.deg2rad(tilt_degrees)
+    turn = np.array(
+        [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]
+    )
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag(spacing_mm)
+    affine[:3, 3] = (-31.0, -40.0, 12.0)
+    return Grid.from_array(shape, affine)
+
+
+def scan_of(shape: tuple[int, int, int] = SHAPE) -> NDArray[np.float64]:
+    """In-phase and out-of-phase: smooth random tissue within an ellipse, asymmetric."""
+    rng = np.random.default_rng(11)
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    waves = [rng.normal(size=3) * 4 for _ in range(6)]
+    tissue = sum(np.sin(a * x + b * y + c * z + a) for a, b, c in waves)
+    inside = x**2 + y**2 < 0.8
+    water, fat = (200 + 40 * tissue) * inside, (90 - 25 * tissue + 30 * x) * inside
+    return np.stack([water + fat, np.abs(water - fat)])
+
+
+def test_labels_use_many_classes_and_the_shape_of_the_scan(bundle: ModelBundle) -> None:
+    labels = segment_scan(*scan_of(), grid_of(SHAPE, (1.4, 1.4, 3.0)), bundle, CPU)
+    assert labels.dtype == np.int16
+    assert labels.shape == SHAPE
+    assert len(np.unique(labels)) >= 5
+
+
+@pytest.mark.parametrize("tilt_degrees", [0, 20])
+def test_storage_of_the_scan_does_not_matter(bundle: ModelBundle, tilt_degrees: float) -> None:
+    """All 48 permutations and flips of the voxel axes: the same label at the same place."""
+    grid = grid_of(SHAPE, (0.9, 1.1, 2.6), tilt_degrees)
+    in_phase, out_phase = scan_of()
+    expected = segment_scan(in_phase, out_phase, grid, bundle, CPU)
+    assert len(AXCODES) == 48
+    for axcodes in AXCODES:
+        stored_in, stored_grid = reorient(in_phase, grid, axcodes)
+        stored_out, _ = reorient(out_phase, grid, axcodes)
+        labels = segment_scan(stored_in, stored_out, stored_grid, bundle, CPU)
+        assert stored_grid.axcodes == axcodes
+        assert labels.shape == stored_in.shape
+        back, back_grid = reorient(labels, stored_grid, grid.axcodes)
+        assert np.allclose(back_grid.matrix, grid.matrix)
+        assert np.array_equal(back, expected), axcodes
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.7, 0.7, 3.0), (2.0, 1.0, 4.5), (1.4, 1.4, 3.0)])
+@pytest.mark.parametrize("tilt_degrees", [0, 15])
+def test_label_is_where_the_logits_are(
+    bundle: ModelBundle, spacing_mm: tuple[float, float, float], tilt_degrees: float
+) -> None:
+    """A ball of logits around a point of the patient becomes a ball of labels around it."""
+    grid = grid_of((60, 50, 16), spacing_mm, tilt_degrees)
+    stored = reorient(np.zeros(grid.shape), grid, ("P", "I", "L"))[1]
+    model_grid = resample_channels(*np.ones((2, *stored.shape)), stored, bundle)[1]
+    centre = nib.affines.apply_affine(grid.matrix, (20, 30, 9))
+    distance = np.linalg.norm(world_of(model_grid) - centre, axis=-1)
+    logits = np.zeros((15, *model_grid.shape), dtype=np.float32)
+    logits[9] = 9.0 - distance
+    labels = labels_on_grid(logits, model_grid, stored)
+    assert set(np.unique(labels)) == {0, 9}
+    where = world_of(stored)[labels == 9]
+    assert np.abs(where.mean(axis=0) - centre).max() < 0.5
+    assert np.count_nonzero(labels) * stored.voxel_volume_ml == pytest.approx(3.05, rel=0.12)
+
+
+def world_of(grid: Grid) -> NDArray[np.float64]:
+    indices = np.moveaxis(np.indices(grid.shape), 0, -1)
+    return np.asarray(nib.affines.apply_affine(grid.matrix, indices))
+
+
+def test_first_of_equal_logits_wins(bundle: ModelBundle) -> None:
+    grid = grid_of((8, 8, 8), (1.4, 1.4, 3.0))
+    logits = np.zeros((15, 8, 8, 8), dtype=np.float32)
+    assert not labels_on_grid(logits, grid, grid).any()
+
+
+def test_model_grid_has_the_spacing_and_orientation_of_the_bundle(bundle: ModelBundle) -> None:
+    grid = grid_of((60, 50, 16), (0.7, 1.05, 4.0))
+    stored, stored_grid = reorient(np.ones(grid.shape), grid, ("S", "L", "P"))
+    channels, model_grid = resample_channels(stored, 2 * stored, stored_grid, bundle)
+    assert channels.shape == (2, 30, 38, 21)
+    assert channels.dtype == np.float32
+    assert model_grid.axcodes == ("R", "A", "S")
+    assert model_grid.spacing_mm == pytest.approx((1.4, 50 * 1.05 / 38, 16 * 4 / 21))
+    assert np.allclose(channels[0], 1, atol=1e-5)
+    assert np.allclose(channels[1], 2, atol=1e-5)
+
+
+def test_number_of_threads_does_not_matter(bundle: ModelBundle) -> None:
+    grid = grid_of((90, 70, 20), (0.7, 0.7, 3.0))
+    before = torch.get_num_threads()
+    logits = []
+    try:
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            channels, _ = resample_channels(*scan_of(grid.shape), grid, bundle)
+            logits.append(segment_channels(channels, bundle, cached_network(bundle, CPU)))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(logits[0], logits[2])
+    assert np.array_equal(logits[0], logits[1])
+
+
+def test_signal_unit_does_not_matter(bundle: ModelBundle) -> None:
+    grid = grid_of(SHAPE, (1.4, 1.4, 3.0))
+    expected = segment_scan(*scan_of(), grid, bundle, CPU)
+    found = segment_scan(*(0.01 * scan_of()), grid, bundle, CPU)
+    assert (found != expected).mean() < 1e-3
+
+
+# ------------------------------------------------------------------------------------- windows
+
+
+class SumOfNeighbours(torch.nn.Module):
+    """Stands for a network that sees 2 voxels far: its logits are local sums of the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = torch.nn.Parameter(torch.rand(15, 2, 5, 5, 5))
+        self.sizes: set[tuple[int, ...]] = set()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.sizes.add(tuple(images.shape[2:]))
+        return torch.nn.functional.conv3d(images, self.kernel, padding=2)
+
+
+@pytest.mark.parametrize("shape", [(44, 38, 14), (16, 61, 30), (9, 10, 7)])
+def test_windows_equal_the_whole_where_borders_are_wide_enough(
+    bundle: ModelBundle, shape: tuple[int, int, int]
+) -> None:
+    torch.manual_seed(0)
+    network = SumOfNeighbours()
+    windows = replace(bundle, inference="windows", window=(24, 16, 16), border=(2, 3, 2))
+    channels = scan_of(shape).astype(np.float32)
+    found = segment_channels(channels, windows, network)
+    assert network.sizes == {(24, 16, 16)}
+    padding = tuple((max(s, w) - s + 7) // 2 + 4 for s, w in zip(shape, (24, 16, 16), strict=True))
+    whole = segment_channels(channels, replace(bundle, padding=padding), network)
+    inside = tuple(slice(2, size - 2) for size in shape)
+    both = [logits[(slice(None), *inside)] for logits in (found, whole)]
+    assert np.allclose(*both, atol=1e-3)
+
+
+def test_padding_repeats_the_edge_on_both_sides() -> None:
+    volume = np.arange(2 * 3 * 3 * 3, dtype=np.float32).reshape(2, 3, 3, 3)
+    padded, inside = pad_edges(volume, (8, 8, 4))
+    assert padded.shape == (2, 8, 8, 4)
+    assert np.array_equal(padded[(slice(None), *inside)], volume)
+    assert np.array_equal(padded[:, 0, 0, 0], volume[:, 0, 0, 0])
+    assert np.array_equal(padded[:, -1, -1, -1], volume[:, -1, -1, -1])
+
+
+# ------------------------------------------------------------------------- devices and the cache
+
+
+def test_cuda_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(MFIError, match="--device cpu"):
+        choose_device("cuda")
+    assert choose_device("auto") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == torch.device("cuda")
+    assert choose_device("cpu") == CPU
+
+
+def test_unknown_device_is_an_error() -> None:
+    with pytest.raises(MFIError, match="auto, cpu, cuda"):
+        choose_device("gpu")
+
+
+def test_network_is_loaded_once(bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment, "_LOADED", {})
+    first = cached_network(bundle, CPU)
+    assert cached_network(replace(bundle, name="copy"), CPU) is first
+    assert cached_network(replace(bundle, sha256="other"), CPU) is not first
+
+
+def test_scan_too_large_for_the_model_is_an_error(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment, "MAX_MODEL_VOXELS", 1000)
+    with pytest.raises(BundleError, match=r"covers 23408 voxels .* Crop the scan"):
+        resample_channels(*scan_of(), grid_of(SHAPE, (1.4, 1.4, 3.0)), bundle)
+
+

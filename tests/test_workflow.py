@@ -1,0 +1,301 @@
+"""The graph, a whole run with a tiny bundle, and what a run leaves behind."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_affine, make_pair_arrays, write_description, write_nifti, write_scan
+
+from bids_mfi.cli import main
+from bids_mfi.derivatives import read_measures
+from bids_mfi.dixon import DixonPair
+from bids_mfi.grid import read_image, read_labels
+from bids_mfi.options import RunOptions
+from bids_mfi.workflow import (
+    STEPS,
+    RunSummary,
+    ScanFailure,
+    build_workflow,
+    choose_threads,
+    explain_crash,
+    quiet_nipype,
+    read_crashes,
+    scan_node_names,
+)
+
+ROOT = Path(__file__).parents[1]
+
+
+def options(**changes):
+    return replace(RunOptions(Path("in"), Path("out"), "participant"), **changes)
+
+
+def run(bids_dir, out_dir, bundle, *more):
+    return main(
+        [str(bids_dir), str(out_dir), "participant", "--bundle", str(bundle), *map(str, more)]
+    )
+
+
+def tree(folder, but="logs"):
+    """Content of every file below a folder by its relative path, logs left out."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0] != but
+    }
+
+
+def pair(label="01"):
+    return DixonPair(Path("a.nii"), Path("b.nii"), (("sub", label), ("acq", "dixon")), "test")
+
+
+# --- without running anything ------------------------------------------------------------------
+
+
+def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
+    from bids_mfi.network.bundle import load_bundle
+
+    quiet_nipype(tmp_path, 0)
+    workflow = build_workflow(
+        [pair("01"), pair("a+b")], load_bundle(tiny_bundle), options(), tmp_path, 1
+    )
+    assert workflow.name == "bids_mfi_0_1_0"
+    scan = workflow.get_node("scan00001_sub_a_b_acq_dixon")
+    assert sorted(scan.list_node_names()) == sorted(STEPS)
+    edges = {
+        (source.name, target.name): sorted(data["connect"])
+        for source, target, data in scan._graph.edges(data=True)
+    }
+    assert edges == {
+        ("Resample", "Segment"): [("channels", "channels"), ("model_grid", "model_grid")],
+        ("Segment", "Quantify"): [("labels", "labels")],
+        ("Segment", "Report"): [("labels", "labels")],
+        ("Quantify", "Report"): [("fat_fraction", "fat_fraction"), ("water", "water")],
+        ("Segment", "Save"): [("labels", "labels")],
+        ("Quantify", "Save"): [("fat_fraction", "fat_fraction"), ("measures", "measures")],
+        ("Report", "Save"): [("figures", "figures")],
+    }
+
+
+def test_node_names_never_collide():
+    names = scan_node_names([pair("a+b"), pair("a-b"), pair("ab")])
+    assert len(set(names.values())) == 3
+    assert all(re.fullmatch(r"\w+", name) for name in names.values())
+
+
+@pytest.mark.parametrize(
+    ("asked", "scans", "expected"),
+    [
+        ({"nprocs": 8}, 1, (8, 8)),
+        ({"nprocs": 8}, 2, (8, 4)),
+        ({"nprocs": 8}, 100, (8, 1)),
+        ({"nprocs": 32}, 1, (32, 8)),
+        ({"nprocs": 4, "omp_nthreads": 2}, 100, (4, 2)),
+        ({"nprocs": 1, "omp_nthreads": 16}, 1, (1, 1)),
+    ],
+)
+def test_processors_are_shared_out(asked, scans, expected):
+    assert choose_threads(options(**asked), scans) == expected
+
+
+def test_exit_status_follows_the_failures():
+    assert RunSummary(("a",), (), ()).exit_code == 0
+    assert RunSummary(("a",), (ScanFailure("b", "why", Path()),), ()).exit_code == 1
+
+
+def test_crashes_are_explained():
+    nested = (
+        "Node: w.s.Save\nTraceback:\n\tbids_mfi.errors.OutputError: x: disk is full.\n\nRuntime"
+    )
+    assert explain_crash(nested) == "x: disk is full."
+    assert "lack of memory" in explain_crash("a worker process was killed: terminated abruptly")
+    assert "ValueError: odd" in explain_crash("Traceback\nValueError: odd\n")
+    assert "--work-dir" in explain_crash("OSError: [Errno 28] No space left on device")
+
+
+def test_crash_files_are_found_by_scan(tmp_path):
+    (tmp_path / "crash").mkdir()
+    text = "Node: bids_mfi_0_1_0.scan00000_x.Segment\nrest"
+    (tmp_path / "crash" / "crash-1-Segment.txt").write_text(text)
+    assert read_crashes(tmp_path) == {"scan00000_x": text}
+
+
+# --- a whole run -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_bundle):
+    """A run on three scans: two participants, one of them with two sessions."""
+    folder = tmp_path_factory.mktemp("run")
+    bids_dir, out_dir = folder / "my data (é)", folder / "out put"
+    write_description(bids_dir)
+    write_scan(bids_dir, "01", seed=1)
+    write_scan(bids_dir, "02", "a", seed=2, affine=make_affine(axcodes="LPS"))
+    write_scan(bids_dir, "02", "b", seed=3)
+    before = tree(bids_dir, but="")
+    status = run(bids_dir, out_dir, tiny_bundle, "--nprocs", "2", "--write-graph")
+    assert tree(bids_dir, but="") == before, "the input was touched"
+    return bids_dir, out_dir, status
+
+
+def test_a_run_succeeds_and_writes_what_was_promised(finished):
+    _, out_dir, status = finished
+    assert status == 0
+    found = {name for name in tree(out_dir) if "figures" not in name}
+    stems = (
+        "sub-01/anat/sub-01_acq-dixon",
+        "sub-02/ses-a/anat/sub-02_ses-a_acq-dixon",
+        "sub-02/ses-b/anat/sub-02_ses-b_acq-dixon",
+    )
+    endings = (
+        "_seg-muscle_dseg.nii.gz", "_seg-muscle_dseg.json", "_FFmap.nii.gz", "_FFmap.json",
+        "_seg-muscle_mfi.tsv", "_seg-muscle_mfi.json",
+    )  # fmt: skip
+    expected = {stem + ending for stem in stems for ending in endings}
+    expected |= {"dataset_description.json", "README.md", "CITATION.md", ".bidsignore"}
+    expected |= {"seg-muscle_dseg.tsv", "seg-muscle_dseg.json"}
+    expected |= {"sub-01.html", "sub-02_ses-a.html", "sub-02_ses-b.html"}
+    assert found == expected
+    assert (out_dir / "logs" / "graph.dot").is_file()
+    assert not list(out_dir.rglob("*.partial"))
+
+
+def test_tables_equal_the_definition_on_the_written_labels(finished):
+    """An independent computation from the files a user sees, within 1e-9."""
+    bids_dir, out_dir, _ = finished
+    stem = out_dir / "sub-01" / "anat" / "sub-01_acq-dixon"
+    labels, grid = read_labels(stem.with_name(stem.name + "_seg-muscle_dseg.nii.gz"))
+    raw = bids_dir / "sub-01" / "anat" / "sub-01_acq-dixon_echo-{}_MEGRE.nii.gz"
+    in_phase, raw_grid = read_image(Path(str(raw).format(1)))
+    out_phase, _ = read_image(Path(str(raw).format(2)))
+    assert grid == raw_grid
+    rows = read_measures(stem.with_name(stem.name + "_seg-muscle_mfi.tsv"))
+    assert [row.index for row in rows] == list(range(1, 15))
+    for row in rows:
+        inside = (labels == row.index) & (in_phase > 0)
+        voxels = np.count_nonzero(labels == row.index)
+        if not voxels:
+            assert row.extent == "absent"
+            assert np.isnan(row.mfi_percent)
+            continue
+        fat = (in_phase[inside] - out_phase[inside]).mean() / 2
+        water = (in_phase[inside] + out_phase[inside]).mean() / 2
+        assert row.mfi_percent == pytest.approx(100 * fat / (fat + water), rel=1e-9)
+        assert row.volume_ml == pytest.approx(voxels * 4 * 4 * 6 / 1000, rel=1e-9)
+
+
+def test_the_fat_fraction_map_is_that_of_the_images(finished):
+    bids_dir, out_dir, _ = finished
+    import nibabel as nib
+
+    raw = bids_dir / "sub-02" / "ses-a" / "anat"
+    volumes = [nib.load(path).get_fdata() for path in sorted(raw.glob("*.nii.gz"))]
+    image = nib.load(out_dir / "sub-02/ses-a/anat/sub-02_ses-a_acq-dixon_FFmap.nii.gz")
+    in_phase, out_phase = volumes
+    signal = in_phase > 0
+    expected = 50 * (in_phase - out_phase)[signal] / in_phase[signal]
+    np.testing.assert_allclose(image.get_fdata()[signal], expected, rtol=1e-5, atol=1e-5)
+    assert np.isnan(image.get_fdata()[~signal]).all()
+    assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
+
+
+def test_a_second_run_skips_and_changes_nothing(finished, tiny_bundle, capsys):
+    bids_dir, out_dir, _ = finished
+    before = tree(out_dir)
+    assert run(bids_dir, out_dir, tiny_bundle) == 0
+    assert "0 scans done, 3 already done, 0 failed" in capsys.readouterr().out
+    assert tree(out_dir) == before
+
+
+def test_results_of_other_options_are_not_overwritten(finished, tiny_bundle, capsys):
+    bids_dir, out_dir, _ = finished
+    before = tree(out_dir)
+    sidecar = out_dir / "sub-01/anat/sub-01_acq-dixon_seg-muscle_mfi.json"
+    document = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(document | {"Fingerprint": "of another run"}))
+    try:
+        assert run(bids_dir, out_dir, tiny_bundle, "--participant-label", "01") == 1
+        assert "--overwrite" in capsys.readouterr().err
+        assert run(bids_dir, out_dir, tiny_bundle, "--participant-label", "01", "--overwrite") == 0
+        assert tree(out_dir) == before
+    finally:
+        sidecar.write_bytes(before["sub-01/anat/sub-01_acq-dixon_seg-muscle_mfi.json"])
+
+
+def test_provenance_holds_every_option(finished):
+    _, out_dir, _ = finished
+    record = json.loads(sorted((out_dir / "logs").glob("run-*.json"))[0].read_text())
+    assert set(record["options"]) == set(RunOptions.__dataclass_fields__)
+    assert record["bundle"]["name"] == "tiny"
+    assert len(record["done"]) == 3
+
+
+def test_output_is_a_valid_bids_derivative(finished):
+    _, out_dir, _ = finished
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    done = subprocess.run([validator, out_dir, "--format", "json"], capture_output=True, text=True)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+    assert done.returncode == 0
+
+
+def test_storage_order_changes_nothing_in_the_world(tmp_path, tiny_bundle):
+    """The same scan stored along other axes gives the same measures; left stays left."""
+    bids_dir = tmp_path / "in"
+    write_description(bids_dir)
+    volumes = make_pair_arrays(5)
+    ramp = np.linspace(0.5, 1.5, volumes[0].shape[0])[:, None, None]
+    stored = {"01": ("RAS", (0, 1, 2)), "02": ("LPS", (0, 1, 2)), "03": ("SRA", (2, 0, 1))}
+    for label, (codes, axes) in stored.items():
+        for echo, volume in enumerate(volumes, start=1):
+            affine = np.array(make_affine())
+            turned = np.transpose(volume * ramp, axes)
+            affine = affine[:, [*axes, 3]]
+            if codes == "LPS":
+                turned = turned[::-1, ::-1]
+                affine = affine @ np.diag([-1, -1, 1, 1])
+                affine[:3, 3] = -affine[:3, :2] @ (np.array(turned.shape[:2]) - 1)
+            path = bids_dir / f"sub-{label}/anat/sub-{label}_acq-{('in', 'out')[echo - 1]}phase_T1w"
+            write_nifti(path.with_name(path.name + ".nii.gz"), turned, affine)
+    out_dir = tmp_path / "out"
+    assert run(bids_dir, out_dir, tiny_bundle, "--nprocs", "2") == 0
+    tables = [
+        read_measures(out_dir / f"sub-{label}/anat/sub-{label}_acq-dixon_seg-muscle_mfi.tsv")
+        for label in stored
+    ]
+    assert tables[0][0].voxels != tables[0][1].voxels, "the phantom must not be symmetric"
+    for rows in zip(*tables, strict=True):
+        assert len({row.voxels for row in rows}) == 1
+        np.testing.assert_allclose([row.mfi_percent for row in rows], rows[0].mfi_percent, 1e-9)
+
+
+# --- killed ------------------------------------------------------------------------------------
+
+
+def test_a_killed_run_is_taken_up_again_byte_for_byte(tmp_path, tiny_bundle):
+    bids_dir = tmp_path / "in"
+    write_description(bids_dir)
+    for number in range(1, 7):
+        write_scan(bids_dir, f"{number:02d}", seed=number)
+    undisturbed, killed = tmp_path / "a" / "out", tmp_path / "b" / "out"
+    assert run(bids_dir, undisturbed, tiny_bundle, "--nprocs", "2") == 0
+    command = [sys.executable, ROOT / "run.py", bids_dir, killed, "participant"]
+    command += ["--bundle", tiny_bundle, "--nprocs", "2", "--work-dir", tmp_path / "work"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list(killed.rglob("*_mfi.json")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    left = len(list(killed.rglob("*_mfi.json")))
+    assert 0 < left < 6, "killed in the middle"
+    assert run(bids_dir, killed, tiny_bundle, "--nprocs", "2") == 0
+    assert tree(killed) == tree(undisturbed)
