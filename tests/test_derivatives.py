@@ -385,6 +385,16 @@ def test_dataset_files_say_who_made_them_from_what(tmp_path):
     assert "not a medical device" in (output_dir / "README.md").read_text()
 
 
+def test_link_to_the_raw_data_leads_there_from_a_linked_output(tmp_path):
+    bids_dir, output_dir = tmp_path / "b", tmp_path / "link"
+    (tmp_path / "far" / "away" / "o").mkdir(parents=True)
+    bids_dir.mkdir()
+    output_dir.symlink_to(tmp_path / "far" / "away" / "o")
+    write_dataset_files(output_dir, bids_dir, WEBER2021, BUNDLE)
+    link = read_sidecar(output_dir / "dataset_description.json")["DatasetLinks"]["raw"]
+    assert os.path.samefile(output_dir / link, bids_dir)
+
+
 def test_dataset_files_twice_change_nothing_and_write_nothing(tmp_path, monkeypatch):
     write_dataset_files(tmp_path / "o", tmp_path, WEBER2021, BUNDLE)
     before = files_below(tmp_path)

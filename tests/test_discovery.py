@@ -910,7 +910,7 @@ def test_filter_on_a_custom_entity(dataset: Path) -> None:
         ({"ip": {"acq": {"a": 1}}}, "expected text"),
         ({"ip": {"acq": []}}, "expected text"),
         ({"ip": {"run": True}}, "expected text"),
-        ({"ip": {"acquistion": "x"}}, "names the entity 'acquistion'"),
+        ({"ip": {"acquisitions": "x"}}, "names the entity 'acquisitions'"),
     ],
 )
 def test_bad_filter_file(dataset: Path, content: object, words: str) -> None:

@@ -113,7 +113,7 @@ class TestPhaseOrder:
         with pytest.raises(PairError, match="look exchanged"):
             check_phase_order(out_phase, in_phase)
 
-    @pytest.mark.parametrize("fat_fraction", [0.0, 0.03, 1.0])
+    @pytest.mark.parametrize("fat_fraction", [0.0, 1.0])
     @pytest.mark.parametrize("noise", [0.0, 10.0, 40.0, 80.0])
     @pytest.mark.parametrize("echo_times_ms", ECHO_TIMES)
     def test_phantom_of_one_kind_passes_in_either_order(self, echo_times_ms, noise, fat_fraction):
@@ -129,6 +129,11 @@ class TestPhaseOrder:
         check_phase_order(in_phase, out_phase)
         with pytest.raises(PairError, match="look exchanged"):
             check_phase_order(out_phase, in_phase)
+
+    @pytest.mark.parametrize("noise", [0.0, 10.0, 40.0, 80.0])
+    @pytest.mark.parametrize("echo_times_ms", ECHO_TIMES)
+    def test_lean_phantom_passes_in_its_true_order(self, echo_times_ms, noise):
+        check_phase_order(*make_pair(echo_times_ms, noise, fat_fraction=0.03))
 
     @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
     def test_unit_does_not_matter(self, scale):
@@ -249,7 +254,7 @@ class TestReadPair:
 
     @pytest.mark.parametrize("which", ["in_phase", "out_phase"])
     def test_unusable_file_is_named(self, pair, tmp_path, which):
-        with pytest.raises(PairError, match="gone.nii: no such file"):
+        with pytest.raises(PairError, match=r"gone\.nii: no such file"):
             read_pair(replace(pair, **{which: tmp_path / "gone.nii"}))
 
     def test_read_beside(self, pair):

@@ -83,12 +83,12 @@ def test_order_of_signal_is_kept(landmarks: tuple[tuple[float, ...], ...]) -> No
 
 def test_artefact_stays_within_limits(landmarks: tuple[tuple[float, ...], ...]) -> None:
     scan = neck(3)
-    scan[:, 50, 40, 10] = 1e7
+    scan[:, 50:60, 40:46, 8:14] = 1e7
     found = standardise(scan, landmarks)
     assert found.max() <= MAX_ABSOLUTE
     rest = np.ones(scan.shape[1:], dtype=bool)
-    rest[50, 40, 10] = False
-    assert np.abs(found - standardise(neck(3), landmarks))[:, rest].max() < 0.05
+    rest[50:60, 40:46, 8:14] = False
+    assert np.abs(found - standardise(neck(3), landmarks))[:, rest].max() < 0.15
 
 
 def test_constant_image_gives_finite_values(landmarks: tuple[tuple[float, ...], ...]) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -58,9 +59,7 @@ def grid_of(
 ) -> Grid:
     """RAS, turned about the x axis by ``tilt_degrees``."""
     tilt = np.deg2rad(tilt_degrees)
-    turn = np.array(
-        [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]
-    )
+    turn = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
     affine = np.eye(4)
     affine[:3, :3] = turn @ np.diag(spacing_mm)
     affine[:3, 3] = (-31.0, -40.0, 12.0)
@@ -85,10 +84,9 @@ def test_labels_use_many_classes_and_the_shape_of_the_scan(bundle: ModelBundle) 
     assert len(np.unique(labels)) >= 5
 
 
-@pytest.mark.parametrize("tilt_degrees", [0, 20])
-def test_storage_of_the_scan_does_not_matter(bundle: ModelBundle, tilt_degrees: float) -> None:
-    """All 48 permutations and flips of the voxel axes: the same label at the same place."""
-    grid = grid_of(SHAPE, (0.9, 1.1, 2.6), tilt_degrees)
+def test_storage_of_the_scan_does_not_matter(bundle: ModelBundle) -> None:
+    """All 48 permutations and flips of oblique voxel axes: the same label at the same place."""
+    grid = grid_of(SHAPE, (0.9, 1.1, 2.6), tilt_degrees=20)
     in_phase, out_phase = scan_of()
     expected = segment_scan(in_phase, out_phase, grid, bundle, CPU)
     assert len(AXCODES) == 48
@@ -228,11 +226,15 @@ def test_unknown_device_is_an_error() -> None:
         choose_device("gpu")
 
 
-def test_network_is_loaded_once(bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_is_loaded_once(
+    bundle: ModelBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(segment, "_LOADED", {})
     first = cached_network(bundle, CPU)
     assert cached_network(replace(bundle, name="copy"), CPU) is first
-    assert cached_network(replace(bundle, sha256="other"), CPU) is not first
+    state = DenseVNet(normalization="instance").state_dict()
+    other = write_bundle(replace(bundle, folder=tmp_path), state, "")
+    assert cached_network(other, CPU) is not first
 
 
 def test_scan_too_large_for_the_model_is_an_error(
@@ -241,5 +243,3 @@ def test_scan_too_large_for_the_model_is_an_error(
     monkeypatch.setattr(segment, "MAX_MODEL_VOXELS", 1000)
     with pytest.raises(BundleError, match=r"covers 23408 voxels .* Crop the scan"):
         resample_channels(*scan_of(), grid_of(SHAPE, (1.4, 1.4, 3.0)), bundle)
-
-

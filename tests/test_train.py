@@ -159,9 +159,7 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("normalization", ["batch", "instance"])
 def test_bfloat16_trains_too(tmp_path: Path, normalization: str) -> None:
-    options = replace(
-        OPTIONS, steps=2, batch_size=2, bfloat16=True, normalization=normalization
-    )
+    options = replace(OPTIONS, steps=2, batch_size=2, bfloat16=True, normalization=normalization)
     bundle = train(options, tiny_data(), tmp_path)
     assert bundle.normalization == normalization
     assert dict(bundle.training)["precision"] == "bfloat16 autocast"

@@ -20,28 +20,28 @@ from bids_mfi.dixon import Contrast
 
 _BY_FILTER = "name the images by --bids-filter-file"
 _LOOKED_FOR = {
-    Contrast.IN_PHASE: "ImageType IN_PHASE or IP, a name such as acq-inphase, part-inphase or _inphase, or an "
-    "echo time",
-    Contrast.OUT_PHASE: "ImageType OPP_PHASE, OUT_PHASE or OP, a name such as acq-outphase, part-outphase or "
-    "_outphase, or an echo time",
+    Contrast.IN_PHASE: "ImageType IN_PHASE or IP, a name such as acq-inphase, part-inphase or "
+    "_inphase, or an echo time",
+    Contrast.OUT_PHASE: "ImageType OPP_PHASE, OUT_PHASE or OP, a name such as acq-outphase, "
+    "part-outphase or _outphase, or an echo time",
 }
 
 
 def describe_mute_echoes(images: list[Image]) -> tuple[str, ...]:
-    """Why the echo times of images that nothing else recognises do not tell them."""
+    """Say why the echo times of images that nothing else recognises do not tell them."""
     without_time = [image for image in images if image.echo_time_s is None]
     without_field = [image for image in images if image.frequency_mhz is None]
     if without_time:
         return (
-            f"{list_shown(without_time)}: called Dixon, but neither name nor ImageType nor echo time "
-            "tells in-phase from out-of-phase. Add EchoTime (seconds) and MagneticFieldStrength "
-            f"to the sidecar, or {_BY_FILTER}.",
+            f"{list_shown(without_time)}: called Dixon, but neither name nor ImageType nor echo "
+            "time tells in-phase from out-of-phase. Add EchoTime (seconds) and "
+            f"MagneticFieldStrength to the sidecar, or {_BY_FILTER}.",
         )
     if without_field:
         times = ", ".join(f"{_milliseconds(image):.2f} ms" for image in without_field)
         return (
-            f"{list_shown(without_field)}: echo time {times}, but no usable MagneticFieldStrength or "
-            "ImagingFrequency, without which an echo time tells nothing (2.3 ms is out-of-phase "
+            f"{list_shown(without_field)}: echo time {times}, but no usable MagneticFieldStrength "
+            "or ImagingFrequency, without which an echo time tells nothing (2.3 ms is out-of-phase "
             f"at 1.5 T and in-phase at 3 T). Add one to the sidecar, or {_BY_FILTER}.",
         )
     return (
@@ -53,6 +53,7 @@ def describe_mute_echoes(images: list[Image]) -> tuple[str, ...]:
 
 
 def describe_conflict(verdict: Verdict) -> str:
+    """Say which sources disagree about an image."""
     return (
         f"{verdict.image.shown}: {', but '.join(map(str, verdict.statements))}. Correct the name "
         f"or the sidecar, or {_BY_FILTER}, which overrules both."
@@ -60,16 +61,18 @@ def describe_conflict(verdict: Verdict) -> str:
 
 
 def describe_candidates(contrast: Contrast, candidates: tuple[Verdict, ...]) -> str:
+    """Say that several images could be the one of this contrast."""
     return (
         f"{len(candidates)} candidates for the {CONTRAST_WORDS[contrast]} image: "
-        f"{list_shown(v.image for v in candidates)} ({name_sources(candidates)}); expected one. Say which "
-        f"by --bids-filter-file, query {FilterQueries.query_name(contrast)!r}."
+        f"{list_shown(v.image for v in candidates)} ({name_sources(candidates)}); expected one. "
+        f"Say which by --bids-filter-file, query {FilterQueries.query_name(contrast)!r}."
     )
 
 
 def describe_missing(
     contrast: Contrast, partners: tuple[Verdict, ...], verdicts: tuple[Verdict, ...]
 ) -> str:
+    """Say which partner is missing, what was looked for, and what else the scan has."""
     others = [v.image for v in verdicts if v.image.path not in paths_of(partners)]
     beside = f" Beside it lie {list_shown(others)}." if others else ""
     looked_for = _LOOKED_FOR[contrast]
@@ -96,7 +99,7 @@ def describe_recognition(phases: list[Verdict]) -> str:
     """Say how the in-phase and the out-of-phase image were recognised, and what else was said."""
     if not phases:
         return ""
-    text = namename_sources(phases)
+    text = name_sources(phases)
     agreeing = sorted({statement.source for statement in _agreeing(phases)})
     if agreeing:
         text += f"; {' and '.join(agreeing)} agree{'s' if len(agreeing) == 1 else ''}"
@@ -129,10 +132,12 @@ def name_sources(verdicts: Iterable[Verdict]) -> str:
 
 
 def list_shown(images: Iterable[Image]) -> str:
+    """List the images' paths relative to BIDS_DIR."""
     return ", ".join(sorted(image.shown for image in images))
 
 
 def paths_of(verdicts: Iterable[Verdict]) -> set[Path]:
+    """Collect the images' paths."""
     return {verdict.image.path for verdict in verdicts}
 
 

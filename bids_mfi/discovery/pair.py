@@ -12,16 +12,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_mfi.discovery.classify import (
-    ECHO_TIME,
     Image,
-    Statement,
     Verdict,
     classify,
     echo_statement,
+    echo_times_differ,
     told_by,
 )
+from bids_mfi.discovery.explain import (
+    describe_candidates,
+    describe_conflict,
+    describe_missing,
+    describe_mute_echoes,
+    describe_no_phase,
+    describe_recognition,
+    list_shown,
+    paths_of,
+)
 from bids_mfi.discovery.filters import FilterQueries
-from bids_mfi.discovery.naming import CONTRAST_WORDS, in_bids_order
+from bids_mfi.discovery.naming import in_bids_order
 from bids_mfi.dixon import Contrast, DixonPair
 from bids_mfi.errors import PairError
 from bids_mfi.grid import describe_difference, read_grid, same_grid
@@ -32,6 +41,7 @@ FRACTIONS = frozenset({WATER, FAT})
 DEFAULT_ACQUISITION = "dixon"
 
 Entities = tuple[tuple[str, str], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class UnusableScan:
@@ -99,6 +109,11 @@ class Finding:
         """Give the one image of this contrast; None if there is none or more than one."""
         candidates = self.found[contrast]
         return candidates[0] if len(candidates) == 1 else None
+
+    @property
+    def phases(self) -> list[Verdict]:
+        """The in-phase and the out-of-phase image, as far as there is one of each."""
+        return [v for v in (self.only(IN), self.only(OUT)) if v is not None]
 
 
 def pair_images(
@@ -227,8 +242,9 @@ def _ask_echo_times(
 
 def _count_problems(finding: Finding, verdicts: tuple[Verdict, ...]) -> list[str]:
     if not finding.found[IN] and not finding.found[OUT]:
-        return [describe_no_phase(
-            v.image for contrast in (WATER, FAT) for v in finding.found[contrast])]
+        return [
+            describe_no_phase(v.image for contrast in (WATER, FAT) for v in finding.found[contrast])
+        ]
     problems = []
     for contrast, other in ((IN, OUT), (OUT, IN)):
         candidates = finding.found[contrast]
@@ -240,19 +256,16 @@ def _count_problems(finding: Finding, verdicts: tuple[Verdict, ...]) -> list[str
 
 
 def _contradicting_echo_times(finding: Finding) -> list[str]:
-    """Echo times that say the opposite; equal ones say nothing of the difference of two images."""
-    pair = [finding.only(IN), finding.only(OUT)]
-    times = {v.image.echo_time_s for v in pair if v is not None}
-    if None in times or len(times) < 2:
+    """Echo times that say the opposite of what was recognised; only different ones speak."""
+    pair = finding.phases
+    if not echo_times_differ(verdict.image for verdict in pair):
         return []
-    problems = []
-    for verdict in pair:
-        said = None if verdict is None or verdict.by_filter else echo_statement(verdict.image)
-        if verdict is not None and said is not None and said.contrast is not verdict.contrast:
-            problems.append(
-                describe_conflict(replace(verdict, statements=(verdict.statements[0], said)))
-            )
-    return problems
+    spoken = [(v, echo_statement(v.image)) for v in pair if not v.by_filter]
+    return [
+        describe_conflict(replace(verdict, statements=(verdict.statements[0], said)))
+        for verdict, said in spoken
+        if said is not None and said.contrast is not verdict.contrast
+    ]
 
 
 def _scanner_problems(finding: Finding, verdicts: tuple[Verdict, ...]) -> list[str]:
@@ -354,7 +367,7 @@ def _plain(*parts: str) -> str:
 def _finish(finding: Finding, entities: Entities) -> DixonPair | UnusableScan:
     images = {c: v.image for c in Contrast if (v := finding.only(c)) is not None}
     paths = {c: image.path for c, image in images.items()}
-    recognised_by = describe_recognition(phases)
+    recognised_by = describe_recognition(finding.phases)
     if finding.problems or IN not in paths or OUT not in paths:
         return UnusableScan(
             entities=entities,

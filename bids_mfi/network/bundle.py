@@ -134,42 +134,59 @@ def load_bundle(folder: Path) -> ModelBundle:
     bundle = _parse_metadata(folder, document)
     _check_values(bundle)
     _check_inference_config(bundle)
-    found = _sha256_of(bundle.weights)
-    if found != bundle.sha256:
-        raise BundleError(
-            f"{bundle.weights}: has the sha256 {found}, expected {bundle.sha256} as {METADATA} "
-            f"says; the weights were altered or damaged. {REMEDY}"
-        )
+    _read_verified(bundle)
     return bundle
 
 
 def load_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
-    """The network of a bundle with its weights, in evaluation mode.
+    """Load the network of a bundle with its weights, in evaluation mode.
 
     Raises
     ------
     BundleError
-        The weights are not a plain state dict, or do not fit the network.
+        The weights are not those of the bundle, not a plain state dict, or do not fit the network.
     """
-    state = read_state_dict(bundle.weights)
+    state = read_state_dict(bundle.weights, _read_verified(bundle))
     network = DenseVNet(len(bundle.channels), bundle.out_channels, bundle.normalization)
     _check_state_dict(bundle.weights, state, network.state_dict())
     network.load_state_dict(state)
     return network.to(device).eval()
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a file; nothing in the file is executed.
+def _read_verified(bundle: ModelBundle) -> bytes:
+    """Content of the weights' file, after its sha256 was found right."""
+    try:
+        content = bundle.weights.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{bundle.weights}: cannot be read ({error.strerror}). {REMEDY}"
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != bundle.sha256:
+        raise BundleError(
+            f"{bundle.weights}: has the sha256 {found}, expected {bundle.sha256} as {METADATA} "
+            f"says; the weights were altered or damaged. {REMEDY}"
+        )
+    return content
+
+
+def read_state_dict(path: Path, content: bytes) -> dict[str, Tensor]:
+    """Tensors by name from the content of a file; nothing in it is executed.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    content : bytes
+        As ``torch.save`` writes it.
 
     Raises
     ------
     BundleError
-        The file cannot be read, or holds anything but tensors with names.
+        It holds anything but tensors with names.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}). {REMEDY}") from error
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler fail in every way there is
         raise BundleError(
             f"{path}: is not a plain PyTorch state dict ({type(error).__name__}). Expected tensors "
@@ -222,13 +239,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BundleError(f"{path}: holds {type(document).__name__}, expected an object. {REMEDY}")
     return document
-
-
-def _sha256_of(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}). {REMEDY}") from error
 
 
 def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
@@ -287,7 +297,7 @@ def _check_values(bundle: ModelBundle) -> None:
 
 
 def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
-    """What was found and what was expected, for each value that does not fit."""
+    """List what was found and what was expected, for each value that does not fit."""
     knots = len(PROBABILITIES_PERCENT)
     pairs_of_axes = ({"L", "R"}, {"P", "A"}, {"I", "S"})
     windows = bundle.inference == "windows"

@@ -24,7 +24,9 @@ class DebiasedBatchNorm(nn.BatchNorm3d):
     """Batch normalisation whose moving averages never contain their initial values.
 
     TensorFlow divides a running sum ``b = 0.9 b + 0.1 v`` by ``1 - 0.9^t``. That equals a moving
-    average with the weight ``0.1 / (1 - 0.9^t)`` for the newest of ``t`` values.
+    average with the weight ``0.1 / (1 - 0.9^t)`` for the newest of ``t`` values. PyTorch averages
+    the sample variance (n - 1), TensorFlow that of the population (n); with the thousands of
+    voxels of a real volume they are the same.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ class DenseBlock(nn.Module):
         self.down = None if down is None else ConvNorm(stack, down, normalization, stride=2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The skip output at the size of ``x``, and the down output at half of it (or None)."""
+        """Return the skip output, as large as ``x``, and the down output of half the size."""
         for unit in self.dense:
             x = torch.cat([x, unit(x)], dim=1)  # (b, in + growth * (unit + 1), x, y, z)
         return self.skip(x), None if self.down is None else self.down(x)

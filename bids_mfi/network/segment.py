@@ -25,7 +25,7 @@ _LOADED: dict[tuple[str, str], DenseVNet] = {}
 
 
 def choose_device(device: str) -> torch.device:
-    """The device for ``auto``, ``cpu`` or ``cuda``.
+    """Return the device for ``auto``, ``cpu`` or ``cuda``.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def cached_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
-    """The bundle's network; loaded once a process for each sha256 and device."""
+    """Return the bundle's network; it is loaded once a process for each sha256 and device."""
     key = (bundle.sha256, str(device))
     if key not in _LOADED:
         _LOADED[key] = load_network(bundle, device)
@@ -82,7 +82,7 @@ def resample_channels(
     grid: Grid,
     bundle: ModelBundle,
 ) -> tuple[NDArray[np.float32], Grid]:
-    """The two images on the model grid, in their own signal units.
+    """Resample the two images to the model grid; their signal keeps its unit.
 
     Voxel axes are permuted and flipped to the bundle's orientation and resampled to its spacing;
     a scan that is oblique stays oblique.
@@ -148,7 +148,7 @@ def segment_channels(
 
 
 def padded_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The next multiples of 8.
+    """Round every size up to a multiple of 8.
 
     >>> padded_shape((160, 121, 36))
     (160, 128, 40)
@@ -178,7 +178,7 @@ def pad_edges(
 
 
 def _working_shape(shape: tuple[int, ...], bundle: ModelBundle) -> tuple[int, ...]:
-    """The size at which a volume enters the network: the bundle's padding, at least a window."""
+    """Add the bundle's padding, and more if a window needs it."""
     padded = [size + 2 * padding for size, padding in zip(shape, bundle.padding, strict=True)]
     if bundle.inference == "windows":
         padded = [max(size, window) for size, window in zip(padded, bundle.window, strict=True)]
@@ -217,11 +217,9 @@ def _window_starts(shape: tuple[int, ...], bundle: ModelBundle) -> Iterator[tupl
 def _inner_part(
     start: tuple[int, ...], shape: tuple[int, ...], bundle: ModelBundle
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The part of a window that counts, in the window's and in the volume's coordinates."""
+    """Find the part of a window that counts, in its own and in the volume's coordinates."""
     inner, target = [], []
-    for first, size, window, border in zip(
-        start, shape, bundle.window, bundle.border, strict=True
-    ):
+    for first, size, window, border in zip(start, shape, bundle.window, bundle.border, strict=True):
         low = border if first > 0 else 0
         high = window - border if first + window < size else window
         inner.append(slice(low, high))
@@ -232,7 +230,7 @@ def _inner_part(
 def labels_on_grid(
     logits: NDArray[np.float32], model_grid: Grid, scan_grid: Grid
 ) -> NDArray[np.int16]:
-    """The most likely label of every voxel of the scan.
+    """Give every voxel of the scan its most likely label.
 
     The logits of one label after the other are interpolated linearly, so that boundaries are
     smoother than the model grid and only two volumes of the scan's size are held.
@@ -263,7 +261,7 @@ def labels_on_grid(
 
 
 def resampled_to_shape(grid: Grid, shape: tuple[int, int, int]) -> Grid:
-    """The grid of the same field of view with this many voxels.
+    """Divide the field of view of a grid into this many voxels.
 
     >>> resampled_to_shape(Grid((2, 2, 2), ((2., 0, 0, 0), (0, 2., 0, 0), (0, 0, 2., 0),
     ...     (0, 0, 0, 1.))), (4, 2, 2)).spacing_mm

@@ -171,7 +171,7 @@ def train(
 def start_or_resume(
     options: TrainOptions, data: TrainingData, out_dir: Path, device: torch.device
 ) -> Progress:
-    """A new network, or the one of the checkpoint in ``out_dir``."""
+    """Make a new network, or take the one of the checkpoint in ``out_dir``."""
     torch.manual_seed(options.seed)
     classes = 1 + max(muscle.index for muscle in data.table)
     network = DenseVNet(2, classes, options.normalization).to(device)
@@ -203,7 +203,7 @@ def iterate_batches(
 def make_batch(
     options: TrainOptions, data: TrainingData, landmarks: Landmarks, step: int
 ) -> tuple[Tensor, Tensor]:
-    """The batch of one step.
+    """Make the batch of one step.
 
     Returns
     -------
@@ -228,7 +228,7 @@ def make_batch(
 
 
 def channels_of(case: Case) -> NDArray[np.float32]:
-    """The two images of a case, shape (2, x, y, z), in-phase first."""
+    """Stack the two images of a case: float32, shape (2, x, y, z), in-phase first."""
     return np.stack([case.in_phase, case.out_phase]).astype(np.float32)
 
 
@@ -394,7 +394,7 @@ def read_checkpoint(
 def draft_bundle(
     options: TrainOptions, table: MuscleTable, landmarks: Landmarks, card: ModelCard
 ) -> ModelBundle:
-    """The bundle of a training, before it has a folder and weights."""
+    """Describe the bundle of a training, before it has a folder and weights."""
     return ModelBundle(
         folder=Path(),
         name=card.name,

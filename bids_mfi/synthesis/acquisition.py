@@ -178,9 +178,9 @@ def majority_labels(parts: list[NDArray[np.uint8]]) -> NDArray[np.int16]:
 
     Examples
     --------
-    >>> points = [np.array([3, 3, 0]), np.array([3, 22, 22]), np.array([5, 3, 5])]
-    >>> majority_labels([p.astype(np.uint8) for p in points]).tolist()
-    [3, 3, 0]
+    >>> points = [np.array(p, np.uint8) for p in ([3, 3], [3, 5], [3, 5], [22, 3])]
+    >>> majority_labels(points).tolist()
+    [3, 0]
     """
     labels = np.zeros(parts[0].shape, np.uint8)
     most = np.full(parts[0].shape, np.ceil(LABEL_SHARE * len(parts)) - 1, np.uint8)

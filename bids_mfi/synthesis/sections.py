@@ -145,7 +145,7 @@ MUSCLE_NODES: dict[str, dict[str, Nodes]] = {
 }  # fmt: skip
 # Where each muscle ends, above its highest and below its lowest cross-section.
 MUSCLE_ENDS_MM = {
-    "TR": (66.0, -112.0), "SPCap": (58.0, -98.0), "SSCap": (64.0, -112.0), "LS": (52.0, -112.0),
+    "TR": (66.0, -112.0), "SPCap": (66.0, -98.0), "SSCap": (64.0, -112.0), "LS": (52.0, -112.0),
     "SCM": (64.0, -98.0), "MFSS": (35.0, -112.0), "LC": (64.0, -100.0),
 }  # fmt: skip
 FASCIA_MM = 0.6

@@ -144,10 +144,14 @@ def simulate_scans(
     person: Participant,
     sessions: int,
     seed: tuple[int, int],
-    shape: tuple[int, int, int] = SCAN_SHAPE,
-    spacing_mm: tuple[float, float, float] = SCAN_SPACING_MM,
+    shape: tuple[int, int, int] | None = None,
+    spacing_mm: tuple[float, float, float] | None = None,
 ) -> Iterator[SimulatedScan]:
-    """Make the scans of one participant: the same anatomy, changing a little by session."""
+    """Make the scans of one participant: the same anatomy, changing a little by session.
+
+    Shape and spacing are SCAN_SHAPE and SCAN_SPACING_MM unless given.
+    """
+    shape, spacing_mm = shape or SCAN_SHAPE, spacing_mm or SCAN_SPACING_MM
     rng = np.random.default_rng([*seed, 1])
     neck = draw_shape(rng, person.sex, person.bmi)
     fat_percent = draw_fat_percent(rng, person)
@@ -338,8 +342,9 @@ _TRUTH_README = """# Truth of the synthetic scans
 `*_seg-muscle_dseg.nii.gz`: the fourteen muscles over their whole length within the field of view.
 `*_FFmap.nii.gz`: true fat fraction in percent. `*_seg-muscle_mfi.tsv`: volume and true MFI.
 
-The truth is free of noise, of the fold at 50 % and of T2* decay. Decay between the two echoes alone
-makes MFI computed from the images about 1 to 2 points larger than the truth.
+The truth is free of noise, of the fold at 50 % and of T2* decay. MFI computed from the images and
+the true labels differs from it: decay between the echoes adds 1 to 2 points, and the fold takes
+away as much or more from muscles with fatty streaks.
 """
 
 
