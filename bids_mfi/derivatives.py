@@ -659,10 +659,13 @@ def scan_state(paths: ScanPaths, fingerprint: str) -> Literal["missing", "curren
     if not all(path.is_file() for path in paths.files):
         return "missing"
     try:
-        found = read_sidecar(paths.mfi_json).get("Fingerprint")
-    except DatasetError:
+        marker = read_sidecar(paths.mfi_json)
+        figures = [paths.figures / str(name) for name in marker["Figures"]]
+    except (DatasetError, KeyError, TypeError):
         return "missing"
-    return "current" if found == fingerprint else "different"
+    if not all(path.is_file() for path in figures):
+        return "missing"
+    return "current" if marker.get("Fingerprint") == fingerprint else "different"
 
 
 def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> ScanPaths:
@@ -689,6 +692,7 @@ def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> Sca
 def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> dict[Path, bytes]:
     """Encode the files of a scan, in the order of writing; touches nothing."""
     figures = {paths.figure(name): png for name, png in results.figures}
+    pictures = {"Figures": [path.name for path in figures]}
     columns = [field.name for field in fields(MuscleMeasure)]
     rows = [{name: getattr(measure, name) for name in columns} for measure in results.measures]
     return figures | {
@@ -697,7 +701,7 @@ def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> d
         paths.ffmap: results.ffmap,
         paths.ffmap_json: encode_json(describe_ffmap(record)),
         paths.mfi_tsv: encode_table(columns, rows),
-        paths.mfi_json: encode_json(describe_table(record, results.flags)),
+        paths.mfi_json: encode_json(describe_table(record, results.flags) | pictures),
     }
 
 

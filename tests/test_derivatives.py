@@ -618,13 +618,14 @@ def test_state_of_a_scan(tmp_path):
     save_scan(tmp_path / "o", record, make_results())
     assert scan_state(paths, record.fingerprint) == "current"
     assert scan_state(paths, "0" * 64) == "different"
-    for path in paths.files:
+    for path in (*paths.files, paths.figure("labels")):
         content = path.read_bytes()
         path.unlink()
         assert scan_state(paths, record.fingerprint) == "missing"
         path.write_bytes(content)
-    paths.mfi_json.write_text('{"Fingerprint": ')
-    assert scan_state(paths, record.fingerprint) == "missing"
+    for damaged in ('{"Fingerprint": ', "{}", '{"Figures": null}'):
+        paths.mfi_json.write_text(damaged)
+        assert scan_state(paths, record.fingerprint) == "missing"
 
 
 def test_fingerprint_changes_with_all_that_decides_the_result(tmp_path, monkeypatch):

@@ -462,12 +462,16 @@ def test_phases_recognised_by_different_sources(dataset: Path) -> None:
     assert find_pair(dataset).recognised_by == expected + "file name agrees"
 
 
-@pytest.mark.parametrize("token", ["P", "R", "I", "FF", "FAT_FRACTION", "PHASE"])
-def test_other_images_are_set_aside_before_the_echo_time(dataset: Path, token: str) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [["P"], ["R"], ["I"], ["FF"], ["FAT_FRACTION"], ["PHASE"], ["P", "IN_PHASE"], ["IP", "REAL"]],
+    ids="-".join,
+)
+def test_other_images_are_set_aside_before_the_echo_time(dataset: Path, words: list[str]) -> None:
     """A phase image of the in-phase echo must not become a second in-phase image."""
     for echo, fields in (("1", THREE_TESLA_OOP), ("2", THREE_TESLA_IP)):
         add_image(dataset, f"{ANAT}acq-dixon_echo-{echo}_part-mag_MEGRE.nii.gz", fields)
-        aside = fields | {"ImageType": ["ORIGINAL", "PRIMARY", token]}
+        aside = fields | {"ImageType": ["ORIGINAL", "PRIMARY", *words]}
         add_image(dataset, f"{ANAT}acq-dixon_echo-{echo}_part-x_MEGRE.nii.gz", aside)
     pair = find_pair(dataset)
     assert pair.in_phase.name == "sub-01_acq-dixon_echo-2_part-mag_MEGRE.nii.gz"
@@ -1036,7 +1040,8 @@ def test_description_is_not_looked_at_without_validation(
 
 
 @pytest.mark.parametrize(
-    "folder", ["with space", "ünïcode é", "a (1) [x]", "50% #1", "sub-99/ses-x_echo-1", "x+y&z"]
+    "folder",
+    ["with space", "ünïcode é", "a (1) [x]", "50% #1", "sub-99/ses-x_echo-1", "_echo-1_", "x+y&z"],
 )
 def test_odd_folder_names(tmp_path: Path, folder: str) -> None:
     bids_dir = start_dataset(tmp_path / folder / "data_part-mag")

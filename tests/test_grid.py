@@ -5,6 +5,8 @@ import gzip
 import itertools
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -430,10 +432,47 @@ def test_sform_needs_no_voxel_size_beside_it(tmp_path):
     np.testing.assert_array_equal(read_grid(path).matrix, STRAIGHT)
 
 
-def test_repairs_of_the_header_are_logged_not_printed(tmp_path, capfd, caplog):
+def test_repairs_of_the_header_are_logged_by_this_module(tmp_path, caplog):
     read_grid(write(tmp_path, "a.nii", patched(QFORM_CODE, "h", 77)))
-    assert capfd.readouterr() == ("", "")
     assert "qform_code 77 not valid" in caplog.text
+    assert {record.name for record in caplog.records} == {"bids_mfi.grid"}
+
+
+def test_nothing_is_printed_by_a_plain_interpreter(tmp_path):
+    """A program without a logger of its own hears nothing of repaired and refused headers."""
+    paths = [
+        write(tmp_path, "repaired.nii", patched(QFORM_CODE, "h", 77)),
+        write(tmp_path, "odd.nii", patched(VOX_OFFSET, "f", 353) + b" "),
+        write(tmp_path, "refused.nii", patched(DATATYPE, "h", 999)),
+    ]
+    code = (
+        "import sys, pathlib, contextlib; from bids_mfi import errors, grid\n"
+        "for path in sys.argv[1:]:\n"
+        "    with contextlib.suppress(errors.PairError): grid.read_image(pathlib.Path(path))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *paths], capture_output=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+@pytest.mark.parametrize(("lift", "flat"), [(0.0, True), (5e-4, True), (2e-3, False)])
+def test_axes_nearly_in_one_plane(lift, flat, tmp_path, capfd):
+    linear = rotation(12, -9, 20) @ [[1.0, 2.0, 0], [0, 2 * lift, 0], [0, 0, 3.0]]
+    path = write(tmp_path, "a.nii", raw_nifti(affine=make_affine(linear), qform=False))
+    if flat:
+        assert_complains(read_grid, path, "singular", capfd)
+    else:
+        assert read_grid(path).shape == SHAPE
+
+
+def test_image_of_a_usual_size(tmp_path):
+    truth = make_volume(shape=(228, 136, 40))
+    path = write(tmp_path, "a.nii.gz", gzip.compress(raw_nifti(truth, OBLIQUE), 1))
+    np.testing.assert_array_equal(read_image(path)[0], truth)
+    write(tmp_path, "a.nii.gz", path.read_bytes()[:-1])
+    with pytest.raises(PairError, match="data end early"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("size_mm", [0.05, 20.0])

@@ -456,8 +456,9 @@ def test_page_is_the_same_at_every_rendering(section):
 
 def test_hostile_text_stays_text(section):
     evil = '<script>alert("x")</script>&"\'{{ 7*7 }}'
+    color = 'red;background:url(x)"><script>'
     muscle = dataclasses.replace(
-        WEBER2021.muscles[0], name=evil, muscle=evil, levels=evil, color='red"><script>'
+        WEBER2021.muscles[0], name=evil, muscle=evil, levels=evil, color=color
     )
     table = dataclasses.replace(WEBER2021, muscles=(muscle, *WEBER2021.muscles[1:]))
     flag = QCFlag("small", "warning", muscle.abbreviation, 0.0, 0.0, evil)
@@ -470,6 +471,7 @@ def test_hostile_text_stays_text(section):
     html = render(scan, failed, provenance=facts, participant=evil, session=evil)
     reader = Reader(html)
     assert not reader.all("script")
+    assert "url(" not in html
     assert not reader.all("i")
     assert text_of(html).count(evil) >= 10
     assert "<b>.nii" in text_of(html)
