@@ -1,8 +1,9 @@
 """Dice, MFI and volume of a bundle on synthetic scans of seeds that no training uses.
 
-``python benchmarks/accuracy.py [--scans N] [--bundle DIR]`` prints a table for scans as ``simulate``
-writes them, and one for the varied cases of the training at other fields of view. Training takes
-its cases from seeds above 1e9 and validates on seeds 1000 to 1005; here seeds start at 70 000.
+``python benchmarks/accuracy.py [--scans N] [--bundle DIR]`` prints a table for scans as
+``simulate`` writes them, and one for the varied cases of the training at other fields of view.
+Training takes its cases from seeds above 1e9 and validates on seeds 1000 to 1005; here seeds
+start at 70 000.
 """
 
 import argparse
@@ -22,7 +23,7 @@ FIRST_SEED = 70_000
 
 
 def simulated(count: int) -> Iterator[TrainingCase]:
-    """Scans of different people as ``simulate`` writes them, in their stored orientation."""
+    """Yield scans of different people as ``simulate`` writes them, in their stored orientation."""
     for number in range(1, count + 1):
         person = draw_person(FIRST_SEED, number)
         (scan,) = simulate_scans(person, 1, (FIRST_SEED, number))

@@ -1,5 +1,6 @@
-"""Parsers and one handler a verb; the only file that imports lazily, and with ``workflow`` the
-only one that catches, prints or exits.
+"""Parsers and one handler a verb; must not know how anything is done.
+
+With ``workflow`` the only file that catches errors, prints or exits.
 
 ``run.py`` speaks the BIDS App grammar (:func:`main`), ``python -m bids_mfi`` the verbs around it
 (:func:`main_verbs`). Nothing heavy is imported before the arguments are parsed.
@@ -23,7 +24,7 @@ NOTICE = "Research software, not a medical device."
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``run.py``."""
+    """Build the parser of ``run.py``."""
     parser = argparse.ArgumentParser(
         prog="run.py",
         description="Muscle fat infiltration (MFI) and volume of fourteen neck muscles from Dixon "
@@ -163,7 +164,7 @@ def _positive_float(text: str) -> float:
 
 
 def read_options(arguments: argparse.Namespace) -> RunOptions:
-    """The options of a run from parsed arguments; folders become absolute."""
+    """Make the options of a run from parsed arguments; folders become absolute."""
     return RunOptions(
         bids_dir=arguments.bids_dir.absolute(),
         output_dir=arguments.output_dir.absolute(),
@@ -252,7 +253,7 @@ def _run_participants(options: RunOptions) -> int:
 
 
 def build_verb_parser() -> argparse.ArgumentParser:
-    """The parser of ``python -m bids_mfi``."""
+    """Build the parser of ``python -m bids_mfi``."""
     parser = argparse.ArgumentParser(
         prog="python -m bids_mfi",
         description=f"Models and data around the BIDS App run.py. {NOTICE}",

@@ -127,12 +127,15 @@ class BundleFacts:
         Identity of the bundle.
     description : str
         One or two sentences: what it was trained on, how far it can be trusted.
+    identity : str
+        Of the weights and of how images are given to them; decides whether results are current.
     """
 
     name: str
     version: str
     sha256: str
     description: str = ""
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -608,11 +611,11 @@ def _read_if_there(path: Path) -> bytes:
 # --- a scan ------------------------------------------------------------------------------------
 
 
-def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_sha256: str, fat_water: str) -> str:
+def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_identity: str, fat_water: str) -> str:
     """sha256 over all that decides the results of a scan.
 
-    The content and names of its images, what the sidecars said, the weights, the version and
-    how fat and water are had.
+    The content and names of its images, what the sidecars said, the bundle's identity, the
+    version and how fat and water are had.
 
     Raises
     ------
@@ -621,7 +624,7 @@ def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_sha256: str, fat_wa
     """
     decisive = {
         "version": __version__,
-        "bundle": bundle_sha256,
+        "bundle": bundle_identity,
         "fat_water": fat_water,
         "entities": pair.entities,
         "recognised_by": pair.recognised_by,

@@ -184,7 +184,7 @@ class Save(SimpleInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         record, labels = self.inputs.record, Path(self.inputs.labels)
         mark = fingerprint_scan(
-            record.pair, record.bids_dir, record.bundle.sha256, record.fat_water
+            record.pair, record.bids_dir, record.bundle.identity, record.fat_water
         )
         found = json.loads(Path(self.inputs.measures).read_text())
         results = ScanResults(

@@ -31,8 +31,10 @@ Scan = DixonPair | UnusableScan
 
 
 def bundle_facts(bundle: ModelBundle) -> BundleFacts:
-    """What the outputs say about a bundle."""
-    return BundleFacts(bundle.name, bundle.version, bundle.sha256, bundle.description)
+    """Reduce a bundle to what the outputs say about it."""
+    return BundleFacts(
+        bundle.name, bundle.version, bundle.sha256, bundle.description, bundle.identity
+    )
 
 
 def write_pages(

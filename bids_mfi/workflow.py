@@ -76,7 +76,7 @@ def count_cpus() -> int:
 
 
 def choose_threads(options: RunOptions, scans: int) -> tuple[int, int]:
-    """Processes at a time, and threads of a segmentation.
+    """Choose the processes at a time, and the threads of a segmentation.
 
     With at least as many scans as processors each segmentation takes one thread, which gives
     the most scans an hour; with fewer the processors are shared out.
@@ -98,7 +98,7 @@ def build_workflow(
     work_dir: Path,
     threads: int,
 ) -> Any:
-    """The nipype workflow of all scans.
+    """Build the nipype workflow of all scans.
 
     Returns
     -------
@@ -262,11 +262,11 @@ def was_killed(text: str) -> bool:
 
 
 def explain_crash(text: str) -> str:
-    """The sentence of a crash file that a person should read.
+    r"""Find the sentence of a crash file that a person should read.
 
     Examples
     --------
-    >>> explain_crash("Traceback\\n  bids_mfi.errors.PairError: a.nii: all voxels are 0.\\n")
+    >>> explain_crash("Traceback\n  bids_mfi.errors.PairError: a.nii: all voxels are 0.\n")
     'a.nii: all voxels are 0.'
     """
     if was_killed(text):
@@ -285,7 +285,7 @@ def explain_crash(text: str) -> str:
 
 
 def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSummary:
-    """The participant level: from a dataset to derivatives and report pages.
+    """Run the participant level: from a dataset to derivatives and report pages.
 
     Raises
     ------
@@ -325,7 +325,7 @@ def _find_state(pair: DixonPair, bundle: ModelBundle, options: RunOptions) -> st
     if options.overwrite or not paths.mfi_json.exists():
         return "missing"
     try:
-        mark = fingerprint_scan(pair, options.bids_dir, bundle.sha256, options.fat_water)
+        mark = fingerprint_scan(pair, options.bids_dir, bundle.identity, options.fat_water)
     except MFIError as error:
         return str(error)
     state = scan_state(paths, mark)
@@ -395,7 +395,7 @@ def _run_once(
 
 
 def make_work_dir(parent: Path | None) -> Path:
-    """A new folder for the intermediate files of one run.
+    """Make a new folder for the intermediate files of one run.
 
     Raises
     ------
@@ -463,4 +463,3 @@ def write_run_record(options: RunOptions, summary: RunSummary, bundle: ModelBund
 
 def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
-

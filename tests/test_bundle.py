@@ -253,3 +253,16 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where a folder should be")
     with pytest.raises(OutputError, match="cannot be written"):
         write_bundle(draft(tmp_path), random_state(), "")
+
+
+def test_the_identity_follows_what_decides_labels_and_nothing_else(tmp_path, tiny_bundle):
+    bundle = load_bundle(tiny_bundle)
+    same = (replace(bundle, folder=tmp_path), replace(bundle, description="other words"))
+    assert {other.identity for other in same} == {bundle.identity}
+    changed = (
+        replace(bundle, sha256="0" * 64),
+        replace(bundle, spacing_mm=(4.0, 4.0, 6.1)),
+        replace(bundle, landmarks=tuple(tuple(v + 1 for v in row) for row in bundle.landmarks)),
+        replace(bundle, padding=(8, 0, 0)),
+    )
+    assert len({bundle.identity, *(other.identity for other in changed)}) == 5

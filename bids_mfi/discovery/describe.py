@@ -45,7 +45,8 @@ def _rows(scan: DixonPair | UnusableScan, bids_dir: Path) -> list[tuple[str, str
 
 def _summary(scans: Sequence[DixonPair | UnusableScan]) -> str:
     bad = sum(problem_of(scan) is not None for scan in scans)
-    return f"{len(scans)} scans: {len(scans) - bad} can be processed, {bad} cannot."
+    plural = "" if len(scans) == 1 else "s"
+    return f"{len(scans)} scan{plural}: {len(scans) - bad} can be processed, {bad} cannot."
 
 
 def describe_as_json(scans: Sequence[DixonPair | UnusableScan], bids_dir: Path) -> str:

@@ -109,6 +109,14 @@ class ModelBundle:
         return self.folder / WEIGHTS
 
     @property
+    def identity(self) -> str:
+        """sha256 over all that decides labels: the weights, and how images are given to them."""
+        images = (self.channels, self.spacing_mm, self.axcodes, self.landmarks)
+        passes = (self.inference, self.window, self.border, self.padding, self.normalization)
+        decisive = (self.sha256, images, passes, self.table)
+        return hashlib.sha256(repr(decisive).encode()).hexdigest()
+
+    @property
     def out_channels(self) -> int:
         """Classes of the network: the highest label and all below it, with background."""
         return 1 + max(muscle.index for muscle in self.table)

@@ -327,7 +327,7 @@ def _write_raw_root(root: Path, people: list[tuple[str, Participant]]) -> None:
 
 
 def _generator() -> dict[str, str]:
-    return {"Name": "bids_mfi", "Version": __version__, "Description": "Synthetic scans."}
+    return {"Name": "bids_mfi simulate", "Version": __version__, "Description": "Synthetic scans."}
 
 
 _RAW_README = """# Synthetic Dixon scans of the neck
