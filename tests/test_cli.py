@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bids_datasets import make_every_convention_dataset
 
 from bids_mfi import __version__
 from bids_mfi.cli import build_parser, build_verb_parser, main, main_verbs, read_options
@@ -93,6 +94,20 @@ def test_dry_run_prints_the_pairs_and_touches_nothing(bids_dir, tmp_path, capsys
     assert entries[0]["out_phase"] == "sub-01/anat/sub-01_acq-dixon_echo-2_MEGRE.nii.gz"
     assert [entries[0][key] for key in ("water", "fat", "problem")] == [None, None, None]
     assert not out_dir.exists()
+
+
+def test_dry_run_pairs_every_naming_convention(tmp_path):
+    expected = make_every_convention_dataset(tmp_path / "in")
+    assert len(expected) >= 28
+    command = [sys.executable, ROOT / "run.py", tmp_path / "in", tmp_path / "out", "participant"]
+    done = subprocess.run([*command, "--dry-run", "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    contrasts = ("in_phase", "out_phase", "water", "fat")
+    assert [{key: entry[key] for key in contrasts} for entry in found] == [
+        {key: entry[key] for key in contrasts} for entry in expected
+    ]
+    assert [entry["problem"] for entry in found] == [None] * len(expected)
 
 
 def test_run_py_from_another_folder(bids_dir, tmp_path):
