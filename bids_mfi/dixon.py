@@ -32,8 +32,31 @@ class Contrast(StrEnum):
     FAT = "fat"
 
 
+class NamedByEntities:
+    """What is named by the BIDS entities that its files share."""
+
+    __slots__ = ()
+
+    entities: tuple[tuple[str, str], ...]
+
+    @property
+    def participant(self) -> str:
+        """Participant label without ``sub-``."""
+        return dict(self.entities)["sub"]
+
+    @property
+    def session(self) -> str | None:
+        """Session label without ``ses-``, None if the dataset has no sessions."""
+        return dict(self.entities).get("ses")
+
+    @property
+    def scan(self) -> str:
+        """The scan's name: its entities joined as in BIDS, ``sub-01_ses-01_acq-dixon``."""
+        return "_".join(f"{key}-{value}" for key, value in self.entities)
+
+
 @dataclass(frozen=True, slots=True)
-class DixonPair:
+class DixonPair(NamedByEntities):
     """One scan: its in-phase and out-of-phase images, and the scanner's water and fat if found.
 
     Attributes
@@ -61,21 +84,6 @@ class DixonPair:
     fat: Path | None = None
     echo_times_ms: tuple[float | None, float | None] = (None, None)
     field_strength_t: float | None = None
-
-    @property
-    def participant(self) -> str:
-        """Participant label without ``sub-``."""
-        return dict(self.entities)["sub"]
-
-    @property
-    def session(self) -> str | None:
-        """Session label without ``ses-``, None if the dataset has no sessions."""
-        return dict(self.entities).get("ses")
-
-    @property
-    def scan(self) -> str:
-        """The scan's name: its entities joined as in BIDS, ``sub-01_ses-01_acq-dixon``."""
-        return "_".join(f"{key}-{value}" for key, value in self.entities)
 
 
 def fat_and_water(

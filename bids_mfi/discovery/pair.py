@@ -31,7 +31,7 @@ from bids_mfi.discovery.explain import (
 )
 from bids_mfi.discovery.filters import FilterQueries
 from bids_mfi.discovery.naming import in_bids_order
-from bids_mfi.dixon import Contrast, DixonPair
+from bids_mfi.dixon import Contrast, DixonPair, NamedByEntities
 from bids_mfi.errors import PairError
 from bids_mfi.grid import describe_difference, read_grid, same_grid
 
@@ -44,7 +44,7 @@ Entities = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class UnusableScan:
+class UnusableScan(NamedByEntities):
     """A scan that was found but cannot be used.
 
     Attributes
@@ -69,21 +69,6 @@ class UnusableScan:
     water: Path | None = None
     fat: Path | None = None
     recognised_by: str = ""
-
-    @property
-    def participant(self) -> str:
-        """Participant label without ``sub-``."""
-        return dict(self.entities)["sub"]
-
-    @property
-    def session(self) -> str | None:
-        """Session label without ``ses-``, None if the dataset has no sessions."""
-        return dict(self.entities).get("ses")
-
-    @property
-    def scan(self) -> str:
-        """The scan's name: its entities joined as in BIDS."""
-        return "_".join(f"{key}-{value}" for key, value in self.entities)
 
 
 @dataclass(frozen=True, slots=True)
