@@ -338,7 +338,7 @@ def _run_demo(arguments: argparse.Namespace) -> int:
 def _run_train(arguments: argparse.Namespace) -> int:
     from bids_mfi.muscles import LONG_NAMES, paper_table
     from bids_mfi.network.train import TrainingData, train
-    from bids_mfi.synthesis.cases import make_case, make_varied_case
+    from bids_mfi.synthesis.cases import describe_variety, make_case, make_varied_case
 
     options = TrainOptions(
         steps=arguments.steps,
@@ -356,6 +356,7 @@ def _run_train(arguments: argparse.Namespace) -> int:
         ),
         validation=[make_case(VALIDATION_SEED + i, options.spacing_mm) for i in range(6)],
         table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
+        ranges=describe_variety(options.spacing_mm),
     )
     bundle = train(options, data, arguments.out_dir, report=lambda line: print(line, flush=True))
     print(f"bundle: {bundle.folder}")

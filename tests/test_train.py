@@ -78,7 +78,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
 def test_the_network_learns(tmp_path: Path) -> None:
     lines: list[str] = []
     options = replace(OPTIONS, steps=40, validate_every=20)
-    bundle = train(options, tiny_data(), tmp_path, report=lines.append)
+    data = tiny_data(ranges=(("data", "boxes"),))
+    bundle = train(options, data, tmp_path, report=lines.append)
+    assert dict(bundle.training)["data"] == "boxes"
     assert len(lines) == 2
     assert lines[0].startswith("step 20/40  loss ")
     rows = [line.split("\t") for line in (tmp_path / LOG).read_text().splitlines()]

@@ -71,11 +71,14 @@ class TrainingData:
         Held-out cases.
     table : MuscleTable
         The labels, with the levels on which the cases carry them.
+    ranges : tuple of (str, str)
+        What the cases are and how much they vary, for a person to read; goes into the bundle.
     """
 
     case_at: Callable[[int], Case]
     validation: Sequence[Case]
     table: MuscleTable
+    ranges: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,12 +425,12 @@ def write_trained_bundle(
         "augmentation": "left-right mirroring with exchange of the labels' sides, half of the time",
         "precision": "bfloat16 autocast" if options.bfloat16 else "float32",
         "seed": options.seed,
-        "held_out_cases": len(data.validation),
+        "held_out_cases": f"{len(data.validation)}, which also chose the weights",
         "held_out_dice_mean": f"{progress.best_dice:.4f}",
     }
     bundle = replace(
         draft_bundle(options, data.table, progress.landmarks, card),
         folder=out_dir / BUNDLE,
-        training=tuple((key, str(value)) for key, value in recipe.items()),
+        training=(*data.ranges, *((key, str(value)) for key, value in recipe.items())),
     )
     return write_bundle(bundle, progress.best_state, card.licence_text)

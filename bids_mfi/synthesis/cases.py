@@ -3,7 +3,7 @@
 Every case is decided by its seed alone. Axes point to R, A, S.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from bids_mfi.grid import Grid
-from bids_mfi.synthesis.acquisition import PROTOCOLS, acquire, build_body, draw_scanner
+from bids_mfi.synthesis.acquisition import NOISE_RANGE, PROTOCOLS, acquire, build_body, draw_scanner
 from bids_mfi.synthesis.composition import draw_fat_percent, draw_participant
 from bids_mfi.synthesis.phantom import draw_shape
 
@@ -98,6 +98,37 @@ def make_varied_case(
     shape = tuple(int(rng.integers(low, high + 1)) for low, high in VARIED_SHAPE)
     variation = float(rng.uniform(*VARIED_VARIATION))
     return make_case(seed, spacing_mm, (shape[0], shape[1], shape[2]), variation)
+
+
+def describe_variety(spacing_mm: tuple[float, float, float]) -> tuple[tuple[str, str], ...]:
+    """Say in words what :func:`make_varied_case` draws from, for the bundle learnt from it.
+
+    Examples
+    --------
+    >>> dict(describe_variety((1.4, 1.4, 3.0)))["field_of_view_mm"]
+    '168-308 x 134-210 x 72-144'
+    """
+    extents = (
+        f"{size * low:.0f}-{size * high:.0f}"
+        for size, (low, high) in zip(spacing_mm, VARIED_SHAPE, strict=True)
+    )
+    echoes = (
+        f"{field:g} T in phase {into:g} ms, out of phase {out:g} ms"
+        for field, into, out, _, _ in PROTOCOLS
+    )
+    return (
+        ("data", "synthetic scans of the built-in phantom of the neck; no scan of a person"),
+        ("anatomy", "{:g}-{:g} times the variation of simulated scans".format(*VARIED_VARIATION)),
+        ("spacing_mm", f"{_times(spacing_mm)}, each varied by {100 * SPACING_JITTER:g} %"),
+        ("field_of_view_mm", _times(extents)),
+        ("orientation", "axial, upright but for the phantom's own posture; not oblique"),
+        ("protocols", "; ".join(echoes)),
+        ("noise_of_muscle_signal", "{:g}-{:g}".format(*NOISE_RANGE)),
+    )
+
+
+def _times(values: Iterable[object]) -> str:
+    return " x ".join(str(value) for value in values)
 
 
 def training_cases(
