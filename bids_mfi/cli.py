@@ -242,7 +242,8 @@ def _run_participants(options: RunOptions) -> int:
     with show_progress(sys.stderr) as on_status:
         summary = run_participants(options, on_status)
     for failure in summary.failed:
-        print(f"{failure.scan}: FAILED: {failure.problem} [{failure.log}]", file=sys.stderr)
+        where = f" [{failure.log}]" if failure.log else ""
+        print(f"{failure.scan}: FAILED: {failure.problem}{where}", file=sys.stderr)
     print(
         f"{len(summary.done)} scans done, {len(summary.skipped)} already done, "
         f"{len(summary.failed)} failed; results in {options.output_dir}"

@@ -48,11 +48,11 @@ StatusCallback = Callable[[str, str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class ScanFailure:
-    """A scan without results, the sentence that says why, and the file with the details."""
+    """A scan without results, the sentence that says why, and the file with the details if any."""
 
     scan: str
     problem: str
-    log: Path
+    log: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,22 +376,24 @@ def _run_once(
 ) -> dict[str, str]:
     """Run these scans in a work folder of their own; the text of each failure by scan."""
     nprocs, threads = choose_threads(options, len(pairs))
-    work_dir = make_work_dir(options.work_dir)
-    quiet_nipype(work_dir, options.verbose)
-    workflow = build_workflow(pairs, bundle, options, work_dir, threads)
     scans = {node: scan for scan, node in scan_node_names(pairs).items()}
-    if options.write_graph:
-        write_graph(workflow, options.output_dir / "logs")
-    run_workflow(
-        workflow,
-        options,
-        nprocs if at_once is None else max(at_once, threads),
-        lambda node, step, status: on_status(scans[node], step, status),
-    )
-    crashes = {scans[node]: text for node, text in read_crashes(work_dir).items()}
-    if not crashes or options.work_dir is None:
-        shutil.rmtree(work_dir, ignore_errors=True)
-    return crashes
+    work_dir, crashes = make_work_dir(options.work_dir), None
+    try:
+        quiet_nipype(work_dir, options.verbose)
+        workflow = build_workflow(pairs, bundle, options, work_dir, threads)
+        if options.write_graph:
+            write_graph(workflow, options.output_dir / "logs")
+        run_workflow(
+            workflow,
+            options,
+            nprocs if at_once is None else max(at_once, threads),
+            lambda node, step, status: on_status(scans[node], step, status),
+        )
+        crashes = {scans[node]: text for node, text in read_crashes(work_dir).items()}
+        return crashes
+    finally:
+        if crashes == {} or options.work_dir is None:
+            shutil.rmtree(work_dir, ignore_errors=True)
 
 
 def make_work_dir(parent: Path | None) -> Path:
@@ -415,9 +417,9 @@ def make_work_dir(parent: Path | None) -> Path:
 
 def write_graph(workflow: Any, logs: Path) -> None:
     """Write the graph of the steps as Graphviz text, ``logs/graph.dot``."""
-    text = workflow.write_hierarchical_dotfile  # drawn by nipype
     logs.mkdir(parents=True, exist_ok=True)
-    text(dotfilename=str(logs / "graph.dot"), colored=True, simple_form=True)
+    path = str(logs / "graph.dot")
+    workflow.write_hierarchical_dotfile(dotfilename=path, colored=True, simple_form=True)
 
 
 def _summarise(
@@ -437,7 +439,7 @@ def _summarise(
             done.append(scan.scan)
         else:
             problem = "Not run: the run stopped at an earlier failure. Run it again."
-            failures[scan.scan] = ScanFailure(scan.scan, problem, Path())
+            failures[scan.scan] = ScanFailure(scan.scan, problem)
             continue
         failure_log(options.output_dir, scan.scan).unlink(missing_ok=True)
     ordered = tuple(failures[scan.scan] for scan in scans if scan.scan in failures)
