@@ -119,7 +119,11 @@ def _add_running(group: "argparse._ArgumentGroup") -> None:
         help="threads of one segmentation at most (default: what --nprocs leaves for each)",
     )
     group.add_argument(
-        "--mem", type=_positive_float, metavar="GB", help="memory to use at most, gigabytes"
+        "--mem",
+        type=_positive_float,
+        metavar="GB",
+        help="gigabytes that the steps at work may claim together; each claims a fixed estimate, "
+        "a segmentation 2.5 GB (default: nine tenths of the machine's memory)",
     )
     group.add_argument(
         "-w",
@@ -150,14 +154,17 @@ def _add_running(group: "argparse._ArgumentGroup") -> None:
 
 
 def _positive_int(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
     return value
 
 
 def _positive_float(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
@@ -171,17 +178,17 @@ def read_options(arguments: argparse.Namespace) -> RunOptions:
         analysis_level=arguments.analysis_level,
         participant_label=tuple(x.removeprefix("sub-") for x in arguments.participant_label),
         session_label=tuple(x.removeprefix("ses-") for x in arguments.session_label),
-        bids_filter_file=arguments.bids_filter_file,
-        bids_database_dir=arguments.bids_database_dir,
+        bids_filter_file=_absolute(arguments.bids_filter_file),
+        bids_database_dir=_absolute(arguments.bids_database_dir),
         skip_bids_validation=arguments.skip_bids_validation,
-        bundle=arguments.bundle,
+        bundle=_absolute(arguments.bundle),
         device=arguments.device,
         fat_water=arguments.fat_water,
         nprocs=arguments.nprocs,
         omp_nthreads=arguments.omp_nthreads,
         mem_gb=arguments.mem,
-        work_dir=arguments.work_dir.absolute() if arguments.work_dir else None,
-        use_plugin=arguments.use_plugin,
+        work_dir=_absolute(arguments.work_dir),
+        use_plugin=_absolute(arguments.use_plugin),
         stop_on_first_crash=arguments.stop_on_first_crash,
         write_graph=arguments.write_graph,
         overwrite=arguments.overwrite,
@@ -189,6 +196,11 @@ def read_options(arguments: argparse.Namespace) -> RunOptions:
         json=arguments.json,
         verbose=arguments.verbose,
     )
+
+
+def _absolute(path: Path | None) -> Path | None:
+    """Make a path independent of the current folder, which worker processes do not share."""
+    return None if path is None else path.absolute()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

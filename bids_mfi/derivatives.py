@@ -20,10 +20,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from bids_mfi import __version__
-from bids_mfi.dixon import DixonPair
+from bids_mfi.dixon import ENTITY_ORDER, DixonPair
 from bids_mfi.errors import DatasetError, OutputError, PairError
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.quality import QCFlag
@@ -36,11 +36,7 @@ LABEL_TABLE = "seg-muscle_dseg.tsv"
 WRITE_ATTEMPTS = 3
 ABANDONED_AFTER_S = 24 * 3600.0
 
-# Entities of BIDS 1.11.1 in the order of names; `seg` and what follows come after all others.
-ENTITY_ORDER = (
-    "sub", "ses", "sample", "task", "acq", "ce", "trc", "stain", "rec", "dir", "run", "mod",
-    "echo", "flip", "inv", "mt", "part", "proc", "recording", "chunk", "stk", "space",
-)  # fmt: skip
+# These come after all other entities.
 ENTITIES_AFTER_SEG = ("seg", "res", "den", "label", "desc")
 
 COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
@@ -80,6 +76,14 @@ COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
         "Description": (
             "Share of the labelled voxels with a fat fraction above 40 percent, near the 50 "
             "percent at which fat and water of magnitude images are exchanged."
+        ),
+        "Units": "percent",
+    },
+    "swapped_percent": {
+        "Description": (
+            "Share of the labelled voxels with a fat fraction above 50 percent: replaced by fat, "
+            "or fat and water swapped by the scanner. Always 0 where fat and water were computed "
+            "from magnitude images."
         ),
         "Units": "percent",
     },
@@ -627,7 +631,6 @@ def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_identity: str, fat_
         "bundle": bundle_identity,
         "fat_water": fat_water,
         "entities": pair.entities,
-        "recognised_by": pair.recognised_by,
         "echo_times_ms": pair.echo_times_ms,
         "field_strength_t": pair.field_strength_t,
         "images": {
@@ -657,18 +660,50 @@ def _hash_file(path: Path) -> str:
         ) from error
 
 
-def scan_state(paths: ScanPaths, fingerprint: str) -> Literal["missing", "current", "different"]:
-    """Whether a scan's results are there, and are those that would be computed now."""
-    if not all(path.is_file() for path in paths.files):
-        return "missing"
+def scan_state(
+    paths: ScanPaths, fingerprint: str
+) -> Literal["missing", "current", "different", "altered"]:
+    """Whether a scan's results are there, and are those that would be computed now.
+
+    ``altered``: a file is not what was written, because a disk or a person changed it.
+    """
     try:
         marker = read_sidecar(paths.mfi_json)
-        figures = [paths.figures / str(name) for name in marker["Figures"]]
-    except (DatasetError, KeyError, TypeError):
+        written = {_find_file(paths, name): str(mark) for name, mark in marker["Files"].items()}
+    except (DatasetError, KeyError, TypeError, AttributeError):
         return "missing"
-    if not all(path.is_file() for path in figures):
+    if not all(path.is_file() for path in written):
         return "missing"
+    if any(_hash_file(path) != mark for path, mark in written.items()):
+        return "altered"
     return "current" if marker.get("Fingerprint") == fingerprint else "different"
+
+
+def _find_file(paths: ScanPaths, name: str) -> Path:
+    """Find a file of a scan by the name in the marker."""
+    folder = paths.figures if name.endswith(".png") else paths.mfi_json.parent
+    return folder / Path(name).name
+
+
+def check_unchanged(fingerprint: str, record: ScanRecord) -> None:
+    """Check that a scan's images are still those on which the work began.
+
+    Raises
+    ------
+    PairError
+        An image was changed or exchanged meanwhile.
+    """
+    now = fingerprint_record(record)
+    if now != fingerprint:
+        raise PairError(
+            f"{record.pair.in_phase} or an image beside it was changed while the scan was being "
+            "measured, so the results belong to no file. Run it again when nothing writes there."
+        )
+
+
+def fingerprint_record(record: ScanRecord) -> str:
+    """Make the fingerprint of what a record describes, see :func:`fingerprint_scan`."""
+    return fingerprint_scan(record.pair, record.bids_dir, record.bundle.identity, record.fat_water)
 
 
 def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> ScanPaths:
@@ -694,18 +729,71 @@ def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> Sca
 
 def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> dict[Path, bytes]:
     """Encode the files of a scan, in the order of writing; touches nothing."""
-    figures = {paths.figure(name): png for name, png in results.figures}
-    pictures = {"Figures": [path.name for path in figures]}
     columns = [field.name for field in fields(MuscleMeasure)]
     rows = [{name: getattr(measure, name) for name in columns} for measure in results.measures]
-    return figures | {
+    files = {paths.figure(name): png for name, png in results.figures} | {
         paths.dseg: results.dseg,
         paths.dseg_json: encode_json(describe_dseg(record)),
         paths.ffmap: results.ffmap,
         paths.ffmap_json: encode_json(describe_ffmap(record)),
         paths.mfi_tsv: encode_table(columns, rows),
-        paths.mfi_json: encode_json(describe_table(record, results.flags) | pictures),
     }
+    written = {path.name: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+    marker = describe_table(record, results.flags) | {"Files": written}
+    return files | {paths.mfi_json: encode_json(marker)}
+
+
+def find_markers(output_dir: Path, participant: str) -> list[Path]:
+    """Find the markers of all complete scans of a participant."""
+    folder = output_dir / f"sub-{participant}"
+    return sorted(folder.glob("**/anat/*_mfi.json"))
+
+
+def read_record(marker: Path, bids_dir: Path) -> ScanRecord:
+    """Read back from a marker where a scan's results came from.
+
+    Raises
+    ------
+    DatasetError
+        It is missing, damaged, or was not written by :func:`save_scan`.
+    """
+    found = read_sidecar(marker)
+    try:
+        bundle, times = found["Bundle"], found["EchoTimesMs"]
+        sources = [
+            bids_dir / unquote(str(uri).removeprefix("bids:raw:")) for uri in found["Sources"]
+        ]
+        in_phase, out_phase, *scanner = sources
+        water, fat = scanner or (None, None)
+        pair = DixonPair(
+            in_phase=in_phase,
+            out_phase=out_phase,
+            entities=parse_entities(marker.name),
+            recognised_by=str(found["RecognisedBy"]),
+            water=water,
+            fat=fat,
+            echo_times_ms=(times["InPhase"], times["OutPhase"]),
+            field_strength_t=found["MagneticFieldStrength"],
+        )
+        facts = BundleFacts(bundle["Name"], bundle["Version"], bundle["SHA256"])
+        return ScanRecord(pair, bids_dir, facts, found["FatWater"], found["Fingerprint"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{marker}: is not a sidecar that this program wrote ({type(error).__name__}: "
+            f"{error}). Remove it and run the participant level again."
+        ) from error
+
+
+def parse_entities(name: str) -> tuple[tuple[str, str], ...]:
+    """Read the entities of a scan from the name of one of its files.
+
+    Examples
+    --------
+    >>> parse_entities("sub-01_acq-dixon_seg-muscle_mfi.json")
+    (('sub', '01'), ('acq', 'dixon'))
+    """
+    parts = (part.partition("-") for part in name.split("_")[:-1])
+    return tuple((key, value) for key, _, value in parts if key != "seg")
 
 
 def describe_dseg(record: ScanRecord) -> dict[str, Any]:

@@ -22,6 +22,14 @@ STRONG_RATIO = 1.25
 SIGNAL_FRACTION = 0.10
 SWAPPED_FRACTION = 0.15
 
+# Entities in the order in which BIDS 1.11.1 puts them into a name, but for `seg` and those after
+# it, which only derivatives have; `stk` is a stack of Muscle-BIDS.
+ENTITY_ORDER = (
+    "sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec",
+    "dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split",
+    "recording", "chunk", "stk",
+)  # fmt: skip
+
 
 class Contrast(StrEnum):
     """What an image of a Dixon acquisition shows."""
@@ -86,6 +94,19 @@ class DixonPair(NamedByEntities):
     field_strength_t: float | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanSignals:
+    """The four signals of a scan: arrays of float64 of one shape, in the scanner's units.
+
+    Fat and water are computed from the other two or the scanner's own.
+    """
+
+    in_phase: NDArray[np.float64]
+    out_phase: NDArray[np.float64]
+    fat: NDArray[np.float64]
+    water: NDArray[np.float64]
+
+
 def fat_and_water(
     in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -143,17 +164,67 @@ def strong_contrast_counts(
     >>> strong_contrast_counts(np.array([10.0, 9.0]), np.array([5.0, 9.5]))
     (1, 0)
     """
-    signal = _has_signal(in_phase, out_phase)
+    signal = _has_signal(np.maximum(in_phase, out_phase))
     return (
         int(np.count_nonzero(signal & (in_phase > STRONG_RATIO * out_phase))),
         int(np.count_nonzero(signal & (out_phase > STRONG_RATIO * in_phase))),
     )
 
 
-def _has_signal(in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]) -> NDArray[np.bool_]:
-    brighter = np.maximum(in_phase, out_phase)
-    mask: NDArray[np.bool_] = brighter > SIGNAL_FRACTION * np.percentile(brighter, 99)
+def _has_signal(image: NDArray[np.float64]) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = image > max(SIGNAL_FRACTION * np.percentile(image, 99), 0)
     return mask
+
+
+def measure_typical_signal(in_phase: NDArray[np.float64]) -> float:
+    """Median in-phase signal of tissue; 0 where nothing has signal.
+
+    Tissue is what is brighter than SIGNAL_FRACTION of the 99th percentile, so that neither air
+    nor a few bright voxels count.
+
+    Examples
+    --------
+    >>> measure_typical_signal(np.array([0.0, 0.1, 8.0, 10.0, 12.0]))
+    10.0
+    """
+    tissue = in_phase[_has_signal(in_phase)]
+    return float(np.median(tissue)) if tissue.size else 0.0
+
+
+def measure_disagreement_percent(signals: ScanSignals) -> float:
+    """How far fat and water are from the in-phase and out-of-phase images of their scan.
+
+    Of every pair of magnitudes IP = F + W and OOP = |W - F|, up to one scale of all. The larger
+    of the two differences, in percent of the brighter of F + W and the scaled IP, is averaged over
+    the voxels in which either has signal. Fat exchanged with water makes no difference at all.
+
+    Returns
+    -------
+    float
+        0 to 100; NaN where no voxel has signal.
+
+    Examples
+    --------
+    >>> ip, oop = np.array([10.0, 10.0]), np.array([6.0, 8.0])
+    >>> measure_disagreement_percent(ScanSignals(ip, oop, *fat_and_water(ip, oop)))
+    0.0
+    >>> measure_disagreement_percent(ScanSignals(ip, oop, oop, oop)) > 50
+    True
+    """
+    total = signals.fat + signals.water
+    tissue = _has_signal(signals.in_phase) | _has_signal(total)
+    if not tissue.any():
+        return float("nan")
+    in_phase, total = signals.in_phase[tissue], total[tissue]
+    if np.median(in_phase) <= 0 or np.median(total) <= 0:
+        return 100.0
+    scale = np.median(total) / np.median(in_phase)
+    out_phase = np.abs(signals.water - signals.fat)[tissue]
+    off = np.maximum(
+        np.abs(total - scale * in_phase),
+        np.abs(out_phase - scale * np.abs(signals.out_phase[tissue])),
+    )
+    return 100 * float(np.minimum(off / np.maximum(total, scale * in_phase), 1).mean())
 
 
 def check_phase_order(in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]) -> None:
@@ -168,7 +239,7 @@ def check_phase_order(in_phase: NDArray[np.float64], out_phase: NDArray[np.float
         the voxels with signal.
     """
     more_in_phase, more_out_phase = strong_contrast_counts(in_phase, out_phase)
-    signal = int(np.count_nonzero(_has_signal(in_phase, out_phase)))
+    signal = int(np.count_nonzero(_has_signal(np.maximum(in_phase, out_phase))))
     if more_out_phase - more_in_phase > SWAPPED_FRACTION * signal:
         raise PairError(
             f"in-phase and out-of-phase look exchanged: of {signal} voxels with signal, "
@@ -220,31 +291,30 @@ def read_beside(path: Path, reference: Path, grid: Grid) -> NDArray[np.float64]:
     return volume
 
 
-def read_fat_and_water(
-    pair: DixonPair, source: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Grid]:
-    """Fat and water of a scan.
+def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
+    """Read all signals of a scan.
 
     Parameters
     ----------
     pair : DixonPair
     source : str
-        ``computed`` from in-phase and out-of-phase, or ``scanner``: the scanner's own images.
+        Fat and water ``computed`` from in-phase and out-of-phase, or ``scanner``: the scanner's
+        own images.
 
     Raises
     ------
     PairError
         As for :func:`read_pair`, or the scanner's images are wanted and not there.
     """
+    in_phase, out_phase, grid = read_pair(pair)
     if source == "computed":
-        in_phase, out_phase, grid = read_pair(pair)
-        return *fat_and_water(in_phase, out_phase), grid
+        return ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase)), grid
     if pair.fat is None or pair.water is None:
         raise PairError(
             f"{pair.in_phase}: no fat and water images of the scanner were found beside it, but "
             "--fat-water scanner asks for them. Name them by --bids-filter-file (queries fat and "
             "water), or leave --fat-water at computed."
         )
-    grid = read_image(pair.in_phase)[1]
     fat = read_beside(pair.fat, pair.in_phase, grid)
-    return fat, read_beside(pair.water, pair.in_phase, grid), grid
+    water = read_beside(pair.water, pair.in_phase, grid)
+    return ScanSignals(in_phase, out_phase, fat, water), grid

@@ -19,8 +19,14 @@ from nipype.interfaces.base import (
 )
 from nipype.interfaces.base.support import Bunch
 
-from bids_mfi.derivatives import ScanRecord, ScanResults, fingerprint_scan, save_scan
-from bids_mfi.dixon import DixonPair, fat_fraction_percent, read_fat_and_water, read_pair
+from bids_mfi.derivatives import (
+    ScanRecord,
+    ScanResults,
+    check_unchanged,
+    fingerprint_record,
+    save_scan,
+)
+from bids_mfi.dixon import DixonPair, fat_fraction_percent, read_pair, read_signals
 from bids_mfi.grid import Grid, encode_image, read_grid, read_labels
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import (
@@ -36,13 +42,14 @@ from bids_mfi.report.figures import draw_figures
 
 
 class _ResampleInputSpec(BaseInterfaceInputSpec):
-    pair = traits.Instance(DixonPair, mandatory=True)
+    record = traits.Instance(ScanRecord, mandatory=True)
     bundle = traits.Instance(ModelBundle, mandatory=True)
 
 
 class _ResampleOutputSpec(TraitedSpec):
     channels = File(exists=True, desc="npy, float32, shape (channel, x, y, z), model grid")
     model_grid = traits.Instance(Grid)
+    fingerprint = traits.Str(desc="of the images at the beginning")
 
 
 class Resample(SimpleInterface):
@@ -52,7 +59,8 @@ class Resample(SimpleInterface):
     output_spec = _ResampleOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        in_phase, out_phase, grid = read_pair(self.inputs.pair)
+        self._results["fingerprint"] = fingerprint_record(self.inputs.record)
+        in_phase, out_phase, grid = read_pair(self.inputs.record.pair)
         channels, model_grid = resample_channels(in_phase, out_phase, grid, self.inputs.bundle)
         path = Path(runtime.cwd) / "channels.npy"
         np.save(path, channels)
@@ -114,10 +122,11 @@ class Quantify(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         table = self.inputs.bundle.table
-        fat, water, grid = read_fat_and_water(self.inputs.pair, self.inputs.fat_water)
+        signals, grid = read_signals(self.inputs.pair, self.inputs.fat_water)
+        water, fat, computed = signals.water, signals.fat, self.inputs.fat_water == "computed"
         labels, _ = read_labels(Path(self.inputs.labels))
         measures = measure_muscles(labels, water, fat, grid.voxel_volume_ml, table)
-        flags = check_scan(measures, labels, grid, table, self.inputs.fat_water == "computed")
+        flags = check_scan(measures, labels, grid, table, computed, signals)
         folder = Path(runtime.cwd)
         found = {
             "measures": [asdict(measure) for measure in measures],
@@ -168,6 +177,7 @@ class _SaveInputSpec(BaseInterfaceInputSpec):
     measures = File(exists=True, mandatory=True)
     figures = traits.List(File(exists=True), mandatory=True)
     record = traits.Instance(ScanRecord, mandatory=True)
+    fingerprint = traits.Str(mandatory=True, desc="of the images at the beginning")
     output_dir = traits.Str(mandatory=True)
 
 
@@ -182,10 +192,8 @@ class Save(SimpleInterface):
     output_spec = _SaveOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        record, labels = self.inputs.record, Path(self.inputs.labels)
-        mark = fingerprint_scan(
-            record.pair, record.bids_dir, record.bundle.identity, record.fat_water
-        )
+        mark, labels = self.inputs.fingerprint, Path(self.inputs.labels)
+        check_unchanged(mark, self.inputs.record)
         found = json.loads(Path(self.inputs.measures).read_text())
         results = ScanResults(
             dseg=labels.read_bytes(),
@@ -196,6 +204,8 @@ class Save(SimpleInterface):
                 (Path(path).stem, Path(path).read_bytes()) for path in self.inputs.figures
             ),
         )
-        paths = save_scan(Path(self.inputs.output_dir), replace(record, fingerprint=mark), results)
+        paths = save_scan(
+            Path(self.inputs.output_dir), replace(self.inputs.record, fingerprint=mark), results
+        )
         self._results["table"] = str(paths.mfi_tsv)
         return runtime

@@ -1,7 +1,7 @@
 """Report pages from what is on the disk; must not know how it was measured.
 
 A page shows what OUTPUT_DIR holds after a run, so a scan that was skipped looks as it did when it
-was made, and a scan that failed says why.
+was made, and a scan that failed says why. Damaged results cost their own section, no other.
 """
 
 import os
@@ -13,14 +13,19 @@ from bids_mfi import __version__
 from bids_mfi.derivatives import (
     COLUMN_DESCRIPTIONS,
     BundleFacts,
+    derivative_stem,
+    find_markers,
     page_path,
+    parse_entities,
     read_flags,
     read_measures,
+    read_record,
     scan_paths,
     write_atomically,
 )
 from bids_mfi.discovery import UnusableScan
 from bids_mfi.dixon import DixonPair
+from bids_mfi.errors import MFIError
 from bids_mfi.grid import read_grid
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.options import RunOptions
@@ -45,26 +50,32 @@ def write_pages(
 ) -> tuple[Path, ...]:
     """Write the page of each participant, or of each session where there are several.
 
+    A page shows all scans of which OUTPUT_DIR holds results, also those the run did not select.
+
     Parameters
     ----------
     scans : iterable of DixonPair or UnusableScan
         All scans of the run.
     problems : mapping of str to str
-        For each scan without results the sentence that says why.
+        For each scan that failed the sentence that says why.
 
     Raises
     ------
     OutputError
         A page cannot be written.
     """
-    ordered = sorted(scans, key=lambda scan: (scan.participant, scan.session or "", scan.scan))
     written = []
-    for participant, own in groupby(ordered, key=lambda scan: scan.participant):
-        for session, group in _split_sessions(list(own), options.bids_dir):
+    ordered = sorted(scans, key=lambda scan: scan.participant)
+    for participant, group in groupby(ordered, key=lambda scan: scan.participant):
+        own = list(group)
+        selected = {scan.session for scan in own}
+        for session, sections in _collect(participant, own, problems, bundle, options).items():
+            if session is not None and session not in selected:
+                continue
             page = ParticipantPage(
                 participant=participant,
                 session=session,
-                scans=tuple(_describe_scan(scan, problems, bundle, options) for scan in group),
+                scans=tuple(sections[name] for name in sorted(sections)),
                 provenance=_describe_provenance(bundle, options),
                 column_descriptions=_describe_columns(),
             )
@@ -74,41 +85,70 @@ def write_pages(
     return tuple(written)
 
 
-def _split_sessions(scans: list[Scan], bids_dir: Path) -> list[tuple[str | None, list[Scan]]]:
-    """One group, or one for each session if the participant has several in the dataset.
+def _collect(
+    participant: str,
+    scans: list[Scan],
+    problems: Mapping[str, str],
+    bundle: ModelBundle,
+    options: RunOptions,
+) -> dict[str | None, dict[str, ScanSection]]:
+    """Sections by page and by name: results on the disk first, then scans that only failed."""
+    by_session = has_sessions(options.bids_dir, participant)
+    pages: dict[str | None, dict[str, ScanSection]] = {}
+
+    def put(entities: tuple[tuple[str, str], ...], section: ScanSection) -> None:
+        session = dict(entities).get("ses") if by_session else None
+        pages.setdefault(session, {}).setdefault(derivative_stem(entities), section)
+
+    reasons = {derivative_stem(scan.entities): problems.get(scan.scan, "") for scan in scans}
+    for marker in find_markers(options.output_dir, participant):
+        entities = parse_entities(marker.name)
+        problem = reasons.get(derivative_stem(entities), "")
+        put(entities, _show_results(marker, problem, bundle, options))
+    for scan in scans:
+        pair = scan if isinstance(scan, DixonPair) else None
+        problem = problems.get(scan.scan, "its results are not there")
+        put(scan.entities, ScanSection(scan.scan, bundle.table, pair, problem=problem))
+    return pages
+
+
+def has_sessions(bids_dir: Path, participant: str) -> bool:
+    """Whether the dataset holds several sessions of a participant.
 
     The dataset decides and not the selection, so that a run on one session writes the same page
     as a run on all.
     """
-    folder = bids_dir / f"sub-{scans[0].participant}"
     try:
-        sessions = [entry.name for entry in os.scandir(folder) if entry.name.startswith("ses-")]
+        entries = list(os.scandir(bids_dir / f"sub-{participant}"))
     except OSError:
-        sessions = []
-    if len(sessions) < 2:
-        return [(None, scans)]
-    grouped = groupby(scans, key=lambda scan: scan.session)
-    return [(session, list(group)) for session, group in grouped]
+        return False
+    return sum(entry.name.startswith("ses-") for entry in entries) > 1
 
 
-def _describe_scan(
-    scan: Scan, problems: Mapping[str, str], bundle: ModelBundle, options: RunOptions
+def _show_results(
+    marker: Path, problem: str, bundle: ModelBundle, options: RunOptions
 ) -> ScanSection:
-    pair = scan if isinstance(scan, DixonPair) else None
-    if pair is None or scan.scan in problems:
-        return ScanSection(scan.scan, bundle.table, pair, problem=problems[scan.scan])
-    paths = scan_paths(options.output_dir, pair)
-    results = (paths.dseg, paths.ffmap, paths.mfi_tsv, paths.mfi_json)
-    return ScanSection(
-        title=pair.scan,
-        table=bundle.table,
-        pair=pair,
-        grid=read_grid(paths.dseg),
-        measures=tuple(read_measures(paths.mfi_tsv)),
-        flags=tuple(read_flags(paths.mfi_json)),
-        figures=tuple((name, paths.figure(name).read_bytes()) for name in FIGURE_NAMES),
-        files=tuple(path.relative_to(options.output_dir).as_posix() for path in results),
-    )
+    """Show the results of one scan, or say why they cannot be shown."""
+    title = derivative_stem(parse_entities(marker.name))
+    try:
+        record = read_record(marker, options.bids_dir)
+        paths = scan_paths(options.output_dir, record.pair)
+        results = (paths.dseg, paths.ffmap, paths.mfi_tsv, paths.mfi_json)
+        return ScanSection(
+            title=record.pair.scan,
+            table=bundle.table,
+            pair=record.pair,
+            grid=read_grid(paths.dseg),
+            measures=tuple(read_measures(paths.mfi_tsv)),
+            flags=tuple(read_flags(paths.mfi_json)),
+            figures=tuple((name, paths.figure(name).read_bytes()) for name in FIGURE_NAMES),
+            files=tuple(path.relative_to(options.output_dir).as_posix() for path in results),
+            problem=problem,
+            weights=f"{record.bundle.name} {record.bundle.version}",
+        )
+    except (MFIError, OSError) as error:
+        reason = problem or f"results are there but cannot be shown: {error}"
+        return ScanSection(title, bundle.table, problem=reason)
 
 
 def _describe_provenance(bundle: ModelBundle, options: RunOptions) -> Provenance:

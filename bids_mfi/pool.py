@@ -12,6 +12,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import traceback
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -26,9 +27,11 @@ PR_SET_PDEATHSIG = 1
 def start_worker(cwd: str, parent: int) -> None:
     """Prepare a worker process; it is killed when the process that started it dies.
 
-    Without this the workers of a killed run would wait for ever and hold their memory.
+    Without this the workers of a killed run would wait for ever and hold their memory. An
+    interruption from the keyboard is left to the process that started it.
     """
     process_initializer(cwd)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -67,8 +70,16 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 
     def _record_result(self, taskid: int, future: "Future[dict[str, Any]]") -> None:
         error = future.exception()
-        self._taskresult[taskid] = (
-            future.result()
-            if error is None
-            else {"result": None, "traceback": [f"{KILLED}: {error}\n"], "taskid": taskid}
-        )
+        if error is None:
+            self._taskresult[taskid] = future.result()
+            return
+        text = traceback.format_exception(error)
+        if isinstance(error, BrokenProcessPool):
+            text = [f"{KILLED}: {error}\n"]
+        self._taskresult[taskid] = {"result": None, "traceback": text, "taskid": taskid}
+
+    def stop(self) -> None:
+        """End all workers now; what they were doing is lost."""
+        for worker in list((self.pool._processes or {}).values()):
+            worker.terminate()
+        self.pool.shutdown(wait=False, cancel_futures=True)

@@ -1,12 +1,10 @@
 """Which scan is at which step, on a terminal or as plain lines; must not know what a step does."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-LAST_STEP = "Save"
-
-StatusCallback = Callable[[str, str, str], None]
+from bids_mfi.workflow import STEPS, StatusCallback
 
 
 @contextmanager
@@ -50,7 +48,7 @@ class _Board:
         elif status == "exception":
             self._finish(scan)
             self.progress.console.print(f"{scan}: failed at {step}", markup=False, highlight=False)
-        elif step == LAST_STEP:
+        elif step == STEPS[-1]:
             self._finish(scan)
 
     def _show(self, scan: str, step: str) -> None:
@@ -58,7 +56,7 @@ class _Board:
         if scan in self.rows:
             self.progress.update(self.rows[scan], description=text, advance=1)
         else:
-            self.rows[scan] = self.progress.add_task(text, total=5)
+            self.rows[scan] = self.progress.add_task(text, total=len(STEPS))
 
     def _finish(self, scan: str) -> None:
         if scan in self.rows:
@@ -67,9 +65,12 @@ class _Board:
 
 
 def _print_line(stream: TextIO, scan: str, step: str, status: str) -> None:
-    if status == "start":
-        print(f"{scan}: {step}", file=stream, flush=True)
-    elif status == "exception":
-        print(f"{scan}: failed at {step}", file=stream, flush=True)
-    elif status == "end" and step == LAST_STEP:
-        print(f"{scan}: done", file=stream, flush=True)
+    lines = {
+        ("start", step): f"{scan}: {step}",
+        ("exception", step): f"{scan}: failed at {step}",
+        ("end", STEPS[-1]): f"{scan}: done",
+    }
+    line = lines.get((status, step))
+    if line is not None:
+        with suppress(BrokenPipeError):  # nobody reads any more; the measuring goes on
+            print(line, file=stream, flush=True)

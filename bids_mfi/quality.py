@@ -9,14 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_mfi.dixon import ScanSignals, measure_disagreement_percent, measure_typical_signal
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import Muscle, MuscleTable
-from bids_mfi.quantify import NEAR_FOLD_PERCENT, MuscleMeasure
+from bids_mfi.quantify import NEAR_FOLD_PERCENT, MuscleMeasure, measure_folded_mfi_percent
 
 NEAR_FOLD_SHARE_PERCENT = 20.0
 NO_SIGNAL_SHARE_PERCENT = 5.0
 SMALL_ML = 0.5
 LARGEST_PIECE_PERCENT = 80.0
+# Of simulated muscles with an MFI of up to 33 %, at most 13 % of the voxels held more fat than
+# water; beyond half of the voxels a swap is likelier than a muscle of fat.
+SWAP_SUSPECTED_SHARE_PERCENT = 20.0
+SWAP_LIKELY_SHARE_PERCENT = 50.0
+# Simulated scanner images disagreed with their own pair by 4 to 8 %; images moved by 2 voxels or
+# more, of another participant, or with fat at half or twice its brightness, by at least 24 %.
+FAT_WATER_MISMATCH_PERCENT = 20.0
+SIGNAL_VOID_FRACTION = 0.10
+SIGNAL_VOID_SHARE_PERCENT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +40,12 @@ class QCFlag:
     severity : str
         ``info``, ``warning`` or ``error``.
     muscle : str
-        Abbreviation with side, for example ``TR_L``; without side where it concerns both.
+        Abbreviation with side, for example ``TR_L``; without side where it concerns both, empty
+        where it concerns the scan.
     value, threshold : float
-        What was found and the limit it passed; NaN where neither is a number.
+        What was found and the limit it passed; NaN where neither is a number. The value of
+        ``fat_water_swap`` is the MFI with the swapped voxels exchanged back; ``swapped_percent``
+        of the measures passed its limit.
     message : str
         One sentence for a person.
     """
@@ -51,8 +64,9 @@ def check_scan(
     grid: Grid,
     table: MuscleTable,
     computed: bool,
+    signals: ScanSignals | None = None,
 ) -> list[QCFlag]:
-    """Collect all flags of one scan, those that concern both sides first.
+    """Collect all flags of one scan: of the scan, of both sides, then of one muscle each.
 
     Parameters
     ----------
@@ -63,12 +77,79 @@ def check_scan(
     table : MuscleTable
     computed : bool
         Fat and water were computed from magnitude images, so that they fold at 50 %.
+    signals : ScanSignals, optional
+        Those that were measured; without them no flag tells of swaps, other images or voids.
     """
-    flags = _check_sides(labels, grid, table)
+    flags = [] if signals is None or computed else check_scanner_images(signals)
+    flags += _check_sides(labels, grid, table)
     for muscle, measure in zip(table, measures, strict=True):
         flags += check_measure(measure, computed)
         flags += _check_pieces(muscle, labels)
+    return flags if signals is None else flags + _check_signals(measures, labels, signals, computed)
+
+
+def check_scanner_images(signals: ScanSignals) -> list[QCFlag]:
+    """Flag fat and water that do not follow the in-phase and out-of-phase images."""
+    percent = measure_disagreement_percent(signals)
+    if not percent > FAT_WATER_MISMATCH_PERCENT:
+        return []
+    text = (
+        "The scanner's fat and water images do not follow the in-phase and out-of-phase images: "
+        f"F + W and |W - F| differ from them by {percent:.0f} % on average (limit "
+        f"{FAT_WATER_MISMATCH_PERCENT:g} %). They may be of another scan, moved, or scaled one by "
+        "one. Check the files, or compute fat and water by --fat-water computed."
+    )
+    limit = FAT_WATER_MISMATCH_PERCENT
+    return [QCFlag("fat_water_mismatch", "error", "", percent, limit, text)]
+
+
+def _check_signals(
+    measures: list[MuscleMeasure],
+    labels: NDArray[np.int16],
+    signals: ScanSignals,
+    computed: bool,
+) -> list[QCFlag]:
+    """Flag muscles in signal voids, and those in which the scanner may have swapped."""
+    void_below = SIGNAL_VOID_FRACTION * measure_typical_signal(signals.in_phase)
+    flags = []
+    for measure in (measure for measure in measures if measure.voxels):
+        mask = labels == measure.index
+        void = int(np.count_nonzero(signals.in_phase[mask] < void_below))
+        flags += _check_void(measure, 100 * void / measure.voxels)
+        if not computed:
+            folded = measure_folded_mfi_percent(signals.water[mask], signals.fat[mask])
+            flags += _check_swap(measure, folded)
     return flags
+
+
+def _check_void(measure: MuscleMeasure, percent: float) -> list[QCFlag]:
+    if percent <= SIGNAL_VOID_SHARE_PERCENT:
+        return []
+    where = f"{measure.muscle}_{measure.hemi}"
+    text = (
+        f"{where}: {percent:.0f} % of its voxels have less than {100 * SIGNAL_VOID_FRACTION:g} % "
+        "of the scan's typical signal, as beside metal or in air. What is above zero there was "
+        "measured, though it may be noise."
+    )
+    return [QCFlag("signal_void", "warning", where, percent, SIGNAL_VOID_SHARE_PERCENT, text)]
+
+
+def _check_swap(measure: MuscleMeasure, folded_mfi_percent: float) -> list[QCFlag]:
+    """Flag a muscle with many voxels of more fat than water, as scanners make by a swap."""
+    percent = measure.swapped_percent
+    if not percent > SWAP_SUSPECTED_SHARE_PERCENT:
+        return []
+    likely = percent > SWAP_LIKELY_SHARE_PERCENT
+    limit = SWAP_LIKELY_SHARE_PERCENT if likely else SWAP_SUSPECTED_SHARE_PERCENT
+    where = f"{measure.muscle}_{measure.hemi}"
+    text = (
+        f"{where}: {percent:.0f} % of its voxels hold more fat than water (limit {limit:g} %). "
+        "Either the muscle is replaced by fat there, or the scanner swapped fat and water, or the "
+        f"two images are exchanged. Its MFI {measure.mfi_percent:.1f} % would be "
+        f"{folded_mfi_percent:.1f} % with these voxels exchanged back."
+    )
+    severity = "error" if likely else "warning"
+    return [QCFlag("fat_water_swap", severity, where, folded_mfi_percent, limit, text)]
 
 
 def check_measure(measure: MuscleMeasure, computed: bool) -> list[QCFlag]:

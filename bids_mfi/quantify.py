@@ -38,6 +38,9 @@ class MuscleMeasure:
         Mean and median of the voxelwise 100 F / (F + W).
     near_fold_percent : float
         Share of the voxels with signal whose fat fraction is above NEAR_FOLD_PERCENT.
+    swapped_percent : float
+        Share of the voxels with signal that hold more fat than water, a fat fraction above 50 %:
+        replaced by fat, or swapped by the scanner. 0 where both were computed from magnitudes.
     """
 
     index: int
@@ -52,6 +55,7 @@ class MuscleMeasure:
     mfi_voxelwise_percent: float
     mfi_median_percent: float
     near_fold_percent: float
+    swapped_percent: float
     signal_voxels: int
     extent: str
     levels: str
@@ -142,5 +146,23 @@ def _measure_fat(water: NDArray[np.float64], fat: NDArray[np.float64]) -> dict[s
         "near_fold_percent": (
             100 * float((fractions > NEAR_FOLD_PERCENT).mean()) if measured else float("nan")
         ),
+        "swapped_percent": 100 * float((fat > water).mean()) if measured else float("nan"),
         "signal_voxels": int(np.count_nonzero(signal)),
     }
+
+
+def measure_folded_mfi_percent(water: NDArray[np.float64], fat: NDArray[np.float64]) -> float:
+    """MFI of voxels as if the smaller of F and W were the fat in each; NaN without signal.
+
+    Voxels in which the scanner swapped fat and water are so exchanged back.
+
+    Examples
+    --------
+    >>> measure_folded_mfi_percent(np.array([90.0, 10.0]), np.array([10.0, 90.0]))
+    10.0
+    """
+    signal = (water + fat) > 0
+    if not signal.any():
+        return float("nan")
+    smaller, total = np.minimum(water, fat)[signal], (water + fat)[signal]
+    return 100 * float(smaller.sum() / total.sum())

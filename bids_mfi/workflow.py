@@ -22,8 +22,7 @@ from bids_mfi.derivatives import (
     ScanRecord,
     check_output_dir,
     encode_json,
-    fingerprint_scan,
-    remove_stale_partials,
+    fingerprint_record,
     scan_paths,
     scan_state,
     write_atomically,
@@ -33,11 +32,14 @@ from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.network.bundle import ModelBundle, load_bundle
+from bids_mfi.network.segment import choose_device
 from bids_mfi.options import RunOptions
 from bids_mfi.pages import bundle_facts, write_pages
 
 DEFAULT_BUNDLE = Path(__file__).parent / "data" / "bundle"
 RECORDED_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "pybids", "monai")
+NO_SPACE = "No space left on device"
+LEAST_FREE_BYTES = 2**20
 STEPS = ("Resample", "Segment", "Quantify", "Report", "Save")
 MEMORY_GB = {"Resample": 1.0, "Segment": 2.5, "Quantify": 1.0, "Report": 1.0, "Save": 0.3}
 POLL_S = 0.1
@@ -149,17 +151,16 @@ def _build_scan(
         for step in STEPS
     }
     resample, segment, quantify, report, save = (nodes[step] for step in STEPS)
-    for node in (resample, segment, quantify, report):
+    for node in (segment, quantify, report):
         node.inputs.pair = pair
         node.inputs.bundle = bundle
+    resample.inputs.bundle = bundle
+    resample.inputs.record = save.inputs.record = describe_scan(pair, bundle, options)
     segment.inputs.weights = str(bundle.weights)
     segment.inputs.device = options.device
     segment.inputs.threads = threads
     quantify.inputs.fat_water = options.fat_water
     save.inputs.output_dir = str(options.output_dir)
-    save.inputs.record = ScanRecord(
-        pair, options.bids_dir, bundle_facts(bundle), options.fat_water, fingerprint=""
-    )
     scan = engine.Workflow(name=name)
     scan.connect(
         [
@@ -170,16 +171,25 @@ def _build_scan(
             (segment, save, [("labels", "labels")]),
             (quantify, save, [("measures", "measures"), ("fat_fraction", "fat_fraction")]),
             (report, save, [("figures", "figures")]),
+            (resample, save, [("fingerprint", "fingerprint")]),
         ]
     )
     return scan
 
 
-def quiet_nipype(work_dir: Path, verbose: int) -> None:
-    """Keep nipype from the network, from HOME and from printing; must run before its import.
+def describe_scan(pair: DixonPair, bundle: ModelBundle, options: RunOptions) -> ScanRecord:
+    """Describe where a scan's results will come from; its fingerprint is made when work begins."""
+    facts = bundle_facts(bundle)
+    return ScanRecord(pair, options.bids_dir, facts, options.fat_water, fingerprint="")
 
-    Worker processes inherit all of it through the environment.
+
+def prepare_environment(work_dir: Path, verbose: int, threads: int) -> None:
+    """Keep nipype from the network, from HOME and from printing, and libraries to their threads.
+
+    Must run before nipype is imported. Worker processes inherit all of it.
     """
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)
     level = {0: "CRITICAL", 1: "WARNING", 2: "INFO"}.get(verbose, "DEBUG")
     lines = [
         "[logging]",
@@ -201,7 +211,7 @@ def run_workflow(
     MFIError
         The plugin file cannot be used.
     """
-    plugin, plugin_args = _choose_plugin(options, nprocs)
+    plugin, plugin_args = choose_plugin(options, nprocs)
 
     def tell(node: Any, status: str) -> None:
         scan = node.fullname.split(".")[1]
@@ -209,19 +219,49 @@ def run_workflow(
             shutil.rmtree(Path(workflow.base_dir) / workflow.name / scan, ignore_errors=True)
         on_status(scan, node.name, status)
 
-    plugin_args["status_callback"] = tell
-    if plugin == "MultiProc":
-        from bids_mfi.pool import SurvivingMultiProcPlugin
-
-        plugin = SurvivingMultiProcPlugin(plugin_args=plugin_args)
+    runner = _make_runner(plugin, plugin_args | {"status_callback": tell}, options)
     try:
-        workflow.run(plugin=plugin, plugin_args=plugin_args)
+        workflow.run(plugin=runner)
+    except KeyboardInterrupt:
+        _stop(runner)
+        raise
     except RuntimeError:
+        _stop(runner)
         if not list((Path(workflow.base_dir) / "crash").glob("crash-*")):
             raise
 
 
-def _choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]]:
+def _make_runner(name: str, plugin_args: dict[str, Any], options: RunOptions) -> Any:
+    """Make the nipype plugin of this name; MultiProc is our own that survives a killed worker."""
+    from nipype.pipeline import plugins
+
+    from bids_mfi.pool import SurvivingMultiProcPlugin
+
+    if name == "MultiProc":
+        return SurvivingMultiProcPlugin(plugin_args=plugin_args)
+    if not hasattr(plugins, f"{name}Plugin"):
+        known = sorted(each[:-6] for each in dir(plugins) if each.endswith("Plugin"))
+        raise MFIError(
+            f"{options.use_plugin}: nipype has no plugin {name!r}, expected one of "
+            f"{', '.join(known)}. Correct `plugin:` in the file."
+        )
+    return getattr(plugins, f"{name}Plugin")(plugin_args=plugin_args)
+
+
+def _stop(runner: Any) -> None:
+    """End the workers of our own plugin; others look after theirs."""
+    if hasattr(runner, "stop"):
+        runner.stop()
+
+
+def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]]:
+    """Read which nipype plugin to use, and how.
+
+    Raises
+    ------
+    MFIError
+        The plugin file cannot be used.
+    """
     if options.use_plugin is None:
         plugin_args: dict[str, Any] = {
             "n_procs": nprocs,
@@ -244,13 +284,17 @@ def _choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any
 
 
 def read_crashes(work_dir: Path) -> dict[str, str]:
-    """For the node name of each failed scan the text of nipype's crash file."""
+    """For the node name of each failed scan the text of nipype's crash file.
+
+    When the work folder's disk is full nipype fails in many ways, so that is added to the text.
+    """
     crashes: dict[str, str] = {}
+    full = shutil.disk_usage(work_dir).free < LEAST_FREE_BYTES
     for path in sorted((work_dir / "crash").glob("crash-*.txt")):
         text = path.read_text(errors="replace")
         found = re.match(r"Node: [^.\s]+\.([^.\s]+)\.", text)
         if found:
-            crashes.setdefault(found.group(1), text)
+            crashes.setdefault(found.group(1), f"{text}\n{NO_SPACE}\n" if full else text)
     return crashes
 
 
@@ -269,12 +313,14 @@ def explain_crash(text: str) -> str:
     >>> explain_crash("Traceback\n  bids_mfi.errors.PairError: a.nii: all voxels are 0.\n")
     'a.nii: all voxels are 0.'
     """
-    if was_killed(text):
+    if was_killed(text) and NO_SPACE not in text:
         return (
             "The process that worked on this scan was killed, most often for lack of memory. "
             "Give the run more memory, or lower --nprocs or --mem, and run it again."
         )
-    if "No space left on device" in text and "OutputError" not in text:
+    if re.search(r"^\s*(numpy\S*)?_?(Array)?MemoryError", text, flags=re.MULTILINE):
+        return "There was not enough memory for this scan. Give the run more, or lower --nprocs."
+    if NO_SPACE in text and "OutputError" not in text:
         return "The disk of the work folder is full. Free space or name another by --work-dir."
     ours = re.findall(r"^\s*bids_mfi\.errors\.\w+: (.*)$", text, flags=re.MULTILINE)
     if ours:
@@ -294,29 +340,35 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
     """
     check_output_dir(options.bids_dir, options.output_dir)
     bundle = load_bundle(options.bundle or DEFAULT_BUNDLE)
+    choose_device(options.device)
+    choose_plugin(options, nprocs=1)
     scans = find_scans(options)
-    write_dataset_files(options.output_dir, options.bids_dir, bundle.table, bundle_facts(bundle))
-    remove_stale_partials(options.output_dir)
     pairs = [scan for scan in scans if isinstance(scan, DixonPair)]
-    failures = {
-        scan.scan: write_failure(options.output_dir, scan.scan, scan.problem)
-        for scan in scans
-        if isinstance(scan, UnusableScan)
-    }
     states = {pair.scan: _find_state(pair, bundle, options) for pair in pairs}
-    failures |= {
-        scan: write_failure(options.output_dir, scan, state)
-        for scan, state in states.items()
-        if state not in ("missing", "current")
-    }
+    if set(states.values()) & {"missing", "current"} or not pairs:
+        write_dataset_files(
+            options.output_dir, options.bids_dir, bundle.table, bundle_facts(bundle)
+        )
+    failures = _refuse_scans(scans, states, options)
     waiting = [pair for pair in pairs if states[pair.scan] == "missing"]
     if waiting and not (failures and options.stop_on_first_crash):
         failures |= _run_scans(waiting, bundle, options, on_status)
-    summary = _summarise(scans, states, failures, options)
-    problems = {failure.scan: failure.problem for failure in summary.failed}
-    pages = write_pages(scans, problems, bundle, options)
+    summary = _summarise(scans, states, failures, bundle, options)
     write_run_record(options, summary, bundle)
-    return replace(summary, pages=pages)
+    problems = {failure.scan: failure.problem for failure in summary.failed}
+    return replace(summary, pages=write_pages(scans, problems, bundle, options))
+
+
+def _refuse_scans(
+    scans: list[DixonPair | UnusableScan], states: dict[str, str], options: RunOptions
+) -> dict[str, ScanFailure]:
+    """Write the failures of scans that will not be run at all."""
+    refused = {scan.scan: scan.problem for scan in scans if isinstance(scan, UnusableScan)}
+    refused |= {k: state for k, state in states.items() if state not in ("missing", "current")}
+    return {
+        scan: write_failure(options.output_dir, scan, problem)
+        for scan, problem in sorted(refused.items())
+    }
 
 
 def _find_state(pair: DixonPair, bundle: ModelBundle, options: RunOptions) -> str:
@@ -325,15 +377,19 @@ def _find_state(pair: DixonPair, bundle: ModelBundle, options: RunOptions) -> st
     if options.overwrite or not paths.mfi_json.exists():
         return "missing"
     try:
-        mark = fingerprint_scan(pair, options.bids_dir, bundle.identity, options.fat_water)
+        state = scan_state(paths, fingerprint_record(describe_scan(pair, bundle, options)))
     except MFIError as error:
         return str(error)
-    state = scan_state(paths, mark)
-    if state != "different":
+    reasons = {
+        "different": "results of another version, bundle, option or input are there.",
+        "altered": "the results there are not those that were written; a file was edited, or "
+        "damaged.",
+    }
+    if state not in reasons:
         return state
     return (
-        f"{paths.mfi_tsv}: results of another version, bundle, option or input are there. Give "
-        "--overwrite to replace them, or choose another OUTPUT_DIR."
+        f"{paths.mfi_tsv}: {reasons[state]} Give --overwrite to replace them, or choose another "
+        "OUTPUT_DIR."
     )
 
 
@@ -379,7 +435,7 @@ def _run_once(
     scans = {node: scan for scan, node in scan_node_names(pairs).items()}
     work_dir, crashes = make_work_dir(options.work_dir), None
     try:
-        quiet_nipype(work_dir, options.verbose)
+        prepare_environment(work_dir, options.verbose, threads)
         workflow = build_workflow(pairs, bundle, options, work_dir, threads)
         if options.write_graph:
             write_graph(workflow, options.output_dir / "logs")
@@ -426,29 +482,56 @@ def _summarise(
     scans: list[DixonPair | UnusableScan],
     states: dict[str, str],
     failures: dict[str, ScanFailure],
+    bundle: ModelBundle,
     options: RunOptions,
 ) -> RunSummary:
-    """Sort the scans by outcome, from what is on the disk; remove error files of the past."""
-    done, skipped = [], []
+    """Sort the scans by outcome, as it is on the disk; remove error files of the past."""
+    now = replace(options, overwrite=False)
+    outcome: dict[str, ScanFailure | str] = {}
     for scan in scans:
         if scan.scan in failures:
-            continue
-        if states[scan.scan] == "current":
-            skipped.append(scan.scan)
-        elif isinstance(scan, DixonPair) and scan_paths(options.output_dir, scan).mfi_json.exists():
-            done.append(scan.scan)
+            outcome[scan.scan] = failures[scan.scan]
+        elif states[scan.scan] == "current":
+            outcome[scan.scan] = "skipped"
+        elif isinstance(scan, DixonPair) and _find_state(scan, bundle, now) == "current":
+            outcome[scan.scan] = "done"
         else:
             problem = "Not run: the run stopped at an earlier failure. Run it again."
-            failures[scan.scan] = ScanFailure(scan.scan, problem)
-            continue
-        failure_log(options.output_dir, scan.scan).unlink(missing_ok=True)
-    ordered = tuple(failures[scan.scan] for scan in scans if scan.scan in failures)
-    return RunSummary(tuple(done), ordered, tuple(skipped))
+            outcome[scan.scan] = ScanFailure(scan.scan, problem)
+    failed = tuple(found for found in outcome.values() if isinstance(found, ScanFailure))
+    remove_old_failures(scans, {failure.scan for failure in failed}, options)
+    done, skipped = (
+        tuple(scan for scan, found in outcome.items() if found == word)
+        for word in ("done", "skipped")
+    )
+    return RunSummary(done, failed, skipped)
+
+
+def remove_old_failures(
+    scans: list[DixonPair | UnusableScan], failed: set[str], options: RunOptions
+) -> None:
+    """Remove error files of scans that have results now.
+
+    Of a participant without failures all go, unless only some sessions were selected: a scan may
+    have had another name when it failed.
+    """
+    logs = options.output_dir / "logs"
+    unclear = {scan.participant for scan in scans if scan.scan in failed}
+    for scan in scans:
+        if scan.scan not in failed:
+            failure_log(options.output_dir, scan.scan).unlink(missing_ok=True)
+        if scan.participant not in unclear and not options.session_label:
+            for pattern in (
+                f"sub-{scan.participant}_error.txt",
+                f"sub-{scan.participant}_*_error.txt",
+            ):
+                for log in logs.glob(pattern):
+                    log.unlink(missing_ok=True)
 
 
 def write_run_record(options: RunOptions, summary: RunSummary, bundle: ModelBundle) -> None:
     """Write every option, version and outcome of this run to ``logs/``."""
-    started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    ended = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     record = {
         "options": {key: _plain(value) for key, value in asdict(options).items()},
         "bids_mfi": __version__,
@@ -459,7 +542,7 @@ def write_run_record(options: RunOptions, summary: RunSummary, bundle: ModelBund
         "skipped": list(summary.skipped),
         "failed": {failure.scan: failure.problem for failure in summary.failed},
     }
-    name = f"run-{started}-{os.getpid()}.json"
+    name = f"run-{ended}-{os.getpid()}.json"
     write_atomically(options.output_dir / "logs" / name, encode_json(record))
 
 

@@ -50,6 +50,8 @@ def test_every_option_reaches_the_options():
         ["in", "out"],
         ["in", "out", "everything"],
         ["in", "out", "participant", "--nprocs", "0"],
+        ["in", "out", "participant", "--nprocs", "two"],
+        ["in", "out", "participant", "--mem", "much"],
         ["in", "out", "participant", "--mem", "-1"],
         ["in", "out", "participant", "--device", "tpu"],
         ["in", "out", "participant", "--json"],
@@ -139,6 +141,16 @@ def test_progress_without_a_terminal_is_plain_lines():
         "sub-01: Save",
         "sub-01: done",
     ]
+
+
+def test_progress_goes_on_when_nobody_reads():
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    with show_progress(Closed()) as on_status:
+        for event in EVENTS:
+            on_status(*event)
 
 
 class _Terminal(io.StringIO):

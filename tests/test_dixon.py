@@ -10,12 +10,15 @@ import pytest
 
 from bids_mfi.dixon import (
     DixonPair,
+    ScanSignals,
     check_phase_order,
     fat_and_water,
     fat_fraction_percent,
+    measure_disagreement_percent,
+    measure_typical_signal,
     read_beside,
-    read_fat_and_water,
     read_pair,
+    read_signals,
     strong_contrast_counts,
 )
 from bids_mfi.errors import PairError
@@ -263,12 +266,14 @@ class TestReadPair:
         np.testing.assert_array_equal(volume, nib.load(pair.out_phase).get_fdata())
 
 
-class TestReadFatAndWater:
+class TestReadSignals:
     def test_computed(self, pair):
         in_phase, out_phase, grid = read_pair(pair)
-        fat, water, own_grid = read_fat_and_water(pair, "computed")
-        np.testing.assert_array_equal(fat, (in_phase - out_phase) / 2)
-        np.testing.assert_array_equal(water, (in_phase + out_phase) / 2)
+        signals, own_grid = read_signals(pair, "computed")
+        np.testing.assert_array_equal(signals.in_phase, in_phase)
+        np.testing.assert_array_equal(signals.out_phase, out_phase)
+        np.testing.assert_array_equal(signals.fat, (in_phase - out_phase) / 2)
+        np.testing.assert_array_equal(signals.water, (in_phase + out_phase) / 2)
         assert own_grid == grid
 
     def test_scanner(self, pair, tmp_path):
@@ -278,17 +283,20 @@ class TestReadFatAndWater:
             fat=write(tmp_path / "f.nii.gz", true_fat),
             water=write(tmp_path / "w.nii.gz", true_water),
         )
-        fat, water, grid = read_fat_and_water(scanner, "scanner")
-        np.testing.assert_array_equal(fat, true_fat)
-        np.testing.assert_array_equal(water, true_water)
-        assert grid == read_pair(pair)[2]
-        assert (fat > water).any()  # no fold
+        in_phase, out_phase, pair_grid = read_pair(pair)
+        signals, grid = read_signals(scanner, "scanner")
+        np.testing.assert_array_equal(signals.fat, true_fat)
+        np.testing.assert_array_equal(signals.water, true_water)
+        np.testing.assert_array_equal(signals.in_phase, in_phase)
+        np.testing.assert_array_equal(signals.out_phase, out_phase)
+        assert grid == pair_grid
+        assert (signals.fat > signals.water).any()  # no fold
 
     @pytest.mark.parametrize("given", [(), ("fat",), ("water",)])
     def test_scanner_images_missing(self, pair, given):
         incomplete = replace(pair, **dict.fromkeys(given, pair.in_phase))
         with pytest.raises(PairError, match="no fat and water images") as caught:
-            read_fat_and_water(incomplete, "scanner")
+            read_signals(incomplete, "scanner")
         assert str(caught.value).startswith(f"{pair.in_phase}: ")
         assert "--fat-water scanner asks for them" in str(caught.value)
         assert "leave --fat-water at computed" in str(caught.value)
@@ -298,12 +306,84 @@ class TestReadFatAndWater:
         other = write(tmp_path / "other.nii.gz", np.ones((40, 40, 9), np.float32))
         files = {"fat": pair.in_phase, "water": pair.in_phase} | {which: other}
         with pytest.raises(PairError, match="do not lie on the same grid"):
-            read_fat_and_water(replace(pair, **files), "scanner")
+            read_signals(replace(pair, **files), "scanner")
 
-    def test_exchanged_pair_is_refused_when_computing(self, pair):
+    @pytest.mark.parametrize("source", ["computed", "scanner"])
+    def test_exchanged_pair_is_refused(self, pair, source):
         swapped = replace(pair, in_phase=pair.out_phase, out_phase=pair.in_phase)
+        swapped = replace(swapped, fat=pair.in_phase, water=pair.in_phase)
         with pytest.raises(PairError, match="look exchanged"):
-            read_fat_and_water(swapped, "computed")
+            read_signals(swapped, source)
+
+
+class TestTypicalSignal:
+    def test_air_and_a_few_bright_voxels_do_not_count(self):
+        in_phase = np.full(1000, 2.0)
+        in_phase[:300], in_phase[300:305] = 100.0, 1e6
+        assert measure_typical_signal(in_phase) == 100.0
+
+    def test_no_signal_at_all_is_0(self):
+        assert measure_typical_signal(np.zeros((3, 3, 3))) == 0.0
+        assert measure_typical_signal(np.full((3, 3, 3), -1.0)) == 0.0
+
+
+def make_scanner_signals(seed=0):
+    """A noisy pair and the fat and water that a scanner without a fault makes of it."""
+    water, fat, _ = make_signals()
+    in_phase, out_phase = make_pair(ECHO_TIMES[0], 20.0, seed=seed)
+    return ScanSignals(in_phase, out_phase, fat, water)
+
+
+class TestDisagreement:
+    def test_of_computed_signals_is_0(self):
+        in_phase, out_phase = make_pair(ECHO_TIMES[0], 20.0)
+        signals = ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase))
+        assert measure_disagreement_percent(signals) == pytest.approx(0, abs=1e-9)
+
+    def test_by_hand(self):
+        """F + W is off by 10 and 0 of 100, |W - F| by 20 and 30: the larger of each counts."""
+        in_phase, out_phase = np.full(3, 100.0), np.array([60.0, 50.0, 80.0])
+        total, difference = np.array([90.0, 100.0, 100.0]), np.array([40.0, 80.0, 80.0])
+        signals = ScanSignals(
+            in_phase, out_phase, (total - difference) / 2, (total + difference) / 2
+        )
+        assert measure_disagreement_percent(signals) == pytest.approx((20 + 30 + 0) / 3)
+
+    @pytest.mark.parametrize("scale", [1e-4, 0.5, 1e5])
+    def test_unit_of_the_scanner_images_does_not_matter(self, scale):
+        signals = make_scanner_signals()
+        scaled = replace(signals, fat=scale * signals.fat, water=scale * signals.water)
+        expected = measure_disagreement_percent(signals)
+        assert 0 < expected < 10
+        assert measure_disagreement_percent(scaled) == pytest.approx(expected)
+
+    def test_exchanged_fat_and_water_cannot_be_seen(self):
+        signals = make_scanner_signals()
+        exchanged = replace(signals, fat=signals.water, water=signals.fat)
+        expected = measure_disagreement_percent(signals)
+        assert measure_disagreement_percent(exchanged) == pytest.approx(expected)
+
+    @pytest.mark.parametrize("fault", ["water twice", "fat twice as bright", "pair", "turned"])
+    def test_other_images(self, fault):
+        true = make_scanner_signals()
+        water, fat = {
+            "water twice": (true.water, true.water),
+            "fat twice as bright": (true.water, 2 * true.fat),
+            "pair": (true.out_phase, true.in_phase),
+            "turned": (np.roll(true.water, 6, 0), np.roll(true.fat, 6, 0)),
+        }[fault]
+        assert measure_disagreement_percent(replace(true, water=water, fat=fat)) > 20
+
+    def test_empty_images(self):
+        signals, empty = make_scanner_signals(), np.zeros((40, 40, 10))
+        assert measure_disagreement_percent(replace(signals, fat=empty, water=empty)) == 100
+        assert measure_disagreement_percent(replace(signals, in_phase=empty)) == 100
+        assert np.isnan(measure_disagreement_percent(ScanSignals(empty, empty, empty, empty)))
+
+    def test_signal_of_either_sign_never_exceeds_100(self):
+        rng = np.random.default_rng(4)
+        signals = ScanSignals(*rng.normal(0, 100, (4, 500)))
+        assert 0 < measure_disagreement_percent(signals) <= 100
 
 
 def test_names_of_a_pair():

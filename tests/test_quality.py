@@ -6,18 +6,34 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bids_mfi.dixon import ScanSignals, fat_and_water
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.muscles import WEBER2021, Muscle, MuscleTable, paper_table
 from bids_mfi.quality import (
+    FAT_WATER_MISMATCH_PERCENT,
     LARGEST_PIECE_PERCENT,
     NEAR_FOLD_SHARE_PERCENT,
     NO_SIGNAL_SHARE_PERCENT,
+    SIGNAL_VOID_FRACTION,
+    SIGNAL_VOID_SHARE_PERCENT,
     SMALL_ML,
+    SWAP_LIKELY_SHARE_PERCENT,
+    SWAP_SUSPECTED_SHARE_PERCENT,
     QCFlag,
     check_measure,
     check_scan,
 )
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
+from bids_mfi.synthesis.acquisition import (
+    PROTOCOLS,
+    acquire,
+    build_body,
+    draw_scanner,
+    receive_field,
+)
+from bids_mfi.synthesis.cases import CASE_SPACING_MM, make_case, upright_grid
+from bids_mfi.synthesis.composition import draw_fat_percent, draw_participant
+from bids_mfi.synthesis.phantom import draw_shape
 
 SHAPE = (40, 34, 20)
 RAS = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -53,8 +69,8 @@ def clean():
     return MuscleMeasure(
         index=12, name="left_trapezius", muscle="TR", hemi="L", voxels=1000, volume_ml=12.0,
         fat_mean=10.0, water_mean=90.0, mfi_percent=10.0, mfi_voxelwise_percent=10.0,
-        mfi_median_percent=10.0, near_fold_percent=0.0, signal_voxels=1000, extent="complete",
-        levels="C6",
+        mfi_median_percent=10.0, near_fold_percent=0.0, swapped_percent=0.0, signal_voxels=1000,
+        extent="complete", levels="C6",
     )  # fmt: skip
 
 
@@ -283,6 +299,211 @@ class TestPieces:
         count = np.count_nonzero(labels)
         assert f"in {count} separate pieces" in flag.message
         assert flag.value == pytest.approx(100 / count)
+
+
+def signal_flags(labels, signals, computed=False):
+    """Flags of a scan, those of shape and size left out."""
+    grid = Grid.from_array(labels.shape, RAS)
+    measures = measure_muscles(labels, signals.water, signals.fat, grid.voxel_volume_ml, WEBER2021)
+    flags = check_scan(measures, labels, grid, WEBER2021, computed, signals)
+    return [flag for flag in flags if flag.code not in {"absent", "small", "cut", "fragmented"}]
+
+
+def make_lean_scan(labels, fat_percent=10.0):
+    """Muscles of 1000 units in fat of 2000, air around, and faultless scanner images."""
+    body = np.zeros(labels.shape, bool)
+    body[2:-2, 1:-1] = True
+    total = np.where(labels > 0, 1000.0, np.where(body, 2000.0, 0.0))
+    fat = total * np.where(labels > 0, fat_percent, 95.0) / 100
+    return ScanSignals(total, np.abs(total - 2 * fat), fat, total - fat)
+
+
+def swap(signals, where):
+    return replace(
+        signals,
+        fat=np.where(where, signals.water, signals.fat),
+        water=np.where(where, signals.fat, signals.water),
+    )
+
+
+class TestSwap:
+    labels = make_labels()
+    muscle = np.argwhere(labels == 12)
+
+    def first(self, percent, extra=0):
+        """The first so many percent of the left trapezius's voxels, and ``extra`` more."""
+        count = round(percent * len(self.muscle) / 100) + extra
+        where = np.zeros(SHAPE, bool)
+        where[tuple(self.muscle[:count].T)] = True
+        return where
+
+    def test_clean(self):
+        assert signal_flags(self.labels, make_lean_scan(self.labels)) == []
+
+    def test_names_exchanged(self):
+        true = make_lean_scan(self.labels)
+        flags = signal_flags(self.labels, replace(true, fat=true.water, water=true.fat))
+        assert codes(flags) == [("fat_water_swap", muscle.abbreviation) for muscle in WEBER2021]
+        assert {flag.severity for flag in flags} == {"error"}
+        assert [flag.value for flag in flags] == pytest.approx([10.0] * 14)
+
+    @pytest.mark.parametrize(
+        ("limit", "below", "above"),
+        [
+            (SWAP_SUSPECTED_SHARE_PERCENT, None, "warning"),
+            (SWAP_LIKELY_SHARE_PERCENT, "warning", "error"),
+        ],
+    )
+    def test_limits(self, limit, below, above):
+        true = make_lean_scan(self.labels)
+        at_limit = signal_flags(self.labels, swap(true, self.first(limit)))
+        assert [flag.severity for flag in at_limit] == ([below] if below else [])
+        (flag,) = signal_flags(self.labels, swap(true, self.first(limit, extra=1)))
+        assert (flag.code, flag.severity, flag.muscle) == ("fat_water_swap", above, "TR_L")
+        assert flag.threshold == limit
+        assert flag.value == pytest.approx(10.0)  # the MFI before the swap
+
+    def test_message(self):
+        true = make_lean_scan(self.labels)
+        (flag,) = signal_flags(self.labels, swap(true, self.first(100)))
+        assert "100 % of its voxels hold more fat than water" in flag.message
+        assert "MFI 90.0 %" in flag.message
+        assert "10.0 % with these voxels exchanged back" in flag.message
+        assert "replaced by fat" in flag.message
+
+    def test_of_computed_signals_is_not_looked_for(self):
+        """Only an out-of-phase image with negative values has more fat than water."""
+        signed = swap(make_lean_scan(self.labels), self.first(100))
+        assert codes(signal_flags(self.labels, signed, computed=True)) == [("near_fold", "TR_L")]
+
+
+class TestMismatch:
+    labels = make_labels()
+
+    def test_another_scan(self):
+        true = make_lean_scan(self.labels)
+        other = make_lean_scan(np.roll(self.labels, (6, 7), (0, 1)))
+        flags = signal_flags(self.labels, replace(true, fat=other.fat, water=other.water))
+        assert (flags[0].code, flags[0].severity) == ("fat_water_mismatch", "error")
+        assert flags[0].muscle == ""
+        assert "another scan" in flags[0].message
+
+    @pytest.mark.parametrize(("excess", "flagged"), [(-1e-6, False), (1e-6, True)])
+    def test_limit(self, excess, flagged):
+        """All tissue alike but 8 of 20 slices, in which all of the deviation lies."""
+        in_phase, wrong = np.full(SHAPE, 100.0), np.zeros(SHAPE, bool)
+        wrong[:, :, :8] = True
+        off = (FAT_WATER_MISMATCH_PERCENT + excess) * 20 / 8
+        total = np.where(wrong, 100 - off, 100.0)
+        signals = ScanSignals(in_phase, in_phase, np.zeros(SHAPE), total)
+        flags = signal_flags(np.zeros(SHAPE, np.int16), signals)
+        assert codes(flags) == [("fat_water_mismatch", "")] * flagged
+        for flag in flags:
+            assert flag.value == pytest.approx(FAT_WATER_MISMATCH_PERCENT)
+            assert flag.threshold == FAT_WATER_MISMATCH_PERCENT
+        assert signal_flags(np.zeros(SHAPE, np.int16), signals, computed=True) == []
+
+
+class TestVoid:
+    labels = make_labels()
+
+    def scan(self, percent, extra, level):
+        """A share of the left trapezius at a level of the typical signal, all of it positive."""
+        muscle = np.argwhere(self.labels == 12)
+        hole = muscle[: round(percent * len(muscle) / 100) + extra]
+        in_phase = np.full(SHAPE, 1000.0)
+        in_phase[tuple(hole.T)] = 1000.0 * level
+        out_phase = 0.8 * in_phase
+        return ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase))
+
+    @pytest.mark.parametrize(("extra", "flagged"), [(0, False), (1, True)])
+    @pytest.mark.parametrize("computed", [True, False])
+    def test_limit_of_the_share(self, extra, flagged, computed):
+        flags = signal_flags(
+            self.labels, self.scan(SIGNAL_VOID_SHARE_PERCENT, extra, 0.02), computed
+        )
+        assert codes(flags) == [("signal_void", "TR_L")] * flagged
+        for flag in flags:
+            assert flag.severity == "warning"
+            assert flag.value > flag.threshold == SIGNAL_VOID_SHARE_PERCENT
+            assert "less than 10 % of the scan's typical signal" in flag.message
+
+    @pytest.mark.parametrize(("excess", "flagged"), [(1e-6, False), (0, False), (-1e-6, True)])
+    def test_limit_of_the_signal(self, excess, flagged):
+        scan = self.scan(50, 0, SIGNAL_VOID_FRACTION + excess)
+        assert codes(signal_flags(self.labels, scan)) == [("signal_void", "TR_L")] * flagged
+
+    def test_noise_alone_is_measured_but_flagged(self):
+        """The signal void of a magnitude image holds noise: all of it counts, so it must show."""
+        rng = np.random.default_rng(0)
+        scan = self.scan(30, 0, 0.0)
+        in_phase, out_phase = (
+            np.hypot(image + rng.normal(0, 30, SHAPE), rng.normal(0, 30, SHAPE))
+            for image in (scan.in_phase, scan.out_phase)
+        )
+        signals = ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase))
+        (flag,) = signal_flags(self.labels, signals, computed=True)
+        assert (flag.code, flag.muscle) == ("signal_void", "TR_L")
+        assert flag.value == pytest.approx(30, abs=1)
+
+    def test_scan_without_any_signal_is_left_to_the_other_flag(self):
+        zeros = np.zeros(SHAPE)
+        flags = signal_flags(self.labels, ScanSignals(zeros, zeros, zeros, zeros))
+        assert codes(flags) == [("no_signal", muscle.abbreviation) for muscle in WEBER2021]
+
+
+def make_phantom(seed, factor=1.0):
+    """True labels, a noisy pair and noisy true fat and water; ``factor`` times the fat."""
+    rng = np.random.default_rng(seed)
+    participant = draw_participant(rng)
+    neck = draw_shape(rng, participant.sex, participant.bmi, 1.0)
+    fat_percent = (factor * draw_fat_percent(rng, participant)).astype(np.float32)
+    body = build_body(
+        rng, neck, fat_percent, upright_grid((160, 120, 24), CASE_SPACING_MM, (0, 10, -6))
+    )
+    scanner = draw_scanner(rng, protocol=seed % len(PROTOCOLS))
+    in_phase, out_phase = (image.astype(np.float64) for image in acquire(rng, body, scanner))
+    field = scanner.scale * receive_field(body.water.shape, scanner.field).astype(np.float64)
+    sd = scanner.scale * scanner.noise / np.sqrt(2)
+    fat, water = (np.abs(part * field + rng.normal(0, sd, part.shape))
+                  for part in (body.fat, body.water))  # fmt: skip
+    return body.labels, ScanSignals(in_phase, out_phase, fat, water)
+
+
+class TestPhantom:
+    @pytest.mark.parametrize("seed", range(5))
+    def test_clean_case_computed(self, seed):
+        case = make_case(seed)
+        pair = case.in_phase.astype(np.float64), case.out_phase.astype(np.float64)
+        assert signal_flags(case.labels, ScanSignals(*pair, *fat_and_water(*pair)), True) == []
+
+    @pytest.mark.parametrize("factor", [1.0, 2.6])
+    @pytest.mark.parametrize("seed", range(3))
+    def test_clean_scanner_images_even_of_much_fat(self, seed, factor):
+        assert signal_flags(*make_phantom(seed, factor)) == []
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_fatty_muscle_computed_is_only_near_the_fold(self, seed):
+        labels, scanner = make_phantom(seed, factor=6.0)
+        pair = scanner.in_phase, scanner.out_phase
+        flags = signal_flags(labels, ScanSignals(*pair, *fat_and_water(*pair)), computed=True)
+        assert {flag.code for flag in flags} == {"near_fold"}
+
+    def test_faults_of_the_scanner(self):
+        labels, true = make_phantom(0)
+        present = [m.abbreviation for m in WEBER2021 if (labels == m.index).any()]
+        exchanged = signal_flags(labels, replace(true, fat=true.water, water=true.fat))
+        assert codes(exchanged) == [("fat_water_swap", where) for where in present]
+        assert max(flag.value for flag in exchanged) < 25
+        regional = np.zeros(labels.shape, bool)
+        regional[:80] = True  # the left half
+        found = codes(signal_flags(labels, swap(true, regional)))
+        assert found == [("fat_water_swap", where) for where in present if where.endswith("_L")]
+        other = make_phantom(1)[1]
+        for fat, water in [(other.fat, other.water), (other.fat, true.water),
+                           (true.water, true.water), (2 * true.fat, true.water)]:  # fmt: skip
+            flags = signal_flags(labels, replace(true, fat=fat, water=water))
+            assert codes(flags)[0] == ("fat_water_mismatch", "")
 
 
 def test_every_muscle_needs_its_measure():

@@ -10,14 +10,19 @@ import pytest
 from bids_mfi.dixon import fat_and_water
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import WEBER2021, MuscleTable
-from bids_mfi.quantify import NEAR_FOLD_PERCENT, MuscleMeasure, measure_muscles
+from bids_mfi.quantify import (
+    NEAR_FOLD_PERCENT,
+    MuscleMeasure,
+    measure_folded_mfi_percent,
+    measure_muscles,
+)
 
 SHAPE = (12, 10, 8)
 VOXEL_ML = 0.7 * 0.7 * 3.0 / 1000
 TR_L, TR_R = WEBER2021.of("TR", "L"), WEBER2021.of("TR", "R")
 FAT_COLUMNS = (
     "fat_mean", "water_mean", "mfi_percent", "mfi_voxelwise_percent", "mfi_median_percent",
-    "near_fold_percent",
+    "near_fold_percent", "swapped_percent",
 )  # fmt: skip
 
 
@@ -55,6 +60,7 @@ def define_measure(index, labels, water, fat, voxel_ml):
     fat_mean = math.fsum(fats) / measured if measured else math.nan
     water_mean = math.fsum(waters) / measured if measured else math.nan
     near = sum(fraction > 40 for fraction in fractions)
+    swapped = sum(f > w for f, w in zip(fats, waters, strict=True))
     return {
         "voxels": voxels,
         "volume_ml": voxels * voxel_ml if voxels else math.nan,
@@ -64,6 +70,7 @@ def define_measure(index, labels, water, fat, voxel_ml):
         "mfi_voxelwise_percent": math.fsum(fractions) / measured if measured else math.nan,
         "mfi_median_percent": median_of(fractions) if measured else math.nan,
         "near_fold_percent": 100 * near / measured if measured else math.nan,
+        "swapped_percent": 100 * swapped / measured if measured else math.nan,
         "signal_voxels": measured,
         "extent": "absent" if not voxels else "cut" if border else "complete",
     }
@@ -300,6 +307,38 @@ def test_near_fold_is_a_share_above_not_at_the_limit():
     fat.ravel()[:3] = NEAR_FOLD_PERCENT + 0.5, 49.0, 50.0
     (measure,) = measure_muscles(labels, 100 - fat, fat, 1.0, MuscleTable((TR_L,)))
     assert measure.near_fold_percent == pytest.approx(100 * 3 / 20)
+
+
+def test_swapped_is_a_share_above_not_at_50_percent():
+    labels = np.full((10, 10, 10), TR_L.index, np.int16)
+    fat, water = np.random.default_rng(6).uniform(1, 2, (2, 10, 10, 10))
+    water[...] = fat  # 100 F / (F + F) is rounded to more than 50 of some numbers
+    (even,) = measure_muscles(labels, water, fat, 1.0, MuscleTable((TR_L,)))
+    assert even.swapped_percent == 0
+    water.ravel()[:3] -= 1e-9
+    water.ravel()[3] = fat.ravel()[3] = 0  # without signal
+    (measure,) = measure_muscles(labels, water, fat, 1.0, MuscleTable((TR_L,)))
+    assert measure.swapped_percent == pytest.approx(100 * 3 / 999)
+
+
+def test_computed_fat_and_water_are_never_swapped():
+    """Whatever the signal, noise and rounding: of magnitudes fat is never above water."""
+    in_phase, out_phase = np.abs(np.random.default_rng(7).normal(0, 1000, (2, 20, 20, 20)))
+    fat, water = fat_and_water(in_phase, out_phase)
+    labels = np.full((20, 20, 20), TR_L.index, np.int16)
+    (measure,) = measure_muscles(labels, water, fat, 1.0, MuscleTable((TR_L,)))
+    assert measure.swapped_percent == 0
+
+
+def test_folded_mfi_exchanges_the_swapped_voxels_back():
+    water, fat = np.array([90.0, 15.0, 0.0, 60.0]), np.array([10.0, 85.0, 0.0, 40.0])
+    assert measure_folded_mfi_percent(water, fat) == pytest.approx(100 * (10 + 15 + 40) / 300)
+    assert measure_folded_mfi_percent(fat, water) == measure_folded_mfi_percent(water, fat)
+
+
+def test_folded_mfi_without_signal_is_not_available():
+    assert math.isnan(measure_folded_mfi_percent(np.zeros(3), np.zeros(3)))
+    assert math.isnan(measure_folded_mfi_percent(np.zeros(0), np.zeros(0)))
 
 
 def test_magnitude_images_fold_the_mfi():

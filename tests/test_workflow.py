@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from conftest import make_affine, make_pair_arrays, write_description, write_nif
 from bids_mfi.cli import main
 from bids_mfi.derivatives import read_measures
 from bids_mfi.dixon import DixonPair
+from bids_mfi.errors import PairError
 from bids_mfi.grid import read_image, read_labels
 from bids_mfi.options import RunOptions
 from bids_mfi.workflow import (
@@ -23,8 +25,9 @@ from bids_mfi.workflow import (
     ScanFailure,
     build_workflow,
     choose_threads,
+    describe_scan,
     explain_crash,
-    quiet_nipype,
+    prepare_environment,
     read_crashes,
     scan_node_names,
 )
@@ -61,7 +64,7 @@ def pair(label="01"):
 def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
     from bids_mfi.network.bundle import load_bundle
 
-    quiet_nipype(tmp_path, 0)
+    prepare_environment(tmp_path, 0, 1)
     workflow = build_workflow(
         [pair("01"), pair("a+b")], load_bundle(tiny_bundle), options(), tmp_path, 1
     )
@@ -80,6 +83,7 @@ def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
         ("Segment", "Save"): [("labels", "labels")],
         ("Quantify", "Save"): [("fat_fraction", "fat_fraction"), ("measures", "measures")],
         ("Report", "Save"): [("figures", "figures")],
+        ("Resample", "Save"): [("fingerprint", "fingerprint")],
     }
 
 
@@ -116,7 +120,11 @@ def test_crashes_are_explained():
     assert explain_crash(nested) == "x: disk is full."
     assert "lack of memory" in explain_crash("a worker process was killed: terminated abruptly")
     assert "ValueError: odd" in explain_crash("Traceback\nValueError: odd\n")
-    assert "--work-dir" in explain_crash("OSError: [Errno 28] No space left on device")
+    full = "OSError: [Errno 28] No space left on device"
+    assert "--work-dir" in explain_crash(full)
+    assert "--work-dir" in explain_crash(f"a worker process was killed: x\n{full}")
+    for kind in ("MemoryError", "numpy._core._exceptions._ArrayMemoryError: Unable to allocate"):
+        assert "not enough memory" in explain_crash(f"Traceback\n{kind}\n")
 
 
 def test_crash_files_are_found_by_scan(tmp_path):
@@ -226,6 +234,134 @@ def test_results_of_other_options_are_not_overwritten(finished, tiny_bundle, cap
         assert tree(out_dir) == before
     finally:
         sidecar.write_bytes(before["sub-01/anat/sub-01_acq-dixon_seg-muscle_mfi.json"])
+
+
+def copy_of(finished, tmp_path):
+    """The finished run's input and output, to be changed."""
+    bids_dir, out_dir, _ = finished
+    for folder, name in ((bids_dir, "in"), (out_dir, "out")):
+        shutil.copytree(folder, tmp_path / name)
+    return tmp_path / "in", tmp_path / "out"
+
+
+@pytest.fixture
+def other_bundle(tiny_bundle, tmp_path):
+    """The tiny bundle under another name and with other landmarks."""
+    folder = tmp_path / "other bundle"
+    shutil.copytree(tiny_bundle, folder)
+    path = folder / "configs" / "metadata.json"
+    document = json.loads(path.read_text())
+    document["name"] = "other"
+    for row in document["bids_mfi"]["landmarks"].values():
+        row[3] += 5
+    path.write_text(json.dumps(document))
+    return folder
+
+
+def test_a_refused_run_leaves_everything_as_it_was(finished, tmp_path, other_bundle, capsys):
+    """Description, tables and pictures stay; the pages show the results and why they stayed."""
+    bids_dir, out_dir = copy_of(finished, tmp_path)
+    before = tree(out_dir)
+    assert run(bids_dir, out_dir, other_bundle) == 1
+    assert capsys.readouterr().err.count("--overwrite") == 3
+    after = tree(out_dir)
+    assert {name for name in after if after[name] != before[name]} == {
+        "sub-01.html", "sub-02_ses-a.html", "sub-02_ses-b.html"
+    }  # fmt: skip
+    page = after["sub-01.html"].decode()
+    assert "Earlier results, not replaced" in page
+    assert "tiny 0" in page
+    assert page.count("data:image/png") == 4
+
+
+def test_results_of_the_past_never_count_as_done(finished, tmp_path, other_bundle, capsys):
+    """--overwrite with --stop-on-first-crash: what was not run is a failure, not a result."""
+    bids_dir, out_dir = copy_of(finished, tmp_path)
+    for path in (bids_dir / "sub-01" / "anat").glob("*echo-2*"):
+        path.unlink()
+    assert run(bids_dir, out_dir, other_bundle, "--overwrite", "--stop-on-first-crash") == 1
+    captured = capsys.readouterr()
+    assert "0 scans done, 0 already done, 3 failed" in captured.out
+    assert captured.err.count("Not run") == 2
+
+
+def test_a_damaged_result_is_noticed_and_costs_no_other(finished, tmp_path, tiny_bundle, capsys):
+    bids_dir, out_dir = copy_of(finished, tmp_path)
+    labels = out_dir / "sub-01/anat/sub-01_acq-dixon_seg-muscle_dseg.nii.gz"
+    labels.write_bytes(labels.read_bytes()[:100])
+    assert run(bids_dir, out_dir, tiny_bundle) == 1
+    captured = capsys.readouterr()
+    assert "2 already done, 1 failed" in captured.out
+    assert "edited, or damaged" in captured.err
+    assert run(bids_dir, out_dir, tiny_bundle, "--overwrite", "--participant-label", "01") == 0
+    assert labels.read_bytes() == tree(finished[1])[labels.relative_to(out_dir).as_posix()]
+
+
+def test_a_page_keeps_scans_that_the_run_did_not_select(finished, tmp_path, tiny_bundle):
+    bids_dir, out_dir = copy_of(finished, tmp_path)
+    for path in (bids_dir / "sub-01" / "anat").iterdir():
+        shutil.copy(path, path.with_name(path.name.replace("_echo", "_run-2_echo")))
+    queries = {"ip": {"run": 2, "echo": 1}, "oop": {"run": 2, "echo": 2}}
+    (tmp_path / "filter.json").write_text(json.dumps(queries))
+    more = ("--participant-label", "01", "--bids-filter-file", tmp_path / "filter.json")
+    assert run(bids_dir, out_dir, tiny_bundle, *more) == 0
+    page = (out_dir / "sub-01.html").read_text()
+    assert 'id="scan-1">sub-01_acq-dixon<' in page
+    assert 'id="scan-2">sub-01_acq-dixon_run-2<' in page
+
+
+def test_old_error_files_go_when_a_participant_is_well(finished, tmp_path, tiny_bundle):
+    bids_dir, out_dir = copy_of(finished, tmp_path)
+    old = [
+        out_dir / "logs" / f"{name}_error.txt" for name in ("sub-01", "sub-01_acq-old", "sub-011")
+    ]
+    for path in old:
+        path.write_text("of the past")
+    assert run(bids_dir, out_dir, tiny_bundle, "--participant-label", "01") == 0
+    assert [path.exists() for path in old] == [False, False, True]
+
+
+def test_relative_paths_mean_the_same_to_every_process(bids_dir, tiny_bundle, monkeypatch):
+    shutil.copytree(tiny_bundle, bids_dir.parent / "model")
+    monkeypatch.chdir(bids_dir.parent)
+    assert run(bids_dir.name, "out", "model", "--participant-label", "01", "-w", "w o r k") == 0
+    assert (bids_dir.parent / "out" / "sub-01.html").is_file()
+    assert list((bids_dir.parent / "w o r k").iterdir()) == []
+
+
+def test_images_that_change_during_the_work_are_noticed(bids_dir, tiny_bundle):
+    from bids_mfi.derivatives import check_unchanged, fingerprint_record
+    from bids_mfi.discovery import find_scans
+    from bids_mfi.network.bundle import load_bundle
+
+    scan = find_scans(options(bids_dir=bids_dir))[0]
+    record = describe_scan(scan, load_bundle(tiny_bundle), options(bids_dir=bids_dir))
+    mark = fingerprint_record(record)
+    check_unchanged(mark, record)
+    scan.out_phase.write_bytes(scan.out_phase.read_bytes() + b"x")
+    with pytest.raises(PairError, match="changed while"):
+        check_unchanged(mark, record)
+
+
+def test_an_unknown_plugin_is_one_line(bids_dir, tmp_path, tiny_bundle, capsys):
+    (tmp_path / "plugin.yml").write_text("plugin: Foo\n")
+    status = run(bids_dir, tmp_path / "out", tiny_bundle, "--use-plugin", tmp_path / "plugin.yml")
+    assert status == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "'Foo'" in error
+    assert "MultiProc" in error
+
+
+def test_another_plugin_gives_the_same_bytes(finished, tmp_path, tiny_bundle):
+    bids_dir, out_dir, _ = finished
+    (tmp_path / "plugin.yml").write_text("plugin: Linear\n")
+    linear = tmp_path / "x" / "out put"
+    shutil.copytree(bids_dir, tmp_path / "x" / bids_dir.name)
+    more = ("--use-plugin", tmp_path / "plugin.yml", "--participant-label", "01")
+    assert run(tmp_path / "x" / bids_dir.name, linear, tiny_bundle, *more) == 0
+    expected = {k: v for k, v in tree(out_dir).items() if not k.startswith("sub-02")}
+    assert tree(linear) == expected
 
 
 def test_provenance_holds_every_option(finished):

@@ -86,7 +86,9 @@ class ScanSection:
     files : tuple of str
         Results, relative to the page's folder.
     problem : str
-        Why there are no results; empty if there are.
+        Why the scan failed; empty if it did not. Measures beside it are of an earlier run.
+    weights : str
+        Name and version of the weights that made the results.
     """
 
     title: str
@@ -98,6 +100,7 @@ class ScanSection:
     figures: tuple[tuple[str, bytes], ...] = ()
     files: tuple[str, ...] = ()
     problem: str = ""
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +189,10 @@ def _prepare_scan(scan: ScanSection) -> dict[str, Any]:
     measures = {measure.index: measure for measure in scan.measures}
     return {
         "scan": scan,
-        "facts": describe_images(scan.pair, scan.grid),
+        "facts": [
+            *describe_images(scan.pair, scan.grid),
+            *([("Weights", scan.weights)] if scan.weights else []),
+        ],
         "flags": group_flags(scan.flags),
         "groups": [_prepare_group(sides, measures, scan.flags)
                    for sides in group_by_muscle(scan.table)],
