@@ -28,7 +28,7 @@ from bids_mfi.derivatives import (
     write_atomically,
     write_dataset_files,
 )
-from bids_mfi.discovery import UnusableScan, find_scans
+from bids_mfi.discovery import UnusableScan, find_scans, list_participants_without_scans
 from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.network.bundle import ModelBundle, load_bundle
@@ -59,12 +59,24 @@ class ScanFailure:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run did: names of scans done, failed, and skipped because they were done before."""
+    """What a run did.
+
+    Attributes
+    ----------
+    done, skipped : tuple of str
+        Names of scans done in this run, and before it.
+    failed : tuple of ScanFailure
+    pages : tuple of Path
+        Report pages written.
+    passed_over : tuple of str
+        Participants without a Dixon image.
+    """
 
     done: tuple[str, ...]
     failed: tuple[ScanFailure, ...]
     skipped: tuple[str, ...]
     pages: tuple[Path, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -356,7 +368,11 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
     summary = _summarise(scans, states, failures, bundle, options)
     write_run_record(options, summary, bundle)
     problems = {failure.scan: failure.problem for failure in summary.failed}
-    return replace(summary, pages=write_pages(scans, problems, bundle, options))
+    return replace(
+        summary,
+        pages=write_pages(scans, problems, bundle, options),
+        passed_over=tuple(list_participants_without_scans(options, scans)),
+    )
 
 
 def _refuse_scans(

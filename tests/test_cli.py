@@ -98,6 +98,14 @@ def test_dry_run_prints_the_pairs_and_touches_nothing(bids_dir, tmp_path, capsys
     assert not out_dir.exists()
 
 
+def test_participants_without_a_dixon_image_are_named(bids_dir, tmp_path, capsys):
+    (bids_dir / "sub-07" / "anat").mkdir(parents=True)
+    assert main([str(bids_dir), str(tmp_path / "out"), "participant", "--dry-run", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "without a Dixon image (1): sub-07\n"
+    assert len(json.loads(captured.out)) == 2
+
+
 def test_dry_run_pairs_every_naming_convention(tmp_path):
     expected = make_every_convention_dataset(tmp_path / "in")
     assert len(expected) >= 28

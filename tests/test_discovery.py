@@ -29,8 +29,23 @@ from bids_datasets import (
     write_sidecar,
 )
 
-from bids_mfi.discovery import UnusableScan, describe_as_json, describe_as_table, find_scans
-from bids_mfi.discovery.naming import CONTRAST_WORDS, NAMINGS, parse_name, read_place
+from bids_mfi.derivatives import derivative_stem
+from bids_mfi.discovery import (
+    UnusableScan,
+    describe_as_json,
+    describe_as_table,
+    find_scans,
+    list_participants_without_scans,
+    metadata,
+)
+from bids_mfi.discovery.naming import (
+    CONTRAST_WORDS,
+    ENTITY_NAMES,
+    NAMINGS,
+    in_bids_order,
+    parse_name,
+    read_place,
+)
 from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import DatasetError, OutputError
 from bids_mfi.options import RunOptions
@@ -199,6 +214,19 @@ def test_entities_come_in_bids_order_and_sub_first(dataset: Path) -> None:
     for word in ("inphase", "outphase"):
         add_image(dataset, f"{ANAT}chunk-1_run-2_stk-3_acq-{word}_ce-gd_T1w.nii.gz")
     assert find_pair(dataset).scan == "sub-01_acq-dixon_ce-gd_run-2_chunk-1_stk-3"
+
+
+def test_scans_and_their_derivatives_are_named_alike(dataset: Path) -> None:
+    keys = {*ENTITY_NAMES.values(), "stk", "zone", "kind"}
+    entities = in_bids_order(dict.fromkeys(keys, "1"))
+    assert derivative_stem(entities) == "_".join(f"{key}-1" for key, _ in entities)
+    for word in ("inphase", "outphase"):
+        rest = "split-1_stk-2_voi-neck_nuc-1H_space-x_zone-1_kind-2"
+        add_image(dataset, f"{ANAT}acq-{word}_{rest}_T1w.nii.gz")
+    pair = find_pair(dataset)
+    assert derivative_stem(pair.entities) == pair.scan
+    expected = "acq-dixon_nuc-1H_voi-neck_space-x_split-1_stk-2_kind-2_zone-1"
+    assert pair.scan == f"sub-01_{expected}"
 
 
 def test_whole_body_and_its_chunks_are_three_scans(dataset: Path) -> None:
@@ -651,7 +679,10 @@ def test_doubtful_fat_matters_only_to_the_scanner_mode(dataset: Path) -> None:
     make_pair(dataset, "01")
     add_image(dataset, f"{ANAT}acq-fat_T1w.nii.gz", image_type("WATER"))
     assert find_pair(dataset).fat is None
-    assert "ImageType says water" in find_problem(dataset, fat_water="scanner").problem
+    problem = find_problem(dataset, fat_water="scanner").problem
+    assert "ImageType says water" in problem
+    assert "no fat image" not in problem
+    assert "no water and fat image" not in problem
 
 
 def test_fat_fraction_is_never_fat(dataset: Path) -> None:
@@ -661,6 +692,42 @@ def test_fat_fraction_is_never_fat(dataset: Path) -> None:
     pair = find_pair(dataset)
     assert pair.fat is None
     assert pair.water is None
+
+
+def test_scanner_mode_without_any_water_and_fat(dataset: Path) -> None:
+    make_pair(dataset, "01")
+    make_pair(dataset, "02")
+    for word in ("water", "fat"):
+        add_image(dataset, f"sub-02/anat/sub-02_acq-{word}_T1w.nii.gz")
+    assert all(isinstance(scan, DixonPair) for scan in find(dataset))
+    bad, good = find(dataset, fat_water="scanner")
+    assert isinstance(good, DixonPair)
+    assert isinstance(bad, UnusableScan)
+    assert f"{ANAT}acq-inphase_T1w.nii.gz" in bad.problem
+    for words in ("water and fat", "acq-water", "acq-fat", "ImageType", "--bids-filter-file",
+                  "--fat-water computed"):  # fmt: skip
+        assert words in bad.problem, words
+    assert bad.in_phase is not None
+
+
+@pytest.mark.parametrize(("there", "lacks"), [("water", "fat"), ("fat", "water")])
+def test_scanner_mode_without_one_of_water_and_fat(dataset: Path, there: str, lacks: str) -> None:
+    make_pair(dataset, "01")
+    add_image(dataset, f"{ANAT}acq-{there}_T1w.nii.gz")
+    scan = find_problem(dataset, fat_water="scanner")
+    assert f"no {lacks} image" in scan.problem
+    assert f"acq-{there}_T1w.nii.gz" in scan.problem
+    assert getattr(scan, there) is not None
+
+
+def test_scanner_mode_with_a_query_that_nothing_meets(dataset: Path) -> None:
+    make_pair(dataset, "01")
+    for word in ("water", "fat"):
+        add_image(dataset, f"{ANAT}acq-{word}_T1w.nii.gz")
+    queries = write_filter(dataset.parent, {"fat": {"acq": "lipid"}})
+    problem = find_problem(dataset, fat_water="scanner", bids_filter_file=queries).problem
+    assert "no fat image" in problem
+    assert "query 'fat' of --bids-filter-file" in problem
 
 
 # --- geometry and damaged files -------------------------------------------------------------------
@@ -1072,6 +1139,184 @@ def test_symlinked_participant_folder(dataset: Path, tmp_path: Path) -> None:
     assert find_pair(dataset).echo_times_ms[0] == pytest.approx(2.46)
 
 
+def link_to_nowhere(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(Path("/nowhere") / path.name)
+    return path
+
+
+def assert_lost(scan: DixonPair | UnusableScan, link: str, name: str) -> None:
+    assert isinstance(scan, UnusableScan)
+    assert scan.scan == name
+    assert f"{link}: is a symbolic link to /nowhere/{link.rpartition('/')[2]}" in scan.problem
+    assert "has not been fetched or is not mounted" in scan.problem
+    assert "remove the link" in scan.problem
+
+
+@pytest.mark.parametrize("asked", [(), ("06",), ("06", "01")])
+def test_participant_behind_a_broken_link(dataset: Path, asked: tuple[str, ...]) -> None:
+    make_pair(dataset, "01")
+    link_to_nowhere(dataset / "sub-06")
+    scans = {scan.participant: scan for scan in find(dataset, participant_label=asked)}
+    assert scans.keys() == (set(asked) or {"01", "06"})
+    assert_lost(scans["06"], "sub-06", "sub-06")
+
+
+def test_only_participants_behind_broken_links(dataset: Path) -> None:
+    for label in ("06", "07"):
+        link_to_nowhere(dataset / f"sub-{label}")
+    for scan in find(dataset):
+        assert_lost(scan, scan.scan, f"sub-{scan.participant}")
+    assert len(find(dataset, session_label=("b",))) == 2
+
+
+def test_session_behind_a_broken_link(dataset: Path) -> None:
+    make_pair(dataset, "09", "a")
+    write_sidecar(dataset / "sub-09/ses-a/anat/sub-09_ses-a_acq-inphase_T1w.nii.gz", {})
+    link_to_nowhere(dataset / "sub-09" / "ses-b")
+    good, bad = find(dataset)
+    assert isinstance(good, DixonPair)
+    assert_lost(bad, "sub-09/ses-b", "sub-09_ses-b")
+    assert find(dataset, session_label=("b",)) == [bad]
+    assert find(dataset, session_label=("a",)) == [good]
+
+
+@pytest.mark.parametrize("home", ["sub-09", "sub-09/ses-a"])
+def test_images_behind_broken_links(dataset: Path, home: str) -> None:
+    make_pair(dataset, "01")
+    for name in ("anat", "dixon", "func", ".cache"):
+        link_to_nowhere(dataset / home / name)
+    _, bad = find(dataset)
+    name = home.replace("/", "_")
+    assert_lost(bad, f"{home}/anat", name)
+    assert_lost(bad, f"{home}/dixon", name)
+    assert "func" not in bad.problem  # type: ignore[union-attr]
+    assert "cache" not in bad.problem  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("link", ["sub-07", "sub-01/ses-b", "sub-01/dixon"])
+def test_link_that_leads_to_itself(dataset: Path, link: str) -> None:
+    make_pair(dataset, "01")
+    write_sidecar(dataset / f"{ANAT}acq-inphase_T1w.nii.gz", THREE_TESLA_IP)
+    name = link.rpartition("/")[2]
+    (dataset / link).symlink_to(name)
+    scans = {scan.scan: scan for scan in find(dataset)}
+    assert isinstance(scans.pop("sub-01_acq-dixon"), DixonPair)
+    (bad,) = scans.values()
+    assert f"{link}: is a symbolic link to {name}" in bad.problem  # type: ignore[union-attr]
+
+
+def test_several_problems_of_one_participant_share_its_name(dataset: Path) -> None:
+    make_pair(dataset, "01")
+    write_sidecar(dataset / f"{ANAT}acq-inphase_T1w.nii.gz", {"suffix": "bold"})
+    link_to_nowhere(dataset / "sub-01" / "dixon")
+    scan = find_problem(dataset)
+    assert scan.scan == "sub-01"
+    assert "PyBIDS cannot index" in scan.problem
+    assert "sub-01/dixon: is a symbolic link" in scan.problem
+    assert len(scan.paths) == 2
+
+
+def test_broken_links_of_files_are_no_folders(dataset: Path) -> None:
+    make_pair(dataset, "01")
+    for name in ("sub-01_notes.txt", "sub-01/ses-x.tsv", "sub-01/README", "sub-02"):
+        add_broken_link(dataset / name)
+    assert find_pair(dataset).scan == "sub-01_acq-dixon"
+
+
+# --- names that are not UTF-8 ---------------------------------------------------------------------
+
+
+def odd_name(path: str) -> str:
+    """The path with every ? made a byte that is not UTF-8."""
+    return path.replace("?", os.fsdecode(b"\xe4"))
+
+
+def write_odd(path: Path, content: bytes = b"x") -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError:
+        pytest.skip("this file system takes no name that is not UTF-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["acq-inphase_run-?_T1w.nii.gz", "?.nii", "acq-inphase_T1w?.nii"])
+@pytest.mark.parametrize("sidecar", [True, False])
+def test_image_name_that_is_not_utf8(dataset: Path, name: str, sidecar: bool) -> None:
+    make_pair(dataset, "01")
+    if sidecar:
+        write_sidecar(dataset / f"{ANAT}acq-inphase_T1w.nii.gz", THREE_TESLA_IP)
+    odd = write_odd(dataset / odd_name(f"{ANAT}{name}"))
+    bad, good = find(dataset)
+    assert isinstance(good, DixonPair)
+    assert good.echo_times_ms[0] == (pytest.approx(2.46) if sidecar else None)
+    assert isinstance(bad, UnusableScan)
+    assert bad.paths == (odd,)
+    shown = name.replace("?", "\\xe4")
+    assert f"{ANAT}{shown}: " in bad.problem
+    assert "not UTF-8" in bad.problem
+    assert "Rename" in bad.problem
+    assert "sidecar" not in bad.problem
+    describe_as_table([bad, good], dataset).encode()
+    describe_as_json([bad, good], dataset).encode()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sub-01/anat/notes?.txt", "sub-01/anat/sub-01_acq-?_T1w.json", "x?_T1w.json", "sub-01/?/a.txt",
+     "sub-01/func/sub-01_?.nii", "sub-?/notes.txt"],
+)  # fmt: skip
+def test_other_names_that_are_not_utf8_do_no_harm(dataset: Path, name: str) -> None:
+    make_pair(dataset, "01")
+    write_sidecar(dataset / f"{ANAT}acq-inphase_T1w.nii.gz", THREE_TESLA_IP)
+    write_odd(dataset / odd_name(name), b"{}")
+    assert find_pair(dataset).echo_times_ms[0] == pytest.approx(2.46)
+
+
+@pytest.mark.parametrize(
+    ("path", "scan"),
+    [
+        ("sub-?/anat/sub-?_inphase.nii", "sub-\\xe4"),
+        ("sub-01/ses-?/anat/sub-01_ses-?_inphase.nii", "sub-01_ses-\\xe4"),
+        ("sub-01/?/sub-01_inphase.nii", "sub-01"),
+    ],
+)
+def test_folder_name_that_is_not_utf8(dataset: Path, path: str, scan: str) -> None:
+    make_pair(dataset, "01")
+    write_odd(dataset / odd_name(path))
+    found = {one.scan: one for one in find(dataset)}
+    assert isinstance(found.pop("sub-01_acq-dixon"), DixonPair)
+    assert found.keys() == {scan}
+    assert path.replace("?", "\\xe4") in found[scan].problem  # type: ignore[union-attr]
+    describe_as_table(list(found.values()), dataset).encode()
+    with pytest.raises(DatasetError) as caught:
+        find(dataset, participant_label=(odd_name("?7"),))
+    str(caught.value).encode()
+
+
+# --- participants without a Dixon image -----------------------------------------------------------
+
+
+def test_participants_without_scans_are_listed(dataset: Path) -> None:
+    for label in ("01", "02"):
+        make_pair(dataset, label, "a")
+    add_image(dataset, "sub-03/anat/sub-03_acq-inphase_T1w.nii.gz")
+    add_image(dataset, "sub-05/anat/sub-05_T1w.nii.gz")
+    (dataset / "sub-04").mkdir()
+    link_to_nowhere(dataset / "sub-06")
+    all_of_them = options(dataset)
+    scans = find_scans(all_of_them)
+    assert list_participants_without_scans(all_of_them, scans) == ["sub-04", "sub-05"]
+    some = options(dataset, participant_label=("01", "sub-02"))
+    assert list_participants_without_scans(some, find_scans(some)) == []
+    asked = options(dataset, participant_label=("01", "05"))
+    assert list_participants_without_scans(asked, find_scans(asked)) == []  # a problem of its own
+    session = options(dataset, session_label=("a",))
+    others = ["sub-03", "sub-04", "sub-05"]
+    assert list_participants_without_scans(session, find_scans(session)) == others
+
+
 # --- database -------------------------------------------------------------------------------------
 
 
@@ -1095,8 +1340,75 @@ def test_database_is_written_used_and_never_stale(dataset: Path, tmp_path: Path)
     os.utime(paths["1"].with_name("sub-01_echo-1_MEGRE.json"), (1, 1))
     after = find_pair(dataset, bids_database_dir=database)
     assert (after.in_phase, after.out_phase) == (before.out_phase, before.in_phase)
-    (newer,) = database.iterdir()
-    assert newer != index
+    assert len(list(database.iterdir())) == 2  # another run may still read the older one
+
+
+def test_sessions_share_an_index(dataset: Path, tmp_path: Path) -> None:
+    for session in ("a", "b"):
+        make_pair(dataset, "01", session)
+        stem = f"sub-01/ses-{session}/anat/sub-01_ses-{session}_acq-inphase_T1w.nii.gz"
+        write_sidecar(dataset / stem, THREE_TESLA_IP)
+    contents = []
+    for session in ("a", "b", "a"):
+        pair = find_pair(dataset, session_label=(session,), bids_database_dir=tmp_path / "db")
+        assert pair.session == session
+        assert pair.echo_times_ms[0] == pytest.approx(2.46)
+        (index,) = (tmp_path / "db").glob("*/layout_index.sqlite")
+        contents.append((index, index.stat().st_mtime_ns))
+    assert len(set(contents)) == 1
+
+
+def mute_names(dataset: Path) -> DixonPair:
+    """A pair whose sidecars the default rules of PyBIDS would exchange or mix up."""
+    for word, fields in (("inphase", THREE_TESLA_IP), ("outphase", THREE_TESLA_OOP)):
+        add_image(dataset, f"{ANAT}part-{word}_vibe.nii.gz", fields)
+    return find_pair(dataset)
+
+
+def test_index_of_which_only_the_folder_is_left(dataset: Path, tmp_path: Path) -> None:
+    expected = mute_names(dataset)
+    find_pair(dataset, bids_database_dir=tmp_path / "db")
+    (index,) = (tmp_path / "db").glob("*/layout_index.sqlite")
+    index.unlink()
+    assert find_pair(dataset, bids_database_dir=tmp_path / "db") == expected
+    assert index.exists()
+
+
+def test_index_deleted_while_it_is_opened(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = mute_names(dataset)
+    find_pair(dataset, bids_database_dir=tmp_path / "db")
+    (index,) = (tmp_path / "db").iterdir()
+    copy = shutil.copyfile
+
+    def delete_and_copy(source: Path, target: Path) -> None:
+        shutil.rmtree(index)
+        copy(source, target)
+
+    monkeypatch.setattr(metadata.shutil, "copyfile", delete_and_copy)
+    assert find_pair(dataset, bids_database_dir=tmp_path / "db") == expected
+    assert (index / "layout_index.sqlite").exists()
+
+
+def test_index_stored_by_two_runs_at_once(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = mute_names(dataset)
+    database = tmp_path / "db"
+    find_pair(dataset, bids_database_dir=database)
+    (index,) = database.iterdir()
+    index.rename(tmp_path / "other")
+    make = metadata.tempfile.mkdtemp
+
+    def other_run_is_first(*args: object, **more: object) -> str:
+        if more.get("dir") == database:
+            (tmp_path / "other").rename(index)
+        return make(*args, **more)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(metadata.tempfile, "mkdtemp", other_run_is_first)
+    assert find_pair(dataset, bids_database_dir=database) == expected
+    assert list(database.iterdir()) == [index]
 
 
 def test_database_is_really_read(dataset: Path, tmp_path: Path) -> None:

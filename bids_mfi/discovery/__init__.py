@@ -1,12 +1,19 @@
 """BIDS dataset -> scans: every query and naming convention; must not know models or reports.
 
 Rooms: ``naming`` conventions as data, ``filters`` the user's filter file, ``classify`` one image's
-contrast, ``pair`` images joined to scans, ``metadata`` sidecars through PyBIDS, ``dataset`` the
-search, ``describe`` its result as text. The order of the rules is in docs/decisions/discovery.md.
+contrast, ``pair`` images joined to scans, ``listing`` what lies in the folders, ``metadata``
+sidecars through PyBIDS, ``dataset`` the search, ``describe`` its result as text. The order of the
+rules is in docs/decisions/discovery.md.
 """
 
-from bids_mfi.discovery.dataset import find_scans
+from bids_mfi.discovery.dataset import find_scans, list_participants_without_scans
 from bids_mfi.discovery.describe import describe_as_json, describe_as_table
 from bids_mfi.discovery.pair import UnusableScan
 
-__all__ = ["UnusableScan", "describe_as_json", "describe_as_table", "find_scans"]
+__all__ = [
+    "UnusableScan",
+    "describe_as_json",
+    "describe_as_table",
+    "find_scans",
+    "list_participants_without_scans",
+]

@@ -1,26 +1,33 @@
 """From a BIDS dataset's folder to its scans; must not know naming conventions or arrays.
 
-Participants and sessions are listed by scandir; the sidecars are read through one small PyBIDS
-layout a participant (see :mod:`bids_mfi.discovery.metadata`).
+Participants and sessions come from :mod:`bids_mfi.discovery.listing`; the sidecars are read through
+one small PyBIDS layout a participant (see :mod:`bids_mfi.discovery.metadata`).
 """
 
 import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_mfi.discovery.classify import Image
 from bids_mfi.discovery.filters import FilterQueries, check_filter_keys, read_filter_file
+from bids_mfi.discovery.listing import (
+    Folder,
+    Participant,
+    list_labels,
+    list_participant,
+    list_sidecars,
+)
 from bids_mfi.discovery.metadata import (
     ParticipantFiles,
     find_unreadable,
     read_metadata,
     sidecar_applies,
 )
-from bids_mfi.discovery.naming import IMAGE_EXTENSIONS, OTHER_DATATYPES, parse_name
+from bids_mfi.discovery.naming import escape_name, parse_name
 from bids_mfi.discovery.pair import UnusableScan, pair_images
 from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import DatasetError, PairError
@@ -31,60 +38,6 @@ Scan = DixonPair | UnusableScan
 SHOWN_LABELS = 10
 SHOWN_IMAGES = 5
 _LABEL = re.compile(r"[A-Za-z0-9+]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """A folder of images below a participant.
-
-    Attributes
-    ----------
-    path : Path
-    entities : tuple of (str, str)
-        ``sub`` and, where there is one, ``ses``.
-    datatype : str
-        Name of the folder; empty for that of the participant or session itself.
-    """
-
-    path: Path
-    entities: tuple[tuple[str, str], ...]
-    datatype: str
-
-    @property
-    def session(self) -> str | None:
-        """Session label without ``ses-``; None outside sessions."""
-        return dict(self.entities).get("ses")
-
-
-@dataclass(frozen=True, slots=True)
-class Participant:
-    """What was listed for one participant.
-
-    Attributes
-    ----------
-    label : str
-        Without ``sub-``.
-    sessions : frozenset of str
-        Labels of its sessions, without ``ses-``.
-    images : tuple of (Path, Folder)
-        NIfTI files, also links whose target is missing.
-    problem : str or None
-        Why the participant's folders could not be listed.
-    """
-
-    label: str
-    sessions: frozenset[str] = frozenset()
-    images: tuple[tuple[Path, Folder], ...] = ()
-    problem: str | None = None
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """Paths of the images."""
-        return tuple(path for path, _ in self.images)
-
-    def unusable(self, problem: str) -> UnusableScan:
-        """Give one unusable scan that stands for the whole participant."""
-        return UnusableScan((("sub", self.label),), self.paths, problem)
 
 
 def find_scans(options: RunOptions) -> list[Scan]:
@@ -113,7 +66,7 @@ def find_scans(options: RunOptions) -> list[Scan]:
     everyone = [list_participant(bids_dir, label) for label in labels]
     participants = select_sessions(everyone, options.session_label)
     check_filter_keys(queries, _keys_in_names(participants))
-    root = _list_sidecars(bids_dir)
+    root = list_sidecars(bids_dir)
     search = _Search(bids_dir, queries, options, root, find_unreadable(root))
     scans = {one.label: search.participant(one) for one in participants}
     if not any(scans.values()):
@@ -140,22 +93,25 @@ class _Search:
         """Find the scans of one participant; a failure of PyBIDS becomes one unusable scan."""
         if one.problem is not None:
             return [one.unusable(one.problem)]
-        if not one.images:
-            return []
+        hindered = one.hindered()
+        if not one.selected:
+            return [*_merge(hindered)]
         if not _LABEL.fullmatch(one.label):
             return [one.unusable(_describe_bad_label(one.label))]
         try:
             images = self._images(one)
         except PairError as error:
-            return [one.unusable(str(error))]
-        return pair_images(images, self.queries, self.options.fat_water)
+            return [*_merge([one.unusable(str(error)), *hindered])]
+        scans = pair_images(images, self.queries, self.options.fat_water)
+        return [*scans, *_merge(hindered)]
 
     def _images(self, one: Participant) -> list[Image]:
-        suffixes = {parse_name(path.name).suffix for path in one.paths}
+        paths = tuple(path for path, _ in one.images)
+        suffixes = {parse_name(path.name).suffix for path in paths}
         own = {
             sidecar
-            for folder in _ancestors(one.paths, self.bids_dir)
-            for sidecar in _list_sidecars(folder)
+            for folder in _ancestors(paths, self.bids_dir)
+            for sidecar in list_sidecars(folder)
         }
         sidecars = tuple(
             path
@@ -164,13 +120,13 @@ class _Search:
         )
         unreadable = {**self.unreadable_at_root, **find_unreadable(own & set(sidecars))}
         metadata = read_metadata(
-            ParticipantFiles(self.bids_dir, one.label, one.paths, sidecars),
+            ParticipantFiles(self.bids_dir, one.label, paths, sidecars),
             unreadable,
             self.options.bids_database_dir,
             self.options.dry_run,
         )
         return [
-            self._image(path, folder, metadata[path], unreadable) for path, folder in one.images
+            self._image(path, folder, metadata[path], unreadable) for path, folder in one.selected
         ]
 
     def _image(
@@ -193,6 +149,37 @@ class _Search:
             or " ".join(broken)
         )
         return Image(path, shown, name, folder.entities, folder.datatype, metadata, problem or None)
+
+
+def _merge(hindered: list[UnusableScan]) -> list[UnusableScan]:
+    """Join those that stand for the same participant or session, so that names differ."""
+    merged: dict[str, UnusableScan] = {}
+    for one in hindered:
+        before = merged.get(one.scan, replace(one, paths=(), problem=""))
+        problem = f"{before.problem} {one.problem}".strip()
+        merged[one.scan] = replace(one, paths=(*before.paths, *one.paths), problem=problem)
+    return list(merged.values())
+
+
+def list_participants_without_scans(options: RunOptions, scans: Iterable[Scan]) -> list[str]:
+    """Name the selected participants of whom nothing was found, ``sub-05``, sorted.
+
+    Parameters
+    ----------
+    options : RunOptions
+        Those of the search.
+    scans : iterable of DixonPair or UnusableScan
+        What :func:`find_scans` gave.
+
+    Raises
+    ------
+    DatasetError
+        As for :func:`find_scans`.
+    """
+    found = {scan.participant for scan in scans}
+    bids_dir = Path(os.path.abspath(options.bids_dir))
+    labels = select_participants(bids_dir, options.participant_label)
+    return [f"sub-{label}" for label in map(escape_name, labels) if label not in found]
 
 
 def check_dataset(bids_dir: Path, skip_validation: bool) -> None:
@@ -245,7 +232,7 @@ def select_participants(bids_dir: Path, asked: tuple[str, ...]) -> tuple[str, ..
         There is no participant, or one was asked for that is not there.
     """
     try:
-        labels = [name.removeprefix("sub-") for name in _folder_names(bids_dir, "sub-")]
+        labels = list_labels(bids_dir)
     except OSError as error:
         raise DatasetError(f"{bids_dir}: cannot be listed ({error.strerror}).") from error
     if not labels:
@@ -256,7 +243,8 @@ def select_participants(bids_dir: Path, asked: tuple[str, ...]) -> tuple[str, ..
     for label in wanted:
         if label not in labels:
             raise DatasetError(
-                f"--participant-label {label}: no folder sub-{label} in {bids_dir}. "
+                f"--participant-label {escape_name(label)}: no folder sub-{escape_name(label)} in "
+                f"{bids_dir}. "
                 f"{_available(label, labels)}"
             )
     return tuple(sorted(set(wanted))) if asked else tuple(labels)
@@ -268,22 +256,20 @@ def select_sessions(participants: list[Participant], asked: tuple[str, ...]) -> 
     Raises
     ------
     DatasetError
-        No selected participant has a session that was asked for.
+        No selected participant has a session that was asked for, though some could be listed.
     """
-    if not asked:
+    if not asked or all(one.problem is not None for one in participants):
         return participants
     labels = sorted({label for one in participants for label in one.sessions})
     wanted = _without_prefix(asked, "ses-")
     for label in wanted:
         if label not in labels:
             raise DatasetError(
-                f"--session-label {label}: no selected participant has a folder ses-{label}. "
+                f"--session-label {escape_name(label)}: no selected participant has a folder "
+                f"ses-{escape_name(label)}. "
                 f"{_available(label, labels)}"
             )
-    return [
-        replace(one, images=tuple(item for item in one.images if item[1].session in wanted))
-        for one in participants
-    ]
+    return [replace(one, wanted=frozenset(wanted)) for one in participants]
 
 
 def _without_prefix(labels: Iterable[str], prefix: str) -> tuple[str, ...]:
@@ -298,49 +284,7 @@ def _available(label: str, labels: list[str]) -> str:
         return "There is none at all; leave the option out."
     kind = "Similar" if near else "Available"
     more = f" ({len(labels)} in all)" if len(labels) > len(shown) else ""
-    return f"{kind}: {', '.join(shown)}{more}."
-
-
-def list_participant(bids_dir: Path, label: str) -> Participant:
-    """List a participant's images: in its own folder, in its sessions, and in their datatypes."""
-    home = Folder(bids_dir / f"sub-{label}", (("sub", label),), "")
-    try:
-        sessions = [name.removeprefix("ses-") for name in _folder_names(home.path, "ses-")]
-        homes = [home, *(_session_folder(home, session) for session in sessions)]
-        folders = [folder for one in homes for folder in (one, *_datatype_folders(one))]
-        images = tuple((path, folder) for folder in folders for path in _image_paths(folder.path))
-    except OSError as error:
-        return Participant(label, problem=f"{error.filename}: cannot be listed ({error.strerror}).")
-    return Participant(label, frozenset(sessions), images)
-
-
-def _session_folder(home: Folder, session: str) -> Folder:
-    return Folder(home.path / f"ses-{session}", (*home.entities, ("ses", session)), "")
-
-
-def _datatype_folders(home: Folder) -> Iterator[Folder]:
-    for name in _folder_names(home.path):
-        if not name.startswith(("ses-", ".")) and name not in OTHER_DATATYPES:
-            yield Folder(home.path / name, home.entities, name)
-
-
-def _image_paths(folder: Path) -> list[Path]:
-    return [folder / name for name in _file_names(folder) if name.endswith(IMAGE_EXTENSIONS)]
-
-
-def _list_sidecars(folder: Path) -> tuple[Path, ...]:
-    names = (name for name in _file_names(folder) if name.endswith(".json"))
-    return tuple(folder / name for name in names if name != "dataset_description.json")
-
-
-def _folder_names(folder: Path, prefix: str = "") -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.name.startswith(prefix) and e.is_dir())
-
-
-def _file_names(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith(".") and not e.is_dir())
+    return f"{kind}: {', '.join(map(escape_name, shown))}{more}."
 
 
 def _ancestors(paths: Iterable[Path], bids_dir: Path) -> set[Path]:

@@ -24,6 +24,8 @@ _LOOKED_FOR = {
     "_inphase, or an echo time",
     Contrast.OUT_PHASE: "ImageType OPP_PHASE, OUT_PHASE or OP, a name such as acq-outphase, "
     "part-outphase or _outphase, or an echo time",
+    Contrast.WATER: "ImageType WATER or W, or a name such as acq-water, part-water or _water",
+    Contrast.FAT: "ImageType FAT or F, or a name such as acq-fat, part-fat or _fat",
 }
 
 
@@ -75,14 +77,38 @@ def describe_missing(
     """Say which partner is missing, what was looked for, and what else the scan has."""
     others = [v.image for v in verdicts if v.image.path not in paths_of(partners)]
     beside = f" Beside it lie {list_shown(others)}." if others else ""
-    looked_for = _LOOKED_FOR[contrast]
-    if contrast not in partners[0].allowed:
-        looked_for = f"query {FilterQueries.query_name(contrast)!r} of --bids-filter-file"
+    looked_for = _looked_for(contrast, partners[0])
     return (
         f"{list_shown(v.image for v in partners)}: {CONTRAST_WORDS[partners[0].contrast]} by "
         f"{name_sources(partners)}, but its {CONTRAST_WORDS[contrast]} image was not found. Looked "
         "for one of the same participant, session, acquisition, run, chunk and reconstruction: "
         f"{looked_for}.{beside} Add the image, or {_BY_FILTER}."
+    )
+
+
+def _looked_for(contrast: Contrast, partner: Verdict) -> str:
+    """Say what tells an image of this contrast; the filter file's query alone if there is one."""
+    if contrast not in partner.allowed:
+        return f"query {FilterQueries.query_name(contrast)!r} of --bids-filter-file"
+    return _LOOKED_FOR[contrast]
+
+
+def describe_missing_fractions(
+    missing: tuple[Contrast, ...], phases: list[Verdict], verdicts: tuple[Verdict, ...]
+) -> str:
+    """Say which of the scanner's water and fat images is missing, and what was looked for."""
+    others = [v.image for v in verdicts if v.image.path not in paths_of(phases)]
+    beside = f" Beside them lie {list_shown(others)}." if others else ""
+    words = " and ".join(CONTRAST_WORDS[contrast] for contrast in missing)
+    looked_for = "; ".join(
+        f"{CONTRAST_WORDS[contrast]}: {_looked_for(contrast, phases[0])}" for contrast in missing
+    )
+    return (
+        f"{list_shown(v.image for v in phases)}: no {words} image of the scanner was found beside "
+        "them, but --fat-water scanner asks for it. Looked for one of the same participant, "
+        f"session, acquisition, run, chunk and reconstruction ({looked_for}).{beside} Add the "
+        "images, name them by --bids-filter-file (queries 'fat' and 'water'), or give --fat-water "
+        "computed."
     )
 
 

@@ -6,6 +6,7 @@ rules of its own that know every key and word which occurs in the participant's 
 covers one participant, because indexing a whole dataset takes seconds to minutes.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -13,13 +14,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.discovery.naming import OTHER_DATATYPES, ImageName, parse_name
+from bids_mfi.discovery.naming import OTHER_DATATYPES, ImageName, is_utf8, parse_name
 from bids_mfi.errors import OutputError, PairError
 
 _ENDING = r"\.nii\.gz|\.nii|\.json"
@@ -27,6 +27,10 @@ _IN_FILE_NAME = r"(?=[^/\\]*$)"
 _OTHER_DATATYPE_FOLDER = re.compile(
     rf"^/sub-[^/]+/(?:ses-[^/]+/)?(?:{'|'.join(sorted(OTHER_DATATYPES))})(?:/|$)"
 )
+_INDEX_FILE = "layout_index.sqlite"
+_FAILURES = (OSError, ValueError, TypeError, KeyError)
+
+Metadata = dict[Path, Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,8 @@ class ParticipantFiles:
     label : str
         Without ``sub-``.
     images, sidecars : tuple of Path
-        Absolute; the sidecars include those at the dataset's root.
+        Absolute, of all sessions, so that the index does not depend on the selected ones; the
+        sidecars include those at the dataset's root. All names are UTF-8.
     """
 
     bids_dir: Path
@@ -90,7 +95,7 @@ def sidecar_applies(sidecar: Path, image: Path, name: ImageName) -> bool:
 
 def read_metadata(
     files: ParticipantFiles, unreadable: Iterable[Path], database_dir: Path | None, dry_run: bool
-) -> dict[Path, Mapping[str, object]]:
+) -> Metadata:
     """Metadata of every image of a participant, inheritance applied.
 
     Parameters
@@ -100,7 +105,7 @@ def read_metadata(
         Sidecars to leave out.
     database_dir : Path or None
         Folder for indexes of earlier runs. An index is used only if names, sizes and times of
-        all files are still the same.
+        all files are still the same. None is ever deleted: another run may be reading it.
     dry_run : bool
         Use an index but write none.
 
@@ -115,39 +120,80 @@ def read_metadata(
         return {path: {} for path in files.images}
     readable = frozenset(files.sidecars) - frozenset(unreadable)
     stored = None if database_dir is None else database_dir / _fingerprint(files, readable)
+    found = None if stored is None else _read_index(files, stored)
+    if found is not None:
+        return found
     try:
-        layout = _open_layout(files, readable, stored)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        layout = _build_layout(files, readable)
+    except _FAILURES as error:
         raise PairError(
             f"sub-{files.label}: PyBIDS cannot index the participant ({error}). Check the "
             "sidecars, for example with the BIDS validator."
         ) from error
     try:
-        if stored is not None and not stored.exists() and not dry_run:
+        if stored is not None and not dry_run:
             _store(layout, stored)
         return _metadata_of(layout, files)
     finally:
-        layout.session.close()
-        layout.connection_manager.engine.dispose()
+        _close(layout)
 
 
-def _open_layout(files: ParticipantFiles, readable: frozenset[Path], stored: Path | None) -> Any:
+def _build_layout(files: ParticipantFiles, readable: frozenset[Path]) -> Any:
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
-    from sqlalchemy.exc import SQLAlchemyError
 
-    if stored is not None and stored.exists():
-        try:
-            return BIDSLayout(files.bids_dir, validate=False, database_path=stored)
-        except SQLAlchemyError as error:
-            raise PairError(
-                f"{stored}: is no usable index of PyBIDS ({type(error).__name__}). Delete this "
-                "folder; it will be made again."
-            ) from error
     wanted = frozenset(path.relative_to(files.bids_dir).as_posix() for path in readable)
-    ignore = [_ignore_pattern(files.label), _OTHER_DATATYPE_FOLDER, _OnlyJson(wanted)]
+    ignore = [
+        _NotUtf8(),
+        _ignore_pattern(files.label),
+        _OTHER_DATATYPE_FOLDER,
+        _OnlyJson(wanted),
+    ]
     indexer = BIDSLayoutIndexer(validate=False, ignore=ignore)
     config = _naming_rules([path.name for path in (*files.images, *files.sidecars)])
     return BIDSLayout(files.bids_dir, validate=False, config=[config], indexer=indexer)
+
+
+def _read_index(files: ParticipantFiles, stored: Path) -> Metadata | None:
+    """Metadata from a stored index; None if it is not there, or no longer.
+
+    A copy is read: if the index vanished between a look at it and its opening, PyBIDS would index
+    the dataset anew by its own naming rules.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with tempfile.TemporaryDirectory(prefix="bids_mfi-") as folder:
+        try:
+            shutil.copyfile(stored / _INDEX_FILE, Path(folder) / _INDEX_FILE)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _unusable_index(stored, error.strerror or type(error).__name__) from error
+        try:
+            return _read_copy(files, Path(folder))
+        except (SQLAlchemyError, *_FAILURES) as error:
+            raise _unusable_index(stored, type(error).__name__) from error
+
+
+def _read_copy(files: ParticipantFiles, folder: Path) -> Metadata:
+    from bids.layout import BIDSLayout
+
+    layout = BIDSLayout(files.bids_dir, validate=False, database_path=folder)
+    try:
+        return _metadata_of(layout, files)
+    finally:
+        _close(layout)
+
+
+def _unusable_index(stored: Path, reason: str) -> PairError:
+    return PairError(
+        f"{stored}: is no usable index of PyBIDS ({reason}). Delete this folder; it will be made "
+        "again."
+    )
+
+
+def _close(layout: Any) -> None:
+    layout.session.close()
+    layout.connection_manager.engine.dispose()
 
 
 def _ignore_pattern(label: str) -> re.Pattern[str]:
@@ -169,6 +215,14 @@ class _OnlyJson:
         return path.endswith(".json") and path.removeprefix("/") not in self.wanted
 
 
+@dataclass(frozen=True, slots=True)
+class _NotUtf8:
+    """Stands for a pattern that matches every path which is not UTF-8; SQLite takes none."""
+
+    def search(self, path: str) -> bool:
+        return not is_utf8(path)
+
+
 def _naming_rules(names: Iterable[str]) -> dict[str, Any]:
     """Make a PyBIDS configuration that knows every key and word of these names."""
     parsed = [parse_name(name) for name in names]
@@ -188,7 +242,7 @@ def _naming_rules(names: Iterable[str]) -> dict[str, Any]:
     return {"name": "bids_mfi", "entities": entities}
 
 
-def _metadata_of(layout: Any, files: ParticipantFiles) -> dict[Path, Mapping[str, object]]:
+def _metadata_of(layout: Any, files: ParticipantFiles) -> Metadata:
     known = layout.get_files()
     missing = [path for path in files.images if str(path) not in known]
     if missing:
@@ -215,14 +269,13 @@ def _fingerprint(files: ParticipantFiles, readable: frozenset[Path]) -> str:
 
 
 def _store(layout: Any, folder: Path) -> None:
-    """Write an index under a temporary name, rename it, and remove older ones."""
+    """Write an index under a temporary name and rename it, unless another run was faster."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
         try:
             layout.connection_manager.save_database(temporary, replace_connection=False)
-            with suppress(FileExistsError):
-                temporary.rename(folder)
+            _rename_unless_there(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
@@ -230,7 +283,11 @@ def _store(layout: Any, folder: Path) -> None:
             f"--bids-database-dir {folder.parent}: cannot be written ({error.strerror}). Name "
             "another folder, or leave the option out."
         ) from error
-    label = folder.name.rpartition("_")[0]
-    for older in folder.parent.glob(f"{label}_????????????????"):
-        if older != folder:
-            shutil.rmtree(older, ignore_errors=True)
+
+
+def _rename_unless_there(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise

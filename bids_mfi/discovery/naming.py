@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from bids_mfi.dixon import Contrast
+from bids_mfi.dixon import ENTITY_ORDER, Contrast
 
 IN, OUT, WATER, FAT = Contrast.IN_PHASE, Contrast.OUT_PHASE, Contrast.WATER, Contrast.FAT
 
@@ -21,7 +21,7 @@ CONTRAST_WORDS: Mapping[Contrast | None, str] = {
     None: "none of the four contrasts (a fraction, phase or map)",
 }
 
-# Long and short names of the entities, in the order in which BIDS 1.11 puts them into a name.
+# Long and short names of the entities.
 ENTITY_NAMES = {
     "subject": "sub", "session": "ses", "sample": "sample", "task": "task", "tracksys": "tracksys",
     "acquisition": "acq", "nucleus": "nuc", "volume": "voi", "ceagent": "ce", "tracer": "trc",
@@ -31,7 +31,13 @@ ENTITY_NAMES = {
     "recording": "recording", "chunk": "chunk", "segmentation": "seg", "resolution": "res",
     "density": "den", "label": "label", "description": "desc",
 }  # fmt: skip
-ENTITY_ORDER = {key: rank for rank, key in enumerate(ENTITY_NAMES.values())}
+_BEFORE_UNKNOWN = {key: rank for rank, key in enumerate(ENTITY_ORDER)}
+_AFTER_UNKNOWN = {
+    key: 1 + rank
+    for rank, key in enumerate(ENTITY_NAMES.values(), start=len(ENTITY_ORDER))
+    if key not in ENTITY_ORDER
+}
+_RANKS = _BEFORE_UNKNOWN | _AFTER_UNKNOWN
 
 IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 EXTENSIONS = (*IMAGE_EXTENSIONS, ".json")
@@ -283,13 +289,35 @@ def read_image_type(tokens: tuple[str, ...]) -> dict[Contrast | None, str]:
 
 
 def in_bids_order(entities: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Entities in the order of BIDS; unknown ones last, in their own order.
+    """Entities in the order of BIDS; unknown ones by letter, before ``seg`` and those after it.
 
-    >>> in_bids_order({"stk": "2", "run": "1", "sub": "01"})
-    (('sub', '01'), ('run', '1'), ('stk', '2'))
+    >>> in_bids_order({"seg": "x", "zone": "2", "run": "1", "kind": "3", "sub": "01"})
+    (('sub', '01'), ('run', '1'), ('kind', '3'), ('zone', '2'), ('seg', 'x'))
     """
-    last = len(ENTITY_ORDER)
-    return tuple(sorted(entities.items(), key=lambda item: ENTITY_ORDER.get(item[0], last)))
+    unknown = len(ENTITY_ORDER)
+    return tuple(sorted(entities.items(), key=lambda item: (_RANKS.get(item[0], unknown), item[0])))
+
+
+def is_utf8(text: str) -> bool:
+    r"""Whether a name from the file system is UTF-8; Python keeps other bytes as surrogates.
+
+    >>> is_utf8("sub-01_é"), is_utf8("sub-01_\udce9")
+    (True, False)
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def escape_name(text: str) -> str:
+    r"""Write bytes that are not UTF-8 as two hexadecimal digits each, for messages and logs.
+
+    >>> print(escape_name("sub-01_é"), escape_name("sub-01_\udce9"))
+    sub-01_é sub-01_\xe9
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def short_entity(name: str) -> str:

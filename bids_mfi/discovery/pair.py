@@ -23,6 +23,7 @@ from bids_mfi.discovery.explain import (
     describe_candidates,
     describe_conflict,
     describe_missing,
+    describe_missing_fractions,
     describe_mute_echoes,
     describe_no_phase,
     describe_recognition,
@@ -259,7 +260,10 @@ def _scanner_problems(finding: Finding, verdicts: tuple[Verdict, ...]) -> list[s
     several = [
         describe_candidates(c, finding.found[c]) for c in (WATER, FAT) if len(finding.found[c]) > 1
     ]
-    return [*map(describe_conflict, conflicts), *several]
+    doubtful = {contrast for v in conflicts for contrast in v.contrasts}
+    missing = tuple(c for c in (WATER, FAT) if not finding.found[c] and c not in doubtful)
+    lacking = [describe_missing_fractions(missing, finding.phases, verdicts)] if missing else []
+    return [*map(describe_conflict, conflicts), *several, *lacking]
 
 
 def _geometry_problems(finding: Finding, fat_water: str) -> list[str]:
