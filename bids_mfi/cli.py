@@ -240,11 +240,25 @@ def _run_app(options: RunOptions) -> int:
 
 
 def _print_scans(options: RunOptions) -> int:
-    from bids_mfi.discovery import describe_as_json, describe_as_table, find_scans
+    from bids_mfi.discovery import (
+        describe_as_json,
+        describe_as_table,
+        find_scans,
+        list_participants_without_scans,
+    )
 
+    scans = find_scans(options)
     describe = describe_as_json if options.json else describe_as_table
-    print(describe(find_scans(options), options.bids_dir))
+    print(describe(scans, options.bids_dir))
+    _print_passed_over(list_participants_without_scans(options, scans))
     return 0
+
+
+def _print_passed_over(participants: Sequence[str]) -> None:
+    """Name participants without a Dixon image, so that none is missed silently."""
+    if participants:
+        names = ", ".join(participants)
+        print(f"without a Dixon image ({len(participants)}): {names}", file=sys.stderr)
 
 
 def _run_participants(options: RunOptions) -> int:
@@ -253,6 +267,7 @@ def _run_participants(options: RunOptions) -> int:
 
     with show_progress(sys.stderr) as on_status:
         summary = run_participants(options, on_status)
+    _print_passed_over(summary.passed_over)
     for failure in summary.failed:
         where = f" [{failure.log}]" if failure.log else ""
         print(f"{failure.scan}: FAILED: {failure.problem}{where}", file=sys.stderr)
@@ -276,6 +291,7 @@ def build_verb_parser() -> argparse.ArgumentParser:
     _add_demo(verbs)
     _add_simulate(verbs)
     _add_train(verbs)
+    _add_convert(verbs)
     return parser
 
 
@@ -319,6 +335,15 @@ def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     train.set_defaults(handler=_run_train)
 
 
+def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    convert = verbs.add_parser("convert", help="make a bundle from a published NiftyNet model")
+    convert.add_argument(
+        "model_dir", type=Path, help="the authors' folder: inference.ini, landmarks, checkpoint"
+    )
+    convert.add_argument("bundle_dir", type=Path, help="new or empty folder")
+    convert.set_defaults(handler=_run_convert)
+
+
 def main_verbs(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     arguments = build_verb_parser().parse_args(argv)
@@ -346,6 +371,14 @@ def _run_demo(arguments: argparse.Namespace) -> int:
         simulate_dataset(bids_dir.absolute(), arguments.participants, sessions=1, seed=20210817)
     print(f"run.py {bids_dir} {out_dir} participant")
     return main([str(bids_dir), str(out_dir), "participant"])
+
+
+def _run_convert(arguments: argparse.Namespace) -> int:
+    from bids_mfi.network.niftynet import convert
+
+    bundle = convert(arguments.model_dir.absolute(), arguments.bundle_dir.absolute())
+    print(f"bundle {bundle.name} ({bundle.licence}): {bundle.folder}")
+    return 0
 
 
 def _run_train(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.errors import PairError
-from bids_mfi.grid import Grid, describe_difference, read_image, same_grid
+from bids_mfi.grid import Grid, describe_difference, read_image, read_zooms_mm, same_grid
 
 # A pair counts as swapped when voxels much brighter out of phase outnumber the opposite by a share
 # of all voxels with signal. Noise makes as many of either kind. T2* decay makes a ratio of 1.25 in
@@ -271,6 +271,13 @@ def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64]
     except PairError as error:
         raise PairError(f"{pair.in_phase} and {pair.out_phase}: {error}") from None
     return in_phase, out_phase, grid
+
+
+def read_pair_zooms_mm(
+    pair: DixonPair,
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Voxel sizes that the headers of the in-phase and the out-of-phase image state."""
+    return read_zooms_mm(pair.in_phase), read_zooms_mm(pair.out_phase)
 
 
 def read_beside(path: Path, reference: Path, grid: Grid) -> NDArray[np.float64]:

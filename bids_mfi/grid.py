@@ -170,6 +170,22 @@ def read_grid(path: Path) -> Grid:
     return _checked_grid(path, _parse_header(path, _read_bytes(path, HEADER_BYTES)))
 
 
+def read_zooms_mm(path: Path) -> tuple[float, float, float]:
+    """Voxel sizes that the header states (``pixdim``), float32 numbers along the voxel axes.
+
+    They should be those of the affine and sometimes are not. What is computed here goes by the
+    affine; a published model may go by these. One that cannot be a voxel size is replaced by
+    that of the affine. Errors as for :func:`read_grid`.
+    """
+    header = _parse_header(path, _read_bytes(path, HEADER_BYTES))
+    spacing = _checked_grid(path, header).spacing_mm
+    x, y, z = (
+        float(zoom) if MIN_SPACING_MM <= zoom <= MAX_SPACING_MM else size
+        for zoom, size in zip(header.get_zooms(), spacing, strict=False)
+    )
+    return x, y, z
+
+
 def _read_volume(path: Path) -> tuple[NDArray[np.float64], Grid]:
     content = _read_bytes(path)
     header = _parse_header(path, content)

@@ -26,17 +26,23 @@ from bids_mfi.derivatives import (
     fingerprint_record,
     save_scan,
 )
-from bids_mfi.dixon import DixonPair, fat_fraction_percent, read_pair, read_signals
-from bids_mfi.grid import Grid, encode_image, read_grid, read_labels
+from bids_mfi.dixon import (
+    DixonPair,
+    fat_fraction_percent,
+    read_pair,
+    read_pair_zooms_mm,
+    read_signals,
+)
+from bids_mfi.grid import Grid, encode_image, read_grid, read_labels, read_zooms_mm
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import (
     cached_network,
     choose_device,
-    labels_on_grid,
+    model_shape,
     resample_channels,
-    segment_channels,
+    segment_to_grid,
 )
-from bids_mfi.quality import QCFlag, check_scan
+from bids_mfi.quality import QCFlag, check_scan, check_size
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.report.figures import draw_figures
 
@@ -59,9 +65,11 @@ class Resample(SimpleInterface):
     output_spec = _ResampleOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
+        pair, bundle = self.inputs.record.pair, self.inputs.bundle
         self._results["fingerprint"] = fingerprint_record(self.inputs.record)
-        in_phase, out_phase, grid = read_pair(self.inputs.record.pair)
-        channels, model_grid = resample_channels(in_phase, out_phase, grid, self.inputs.bundle)
+        in_phase, out_phase, grid = read_pair(pair)
+        zooms = read_pair_zooms_mm(pair)
+        channels, model_grid = resample_channels(in_phase, out_phase, grid, bundle, zooms)
         path = Path(runtime.cwd) / "channels.npy"
         np.save(path, channels)
         self._results["channels"] = str(path)
@@ -93,8 +101,9 @@ class Segment(SimpleInterface):
         bundle, scan_grid = self.inputs.bundle, read_grid(self.inputs.pair.in_phase)
         torch.set_num_threads(self.inputs.threads)
         network = cached_network(bundle, choose_device(self.inputs.device))
-        logits = segment_channels(np.load(self.inputs.channels), bundle, network)
-        labels = labels_on_grid(logits, self.inputs.model_grid, scan_grid)
+        labels = segment_to_grid(
+            np.load(self.inputs.channels), self.inputs.model_grid, scan_grid, bundle, network
+        )
         path = Path(runtime.cwd) / "labels.nii.gz"
         path.write_bytes(encode_image(labels, scan_grid))
         self._results["labels"] = str(path)
@@ -121,12 +130,14 @@ class Quantify(SimpleInterface):
     output_spec = _QuantifyOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        table = self.inputs.bundle.table
+        bundle, table = self.inputs.bundle, self.inputs.bundle.table
         signals, grid = read_signals(self.inputs.pair, self.inputs.fat_water)
         water, fat, computed = signals.water, signals.fat, self.inputs.fat_water == "computed"
         labels, _ = read_labels(Path(self.inputs.labels))
         measures = measure_muscles(labels, water, fat, grid.voxel_volume_ml, table)
-        flags = check_scan(measures, labels, grid, table, computed, signals)
+        shape = model_shape(grid, bundle, read_zooms_mm(self.inputs.pair.in_phase))
+        flags = check_size(shape, bundle.least_shape)
+        flags += check_scan(measures, labels, grid, table, computed, signals)
         folder = Path(runtime.cwd)
         found = {
             "measures": [asdict(measure) for measure in measures],

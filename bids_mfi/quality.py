@@ -152,6 +152,35 @@ def _check_swap(measure: MuscleMeasure, folded_mfi_percent: float) -> list[QCFla
     return [QCFlag("fat_water_swap", severity, where, folded_mfi_percent, limit, text)]
 
 
+def check_size(shape: tuple[int, ...], least_shape: tuple[int, ...]) -> list[QCFlag]:
+    """Flag a scan smaller than what the model's own program accepted.
+
+    Parameters
+    ----------
+    shape, least_shape : tuple of int
+        Voxels of the model grid along x, y and z: of the scan, and the least.
+
+    Examples
+    --------
+    >>> check_size((200, 90, 16), (180, 120, 16))[0].code
+    'small_scan'
+    >>> check_size((180, 120, 16), (180, 120, 16))
+    []
+    """
+    shares = [100 * size / least for size, least in zip(shape, least_shape, strict=True) if least]
+    if min(shares, default=100) >= 100:
+        return []
+    text = (
+        f"The scan covers {_times(shape)} voxels of the model's grid, fewer than the "
+        f"{_times(least_shape)} that the model was made for. It was extended; look at the labels."
+    )
+    return [QCFlag("small_scan", "warning", "", min(shares), 100.0, text)]
+
+
+def _times(values: tuple[int, ...]) -> str:
+    return " x ".join(str(value) for value in values)
+
+
 def check_measure(measure: MuscleMeasure, computed: bool) -> list[QCFlag]:
     """Collect the flags that follow from one muscle's measures alone."""
     where = f"{measure.muscle}_{measure.hemi}"

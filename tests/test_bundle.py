@@ -264,5 +264,6 @@ def test_the_identity_follows_what_decides_labels_and_nothing_else(tmp_path, tin
         replace(bundle, spacing_mm=(4.0, 4.0, 6.1)),
         replace(bundle, landmarks=tuple(tuple(v + 1 for v in row) for row in bundle.landmarks)),
         replace(bundle, padding=(8, 0, 0)),
+        replace(bundle, landmark_percentiles=tuple(v / 2 for v in bundle.landmark_percentiles)),
     )
-    assert len({bundle.identity, *(other.identity for other in changed)}) == 5
+    assert len({bundle.identity, *(other.identity for other in changed)}) == 6

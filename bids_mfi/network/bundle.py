@@ -29,6 +29,7 @@ from bids_mfi.errors import BundleError, OutputError
 from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.network.dense_vnet import NORMALIZATIONS, SIZE_DIVISOR, DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks
+from bids_mfi.network.niftynet_pipeline import LANDMARK_PROBABILITIES
 
 METADATA = Path("configs", "metadata.json")
 INFERENCE = Path("configs", "inference.json")
@@ -41,7 +42,7 @@ MONAI_SCHEMA = (
 )
 NETWORK_TARGET = "bids_mfi.network.dense_vnet.DenseVNet"
 CHANNELS = ("in_phase", "out_phase")
-INFERENCE_MODES = ("whole_volume", "windows")
+INFERENCE_MODES = ("whole_volume", "windows", "niftynet")
 REMEDY = "Fetch or write the bundle again, or name another one by --bundle."
 
 Triple = tuple[int, int, int]
@@ -65,13 +66,16 @@ class ModelBundle:
     axcodes : tuple of str
         Orientation of the model grid.
     inference : str
-        ``whole_volume``: one pass over the padded volume; ``windows``: overlapping windows.
+        ``whole_volume``: one pass over the padded volume; ``windows``: overlapping windows;
+        ``niftynet``: the windows and all other steps of NiftyNet, see ``niftynet_pipeline``.
     window, border, padding : tuple of int
         Voxels along each axis: size of a window, the margin of each window whose logits are left
         out, and the voxels added on both sides of the volume. ``window`` and ``border`` are unused
         with ``whole_volume``.
     landmarks : tuple of tuple of float
-        Intensity landmarks of each channel, see ``intensity``.
+        Intensity landmarks of each channel, see ``intensity`` and ``niftynet_pipeline``.
+    landmark_percentiles : tuple of float
+        To which percentiles the landmarks belong.
     table : MuscleTable
         The labels, with the vertebral levels on which they were learnt.
     normalization : str
@@ -82,6 +86,8 @@ class ModelBundle:
         SPDX identifier of the weights' licence.
     description : str
     references : tuple of str
+    origin : tuple of (str, str)
+        The files a converted bundle was made from, with their sha256; for a person to read.
     """
 
     folder: Path
@@ -102,6 +108,8 @@ class ModelBundle:
     normalization: str = "instance"
     training: tuple[tuple[str, str], ...] = ()
     references: tuple[str, ...] = ()
+    landmark_percentiles: tuple[float, ...] = PROBABILITIES_PERCENT
+    origin: tuple[tuple[str, str], ...] = ()
 
     @property
     def weights(self) -> Path:
@@ -111,7 +119,8 @@ class ModelBundle:
     @property
     def identity(self) -> str:
         """sha256 over all that decides labels: the weights, and how images are given to them."""
-        images = (self.channels, self.spacing_mm, self.axcodes, self.landmarks)
+        intensity = (self.landmarks, self.landmark_percentiles)
+        images = (self.channels, self.spacing_mm, self.axcodes, intensity)
         passes = (self.inference, self.window, self.border, self.padding, self.normalization)
         decisive = (self.sha256, images, passes, self.table)
         return hashlib.sha256(repr(decisive).encode()).hexdigest()
@@ -120,6 +129,14 @@ class ModelBundle:
     def out_channels(self) -> int:
         """Classes of the network: the highest label and all below it, with background."""
         return 1 + max(muscle.index for muscle in self.table)
+
+    @property
+    def least_shape(self) -> Triple:
+        """Voxels of the model grid below which the path that the weights were made for ends."""
+        if self.inference != "niftynet":
+            return (0, 0, 0)
+        x, y, z = (max(0, w - 2 * p) for w, p in zip(self.window, self.padding, strict=True))
+        return x, y, z
 
 
 # ------------------------------------------------------------------------------------- reading
@@ -257,11 +274,6 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
                 f"{folder / METADATA}: has format_version {own['format_version']!r}, expected "
                 f"{FORMAT_VERSION}. Use the version of bids_mfi that wrote the bundle. {REMEDY}"
             )
-        if own["landmark_percentiles"] != list(PROBABILITIES_PERCENT):
-            raise BundleError(
-                f"{folder / METADATA}: landmark_percentiles {own['landmark_percentiles']}, "
-                f"expected {list(PROBABILITIES_PERCENT)}. {REMEDY}"
-            )
         return ModelBundle(
             folder=folder,
             name=str(document["name"]),
@@ -281,6 +293,8 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
             table=MuscleTable(tuple(Muscle(**row) for row in own["labels"])),
             training=tuple((str(key), str(value)) for key, value in own["training"].items()),
             references=tuple(str(reference) for reference in document["references"]),
+            landmark_percentiles=tuple(float(value) for value in own["landmark_percentiles"]),
+            origin=tuple((str(key), str(value)) for key, value in own.get("origin", {}).items()),
         )
     except KeyError as error:
         raise BundleError(
@@ -306,13 +320,16 @@ def _check_values(bundle: ModelBundle) -> None:
 
 def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
     """List what was found and what was expected, for each value that does not fit."""
-    knots = len(PROBABILITIES_PERCENT)
+    percentiles = _expected_percentiles(bundle)
+    knots = len(percentiles)
     pairs_of_axes = ({"L", "R"}, {"P", "A"}, {"I", "S"})
-    windows = bundle.inference == "windows"
+    windows = bundle.inference in ("windows", "niftynet")
     axes = set(bundle.axcodes)
     margins = [*zip(bundle.border, bundle.window, strict=True)]
     checks = (
         (bundle.channels == CHANNELS, f"channels {bundle.channels}", f"{CHANNELS}"),
+        (bundle.landmark_percentiles == percentiles,
+         f"landmark_percentiles {list(bundle.landmark_percentiles)}", f"{list(percentiles)}"),
         (all(len(row) == knots for row in bundle.landmarks),
          f"{[len(row) for row in bundle.landmarks]} landmarks", f"{knots} for each channel"),
         (all(all(a <= b for a, b in pairwise(row)) and row[0] < row[-1]
@@ -332,6 +349,15 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
         (len(bundle.table) > 0, "no labels", "at least one"),
     )  # fmt: skip
     return [(finding, expected) for fits, finding, expected in checks if not fits]
+
+
+def _expected_percentiles(bundle: ModelBundle) -> tuple[float, ...]:
+    """Those of ``intensity``; NiftyNet's own with the first and last as the bundle has them."""
+    if bundle.inference != "niftynet" or not bundle.landmark_percentiles:
+        return PROBABILITIES_PERCENT
+    first, last = bundle.landmark_percentiles[0], bundle.landmark_percentiles[-1]
+    inner = tuple(100 * probability for probability in LANDMARK_PROBABILITIES)
+    return (min(max(first, 0.0), 9.0), *inner, max(min(last, 100.0), 91.0))
 
 
 def _check_inference_config(bundle: ModelBundle) -> None:
@@ -477,7 +503,7 @@ def _data_format(bundle: ModelBundle) -> dict[str, Any]:
                 "spatial_shape": spatial,
                 "dtype": "float32",
                 "value_range": [],
-                "is_patch_data": bundle.inference == "windows",
+                "is_patch_data": bundle.inference != "whole_volume",
                 "channel_def": {str(i): name for i, name in enumerate(bundle.channels)},
             }
         },
@@ -489,7 +515,7 @@ def _data_format(bundle: ModelBundle) -> dict[str, Any]:
                 "spatial_shape": spatial,
                 "dtype": "float32",
                 "value_range": [],
-                "is_patch_data": bundle.inference == "windows",
+                "is_patch_data": bundle.inference != "whole_volume",
                 "channel_def": {str(i): names.get(i, "background") for i in classes},
             }
         },
@@ -510,11 +536,12 @@ def _own_metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
         "border": list(bundle.border),
         "padding": list(bundle.padding),
         "normalization": bundle.normalization,
-        "landmark_percentiles": list(PROBABILITIES_PERCENT),
+        "landmark_percentiles": list(bundle.landmark_percentiles),
         "landmarks": {
             channel: list(row)
             for channel, row in zip(bundle.channels, bundle.landmarks, strict=True)
         },
         "labels": [{field: getattr(muscle, field) for field in fields} for muscle in bundle.table],
         "training": dict(bundle.training),
+        "origin": dict(bundle.origin),
     }

@@ -1,6 +1,7 @@
 """Two images in, labels on their own grid out; must not know files, BIDS or reports.
 
-The model grid lives only between :func:`resample_channels` and :func:`labels_on_grid`.
+The model grid lives only between :func:`resample_channels` and :func:`segment_to_grid`. Both take
+the path that the bundle's ``inference`` names: the package's own, or that of ``niftynet_pipeline``.
 """
 
 from collections.abc import Iterator
@@ -12,14 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bids_mfi.errors import BundleError, MFIError
+from bids_mfi.errors import BundleError, MFIError, PairError
 from bids_mfi.grid import Grid, reorient, resampled_grid, resize_linear
+from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle, load_network
 from bids_mfi.network.dense_vnet import SIZE_DIVISOR, DenseVNet
 from bids_mfi.network.intensity import standardise
 
 DEVICES = ("auto", "cpu", "cuda")
 MAX_MODEL_VOXELS = 30_000_000
+
+Zooms = tuple[tuple[float, ...], tuple[float, ...]]
 
 _LOADED: dict[tuple[str, str], DenseVNet] = {}
 
@@ -72,8 +76,7 @@ def segment_scan(
     """
     channels, model_grid = resample_channels(in_phase, out_phase, grid, bundle)
     network = cached_network(bundle, device)
-    logits = segment_channels(channels, bundle, network)
-    return labels_on_grid(logits, model_grid, grid)
+    return segment_to_grid(channels, model_grid, grid, bundle, network)
 
 
 def resample_channels(
@@ -81,11 +84,22 @@ def resample_channels(
     out_phase: NDArray[np.floating],
     grid: Grid,
     bundle: ModelBundle,
+    zooms_mm: Zooms | None = None,
 ) -> tuple[NDArray[np.float32], Grid]:
     """Resample the two images to the model grid; their signal keeps its unit.
 
     Voxel axes are permuted and flipped to the bundle's orientation and resampled to its spacing;
     a scan that is oblique stays oblique.
+
+    Parameters
+    ----------
+    in_phase, out_phase : ndarray of float, shape (x, y, z)
+    grid : Grid
+        Of both images.
+    bundle : ModelBundle
+    zooms_mm : tuple of tuple of float, optional
+        Voxel sizes as the header of each image states them, along its own axes; default those of
+        the grid. Only the path of NiftyNet, which goes by them, uses them.
 
     Returns
     -------
@@ -97,7 +111,11 @@ def resample_channels(
     ------
     BundleError
         The field of view would need more than MAX_MODEL_VOXELS voxels.
+    PairError
+        The field of view is too small, or the two headers disagree about it.
     """
+    if bundle.inference == "niftynet":
+        return _resample_as_niftynet((in_phase, out_phase), grid, bundle, zooms_mm)
     images = {"in_phase": in_phase, "out_phase": out_phase}
     resampled = []
     for channel in bundle.channels:
@@ -106,6 +124,61 @@ def resample_channels(
         _check_model_grid(model_grid, bundle)
         resampled.append(resize_linear(turned.astype(np.float32), model_grid.shape))
     return np.stack(resampled), model_grid
+
+
+def model_shape(grid: Grid, bundle: ModelBundle, zooms_mm: tuple[float, ...]) -> niftynet.Triple:
+    """Voxels of the model grid for a scan whose header states ``zooms_mm`` along its own axes."""
+    placeholder = np.broadcast_to(np.int8(0), grid.shape)
+    turned = reorient(placeholder, grid, bundle.axcodes)[1]
+    if bundle.inference != "niftynet":
+        return resampled_grid(turned, bundle.spacing_mm).shape
+    zooms = _turn_zooms(grid, bundle, zooms_mm)
+    return niftynet.resampled_shape(turned.shape, zooms, bundle.spacing_mm)
+
+
+def _turn_zooms(
+    grid: Grid, bundle: ModelBundle, zooms_mm: tuple[float, ...]
+) -> tuple[float, float, float]:
+    """Voxel sizes along the bundle's axes.
+
+    A volume of which each axis is as long as its own number of voxels tells where the axes went.
+    """
+    axes = Grid((1, 2, 3), grid.affine)
+    turned = reorient(np.zeros(axes.shape, np.int8), axes, bundle.axcodes)[1].shape
+    x, y, z = (float(zooms_mm[length - 1]) for length in turned)
+    return x, y, z
+
+
+def _resample_as_niftynet(
+    images: tuple[NDArray[np.floating], NDArray[np.floating]],
+    grid: Grid,
+    bundle: ModelBundle,
+    zooms_mm: Zooms | None,
+) -> tuple[NDArray[np.float32], Grid]:
+    """Resample each image by the voxel size of its own header."""
+    both = zooms_mm or (grid.spacing_mm, grid.spacing_mm)
+    shapes = [model_shape(grid, bundle, zooms) for zooms in both]
+    if shapes[0] != shapes[1]:
+        raise PairError(
+            f"The headers of the two images state voxels of {_listed(both[0])} mm and "
+            f"{_listed(both[1])} mm, expected the same. Correct the voxel sizes (pixdim)."
+        )
+    turned_grid = reorient(images[0], grid, bundle.axcodes)[1]
+    model_grid = niftynet.resampled_grid(turned_grid, shapes[0])
+    _check_model_grid(model_grid, bundle)
+    channels = [
+        niftynet.resample_cubic(
+            reorient(image, grid, bundle.axcodes)[0].astype(np.float32),
+            _turn_zooms(grid, bundle, zooms),
+            bundle.spacing_mm,
+        )
+        for image, zooms in zip(images, both, strict=True)
+    ]
+    return np.stack(channels), model_grid
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
 
 
 def _check_model_grid(grid: Grid, bundle: ModelBundle) -> None:
@@ -227,6 +300,56 @@ def _inner_part(
     return tuple(inner), tuple(target)
 
 
+def segment_to_grid(
+    channels: NDArray[np.float32],
+    model_grid: Grid,
+    scan_grid: Grid,
+    bundle: ModelBundle,
+    network: DenseVNet,
+) -> NDArray[np.int16]:
+    """Labels on the scan's own grid for channels on the model grid.
+
+    Parameters
+    ----------
+    channels : ndarray of float32, shape (2, x, y, z)
+    model_grid : Grid
+        Both as from :func:`resample_channels` for a scan on ``scan_grid``.
+    scan_grid : Grid
+    bundle : ModelBundle
+    network : DenseVNet
+        Of this bundle.
+
+    Returns
+    -------
+    ndarray of int16, shape of ``scan_grid``
+    """
+    if bundle.inference == "niftynet":
+        return _segment_as_niftynet(channels, scan_grid, bundle, network)
+    return labels_on_grid(segment_channels(channels, bundle, network), model_grid, scan_grid)
+
+
+def _segment_as_niftynet(
+    channels: NDArray[np.float32], scan_grid: Grid, bundle: ModelBundle, network: DenseVNet
+) -> NDArray[np.int16]:
+    device = next(network.parameters()).device
+    percentiles = bundle.landmark_percentiles
+    cutoff = (percentiles[0] / 100, percentiles[-1] / 100)
+    widths = niftynet.padding_widths(channels.shape[1:], bundle.padding, bundle.window)
+    padded = np.stack([niftynet.pad_minimum(volume, widths) for volume in channels])
+    volume = niftynet.standardise(padded, bundle.landmarks, cutoff)
+    x, y, z = (
+        slice(before, before + size)
+        for (before, _), size in zip(widths, channels.shape[1:], strict=True)
+    )
+    plan = niftynet.plan_windows(volume.shape[1:], (x, y, z), bundle.window, bundle.border)
+    labels = niftynet.segment_windows(volume, plan, network, device)[x, y, z]
+    placeholder = np.broadcast_to(np.int8(0), scan_grid.shape)
+    turned_grid = reorient(placeholder, scan_grid, bundle.axcodes)[1]
+    nearest = niftynet.resample_nearest(labels, turned_grid.shape)
+    own, _ = reorient(nearest, turned_grid, scan_grid.axcodes)
+    return np.ascontiguousarray(own, dtype=np.int16)
+
+
 def labels_on_grid(
     logits: NDArray[np.float32], model_grid: Grid, scan_grid: Grid
 ) -> NDArray[np.int16]:
@@ -278,7 +401,9 @@ __all__ = [
     "cached_network",
     "choose_device",
     "labels_on_grid",
+    "model_shape",
     "resample_channels",
     "segment_channels",
     "segment_scan",
+    "segment_to_grid",
 ]

@@ -1,4 +1,4 @@
-"""Make the small reference files of this folder; see README.md. Needs only numpy.
+"""Make the small reference files of this folder; see README.md.
 
 Usage: python make_reference.py REFERENCE_DIR, where REFERENCE_DIR holds ``network/``, ``loss/``
 and ``variables.json`` as README.md describes them.
@@ -10,84 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-FOOTER_BYTES = 48
-FLOAT32 = 1
+from bids_mfi.network.checkpoint import open_checkpoint, read_tensors
+
 INTERMEDIATES = ("pool", "pool_bn", "down1", "stack2", "skip2", "skip2_up", "logits_half")
-
-
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """One protobuf varint and the position after it."""
-    value, shift = 0, 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-
-
-def read_block(data: bytes, offset: int, size: int) -> list[tuple[bytes, bytes]]:
-    """Keys and values of an uncompressed LevelDB block."""
-    block = data[offset : offset + size]
-    end = size - 4 - 4 * int.from_bytes(block[-4:], "little")
-    entries, key, at = [], b"", 0
-    while at < end:
-        shared, at = read_varint(block, at)
-        fresh, at = read_varint(block, at)
-        length, at = read_varint(block, at)
-        key = key[:shared] + block[at : at + fresh]
-        entries.append((key, block[at + fresh : at + fresh + length]))
-        at += fresh + length
-    return entries
-
-
-def read_fields(message: bytes) -> list[tuple[int, int | bytes]]:
-    """Field numbers and values of a protobuf message."""
-    fields: list[tuple[int, int | bytes]] = []
-    at = 0
-    while at < len(message):
-        tag, at = read_varint(message, at)
-        if tag & 7 == 0:
-            value, at = read_varint(message, at)
-            fields.append((tag >> 3, value))
-        else:
-            size, at = (4, at) if tag & 7 == 5 else read_varint(message, at)
-            fields.append((tag >> 3, message[at : at + size]))
-            at += size
-    return fields
-
-
-def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
-    """All float32 variables of a TensorFlow checkpoint with one shard."""
-    index = prefix.with_name(prefix.name + ".index").read_bytes()
-    data = prefix.with_name(prefix.name + ".data-00000-of-00001").read_bytes()
-    footer, at = index[-FOOTER_BYTES:], 0
-    handle = []
-    for _ in range(4):
-        value, at = read_varint(footer, at)
-        handle.append(value)
-    variables = {}
-    for _, pointer in read_block(index, handle[2], handle[3]):
-        offset, at = read_varint(pointer, 0)
-        size, _ = read_varint(pointer, at)
-        for name, entry in read_block(index, offset, size):
-            fields = read_fields(entry)
-            numbers = dict(fields)
-            if not name or numbers.get(1) != FLOAT32:
-                continue
-            dims = [f for number, f in fields if number == 2 for f in [f]]
-            shape = [dict(read_fields(d)).get(1, 0) for m in dims for _, d in read_fields(m)]
-            start = int(numbers.get(4, 0))
-            raw = data[start : start + int(numbers[5])]
-            variables[name.decode()] = np.frombuffer(raw, "<f4").reshape(shape)
-    return variables
 
 
 def main(reference: Path, out: Path) -> None:
     """Write weights.npz, forward.npz and loss.npz into ``out``."""
-    variables = read_checkpoint(reference / "network" / "model.ckpt-100000")
+    rows = json.loads((reference / "variables.json").read_text())
+    checkpoint = open_checkpoint(reference / "network" / "model.ckpt-100000")
+    variables = read_tensors(checkpoint, [row["tf"] for row in rows])
     weights = {}
-    for row in json.loads((reference / "variables.json").read_text()):
+    for row in rows:
         value = variables[row["tf"]]
         assert list(value.shape) == row["tf_shape"], row
         kernel = value.ndim == 5

@@ -1,0 +1,338 @@
+"""NiftyNet 0.6.0's inference, step for step; must not know files, BIDS or how a bundle was made.
+
+A bundle whose ``inference`` is ``niftynet`` takes this path, so that it gives the labels that
+NiftyNet gave. Much here would be done otherwise today (end-point aligned resampling, padding before
+the foreground is found, windows that overwrite each other). It is kept, because the weights were
+trained behind it. ``docs/decisions/niftynet.md`` tells what is identical and what was left out.
+
+The steps in their order: reorient, resample (:func:`resample_cubic`); pad (:func:`pad_minimum`),
+foreground (:func:`find_foreground`), landmarks (:func:`map_to_landmarks`), whitening
+(:func:`whiten`); windows (:func:`plan_windows`), labels of each (:func:`segment_windows`); crop;
+resample back (:func:`resample_nearest`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from bids_mfi.errors import PairError
+from bids_mfi.grid import Grid
+
+LANDMARK_PROBABILITIES = (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
+LANDMARKS = 2 + len(LANDMARK_PROBABILITIES)
+USED_LANDMARKS = (0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12)  # those at 25 and 75 % are left out
+LEAST_DEVIATION = 1e-5
+CROSS = ndimage.generate_binary_structure(3, 1)
+
+Triple = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
+
+
+# ---------------------------------------------------------------------------------- resampling
+
+
+def resampled_shape(
+    shape: tuple[int, ...], zooms_mm: tuple[float, ...], spacing_mm: tuple[float, ...]
+) -> Triple:
+    """Voxels along each axis after resampling; halves go to the even number.
+
+    ``zooms_mm`` are the voxel sizes of the image's header, which are float32 numbers.
+
+    >>> resampled_shape((96, 80, 20), (1.0, 0.9, 2.5), (0.7, 0.7, 3.0))
+    (137, 103, 17)
+    """
+    x, y, z = (
+        round(size * factor)
+        for size, factor in zip(shape, _factors(zooms_mm, spacing_mm), strict=True)
+    )
+    return x, y, z
+
+
+def _factors(zooms_mm: tuple[float, ...], spacing_mm: tuple[float, ...]) -> list[float]:
+    single = np.asarray(zooms_mm, dtype=np.float32).astype(np.float64)
+    return [float(factor) for factor in single / np.asarray(spacing_mm)]
+
+
+def resampled_grid(grid: Grid, shape: Triple) -> Grid:
+    """Lay ``shape`` voxels between the centres of the outermost voxels of a grid."""
+    steps = (np.array(grid.shape) - 1) / np.maximum(np.array(shape) - 1, 1)
+    affine = grid.matrix
+    affine[:3, :3] *= steps
+    return Grid.from_array(shape, affine)
+
+
+def resample_cubic(
+    volume: NDArray[np.floating], zooms_mm: tuple[float, ...], spacing_mm: tuple[float, ...]
+) -> NDArray[np.float32]:
+    """Cubic B-spline between the centres of the outermost voxels, as ``scipy.ndimage.zoom`` does.
+
+    Output voxel k of n reads input coordinate ``k (n_in - 1) / (n - 1)``, so the field of view is
+    stretched a little and the true spacing is not quite ``spacing_mm``. Values are not clipped.
+
+    Raises
+    ------
+    PairError
+        An axis would have no voxel left.
+    """
+    if min(resampled_shape(volume.shape, zooms_mm, spacing_mm)) < 1:
+        raise PairError(
+            f"The scan has {volume.shape} voxels of {tuple(float(z) for z in zooms_mm)} mm, which "
+            f"is less than half a voxel of the model's {spacing_mm} mm along an axis. Expected a "
+            "scan of the neck; check the voxel size in its header."
+        )
+    single, factors = volume.astype(np.float32), _factors(zooms_mm, spacing_mm)
+    if factors == [1.0, 1.0, 1.0]:
+        return single
+    resampled = ndimage.zoom(single, factors, order=3, mode="constant")
+    return np.asarray(resampled, dtype=np.float32)
+
+
+def resample_nearest(labels: NDArray[np.int16], shape: Triple) -> NDArray[np.int16]:
+    """Nearest label, between the centres of the outermost voxels, for an image of ``shape``.
+
+    >>> resample_nearest(np.arange(3, dtype=np.int16).reshape(3, 1, 1), (5, 1, 1)).ravel().tolist()
+    [0, 1, 1, 2, 2]
+    """
+    factors = np.array(shape) / np.array(labels.shape)
+    return np.asarray(ndimage.zoom(labels, factors, order=0), dtype=np.int16)
+
+
+# ----------------------------------------------------------------------------------- intensity
+
+
+def padding_widths(
+    shape: tuple[int, ...], padding: Triple, window: Triple
+) -> tuple[tuple[int, int], ...]:
+    """Voxels to add before and after each axis: ``padding``, and more where no window would fit.
+
+    >>> padding_widths((200, 120, 9), (90, 60, 8), (360, 240, 32))
+    ((90, 90), (60, 60), (11, 12))
+    """
+    widths = []
+    for size, pad, wanted in zip(shape, padding, window, strict=True):
+        missing = max(0, wanted - size - 2 * pad)
+        widths.append((pad + missing // 2, pad + missing - missing // 2))
+    return tuple(widths)
+
+
+def pad_minimum(
+    volume: NDArray[np.float32], widths: tuple[tuple[int, int], ...]
+) -> NDArray[np.float32]:
+    """Enlarge a volume by the least value of each line, x first, then y, then z."""
+    return np.pad(volume, widths, mode="minimum")
+
+
+def find_foreground(channels: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Voxels that belong to the foreground of every channel.
+
+    Of a channel: values above 0, dilated twice by a 6-connected cross, holes filled.
+
+    Parameters
+    ----------
+    channels : ndarray of float32, shape (channels, x, y, z)
+        Padded.
+    """
+    found = np.ones(channels.shape[1:], dtype=np.bool_)
+    for volume in channels:
+        found &= fill_holes(ndimage.binary_dilation(volume > 0, CROSS, iterations=2))
+    return found
+
+
+def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Add what is enclosed: background that no 6-connected path joins to the outside.
+
+    The same as ``scipy.ndimage.binary_fill_holes``, in one pass over the volume.
+    """
+    pieces, count = ndimage.label(~mask, CROSS)
+    outside = np.zeros(count + 1, dtype=np.bool_)
+    for axis in range(3):
+        for end in (0, -1):
+            outside[np.unique(np.take(pieces, end, axis=axis))] = True
+    outside[0] = False
+    filled: NDArray[np.bool_] = ~outside[pieces]
+    return filled
+
+
+def map_to_landmarks(
+    volume: NDArray[np.float32],
+    foreground: NDArray[np.bool_],
+    landmarks: tuple[float, ...],
+    cutoff: tuple[float, float],
+) -> NDArray[np.float32]:
+    """Piecewise linear map of the foreground's percentiles to the landmarks (Nyul and Udupa).
+
+    Eleven of the thirteen landmarks are used, those at 25 and 75 % are not. The end pieces go on
+    for ever. A channel that is 0 everywhere stays so.
+    """
+    if not volume.any():
+        return volume
+    probabilities = np.array([cutoff[0], *LANDMARK_PROBABILITIES, cutoff[1]])
+    kept = list(USED_LANDMARKS)
+    tissue = volume[foreground].astype(np.float64)
+    knots = np.percentile(tissue, 100 * probabilities[kept])
+    targets = np.array(landmarks, dtype=np.float64)[kept]
+    rise = np.diff(knots)
+    slopes = np.divide(np.diff(targets), rise, out=np.zeros_like(rise), where=rise != 0)
+    intercepts = targets[:-1] - slopes * knots[:-1]
+    piece = np.searchsorted(knots[1:-1], volume.ravel(), side="right").reshape(volume.shape)
+    return np.asarray(slopes[piece] * volume + intercepts[piece], dtype=np.float32)
+
+
+def whiten(volume: NDArray[np.float32], foreground: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Subtract the foreground's mean from all voxels and divide by its standard deviation."""
+    tissue = volume[foreground].astype(np.float64)
+    deviation = max(float(tissue.std()), LEAST_DEVIATION)
+    return np.asarray((volume - tissue.mean()) / deviation, dtype=np.float32)
+
+
+def standardise(
+    padded: NDArray[np.float32],
+    landmarks: tuple[tuple[float, ...], ...],
+    cutoff: tuple[float, float],
+) -> NDArray[np.float32]:
+    """Landmarks, then whitening, with one foreground for all channels and both steps.
+
+    Parameters
+    ----------
+    padded : ndarray of float32, shape (channels, x, y, z)
+
+    Raises
+    ------
+    PairError
+        The channels have no common foreground.
+    """
+    foreground = find_foreground(padded)
+    if not foreground.any():
+        raise PairError(
+            "No voxel is above 0 in both the in-phase and the out-of-phase image, expected tissue. "
+            "Check the two images."
+        )
+    return np.stack(
+        [
+            whiten(map_to_landmarks(volume, foreground, row, cutoff), foreground)
+            for volume, row in zip(padded, landmarks, strict=True)
+        ]
+    )
+
+
+# ------------------------------------------------------------------------------------- windows
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """Which parts of a padded volume the network sees, and which labels of each are kept.
+
+    Attributes
+    ----------
+    windows : tuple of Box
+        Seen, in the order of NiftyNet.
+    written : tuple of Box
+        For each window the part whose labels it writes; later windows overwrite earlier ones.
+    """
+
+    windows: tuple[Box, ...]
+    written: tuple[Box, ...]
+
+
+def window_starts(size: int, window: int, border: int) -> list[int]:
+    """First voxels of the windows along one axis, in NiftyNet's order.
+
+    Steps of ``window - 2 border``, then the window that ends with the axis. Where that makes two,
+    their mean is appended.
+
+    >>> window_starts(380, 360, 8), window_starts(32, 32, 8), window_starts(80, 32, 8)
+    ([0, 20, 10], [0], [0, 16, 32, 48])
+    """
+    last = size - window
+    starts = sorted({*range(0, last + 1, window - 2 * border), last})
+    return [*starts, round((starts[0] + starts[1]) / 2)] if len(starts) == 2 else starts
+
+
+def plan_windows(
+    shape: tuple[int, ...], inside: Box, window: Triple, border: Triple, full: bool = False
+) -> WindowPlan:
+    """Windows over a padded volume; those that leave no label inside the image are left out.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the padded volume, nowhere smaller than the window.
+    inside : Box
+        Where the image lies in it.
+    window, border : tuple of int
+    full : bool
+        Keep all windows, as NiftyNet does.
+    """
+    axes = [window_starts(*sizes) for sizes in zip(shape, window, border, strict=True)]
+    windows, written = [], []
+    for y, x, z in product(axes[1], axes[0], axes[2]):  # y is the outermost loop
+        corner = (x, y, z)
+        windows.append(_box(corner, window))
+        inner = tuple(w - 2 * b for w, b in zip(window, border, strict=True))
+        written.append(_box(tuple(s + b for s, b in zip(corner, border, strict=True)), inner))
+    kept = range(len(windows)) if full else _find_needed(shape, inside, written)
+    return WindowPlan(tuple(windows[i] for i in kept), tuple(written[i] for i in kept))
+
+
+def _box(corner: tuple[int, ...], size: tuple[int, ...]) -> Box:
+    x, y, z = (slice(first, first + count) for first, count in zip(corner, size, strict=True))
+    return x, y, z
+
+
+def _find_needed(shape: tuple[int, ...], inside: Box, written: list[Box]) -> list[int]:
+    """Numbers of the boxes that show in the image when all were painted in their order."""
+    owner = np.full(shape, -1, dtype=np.int32)
+    for number, box in enumerate(written):
+        owner[box] = number
+    return [int(number) for number in np.unique(owner[inside]) if number >= 0]
+
+
+def segment_windows(
+    volume: NDArray[np.float32],
+    plan: WindowPlan,
+    network: Callable[[Tensor], Tensor],
+    device: torch.device,
+) -> NDArray[np.int16]:
+    """Labels of a padded volume, 0 where no window of the plan writes.
+
+    Parameters
+    ----------
+    volume : ndarray of float32, shape (channels, x, y, z)
+    plan : WindowPlan
+    network : callable
+        (1, channels, x, y, z) to logits (1, labels, x, y, z).
+    device : str
+        On which the network is.
+    """
+    labels = np.zeros(volume.shape[1:], dtype=np.int16)
+    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # float32 on GPUs too
+    with torch.inference_mode(), exact:
+        for seen, written in zip(plan.windows, plan.written, strict=True):
+            window = torch.from_numpy(np.ascontiguousarray(volume[(slice(None), *seen)]))
+            logits = network(window[None].to(device))[0]  # (labels, x, y, z)
+            inner = tuple(
+                slice(target.start - source.start, target.stop - source.start)
+                for source, target in zip(seen, written, strict=True)
+            )
+            labels[written] = first_maximum(logits[(slice(None), *inner)]).cpu().numpy()
+    return labels
+
+
+def first_maximum(logits: Tensor) -> Tensor:
+    """Index of the highest of each voxel's logits, the lowest of equal ones; int16.
+
+    >>> first_maximum(torch.tensor([[1.0, 0.0], [1.0, 2.0]])).tolist()
+    [0, 1]
+    """
+    highest = logits[0].clone()
+    labels = torch.zeros(logits.shape[1:], dtype=torch.int16, device=logits.device)
+    for index in range(1, len(logits)):
+        labels[logits[index] > highest] = index
+        torch.maximum(highest, logits[index], out=highest)
+    return labels

@@ -1,0 +1,172 @@
+"""TensorFlow checkpoints: read as written, and nothing damaged gets through."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from niftynet_models import LARGE, crc32c_bit_by_bit, with_decoys, write_checkpoint
+
+from bids_mfi.errors import ConversionError
+from bids_mfi.network.checkpoint import (
+    Checkpoint,
+    crc32c,
+    find_checkpoints,
+    masked,
+    open_checkpoint,
+    read_tensors,
+)
+from bids_mfi.network.niftynet import WEBER2021_INDEX_SHA256, variable_names
+
+needs_large = pytest.mark.skipif(not LARGE.is_dir(), reason=f"large reference not at {LARGE}")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", 0),
+        (b"123456789", 0xE3069283),
+        (bytes(32), 0x8A9136AA),  # RFC 3720, B.4
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+    ],
+)
+def test_published_checksums(data: bytes, expected: int) -> None:
+    assert crc32c(data) == crc32c_bit_by_bit(data) == expected
+
+
+@pytest.mark.parametrize("size", [1, 511, 512, 513, 1023, 1024, 1025, 4096, 5000, 65537])
+def test_long_data_have_the_checksum_of_the_definition(size: int) -> None:
+    data = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8).tobytes()
+    assert crc32c(data) == crc32c_bit_by_bit(data)
+    assert crc32c(bytes(size)) == crc32c_bit_by_bit(bytes(size))
+
+
+def example() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(2)
+    shapes = {"scope/scalar": (), "scope/vector": (300,), "scope/kernel": (3, 3, 3, 4, 5)}
+    shapes |= {f"scope/long_common_beginning_{i:03d}/w": (1 + i % 7,) for i in range(200)}
+    return {name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    return open_checkpoint(write_checkpoint(tmp_path / "model.ckpt-7", example()))
+
+
+def test_checkpoint_reads_back_as_written(checkpoint: Checkpoint) -> None:
+    """More entries than fit one block of the table."""
+    wanted = example()
+    assert checkpoint.index.stat().st_size > 4096 + 1000
+    assert set(checkpoint.entries) == set(wanted)
+    found = read_tensors(checkpoint, wanted)
+    for name, array in wanted.items():
+        assert found[name].shape == array.shape
+        assert found[name].dtype == np.float32
+        assert np.array_equal(found[name], array)
+
+
+def test_only_what_is_needed_is_verified(checkpoint: Checkpoint) -> None:
+    flip(checkpoint.data, checkpoint.entries["scope/scalar"].offset)
+    assert read_tensors(checkpoint, ["scope/vector"])
+    with pytest.raises(ConversionError, match=r"data-00000-of-00001: .* scope/scalar .*CRC-32C"):
+        read_tensors(checkpoint, ["scope/vector", "scope/scalar"])
+
+
+def flip(path: Path, at: int, bit: int = 0) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1 << bit
+    path.write_bytes(bytes(content))
+
+
+def test_damaged_index_is_refused_wherever_the_damage_is(checkpoint: Checkpoint) -> None:
+    """One bit of every seventh byte; only the filling of the footer may differ."""
+    content = checkpoint.index.read_bytes()
+    footer = len(content) - 48
+    messages: list[str] = []
+    for at in [*range(0, footer, 7), *range(footer, len(content))]:
+        flip(checkpoint.index, at, bit=at % 8)
+        try:
+            entries = open_checkpoint(checkpoint.prefix).entries
+        except ConversionError as error:
+            messages.append(str(error))
+        else:
+            assert at >= footer
+            assert entries == checkpoint.entries
+        checkpoint.index.write_bytes(content)
+    assert len(messages) >= footer / 7
+    assert all("model.ckpt-7.index" in text and "\n" not in text for text in messages)
+
+
+def test_truncated_index_is_refused(checkpoint: Checkpoint) -> None:
+    content = checkpoint.index.read_bytes()
+    for size in [0, 1, 47, 48, *range(100, len(content), 997), len(content) - 1]:
+        checkpoint.index.write_bytes(content[:size])
+        with pytest.raises(ConversionError, match=r"index: is truncated, damaged"):
+            open_checkpoint(checkpoint.prefix)
+
+
+def test_data_of_another_size_are_refused(checkpoint: Checkpoint) -> None:
+    content = checkpoint.data.read_bytes()
+    for changed in (content[:-1], content + b"\0", b""):
+        checkpoint.data.write_bytes(changed)
+        with pytest.raises(ConversionError, match=f"{len(changed)} bytes, expected {len(content)}"):
+            read_tensors(checkpoint, ["scope/vector"])
+
+
+def test_missing_files_are_named(checkpoint: Checkpoint) -> None:
+    checkpoint.data.unlink()
+    with pytest.raises(ConversionError, match="data-00000-of-00001: cannot be read"):
+        read_tensors(checkpoint, ["scope/vector"])
+    checkpoint.index.unlink()
+    with pytest.raises(ConversionError, match="index: cannot be read"):
+        open_checkpoint(checkpoint.prefix)
+
+
+def test_missing_variable_is_named(checkpoint: Checkpoint) -> None:
+    with pytest.raises(ConversionError, match="the variable scope/nothing is missing"):
+        read_tensors(checkpoint, ["scope/nothing"])
+
+
+def test_other_types_than_float32_are_refused(tmp_path: Path) -> None:
+    prefix = write_checkpoint(tmp_path / "model.ckpt-1", {"w": np.zeros(3, np.float32)}, dtype=2)
+    with pytest.raises(ConversionError, match=r"w has the type 2, expected 1 \(float32\)"):
+        read_tensors(open_checkpoint(prefix), ["w"])
+
+
+def test_checkpoints_are_found_by_their_iteration(tmp_path: Path) -> None:
+    for name in ("model.ckpt-20.index", "model.ckpt-3.data-00000-of-00001", "model.ckpt-x.index"):
+        (tmp_path / name).touch()
+    (tmp_path / "checkpoint").touch()
+    assert find_checkpoints(tmp_path) == {
+        3: tmp_path / "model.ckpt-3",
+        20: tmp_path / "model.ckpt-20",
+    }
+
+
+# ------------------------------------------------------------------------------ real checkpoints
+
+
+@needs_large
+def test_checkpoint_that_tensorflow_wrote() -> None:
+    checkpoint = open_checkpoint(LARGE / "network" / "model.ckpt-100000")
+    assert len(checkpoint.entries) == 485
+    tensors = read_tensors(checkpoint, checkpoint.entries)
+    with np.load(Path(__file__).parent / "data" / "network" / "weights.npz") as weights:
+        for own, name in variable_names().items():
+            turned = tensors[name].transpose(4, 3, 0, 1, 2) if tensors[name].ndim == 5 else None
+            assert np.array_equal(tensors[name] if turned is None else turned, weights[own]), name
+
+
+@needs_large
+def test_index_that_the_authors_published() -> None:
+    """Their data are not here; the checksums say that every counter stands at 99,999."""
+    import hashlib
+
+    checkpoint = open_checkpoint(LARGE / "author_model" / "model.ckpt-100000")
+    assert hashlib.sha256(checkpoint.index.read_bytes()).hexdigest() == WEBER2021_INDEX_SHA256
+    wanted = {name: np.zeros(checkpoint.entries[name].shape) for name in variable_names().values()}
+    assert set(checkpoint.entries) == set(with_decoys(wanted))
+    counters = {e.masked_crc for n, e in checkpoint.entries.items() if n.endswith("local_step")}
+    assert counters == {masked(crc32c(np.float32(99_999).tobytes()))}
+    assert max(e.offset + e.size for e in checkpoint.entries.values()) == 10_726_420
