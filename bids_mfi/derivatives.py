@@ -6,17 +6,13 @@ a scan's table is written last and marks the scan as complete.
 """
 
 import csv
-import errno
 import hashlib
 import io
 import json
 import math
 import os
 import re
-import secrets
-import socket
-import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -28,13 +24,12 @@ from bids_mfi.errors import DatasetError, OutputError, PairError
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.quality import QCFlag
 from bids_mfi.quantify import MuscleMeasure
+from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
 
 PROGRAM = "bids_mfi"
 BIDS_VERSION = "1.11.1"
 MISSING = "n/a"
 LABEL_TABLE = "seg-muscle_dseg.tsv"
-WRITE_ATTEMPTS = 3
-ABANDONED_AFTER_S = 24 * 3600.0
 
 # These come after all other entities.
 ENTITIES_AFTER_SEG = ("seg", "res", "den", "label", "desc")
@@ -307,125 +302,6 @@ def bids_uri(path: Path, bids_dir: Path) -> str:
     """
     relative = os.path.relpath(path, bids_dir).replace(os.sep, "/")
     return f"bids:raw:{quote(relative)}"
-
-
-# --- writing -----------------------------------------------------------------------------------
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that its name holds either the old content or all of the new one.
-
-    The data go to ``.NAME.HOST-PID-TOKEN.partial`` beside it, to the disk, and are renamed.
-    Missing folders are made.
-
-    Raises
-    ------
-    OutputError
-        No space, no right, a read-only or broken disk; the earlier content is left as it was.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for attempt in range(1, WRITE_ATTEMPTS + 1):
-            try:
-                _write_and_rename(path, data)
-                return
-            except FileNotFoundError:  # another host with this host's name cleared the partial file
-                if attempt == WRITE_ATTEMPTS:
-                    raise
-    except OSError as error:
-        raise _output_error(path, error) from error
-
-
-def _write_and_rename(path: Path, data: bytes) -> None:
-    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
-    partial = path.with_name(f".{path.name}.{owner}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        _remove_quietly(partial)
-        raise
-
-
-def _remove_quietly(path: Path) -> bool:
-    try:
-        path.unlink()
-    except OSError:
-        return False
-    return True
-
-
-def _host() -> str:
-    return re.sub(r"[^0-9A-Za-z.-]", "", socket.gethostname())[:40]
-
-
-_REMEDIES = {
-    errno.ENOSPC: "The disk is full: free space or choose another OUTPUT_DIR",
-    errno.EDQUOT: "Your quota is used up: free space or choose another OUTPUT_DIR",
-    errno.EFBIG: "The disk or a limit allows no file of this size: choose another OUTPUT_DIR",
-    errno.EROFS: "Mount OUTPUT_DIR writable (in a container: bind it without `:ro`)",
-    errno.EACCES: "Give yourself the right to write there or choose another OUTPUT_DIR",
-    errno.EPERM: "Give yourself the right to write there or choose another OUTPUT_DIR",
-    errno.ENOTDIR: "A file lies where a folder is needed: move it or choose another OUTPUT_DIR",
-    errno.EEXIST: "A file lies where a folder is needed: move it or choose another OUTPUT_DIR",
-    errno.EISDIR: "A folder lies where a file is needed: move it or choose another OUTPUT_DIR",
-}
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    cause = error.strerror or type(error).__name__
-    remedy = _REMEDIES.get(error.errno or 0, "Check the disk or choose another OUTPUT_DIR")
-    return OutputError(
-        f"{path}: cannot be written ({cause}). {remedy}; scans already finished are kept, and the "
-        "next run skips them."
-    )
-
-
-def remove_stale_partials(folder: Path, names: Collection[str] = ()) -> list[Path]:
-    """Remove temporary files that a killed run left in a folder; not in folders below it.
-
-    Parameters
-    ----------
-    folder : Path
-        May be missing.
-    names : collection of str
-        Files this run is about to write: their temporary files go whoever wrote them. Of other
-        files go those of dead processes of this host, and of any host those a day old.
-
-    Returns
-    -------
-    list of Path
-        What was removed.
-    """
-    own = re.compile(rf"^\.(.+)\.{re.escape(_host())}-(\d+)-[0-9a-f]{{8}}\.partial$")
-    removed = []
-    for path in sorted(folder.glob(".*.partial")):
-        found = own.match(path.name)
-        dead = found is not None and not _is_alive(int(found.group(2)))
-        wanted = any(path.name.startswith(f".{name}.") for name in names)
-        if (dead or wanted or _is_abandoned(path)) and _remove_quietly(path):
-            removed.append(path)
-    return removed
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def _is_abandoned(path: Path) -> bool:
-    try:
-        return time.time() - path.stat().st_mtime > ABANDONED_AFTER_S
-    except OSError:
-        return False
 
 
 # --- the dataset -------------------------------------------------------------------------------
@@ -721,7 +597,7 @@ def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> Sca
     try:
         paths.mfi_json.unlink(missing_ok=True)
     except OSError as error:
-        raise _output_error(paths.mfi_json, error) from error
+        raise explain_os_error(paths.mfi_json, error) from error
     for path, data in files.items():
         write_atomically(path, data)
     return paths

@@ -21,7 +21,6 @@ from bids_mfi.derivatives import (
     read_measures,
     read_record,
     scan_paths,
-    write_atomically,
 )
 from bids_mfi.discovery import UnusableScan
 from bids_mfi.dixon import DixonPair
@@ -31,6 +30,7 @@ from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.options import RunOptions
 from bids_mfi.report.figures import FIGURE_NAMES
 from bids_mfi.report.page import ParticipantPage, Provenance, ScanSection, render_page
+from bids_mfi.storage import write_atomically
 
 Scan = DixonPair | UnusableScan
 

@@ -25,7 +25,6 @@ from bids_mfi.derivatives import (
     fingerprint_record,
     scan_paths,
     scan_state,
-    write_atomically,
     write_dataset_files,
 )
 from bids_mfi.discovery import UnusableScan, find_scans, list_participants_without_scans
@@ -35,6 +34,7 @@ from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.options import RunOptions
 from bids_mfi.pages import bundle_facts, write_pages
+from bids_mfi.storage import write_atomically
 
 DEFAULT_BUNDLE = Path(__file__).parent / "data" / "bundle"
 RECORDED_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "pybids", "monai")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bids_mfi import __version__, derivatives
+from bids_mfi import __version__, derivatives, storage
 from bids_mfi.derivatives import (
     COLUMN_DESCRIPTIONS,
     BundleFacts,
@@ -215,7 +215,7 @@ def test_write_beyond_a_real_limit_of_the_system(tmp_path):
     code = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        "from bids_mfi.derivatives import write_atomically\n"
+        "from bids_mfi.storage import write_atomically\n"
         "from bids_mfi.errors import OutputError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
@@ -272,7 +272,7 @@ def _leave_partial(path):
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from bids_mfi.derivatives import write_atomically\n"
+        "from bids_mfi.storage import write_atomically\n"
         "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_atomically(Path(sys.argv[1]), b'half')\n"
     )
@@ -290,7 +290,7 @@ def test_partial_of_a_killed_process_is_removed(tmp_path):
 
 
 def test_partials_of_living_and_foreign_writers_stay(tmp_path):
-    host = derivatives._host()
+    host = storage.host_name()
     living = tmp_path / f".x.json.{host}-{os.getpid()}-0a1b2c3d.partial"
     foreign = tmp_path / ".x.json.elsewhere-1-0a1b2c3d.partial"
     for path in (living, foreign):

@@ -13,7 +13,6 @@ Values that only this package reads stand in ``metadata.json`` under the key ``b
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,11 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bids_mfi.errors import BundleError, OutputError
+from bids_mfi.errors import BundleError
 from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.network.dense_vnet import NORMALIZATIONS, SIZE_DIVISOR, DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks
 from bids_mfi.network.niftynet_pipeline import LANDMARK_PROBABILITIES
+from bids_mfi.storage import write_atomically
 
 METADATA = Path("configs", "metadata.json")
 INFERENCE = Path("configs", "inference.json")
@@ -426,26 +426,6 @@ def encode_state_dict(state: Mapping[str, Tensor]) -> bytes:
 
 def _encode_json(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it; folders are made.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror}). Choose a folder with space that you "
-            "may write to."
-        ) from error
 
 
 def _network_def(bundle: ModelBundle) -> dict[str, Any]:

@@ -24,12 +24,13 @@ from bids_mfi.agreement import dice_by_muscle
 from bids_mfi.errors import OutputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
-from bids_mfi.network.bundle import ModelBundle, write_atomically, write_bundle
+from bids_mfi.network.bundle import ModelBundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.intensity import Landmarks, learn_landmarks, standardise
 from bids_mfi.network.loss import dice_hinge_and_cross_entropy
 from bids_mfi.network.segment import choose_device, pad_edges, padded_shape, segment_channels
 from bids_mfi.options import TrainOptions
+from bids_mfi.storage import write_atomically
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.tsv"
