@@ -152,13 +152,17 @@ def test_progress_without_a_terminal_is_plain_lines():
 
 
 def test_progress_goes_on_when_nobody_reads():
+    tried = []
+
     class Closed(io.StringIO):
         def write(self, text):
+            tried.append(text)
             raise BrokenPipeError
 
     with show_progress(Closed()) as on_status:
         for event in EVENTS:
             on_status(*event)
+    assert len(tried) == 5
 
 
 class _Terminal(io.StringIO):
