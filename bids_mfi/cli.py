@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bids_mfi import __version__
-from bids_mfi.errors import MFIError
+from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.options import RunOptions, TrainOptions
 
 # Seeds of synthetic cases: validation below training, so that no case is in both.
@@ -21,6 +21,10 @@ TRAINING_SEED = 1_000_000_000
 MOST_CASES = 10_000_000
 
 NOTICE = "Research software, not a medical device."
+EXIT_STATUSES = (
+    "Exit status: 0 all done; 1 some scan failed, the others are finished; 2 wrong usage; 3 the "
+    "dataset; 4 the model; 5 the output folder."
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,8 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="run.py",
         description="Muscle fat infiltration (MFI) and volume of fourteen neck muscles from Dixon "
         f"MRI in a BIDS dataset. {NOTICE}",
-        epilog="Exit status: 0 all scans done; 1 some scan failed, the others are finished; 2 "
-        "wrong usage; 3 the dataset; 4 the model bundle; 5 the output folder.",
+        epilog=EXIT_STATUSES,
     )
     parser.add_argument("bids_dir", type=Path, help="BIDS dataset with the scans")
     parser.add_argument("output_dir", type=Path, help="folder for the derivatives")
@@ -160,6 +163,19 @@ def _positive_int(text: str) -> int:
     return value
 
 
+def _natural_int(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+    return int(text)
+
+
+def _spacing_mm(text: str) -> float:
+    value = _positive_float(text)
+    if not 0.3 <= value <= 20:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.3 and 20 mm")
+    return value
+
+
 def _positive_float(text: str) -> float:
     try:
         value = float(text)
@@ -218,8 +234,15 @@ def _report_errors(handler: Callable[[], int]) -> int:
     try:
         return handler()
     except MFIError as error:
-        print(f"bids_mfi: error: {error}", file=sys.stderr)
+        print(f"bids_mfi: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_code
+    except PermissionError as error:
+        print(
+            f"bids_mfi: error: {error.filename}: may not be read or written by this user. Give "
+            "yourself the right, or name another folder.",
+            file=sys.stderr,
+        )
+        return OutputError.exit_code
     except KeyboardInterrupt:
         print("bids_mfi: interrupted; results already saved are complete.", file=sys.stderr)
         return 130
@@ -285,6 +308,7 @@ def build_verb_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bids_mfi",
         description=f"Models and data around the BIDS App run.py. {NOTICE}",
+        epilog=EXIT_STATUSES,
     )
     parser.add_argument("--version", action="version", version=f"bids_mfi {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -298,16 +322,32 @@ def build_verb_parser() -> argparse.ArgumentParser:
 def _add_demo(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     demo = verbs.add_parser("demo", help="simulate a small dataset and run the participant level")
     demo.add_argument("folder", type=Path, help="gets bids/ (the dataset) and derivatives/")
-    demo.add_argument("--participants", type=_positive_int, default=2, metavar="N")
+    demo.add_argument(
+        "--participants", type=_positive_int, default=2, metavar="N", help="default: %(default)s"
+    )
     demo.set_defaults(handler=_run_demo)
 
 
 def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     simulate = verbs.add_parser("simulate", help="write a BIDS dataset of synthetic neck scans")
     simulate.add_argument("out_dir", type=Path, help="new or empty folder")
-    simulate.add_argument("--participants", type=_positive_int, default=4, metavar="N")
-    simulate.add_argument("--sessions", type=_positive_int, default=1, metavar="M")
-    simulate.add_argument("--seed", type=int, default=1, metavar="S")
+    simulate.add_argument(
+        "--participants", type=_positive_int, default=4, metavar="N", help="default: %(default)s"
+    )
+    simulate.add_argument(
+        "--sessions",
+        type=_positive_int,
+        default=1,
+        metavar="M",
+        help="of each participant; 1 makes no session folders (default: %(default)s)",
+    )
+    simulate.add_argument(
+        "--seed",
+        type=_natural_int,
+        default=1,
+        metavar="S",
+        help="the same seed gives the same bytes (default: %(default)s)",
+    )
     simulate.set_defaults(handler=_run_simulate)
 
 
@@ -315,28 +355,68 @@ def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     defaults = TrainOptions()
     train = verbs.add_parser("train", help="train a bundle on synthetic necks; resumes by itself")
     train.add_argument("out_dir", type=Path, help="gets log.tsv, checkpoint.pt and bundle/")
-    train.add_argument("--steps", type=_positive_int, default=defaults.steps, metavar="N")
-    train.add_argument("--learning-rate", type=_positive_float, default=defaults.learning_rate)
-    train.add_argument("--seed", type=int, default=defaults.seed, metavar="S")
+    train.add_argument(
+        "--steps",
+        type=_positive_int,
+        default=defaults.steps,
+        metavar="N",
+        help="optimiser steps, about a second each on two processors (default: %(default)s)",
+    )
+    train.add_argument(
+        "--learning-rate",
+        type=_positive_float,
+        default=defaults.learning_rate,
+        metavar="RATE",
+        help="highest rate of Adam (default: %(default)s)",
+    )
+    train.add_argument(
+        "--seed",
+        type=_natural_int,
+        default=defaults.seed,
+        metavar="S",
+        help="of weights and cases (default: %(default)s)",
+    )
     train.add_argument(
         "--spacing",
-        type=_positive_float,
+        type=_spacing_mm,
         nargs=3,
         default=defaults.spacing_mm,
         metavar="MM",
         help="voxel size on which the network works (default: %(default)s)",
     )
     train.add_argument(
-        "--normalization", choices=("batch", "instance"), default=defaults.normalization
+        "--normalization",
+        choices=("batch", "instance"),
+        default=defaults.normalization,
+        help="of the network (default: %(default)s)",
     )
-    train.add_argument("--validate-every", type=_positive_int, default=defaults.validate_every)
+    train.add_argument(
+        "--validate-every",
+        type=_positive_int,
+        default=defaults.validate_every,
+        metavar="N",
+        help="steps between validations and checkpoints (default: %(default)s)",
+    )
     train.add_argument("--bfloat16", action="store_true", help="faster, on processors that have it")
-    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    train.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="default: a CUDA device if there is one",
+    )
     train.set_defaults(handler=_run_train)
 
 
 def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    convert = verbs.add_parser("convert", help="make a bundle from a published NiftyNet model")
+    convert = verbs.add_parser(
+        "convert",
+        help="make a bundle from a published NiftyNet model",
+        description="Make a bundle from a dense V-Net published for NiftyNet: MODEL_DIR holds "
+        "inference.ini, standardisation_models.txt and model.ckpt-N.index and .data, side by side "
+        "or as the authors laid them out. The weights keep their own licence (Weber et al. 2021: "
+        "GPL-3).",
+        epilog=EXIT_STATUSES,
+    )
     convert.add_argument(
         "model_dir", type=Path, help="the authors' folder: inference.ini, landmarks, checkpoint"
     )

@@ -65,6 +65,34 @@ def test_wrong_usage_ends_with_2(wrong, capsys):
     assert "usage" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        ["simulate"],
+        ["simulate", "out", "--seed", "-5"],
+        ["train", "out", "--seed", "-3"],
+        ["train", "out", "--spacing", "0.001", "1", "1"],
+        ["train", "out", "--steps", "0"],
+        ["convert", "model"],
+    ],
+)
+def test_wrong_usage_of_a_verb_ends_with_2(wrong, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main_verbs(wrong)
+    assert stopped.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_train_refuses_a_folder_that_holds_something_else(tmp_path, capsys):
+    (tmp_path / "letters.txt").write_text("mine")
+    assert main_verbs(["train", str(tmp_path), "--steps", "1"]) == 5
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "letters.txt" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+
+
 def test_version(capsys):
     for call in (main, main_verbs):
         with pytest.raises(SystemExit) as stopped:

@@ -23,7 +23,7 @@ from niftynet_models import (
 )
 
 from bids_mfi.cli import main_verbs
-from bids_mfi.errors import ConversionError, OutputError
+from bids_mfi.errors import BundleError, ConversionError, OutputError
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.network import niftynet
 from bids_mfi.network.bundle import (
@@ -223,6 +223,14 @@ BAD = {
         rewrite(lambda v: v.update({"Other/w/Adam": np.zeros(3, np.float32)})),
         "Other/w/Adam is unknown",
     ),
+    "surplus counter": (
+        rewrite(lambda v: v.update({"DenseVNet/foo/moving_mean/biased": np.zeros(3, np.float32)})),
+        "DenseVNet/foo/moving_mean/biased is unknown",
+    ),
+    "surplus of the optimiser": (
+        rewrite(lambda v: v.update({"ApplyGradients/other/w": np.zeros(3, np.float32)})),
+        "ApplyGradients/other/w is unknown",
+    ),
     "misshapen kernel": (rewrite(turned), rf"{KERNEL} has the shape \(24, 104, 3, 3, 3\)"),
     "misshapen vector": (
         rewrite(lambda v: v.update({"DenseVNet/conv/conv_/b": np.zeros(14, np.float32)})),
@@ -291,6 +299,8 @@ def test_bad_model_ends_with_4_and_one_line_and_leaves_nothing(
         ({"foreground_type": "otsu_plus"}, "foreground_type"),
         ({"multimod_foreground_type": "or"}, "multimod_foreground_type"),
         ({"keep_prob": "0.5"}, "keep_prob is 0.5"),
+        ({"window_sampling": "resize"}, "window_sampling is resize"),
+        ({"spatial_window_size": "(36000, 24000, 320)"}, "at most 30000000 voxels"),
         ({"volume_padding_mode": "constant"}, "volume_padding_mode"),
         ({"volume_padding_to_size": "(400, 400, 40)"}, "volume_padding_to_size"),
         ({"volume_padding_size": "(90, 60)"}, "volume_padding_size is .* three numbers"),
@@ -317,6 +327,32 @@ def test_settings_that_would_change_labels_are_refused(
     with pytest.raises(ConversionError, match=rf"inference\.ini: .*{message}") as raised:
         read_settings(path)
     assert "\n" not in str(raised.value)
+
+
+def test_a_model_outside_the_folder_is_never_read(
+    published: Path, model_dir: Path, tmp_path: Path
+) -> None:
+    """The settings' model_dir is often edited; the folder that was named decides."""
+    other = write_model(tmp_path / "other", flat=True)
+    changed = {name: array + np.float32(1) for name, array in reference_variables().items()}
+    write_checkpoint(other / "model.ckpt-100000", with_decoys(changed))
+    path = model_dir / "inference.ini"
+    own = convert(published, tmp_path / "own")
+    for named in (other, Path("..") / "other"):
+        path.write_text(settings_text(model_dir=str(named)))
+        found = convert(model_dir, tmp_path / f"from {named.name} {len(str(named))}")
+        assert found.sha256 == own.sha256
+
+
+def test_a_byte_order_mark_and_other_alphabets_in_comments_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "inference.ini"
+    path.write_bytes(b"\xef\xbb\xbf# Kraft-Messger\xe4t\n" + settings_text().encode())
+    assert read_settings(path).window == (360, 240, 32)
+
+
+def test_an_unconverted_folder_names_the_remedy(published: Path) -> None:
+    with pytest.raises(BundleError, match="bids_mfi convert"):
+        load_bundle(published)
 
 
 def test_settings_that_differ_between_the_images_are_refused(tmp_path: Path) -> None:

@@ -188,6 +188,8 @@ def test_starts_step_and_end_with_the_axis() -> None:
     assert pipeline.window_starts(112, 64, 8) == [0, 48, 24]
     assert pipeline.window_starts(113, 64, 8) == [0, 48, 49]
     assert pipeline.window_starts(160, 64, 8) == [0, 48, 96]
+    assert pipeline.window_starts(65, 64, 8) == [0, 1]  # the mean is one of them and adds nothing
+    assert pipeline.window_starts(66, 64, 8) == [0, 2, 1]
     assert pipeline.window_starts(67, 64, 8) == [0, 3, 2]  # 1.5 goes to the even number
     assert pipeline.window_starts(69, 64, 8) == [0, 5, 2]
 

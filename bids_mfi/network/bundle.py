@@ -256,8 +256,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        published = (path.parent.parent / "inference.ini").exists()
+        hint = (
+            "This is a published NiftyNet model: `python -m bids_mfi convert` makes a bundle of it."
+        )
         raise BundleError(
-            f"{path}: no such file, expected one in every model bundle. {REMEDY}"
+            f"{path}: no such file, expected one in every model bundle. "
+            f"{hint if published else REMEDY}"
         ) from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: cannot be read as JSON ({error}). {REMEDY}") from error

@@ -38,10 +38,11 @@ SETTINGS_NAME = "inference.ini"
 LANDMARKS_NAME = "standardisation_models.txt"
 IMAGES = ("IP", "OP")
 CLASSES = 15
+MAX_WINDOW_VOXELS = 30_000_000
 SCOPE = "DenseVNet"
 IGNORED_SLOTS = ("Adam", "Adam_1", "Momentum", "RMSProp", "RMSProp_1", "Adagrad")
 IGNORED_COUNTERS = ("biased", "local_step")
-OPTIMISER_SCOPE = "ApplyGradients/"
+OPTIMISER_VARIABLES = ("ApplyGradients/beta1_power", "ApplyGradients/beta2_power")
 WEBER2021_INDEX_SHA256 = "4a3bc5b81d37f0b2f1b5381c6fe53c9bb7b8be4e577aaac6f08a42746d61bf8d"
 WEBER2021_LICENCE = """\
 The weights in models/model.pt were converted, unchanged in value, from the model that
@@ -67,6 +68,7 @@ REQUIRED = (
     ("NETWORK", "norm_type", "percentile", "percentile"),
     ("NETWORK", "volume_padding_mode", "minimum", "minimum"),
     ("NETWORK", "keep_prob", "1", "1"),
+    ("NETWORK", "window_sampling", "uniform", "uniform"),
     ("INFERENCE", "output_interp_order", "0", "0"),
     ("SEGMENTATION", "output_prob", "false", "false"),
     ("SEGMENTATION", "num_classes", str(CLASSES), "-1"),
@@ -132,16 +134,19 @@ def convert(model_dir: Path, bundle_dir: Path) -> ModelBundle:
     OutputError
         ``bundle_dir`` is not empty or cannot be written.
     """
-    _check_target(bundle_dir)
-    bundle, state, licence_text = read_model(model_dir)
     temporary = bundle_dir.with_name(f".{bundle_dir.name}.{os.getpid()}")
     try:
+        _check_target(bundle_dir)
+        bundle, state, licence_text = read_model(model_dir)
         written = write_bundle(replace(bundle, folder=temporary), state, licence_text)
         temporary.replace(bundle_dir)
     except OSError as error:
         raise OutputError(
             f"{bundle_dir}: cannot be written ({error.strerror}). Choose another folder."
         ) from error
+    except OutputError as error:
+        named = str(error).replace(str(temporary), str(bundle_dir))
+        raise OutputError(named) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return replace(written, folder=bundle_dir)
@@ -173,7 +178,7 @@ def read_model(model_dir: Path) -> tuple[ModelBundle, dict[str, Tensor], str]:
     ConversionError
         See :func:`convert`.
     """
-    if not model_dir.is_dir():
+    if not os.path.isdir(model_dir):
         raise ConversionError(
             f"{model_dir}: no such folder. Expected the published model: {SETTINGS_NAME}, its "
             "landmarks and its checkpoint."
@@ -215,7 +220,7 @@ def find_settings(model_dir: Path) -> Path:
 
 def _find_landmarks(model_dir: Path, settings: Settings) -> Path:
     name = Path(settings.landmarks_file).name
-    folders = (model_dir / settings.model_dir, model_dir, *sorted(model_dir.glob("*/")))
+    folders = (_own_folder(model_dir, settings), model_dir, *sorted(model_dir.glob("*/")))
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
@@ -225,9 +230,14 @@ def _find_landmarks(model_dir: Path, settings: Settings) -> Path:
     )
 
 
+def _own_folder(model_dir: Path, settings: Settings) -> Path:
+    """Folder of the checkpoint that the settings name; never one outside ``model_dir``."""
+    return model_dir / Path(settings.model_dir).name
+
+
 def _find_checkpoint(model_dir: Path, settings: Settings) -> Path:
     """Prefix of the checkpoint of the iteration that the settings name, else of the last one."""
-    own = model_dir / settings.model_dir
+    own = _own_folder(model_dir, settings)
     below = [*sorted(model_dir.glob("*/models")), *sorted(model_dir.glob("*/"))]
     folders = [own / "models", own, model_dir / "models", model_dir, *below]
     found = next((f for folder in folders if (f := find_checkpoints(folder))), {})
@@ -258,7 +268,7 @@ def read_settings(path: Path) -> Settings:
     """
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(read_file(path).decode())
+        parser.read_string(read_file(path).decode("utf-8-sig", errors="replace"))
         _check_known(parser)
         return _parse_settings(parser)
     except configparser.Error as error:
@@ -281,7 +291,7 @@ def _check_known(parser: configparser.ConfigParser) -> None:
     if _plain(_get(parser, "NETWORK", "volume_padding_to_size", "0")) not in ("", "0", "0,0,0"):
         raise ValueError("[NETWORK] volume_padding_to_size is set, expected none")
     for image in IMAGES:
-        order = _get(parser, image, "interp_order", "1")
+        order = _get(parser, image, "interp_order", "3")
         if _plain(order) != "3":
             raise ValueError(f"[{image}] interp_order is {order}, expected 3")
 
@@ -310,7 +320,8 @@ def _split(text: str) -> list[str]:
 
 
 def _get(parser: configparser.ConfigParser, section: str, key: str, silent: str = "") -> str:
-    return parser.get(section, key, fallback=silent).partition("#")[0].strip() or silent
+    found = parser.get(section, key, fallback=silent).partition("#")[0].strip()
+    return found if _split(found) else silent
 
 
 def _parse_settings(parser: configparser.ConfigParser) -> Settings:
@@ -332,6 +343,10 @@ def _parse_settings(parser: configparser.ConfigParser) -> Settings:
 
 
 def _check_sizes(settings: Settings) -> None:
+    if math.prod(settings.window) > MAX_WINDOW_VOXELS:
+        raise ValueError(
+            f"spatial_window_size is {settings.window}, expected at most {MAX_WINDOW_VOXELS} voxels"
+        )
     if any(size <= 0 or size % SIZE_DIVISOR for size in settings.window):
         raise ValueError(
             f"spatial_window_size is {settings.window}, expected multiples of {SIZE_DIVISOR}"
@@ -531,16 +546,28 @@ def _check_variables(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...
 def unknown_variables(found: Iterable[str], needed: Iterable[str]) -> Iterator[str]:
     """Variables that are neither needed nor left by the optimiser or the moving averages.
 
-    >>> list(unknown_variables(["a/w", "a/w/Adam", "b/w/Adam", "s/s/moving_mean/biased"], ["a/w"]))
+    >>> found = ["a/w", "a/w/Adam", "b/w/Adam", "s/moving_mean", "s/s/moving_mean/biased"]
+    >>> list(unknown_variables(found, ["a/w", "s/moving_mean"]))
     ['b/w/Adam']
     """
     known = set(needed)
     for name in sorted(set(found) - known):
         stem, _, last = name.rpartition("/")
         slot = stem in known and last in IGNORED_SLOTS
-        counter = last in IGNORED_COUNTERS and "/moving_" in stem
-        if not (slot or counter or name.startswith(OPTIMISER_SCOPE)):
+        counter = last in IGNORED_COUNTERS and _without_repetition(stem) in known
+        if not (slot or counter or name in OPTIMISER_VARIABLES):
             yield name
+
+
+def _without_repetition(stem: str) -> str:
+    """Name of the moving average whose counter repeats the scope.
+
+    >>> _without_repetition("a/bn_/a/bn_/moving_mean")
+    'a/bn_/moving_mean'
+    """
+    scope, _, last = stem.rpartition("/")
+    half = scope[: len(scope) // 2]
+    return f"{half}/{last}" if scope == f"{half}/{half}" else stem
 
 
 def _check_numbers(checkpoint: Checkpoint, tensors: Mapping[str, NDArray[np.float32]]) -> None:

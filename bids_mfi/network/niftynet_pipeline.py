@@ -244,14 +244,17 @@ def window_starts(size: int, window: int, border: int) -> list[int]:
     """First voxels of the windows along one axis, in NiftyNet's order.
 
     Steps of ``window - 2 border``, then the window that ends with the axis. Where that makes two,
-    their mean is appended.
+    their mean is appended, unless it is one of them (an axis one voxel longer than the window).
 
     >>> window_starts(380, 360, 8), window_starts(32, 32, 8), window_starts(80, 32, 8)
     ([0, 20, 10], [0], [0, 16, 32, 48])
+    >>> window_starts(361, 360, 8)
+    [0, 1]
     """
     last = size - window
     starts = sorted({*range(0, last + 1, window - 2 * border), last})
-    return [*starts, round((starts[0] + starts[1]) / 2)] if len(starts) == 2 else starts
+    middle = round((starts[0] + starts[-1]) / 2)
+    return [*starts, middle] if len(starts) == 2 and middle not in starts else starts
 
 
 def plan_windows(

@@ -30,7 +30,7 @@ from bids_mfi.network.intensity import Landmarks, learn_landmarks, standardise
 from bids_mfi.network.loss import dice_hinge_and_cross_entropy
 from bids_mfi.network.segment import choose_device, pad_edges, padded_shape, segment_channels
 from bids_mfi.options import TrainOptions
-from bids_mfi.storage import write_atomically
+from bids_mfi.storage import explain_os_error, write_atomically
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.tsv"
@@ -155,7 +155,9 @@ def train(
         The folder cannot be written, or holds a checkpoint of a training with other options.
     """
     device = choose_device(options.device)
+    check_folder(out_dir)
     progress = start_or_resume(options, data, out_dir, device)
+    write_log(progress, data.table, out_dir)  # a folder that cannot be written is known at once
     losses: list[float] = []
     started = time.monotonic() - progress.seconds
     for images, labels in iterate_batches(options, data, progress):
@@ -170,6 +172,24 @@ def train(
             write_log(progress, data.table, out_dir)
             write_checkpoint(progress, options, out_dir)
     return write_trained_bundle(options, data, progress, out_dir, card)
+
+
+def check_folder(out_dir: Path) -> None:
+    """Refuse a folder that holds anything but a training.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        found = {path.name for path in out_dir.iterdir()} if out_dir.exists() else set()
+    except OSError as error:
+        raise explain_os_error(out_dir, error) from error
+    if found - {LOG, BUNDLE} and CHECKPOINT not in found:
+        raise OutputError(
+            f"{out_dir}: holds other files ({sorted(found - {LOG, BUNDLE})[0]}) and no training to "
+            "resume. Name a new or empty folder."
+        )
 
 
 def start_or_resume(
