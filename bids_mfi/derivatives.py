@@ -651,7 +651,9 @@ def read_record(marker: Path, bids_dir: Path) -> ScanRecord:
             echo_times_ms=(times["InPhase"], times["OutPhase"]),
             field_strength_t=found["MagneticFieldStrength"],
         )
-        facts = BundleFacts(bundle["Name"], bundle["Version"], bundle["SHA256"])
+        facts = BundleFacts(
+            bundle["Name"], bundle["Version"], bundle["SHA256"], bundle["Description"]
+        )
         return ScanRecord(pair, bids_dir, facts, found["FatWater"], found["Fingerprint"])
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(
@@ -719,7 +721,12 @@ def _describe_origin(record: ScanRecord, roles: tuple[str, ...]) -> dict[str, An
     bundle = record.bundle
     images = _images(record.pair, record.fat_water)
     return {
-        "Bundle": {"Name": bundle.name, "Version": bundle.version, "SHA256": bundle.sha256},
+        "Bundle": {
+            "Name": bundle.name,
+            "Version": bundle.version,
+            "SHA256": bundle.sha256,
+            "Description": bundle.description,
+        },
         "Software": {"Name": PROGRAM, "Version": __version__},
         "Sources": [bids_uri(images[role], record.bids_dir) for role in roles],
     }

@@ -13,6 +13,7 @@ from bids_mfi import __version__
 from bids_mfi.derivatives import (
     COLUMN_DESCRIPTIONS,
     BundleFacts,
+    ScanRecord,
     derivative_stem,
     find_markers,
     page_path,
@@ -20,6 +21,7 @@ from bids_mfi.derivatives import (
     read_flags,
     read_measures,
     read_record,
+    read_sidecar,
     scan_paths,
 )
 from bids_mfi.discovery import UnusableScan
@@ -76,7 +78,7 @@ def write_pages(
                 participant=participant,
                 session=session,
                 scans=tuple(sections[name] for name in sorted(sections)),
-                provenance=_describe_provenance(bundle, options),
+                provenance=_describe_provenance(sections, bundle, options),
                 column_descriptions=_describe_columns(),
             )
             path = page_path(options.output_dir, participant, session)
@@ -144,21 +146,34 @@ def _show_results(
             figures=tuple((name, paths.figure(name).read_bytes()) for name in FIGURE_NAMES),
             files=tuple(path.relative_to(options.output_dir).as_posix() for path in results),
             problem=problem,
-            weights=f"{record.bundle.name} {record.bundle.version}",
+            weights=_describe_weights(record),
         )
     except (MFIError, OSError) as error:
         reason = problem or f"results are there but cannot be shown: {error}"
         return ScanSection(title, bundle.table, problem=reason)
 
 
-def _describe_provenance(bundle: ModelBundle, options: RunOptions) -> Provenance:
+def _describe_weights(record: ScanRecord) -> str:
+    bundle = record.bundle
+    return f"{bundle.name} {bundle.version}, sha256 {bundle.sha256[:12]}..."
+
+
+def _describe_provenance(
+    sections: Mapping[str, ScanSection], bundle: ModelBundle, options: RunOptions
+) -> Provenance:
+    """Tell by what the first results of a page were made; the run's bundle if there are none.
+
+    Results of an earlier run stay when a scan is refused, and must not be put down to this one.
+    """
+    facts, version, fat_water = bundle_facts(bundle), __version__, options.fat_water
+    shown = next((sections[name] for name in sorted(sections) if sections[name].measures), None)
+    if shown is not None and shown.pair is not None:
+        marker = scan_paths(options.output_dir, shown.pair).mfi_json
+        record = read_record(marker, options.bids_dir)
+        facts, fat_water = record.bundle, record.fat_water
+        version = str(read_sidecar(marker)["Software"]["Version"])
     return Provenance(
-        version=__version__,
-        bundle_name=bundle.name,
-        bundle_version=bundle.version,
-        bundle_sha256=bundle.sha256,
-        bundle_description=bundle.description,
-        fat_water=options.fat_water,
+        version, facts.name, facts.version, facts.sha256, facts.description, fat_water
     )
 
 

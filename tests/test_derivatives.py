@@ -528,7 +528,12 @@ def test_sidecars_tell_the_origin(tmp_path):
     for path in (paths.dseg_json, paths.ffmap_json, paths.mfi_json):
         found = read_sidecar(path)
         assert found["Sources"] == sources
-        assert found["Bundle"] == {"Name": "tiny", "Version": "1.2", "SHA256": BUNDLE.sha256}
+        assert found["Bundle"] == {
+            "Name": "tiny",
+            "Version": "1.2",
+            "SHA256": BUNDLE.sha256,
+            "Description": "Made for tests.",
+        }
         assert found["Software"] == {"Name": "bids_mfi", "Version": __version__}
     table = read_sidecar(paths.mfi_json)
     assert COLUMN_DESCRIPTIONS.items() <= table.items()

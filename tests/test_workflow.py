@@ -252,6 +252,8 @@ def other_bundle(tiny_bundle, tmp_path):
     path = folder / "configs" / "metadata.json"
     document = json.loads(path.read_text())
     document["name"] = "other"
+    document["version"] = "9.9-other"
+    document["description"] = "Words of the other bundle."
     for row in document["bids_mfi"]["landmarks"].values():
         row[3] += 5
     path.write_text(json.dumps(document))
@@ -272,6 +274,9 @@ def test_a_refused_run_leaves_everything_as_it_was(finished, tmp_path, other_bun
     assert "Earlier results, not replaced" in page
     assert "tiny 0" in page
     assert page.count("data:image/png") == 4
+    assert "Random weights, for tests." in page
+    assert "9.9-other" not in page
+    assert "Words of the other bundle." not in page
 
 
 def test_results_of_the_past_never_count_as_done(finished, tmp_path, other_bundle, capsys):
