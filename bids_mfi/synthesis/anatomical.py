@@ -1,0 +1,185 @@
+"""Random scans of the anatomy of label maps; must not know networks, files of BIDS or training.
+
+Every scan is decided by its seed: label map, person, protocol, field of view.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bids_mfi.grid import Grid, resampled_grid, resize_linear
+from bids_mfi.synthesis.acquisition import Body
+from bids_mfi.synthesis.cases import TrainingCase
+from bids_mfi.synthesis.composition import Participant
+from bids_mfi.synthesis.deformation import rotation_matrix
+from bids_mfi.synthesis.labelmap import load_label_map
+from bids_mfi.synthesis.protocol import (
+    VARIED,
+    ScanSettings,
+    acquire,
+    draw_protocol,
+    draw_settings,
+)
+from bids_mfi.synthesis.subject import (
+    Subject,
+    draw_subject,
+    fill_grid,
+    find_level_slices,
+    restrict_to_levels,
+)
+
+LEVEL_CHOICES = ("all", "paper")
+# How far behind the spine the field of view begins, and where its middle lies; mm.
+BEHIND_MM = (72.0, 110.0)
+MIDDLE_X_MM, MIDDLE_Z_MM = 8.0, 14.0
+SUBSAMPLE_MM = 1.2
+VARIATION = (0.5, 1.4)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnatomicalScan:
+    """One scan on its own upright or oblique grid with axes R, A, S.
+
+    Attributes
+    ----------
+    in_phase, out_phase : ndarray of float32
+        Magnitudes in the scanner's units.
+    body : Body
+        True water, fat and labels.
+    grid : Grid
+    settings : ScanSettings
+    participant : Participant
+    """
+
+    in_phase: NDArray[np.float32]
+    out_phase: NDArray[np.float32]
+    body: Body
+    grid: Grid
+    settings: ScanSettings
+    participant: Participant
+
+
+def make_scan(
+    rng: np.random.Generator,
+    subject: Subject,
+    settings: ScanSettings,
+    levels: str = "all",
+    least_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    device: torch.device | str = "cpu",
+) -> AnatomicalScan:
+    """Scan a subject.
+
+    Parameters
+    ----------
+    rng : Generator
+        Draws the field of view and the noise.
+    subject : Subject
+    settings : ScanSettings
+    levels : str
+        ``all``: muscles are labelled over their whole length; ``paper``: at the levels of the
+        label map's table only.
+    least_mm : tuple of float
+        Voxels finer than this are made this large at once, with the noise of their mean.
+    device : torch.device
+        That does the work.
+    """
+    grid = draw_grid(rng, settings, least_mm)
+    finer = np.array(settings.spacing_mm) / np.array(grid.spacing_mm)
+    noise = settings.noise * float(np.sqrt(np.minimum(finer, 1).prod()))
+    subsamples = choose_subsamples(grid.spacing_mm)
+    volume = fill_grid(subject, grid, subsamples, device)
+    in_phase, out_phase = acquire(rng, volume, settings, noise)
+    labels = volume.labels.cpu().numpy().astype(np.int16)
+    if levels == "paper":
+        slices = find_level_slices(subject, grid)
+        labels = restrict_to_levels(labels, grid, slices, subject.label_map.table)
+    return AnatomicalScan(
+        in_phase=in_phase.cpu().numpy(),
+        out_phase=out_phase.cpu().numpy(),
+        body=Body(volume.water.cpu().numpy(), volume.fat.cpu().numpy(), labels),
+        grid=grid,
+        settings=settings,
+        participant=subject.participant,
+    )
+
+
+def choose_subsamples(spacing_mm: Sequence[float]) -> tuple[int, int, int]:
+    """Points along each axis of a voxel: one for each SUBSAMPLE_MM, from 2 to 4, 2 at least.
+
+    >>> choose_subsamples((0.7, 1.4, 5.0))
+    (2, 2, 4)
+    """
+    x, y, z = (int(np.clip(np.rint(size / SUBSAMPLE_MM), 2, 4)) for size in spacing_mm)
+    return x, y, z
+
+
+def draw_grid(
+    rng: np.random.Generator,
+    settings: ScanSettings,
+    least_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> Grid:
+    """Place the field of view around the neck: axes R, A, S, turned by the settings' angles."""
+    spacing = np.maximum(settings.spacing_mm, least_mm)
+    shape = np.maximum(np.rint(np.array(settings.coverage_mm) / spacing), 8).astype(int)
+    extent = shape * spacing
+    centre = np.array([
+        MIDDLE_X_MM * rng.uniform(-1, 1),
+        -rng.uniform(*BEHIND_MM) + extent[1] / 2,
+        MIDDLE_Z_MM * rng.uniform(-1, 1) - 4.0,
+    ])  # fmt: skip
+    x, y, z = np.deg2rad(settings.turn_degrees)
+    affine = np.eye(4)
+    affine[:3, :3] = rotation_matrix((float(x), float(y), float(z))) * spacing
+    affine[:3, 3] = centre - affine[:3, :3] @ ((shape - 1) / 2)
+    return Grid.from_array(tuple(int(n) for n in shape), affine)
+
+
+def make_case(
+    paths: Sequence[Path],
+    seed: int,
+    spacing_mm: tuple[float, float, float],
+    protocol: str = VARIED,
+    levels: str = "all",
+    device: torch.device | str = "cpu",
+) -> TrainingCase:
+    """One random scan on the grid of a network.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Label maps; one is drawn.
+    seed : int
+        The same seed and arguments give the same case.
+    spacing_mm : tuple of float
+        Voxel size of the network's grid. Finer axes of a scan are made at this size at once,
+        coarser ones are resampled, as a real scan is.
+    protocol : str
+        One of PROTOCOLS, or ``varied``.
+    levels : str
+        See :func:`make_scan`.
+    """
+    rng = np.random.default_rng(seed)
+    label_map = load_label_map(paths[int(rng.integers(len(paths)))])
+    subject = draw_subject(rng, label_map, variation=float(rng.uniform(*VARIATION)))
+    settings = draw_settings(rng, draw_protocol(rng, protocol))
+    scan = make_scan(rng, subject, settings, levels, spacing_mm, device)
+    return resample_case(scan, spacing_mm)
+
+
+def resample_case(scan: AnatomicalScan, spacing_mm: tuple[float, float, float]) -> TrainingCase:
+    """Resample a scan with axes R, A, S to about ``spacing_mm``; labels take the nearest voxel."""
+    grid = resampled_grid(scan.grid, spacing_mm)
+    nearest = tuple(
+        np.minimum((np.arange(new) + 0.5) * old / new, old - 1).astype(int)
+        for new, old in zip(grid.shape, scan.grid.shape, strict=True)
+    )
+    return TrainingCase(
+        resize_linear(scan.in_phase, grid.shape),
+        resize_linear(scan.out_phase, grid.shape),
+        np.ascontiguousarray(scan.body.labels[np.ix_(*nearest)]),
+        grid,
+    )

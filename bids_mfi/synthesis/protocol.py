@@ -1,0 +1,275 @@
+"""Scan protocols of two-point Dixon imaging and what a scanner does to water and fat.
+
+Must not know anatomy, files or training. Water W and fat F of a voxel give at echo time TE
+
+    S = | (W exp(-TE / T2*_w) + F exp(-TE / T2*_f) exp(i 2 pi df TE)) C | + noise
+
+with the fat's frequency df = -3.4 ppm, so that the echo times alone decide how well the two are in
+or out of phase; the magnitude of the out-of-phase image folds fat fractions at 50 %.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bids_mfi.synthesis.noise import shift_linear, torch_generator
+from bids_mfi.synthesis.subject import TissueVolume
+
+FAT_SHIFT_PPM = 3.4
+LARMOR_MHZ_PER_T = 42.577
+SCALE_RANGE = (150.0, 600.0)
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What a site scans with; ranges are drawn from for each scan.
+
+    Attributes
+    ----------
+    name : str
+    field_strength_t : float
+    echo_times_ms : tuple of float
+        In phase, out of phase.
+    plane : str
+        ``axial``, ``coronal`` or ``sagittal``: the plane of the slices.
+    in_plane_mm, slice_mm : tuple of float
+        Voxel size.
+    coverage_mm : tuple of tuple of float
+        Extent of the field of view along x, y and z of the body.
+    oblique_degrees : float
+        Standard deviation of the slab's rotation about each axis.
+    noise : tuple of float
+        Standard deviation in a voxel of the acquisition, muscle = 1.
+    t2star_ms : tuple of tuple of float
+        Of water and of fat.
+    fat_gain : tuple of float
+        Brightness of fat over that of the signal tables: T1 weighting.
+    field_sd : tuple of float
+        Standard deviation of the coefficients of the receive field's logarithm.
+    artefact_share : float
+        Share of scans with ghosts of movement.
+    """
+
+    name: str
+    field_strength_t: float
+    echo_times_ms: tuple[float, float]
+    plane: str = "axial"
+    in_plane_mm: Range = (0.7, 0.7)
+    slice_mm: Range = (3.0, 3.0)
+    coverage_mm: tuple[Range, Range, Range] = ((220, 320), (165, 215), (96, 132))
+    oblique_degrees: float = 2.5
+    noise: Range = (0.02, 0.06)
+    t2star_ms: tuple[Range, Range] = ((24.0, 36.0), (20.0, 30.0))
+    fat_gain: Range = (0.8, 1.25)
+    field_sd: Range = (0.05, 0.2)
+    artefact_share: float = 0.1
+
+
+_T2STAR_1_5T_MS = ((34.0, 52.0), (28.0, 42.0))  # water, fat
+
+# Echo times: 3 T, 2.46 and 3.69 or 1.23 ms; 1.5 T, 4.77 and 2.39 ms. The first is the paper's.
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("paper", 3.0, (2.46, 3.69)),
+        Protocol("axial-3T", 3.0, (2.46, 1.23), in_plane_mm=(0.6, 1.2), slice_mm=(2.0, 4.0),
+                 oblique_degrees=4.0),
+        Protocol("axial-1.5T", 1.5, (4.77, 2.39), in_plane_mm=(0.8, 1.2), slice_mm=(3.0, 5.0),
+                 oblique_degrees=4.0, noise=(0.04, 0.1), t2star_ms=_T2STAR_1_5T_MS),
+        Protocol("coronal-3T", 3.0, (2.46, 1.23), "coronal", (0.8, 1.2), (2.0, 4.0),
+                 ((230, 320), (120, 180), (110, 150)), 5.0),
+        Protocol("coronal-1.5T", 1.5, (4.77, 2.39), "coronal", (1.0, 1.2), (3.0, 5.0),
+                 ((230, 320), (120, 180), (110, 150)), 5.0, (0.05, 0.11),
+                 t2star_ms=_T2STAR_1_5T_MS, artefact_share=0.3),
+        Protocol("sagittal-3T", 3.0, (2.46, 3.69), "sagittal", (0.7, 1.1), (2.0, 4.0),
+                 ((120, 190), (165, 230), (110, 150)), 4.0),
+        Protocol("isotropic-3T", 3.0, (2.46, 1.23), "sagittal", (0.9, 1.2), (1.0, 1.6),
+                 ((150, 240), (165, 230), (110, 150)), 4.0, (0.04, 0.09)),
+    )
+}  # fmt: skip
+VARIED = "varied"
+_VARIED_SHARES = {
+    "paper": 0.3, "axial-3T": 0.24, "axial-1.5T": 0.16, "coronal-3T": 0.09, "coronal-1.5T": 0.05,
+    "sagittal-3T": 0.09, "isotropic-3T": 0.07,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSettings:
+    """One scan of a protocol, with all ranges drawn.
+
+    Attributes are those of :class:`Protocol`, and: ``field``, the nine coefficients of the receive
+    field's logarithm; ``chemical_shift_voxels``, how far fat is moved along ``readout_axis``;
+    ``ghost`` and ``ghost_voxels``, strength and distance of a ghost along ``phase_axis`` as a
+    share of the field of view; ``scale``, the signal of muscle in the scanner's units.
+    ``spacing_mm``, ``coverage_mm`` and ``turn_degrees`` are along the body's x, y, z.
+    """
+
+    protocol: str
+    field_strength_t: float
+    in_phase_ms: float
+    out_phase_ms: float
+    plane: str
+    spacing_mm: tuple[float, float, float]
+    coverage_mm: tuple[float, float, float]
+    turn_degrees: tuple[float, float, float]
+    noise: float
+    water_t2star_ms: float
+    fat_t2star_ms: float
+    fat_gain: float
+    field: tuple[float, ...]
+    chemical_shift_voxels: float
+    readout_axis: int
+    phase_axis: int
+    ghost: float
+    ghost_share: float
+    scale: float
+
+
+def draw_protocol(rng: np.random.Generator, name: str) -> Protocol:
+    """Return the protocol of a name; ``varied`` draws one of all.
+
+    Raises
+    ------
+    KeyError
+        There is none of this name.
+    """
+    if name != VARIED:
+        return PROTOCOLS[name]
+    names = list(_VARIED_SHARES)
+    chosen = PROTOCOLS[names[int(rng.choice(len(names), p=list(_VARIED_SHARES.values())))]]
+    return replace(
+        chosen,
+        noise=(0.5 * chosen.noise[0], 1.5 * chosen.noise[1]),
+        fat_gain=(0.65, 1.5),
+        field_sd=(0.03, 0.35),
+        oblique_degrees=chosen.oblique_degrees * 1.5,
+        artefact_share=max(0.2, chosen.artefact_share),
+    )
+
+
+def draw_settings(rng: np.random.Generator, protocol: Protocol) -> ScanSettings:
+    """Draw one scan of a protocol."""
+    in_plane, thick = rng.uniform(*protocol.in_plane_mm), rng.uniform(*protocol.slice_mm)
+    normal = {"axial": 2, "coronal": 1, "sagittal": 0}[protocol.plane]
+    spacing = [thick if axis == normal else in_plane for axis in range(3)]
+    coverage = [rng.uniform(*extent) for extent in protocol.coverage_mm]
+    turn = protocol.oblique_degrees * rng.standard_normal(3)
+    readout, phase = rng.permutation([axis for axis in range(3) if axis != normal])
+    jitter = 1 + 0.02 * rng.standard_normal(2)
+    field_sd = rng.uniform(*protocol.field_sd)
+    moved = rng.random() < protocol.artefact_share
+    return ScanSettings(
+        protocol=protocol.name,
+        field_strength_t=protocol.field_strength_t,
+        in_phase_ms=round(protocol.echo_times_ms[0] * jitter[0], 3),
+        out_phase_ms=round(protocol.echo_times_ms[1] * jitter[1], 3),
+        plane=protocol.plane,
+        spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        coverage_mm=(float(coverage[0]), float(coverage[1]), float(coverage[2])),
+        turn_degrees=(float(turn[0]), float(turn[1]), float(turn[2])),
+        noise=float(rng.uniform(*protocol.noise)),
+        water_t2star_ms=float(rng.uniform(*protocol.t2star_ms[0])),
+        fat_t2star_ms=float(rng.uniform(*protocol.t2star_ms[1])),
+        fat_gain=float(np.exp(rng.uniform(*np.log(protocol.fat_gain)))),
+        field=tuple(float(value) for value in field_sd * rng.standard_normal(9)),
+        chemical_shift_voxels=float(rng.uniform(-0.8, 0.8)),
+        readout_axis=int(readout),
+        phase_axis=int(phase),
+        ghost=float(rng.uniform(0.02, 0.12)) if moved else 0.0,
+        ghost_share=float(rng.choice([1 / 2, 1 / 3, 1 / 4])),
+        scale=float(np.exp(rng.uniform(*np.log(SCALE_RANGE)))),
+    )
+
+
+def phase_cosine(field_strength_t: float, echo_ms: float) -> float:
+    """Cosine of the angle between fat and water: 1 in phase, -1 out of phase.
+
+    >>> round(phase_cosine(3.0, 2.46), 2), round(phase_cosine(3.0, 1.23), 2)
+    (0.98, -1.0)
+    """
+    hertz = FAT_SHIFT_PPM * LARMOR_MHZ_PER_T * field_strength_t
+    return float(np.cos(2 * np.pi * hertz * echo_ms / 1000))
+
+
+def acquire(
+    rng: np.random.Generator,
+    volume: TissueVolume,
+    settings: ScanSettings,
+    noise: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """In-phase and out-of-phase magnitude images in the scanner's units.
+
+    Parameters
+    ----------
+    rng : Generator
+    volume : TissueVolume
+        On a grid whose axes point along x, y, z of the body.
+    settings : ScanSettings
+    noise : float, optional
+        In place of that of the settings, for voxels of another size.
+
+    Returns
+    -------
+    in_phase, out_phase : Tensor of float32
+    """
+    generator = torch_generator(rng, volume.water.device)
+    sensitivity = settings.scale * receive_field(volume.water, settings.field)
+    water = volume.water * sensitivity
+    fat = volume.fat * (sensitivity * settings.fat_gain)
+    fat = shift_linear(fat, settings.chemical_shift_voxels, settings.readout_axis)
+    sd = settings.scale * (settings.noise if noise is None else noise)
+    images = []
+    for echo_ms in (settings.in_phase_ms, settings.out_phase_ms):
+        real, imaginary = _signal(water, fat, settings, echo_ms)
+        real, imaginary = (_add_ghost(part, settings) for part in (real, imaginary))
+        for part in (real, imaginary):
+            part += sd * torch.randn(part.shape, generator=generator, device=part.device)
+        images.append(torch.hypot(real, imaginary))
+    return images[0], images[1]
+
+
+def _signal(
+    water: Tensor, fat: Tensor, settings: ScanSettings, echo_ms: float
+) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part at an echo time."""
+    cosine = phase_cosine(settings.field_strength_t, echo_ms)
+    sine = float(np.sqrt(max(0.0, 1 - cosine**2)))
+    water_left = float(np.exp(-echo_ms / settings.water_t2star_ms))
+    fat_left = float(np.exp(-echo_ms / settings.fat_t2star_ms))
+    return water_left * water + (fat_left * cosine) * fat, (fat_left * sine) * fat
+
+
+def _add_ghost(image: Tensor, settings: ScanSettings) -> Tensor:
+    """Fainter copies of the image, displaced along the phase direction."""
+    if settings.ghost == 0:
+        return image
+    voxels = round(settings.ghost_share * image.shape[settings.phase_axis])
+    copies = image.roll(voxels, settings.phase_axis) + image.roll(-voxels, settings.phase_axis)
+    return (1 - settings.ghost) * image + (settings.ghost / 2) * copies
+
+
+def receive_field(like: Tensor, coefficients: tuple[float, ...]) -> Tensor:
+    """Smooth receive sensitivity, the exponential of a polynomial of degree 2.
+
+    Parameters
+    ----------
+    like : Tensor of float32, shape (x, y, z)
+        Gives shape and device.
+    coefficients : tuple of 9 float
+        Of x, y, z, x2, y2, z2, xy, yz, xz, each coordinate running from -1 to 1.
+    """
+    x, y, z = (
+        torch.linspace(-1, 1, size, device=like.device).reshape(
+            [-1 if i == axis else 1 for i in range(3)]
+        )
+        for axis, size in enumerate(like.shape)
+    )
+    terms = (x, y, z, x * x, y * y, z * z, x * y, y * z, x * z)
+    total = torch.zeros_like(like)
+    for coefficient, term in zip(coefficients, terms, strict=True):
+        total += coefficient * term
+    return torch.exp(total)
