@@ -12,13 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bids_mfi import __version__
-from bids_mfi.errors import MFIError, OutputError
+from bids_mfi.errors import InputError, MFIError, OutputError
 from bids_mfi.options import RunOptions, TrainOptions
-
-# Seeds of synthetic cases: validation below training, so that no case is in both.
-VALIDATION_SEED = 1_000
-TRAINING_SEED = 1_000_000_000
-MOST_CASES = 10_000_000
 
 NOTICE = "Research software, not a medical device."
 EXIT_STATUSES = (
@@ -46,6 +41,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_selection(group: "argparse._ArgumentGroup") -> None:
+    _add_scans(group)
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the image pairs and how each was recognised; write nothing",
+    )
+    group.add_argument("--json", action="store_true", help="print the dry run as JSON")
+
+
+def _add_scans(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--participant-label",
         "--participant_label",
@@ -80,12 +85,6 @@ def _add_selection(group: "argparse._ArgumentGroup") -> None:
         action="store_true",
         help="accept a dataset without a valid dataset_description.json",
     )
-    group.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print the image pairs and how each was recognised; write nothing",
-    )
-    group.add_argument("--json", action="store_true", help="print the dry run as JSON")
 
 
 def _add_measuring(group: "argparse._ArgumentGroup") -> None:
@@ -352,59 +351,104 @@ def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    defaults = TrainOptions()
-    train = verbs.add_parser("train", help="train a bundle on synthetic necks; resumes by itself")
-    train.add_argument("out_dir", type=Path, help="gets log.tsv, checkpoint.pt and bundle/")
-    train.add_argument(
-        "--steps",
-        type=_positive_int,
-        default=defaults.steps,
-        metavar="N",
-        help="optimiser steps, about a second each on two processors (default: %(default)s)",
+    train = verbs.add_parser(
+        "train",
+        help="train or tune a bundle on synthetic or labelled scans; resumes by itself",
+        epilog=f"See docs/training.md. {EXIT_STATUSES}",
     )
     train.add_argument(
-        "--learning-rate",
-        type=_positive_float,
-        default=defaults.learning_rate,
-        metavar="RATE",
-        help="highest rate of Adam (default: %(default)s)",
+        "out_dir", type=Path, help="gets log.tsv, curve.svg, checkpoint.pt and bundle/"
     )
-    train.add_argument(
-        "--seed",
-        type=_natural_int,
-        default=defaults.seed,
-        metavar="S",
-        help="of weights and cases (default: %(default)s)",
+    _add_training_data(train.add_argument_group("what is learnt from (default: synthetic scans)"))
+    _add_result(train.add_argument_group("the bundle"))
+    _add_recipe(train.add_argument_group("how it is learnt"))
+    train.set_defaults(handler=_run_train)
+
+
+def _add_training_data(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--dataset", type=Path, metavar="BIDS_DIR", help="BIDS dataset of scans")
+    group.add_argument(
+        "--label-dir",
+        type=Path,
+        metavar="DIR",
+        help="derivative with the label maps (default: derivatives/labels of the dataset)",
     )
-    train.add_argument(
+    _add_scans(group)
+    group.add_argument(
+        "--validation-participants",
+        nargs="+",
+        default=(),
+        metavar="LABEL",
+        help="hold out these participants (default: a share of the recipe, drawn by the seed)",
+    )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print which scans have labels and which are held out; write nothing",
+    )
+
+
+def _add_result(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--from", dest="start", type=Path, metavar="BUNDLE", help="bundle to start from"
+    )
+    group.add_argument("--name", help="of the bundle (default: custom)")
+    group.add_argument(
+        "--licence",
+        metavar="SPDX",
+        help="of the bundle (default: that of --from, or LicenseRef-unspecified)",
+    )
+
+
+def _add_recipe(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--recipe",
+        metavar="NAME|FILE",
+        help="synthetic, scratch, finetune, weber2021, or a TOML file (default: finetune with "
+        "--from, scratch with --dataset, else synthetic); the options below replace its values",
+    )
+    group.add_argument("--steps", type=_positive_int, metavar="N", help="optimiser steps at most")
+    group.add_argument(
+        "--learning-rate", type=_positive_float, metavar="RATE", help="highest rate of Adam"
+    )
+    group.add_argument("--batch-size", type=_positive_int, metavar="N", help="volumes of a step")
+    group.add_argument(
+        "--seed", type=_natural_int, metavar="S", help="of weights, cases, changes and split"
+    )
+    group.add_argument(
         "--spacing",
+        dest="spacing_mm",
         type=_spacing_mm,
         nargs=3,
-        default=defaults.spacing_mm,
         metavar="MM",
-        help="voxel size on which the network works (default: %(default)s)",
+        help="voxel size on which the network works",
     )
-    train.add_argument(
-        "--normalization",
-        choices=("batch", "instance"),
-        default=defaults.normalization,
-        help="of the network (default: %(default)s)",
-    )
-    train.add_argument(
+    group.add_argument("--normalization", choices=("batch", "instance"), help="of the network")
+    group.add_argument(
         "--validate-every",
         type=_positive_int,
-        default=defaults.validate_every,
         metavar="N",
-        help="steps between validations and checkpoints (default: %(default)s)",
+        help="steps between validations and checkpoints",
     )
-    train.add_argument("--bfloat16", action="store_true", help="faster, on processors that have it")
-    train.add_argument(
+    group.add_argument(
+        "--patience",
+        type=_positive_int,
+        metavar="N",
+        help="stop after so many validations without a better Dice",
+    )
+    group.add_argument(
+        "--validation-share", type=_positive_float, metavar="SHARE", help="of held-out participants"
+    )
+    group.add_argument(
+        "--bfloat16",
+        action=argparse.BooleanOptionalAction,
+        help="calculate in bfloat16 where that is safe (default: on a CUDA device only)",
+    )
+    group.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
-        default="auto",
         help="default: a CUDA device if there is one",
     )
-    train.set_defaults(handler=_run_train)
 
 
 def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -461,29 +505,76 @@ def _run_convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _run_train(arguments: argparse.Namespace) -> int:
-    from bids_mfi.muscles import LONG_NAMES, paper_table
-    from bids_mfi.network.train import TrainingData, train
-    from bids_mfi.synthesis.cases import describe_variety, make_case, make_varied_case
+OVERRIDES = (
+    "steps", "learning_rate", "batch_size", "seed", "spacing_mm", "normalization",
+    "validate_every", "patience", "validation_share", "bfloat16", "device",
+)  # fmt: skip
 
-    options = TrainOptions(
-        steps=arguments.steps,
-        learning_rate=arguments.learning_rate,
-        seed=arguments.seed,
-        spacing_mm=tuple(arguments.spacing),
-        normalization=arguments.normalization,
-        validate_every=arguments.validate_every,
-        bfloat16=arguments.bfloat16,
-        device=arguments.device,
+
+def _run_train(arguments: argparse.Namespace) -> int:
+    from bids_mfi.recipes import read_recipe
+
+    values = {name: getattr(arguments, name) for name in OVERRIDES}
+    given = {name: value for name, value in values.items() if value is not None}
+    _check_train_arguments(arguments, given)
+    synthetic = "finetune" if arguments.start else "synthetic"
+    labelled = "finetune" if arguments.start else "scratch"
+    options = read_recipe(arguments.recipe or (labelled if arguments.dataset else synthetic), given)
+    return _train(arguments, options)
+
+
+def _check_train_arguments(arguments: argparse.Namespace, given: dict[str, object]) -> None:
+    """Refuse options that would have no effect.
+
+    Raises
+    ------
+    InputError
+    """
+    if arguments.dataset is None and (
+        arguments.label_dir or arguments.validation_participants or arguments.dry_run
+        or arguments.participant_label or arguments.session_label or arguments.bids_filter_file
+    ):  # fmt: skip
+        raise InputError(
+            "Options that select scans or labels were given, but no dataset. Name it by --dataset."
+        )
+    decided = sorted({"spacing_mm", "normalization"} & set(given))
+    if arguments.start is not None and decided:
+        raise InputError(
+            f"--from decides the {decided[0]} of the network, but it was given as well. Leave it "
+            "out, or train from random weights."
+        )
+
+
+def _train(arguments: argparse.Namespace, options: TrainOptions) -> int:
+    from bids_mfi.labelled import LabelledSource, describe_plan, plan_scans
+    from bids_mfi.training import TrainingOrder, run_training
+
+    source = None
+    if arguments.dataset is not None:
+        source = LabelledSource(
+            RunOptions(
+                bids_dir=arguments.dataset.absolute(),
+                output_dir=arguments.out_dir.absolute(),
+                analysis_level="participant",
+                participant_label=_without_prefix(arguments.participant_label, "sub-"),
+                session_label=_without_prefix(arguments.session_label, "ses-"),
+                bids_filter_file=_absolute(arguments.bids_filter_file),
+                bids_database_dir=_absolute(arguments.bids_database_dir),
+                skip_bids_validation=arguments.skip_bids_validation,
+            ),
+            _absolute(arguments.label_dir),
+            tuple(arguments.validation_participants),
+        )
+        if arguments.dry_run:
+            print("\n".join(describe_plan(plan_scans(source, options))))
+            return 0
+    order = TrainingOrder(
+        arguments.out_dir, options, source, arguments.start, arguments.name, arguments.licence
     )
-    data = TrainingData(
-        case_at=lambda number: make_varied_case(
-            TRAINING_SEED + options.seed * MOST_CASES + number, options.spacing_mm
-        ),
-        validation=[make_case(VALIDATION_SEED + i, options.spacing_mm) for i in range(6)],
-        table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
-        ranges=describe_variety(options.spacing_mm),
-    )
-    bundle = train(options, data, arguments.out_dir, report=lambda line: print(line, flush=True))
+    bundle = run_training(order, lambda line: print(line, flush=True))
     print(f"bundle: {bundle.folder}")
     return 0
+
+
+def _without_prefix(labels: Sequence[str], prefix: str) -> tuple[str, ...]:
+    return tuple(label.removeprefix(prefix) for label in labels)

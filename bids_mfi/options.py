@@ -35,35 +35,102 @@ class RunOptions:
     verbose: int = 0
 
 
+SCHEDULES = ("constant", "cosine")
+LOSSES = ("dice_hinge", "dice_hinge_double_softmax", "dice_hinge_and_cross_entropy")
+VALIDATIONS = ("held_out", "training")
+
+Triple = tuple[int, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
     """What decides the result of a training, and how long it may take.
 
+    The names are also the keys of a recipe, see :mod:`bids_mfi.recipes`. The defaults are those of
+    the recipe ``synthetic``.
+
     Attributes
     ----------
     steps : int
-        Optimiser steps.
+        Optimiser steps at most.
     learning_rate : float
+        Of Adam; the highest one with a schedule.
+    schedule : str
+        ``constant``, or ``cosine``: a short rise, then half a cosine that ends near 0 at ``steps``.
     batch_size : int
+        Volumes or windows of one step, each of another case.
+    samples_per_volume : int
+        Windows drawn from each case, one a step; 1 where whole volumes are learnt.
     seed : int
+        Of weights, order of cases, augmentation and split.
     spacing_mm : tuple of float
         Voxel size of the grid on which the network works, RAS order.
     normalization : str
         ``batch`` or ``instance``.
+    loss : str
+        One of LOSSES.
+    window : tuple of int or None
+        Voxels of the windows that are drawn uniformly; None for whole volumes.
+    border : tuple of int
+        Voxels at each side of a window that are left out when the trained bundle is used.
+    padding : tuple of int
+        Voxels added at each side of the volume, in training and use.
+    mirror_share : float
+        Share of the cases of which left and right are exchanged, labels included.
+    elastic_share : float
+        Share of the cases that are deformed elastically.
+    elastic_control_points : int
+        Cells of the B-spline's control grid along each axis.
+    elastic_sigma_voxels : float
+        Standard deviation of the control points' shifts, in voxels of the model grid.
+    scaling_percent : float
+        Each axis is scaled by a factor of its own, up to this much more or less.
+    rotation_lr_degrees, rotation_ap_degrees : float
+        Largest angle either way about the left-right and the anterior-posterior axis.
+    in_network_affine : float
+        Largest share by which NiftyNet's in-network transform draws the corners of a window
+        inwards; 0 for none.
+    bfloat16 : bool or None
+        Train with bfloat16 autocast; None: where the device is a CUDA device.
     validate_every : int
         Steps between validations, at which a checkpoint is written too.
+    patience : int or None
+        Validations without a better mean Dice before the training stops; None: never.
+    min_delta : float
+        By how much a mean Dice must exceed the best one to be better.
+    validation : str
+        ``held_out``: on participants that are not learnt from; ``training``: on the training scans
+        themselves, not augmented.
+    validation_share : float
+        Share of the participants that are held out.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
-    bfloat16 : bool
-        Train with bfloat16 autocast; faster on processors and cards that calculate in it.
     """
 
     steps: int = 3000
     learning_rate: float = 1e-3
+    schedule: str = "cosine"
     batch_size: int = 1
+    samples_per_volume: int = 1
     seed: int = 1
     spacing_mm: tuple[float, float, float] = (1.4, 1.4, 3.0)
     normalization: str = "instance"
+    loss: str = "dice_hinge_and_cross_entropy"
+    window: Triple | None = None
+    border: Triple = (0, 0, 0)
+    padding: Triple = (0, 0, 0)
+    mirror_share: float = 0.5
+    elastic_share: float = 0.0
+    elastic_control_points: int = 3
+    elastic_sigma_voxels: float = 10.0
+    scaling_percent: float = 0.0
+    rotation_lr_degrees: float = 0.0
+    rotation_ap_degrees: float = 0.0
+    in_network_affine: float = 0.0
+    bfloat16: bool | None = None
     validate_every: int = 250
+    patience: int | None = None
+    min_delta: float = 0.0
+    validation: str = "held_out"
+    validation_share: float = 0.2
     device: str = "auto"
-    bfloat16: bool = False

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bids_mfi.errors import OutputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import WEBER2021, MuscleTable
+from bids_mfi.network.augment import mirror
 from bids_mfi.network.bundle import ModelBundle, load_bundle, load_network
 from bids_mfi.network.segment import segment_channels
 from bids_mfi.network.train import (
@@ -20,8 +22,9 @@ from bids_mfi.network.train import (
     PROVISIONAL_CARD,
     TrainingData,
     channels_of,
+    draft_bundle,
     make_batch,
-    mirror,
+    prepare_case,
     rate_factor,
     train,
 )
@@ -58,6 +61,11 @@ def tiny_case(number: int, shape: tuple[int, int, int] = (24, 20, 8)) -> TinyCas
     return TinyCase(in_phase, out_phase, labels, Grid(shape, AFFINE))
 
 
+def batch(options: TrainOptions, data: TrainingData, step: int) -> tuple[Tensor, Tensor]:
+    draft = replace(draft_bundle(options, data.table), landmarks=LANDMARKS)
+    return make_batch(options, lambda number: prepare_case(options, data, draft, number), step)
+
+
 def tiny_data(**changes: object) -> TrainingData:
     validation = [tiny_case(10_000 + i) for i in range(2)]
     return replace(TrainingData(tiny_case, validation, TABLE), **changes)
@@ -88,7 +96,7 @@ def test_the_network_learns(tmp_path: Path) -> None:
     assert [int(row[0]) for row in rows[1:]] == [20, 40]
     best = max(float(row[3]) for row in rows[1:])
     assert best > 0.8
-    assert dict(bundle.training)["held_out_dice_mean"] == f"{best:.4f}"
+    assert dict(bundle.training)["validation_dice_mean"] == f"{best:.4f}"
     case = tiny_case(10_000)
     network = load_network(bundle, torch.device("cpu"))
     labels = segment_channels(channels_of(case), bundle, network).argmax(axis=0)
@@ -184,7 +192,7 @@ def test_mirror_keeps_right_right() -> None:
 
 
 def test_batches_are_decided_by_their_step_alone() -> None:
-    first, second, other = (make_batch(OPTIONS, tiny_data(), LANDMARKS, n) for n in (5, 5, 6))
+    first, second, other = (batch(OPTIONS, tiny_data(), n) for n in (5, 5, 6))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert not torch.equal(first[0], other[0])
@@ -193,15 +201,15 @@ def test_batches_are_decided_by_their_step_alone() -> None:
 def test_half_of_the_batches_are_mirrored() -> None:
     """The case's box lies in one place for all numbers; a mirrored one shows by its noise."""
     data = tiny_data(case_at=lambda number: tiny_case(1))
-    batches = [make_batch(OPTIONS, data, LANDMARKS, step)[0] for step in range(40)]
-    plain = sum(torch.equal(batch, batches[0]) for batch in batches)
+    batches = [batch(OPTIONS, data, step)[0] for step in range(40)]
+    plain = sum(torch.equal(one, batches[0]) for one in batches)
     assert 10 <= plain <= 30
     assert all(torch.equal(b, batches[0]) or torch.equal(b, batches[0].flip(2)) for b in batches)
 
 
 def test_cases_of_different_sizes_make_one_batch() -> None:
     data = tiny_data(case_at=lambda number: tiny_case(number, (24 + 4 * (number % 2), 20, 8)))
-    images, labels = make_batch(replace(OPTIONS, batch_size=2), data, LANDMARKS, 0)
+    images, labels = batch(replace(OPTIONS, batch_size=2), data, 0)
     assert images.shape == (2, 2, 32, 24, 8)
     assert labels.shape == (2, 32, 24, 8)
 
@@ -210,7 +218,7 @@ def test_label_without_a_name_is_refused() -> None:
     case = tiny_case(0)
     strange = replace(case, labels=np.where(case.labels == 2, 9, case.labels))
     with pytest.raises(ValueError, match=r"does not name: \[9\]"):
-        make_batch(OPTIONS, tiny_data(case_at=lambda number: strange), LANDMARKS, 0)
+        batch(OPTIONS, tiny_data(case_at=lambda number: strange), 0)
 
 
 def test_rate_rises_then_falls() -> None:

@@ -157,6 +157,24 @@ class DenseVNet(nn.Module):
         ValueError
             A size is not divisible by 8.
         """
+        return upsample(self.half_logits(images), 2)  # (b, 15, x, y, z)
+
+    def half_logits(self, images: Tensor) -> Tensor:
+        """Logits as the last convolution gives them, before they are interpolated to full size.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (batch, in_channels, x, y, z)
+
+        Returns
+        -------
+        Tensor of float32, shape (batch, out_channels, x / 2, y / 2, z / 2)
+
+        Raises
+        ------
+        ValueError
+            A size is not divisible by 8.
+        """
         check_size(tuple(images.shape[2:]))
         pooled = self.pool_bn(average_pool(images))  # (b, 2, x/2, y/2, z/2)
         stem = self.init_conv(images)  # (b, 24, x/2, y/2, z/2)
@@ -165,8 +183,8 @@ class DenseVNet(nn.Module):
         for level, block in enumerate(self.blocks):
             skip, x = block(x)  # (b, 12 | 24 | 24, n/2 | n/4 | n/8), (b, 24, n/4 | n/8)
             skips.append(upsample(skip, 2**level))  # (b, 12 | 24 | 24, x/2, y/2, z/2)
-        logits = self.final(torch.cat(skips, dim=1))  # (b, 62, ...) -> (b, 15, x/2, y/2, z/2)
-        return upsample(logits, 2)  # (b, 15, x, y, z)
+        logits: Tensor = self.final(torch.cat(skips, dim=1))  # (b, 62, ...) -> (b, 15, ...)
+        return logits
 
 
 def check_size(shape: tuple[int, ...]) -> None:

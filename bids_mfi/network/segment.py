@@ -208,8 +208,7 @@ def segment_channels(
     -------
     ndarray of float32, shape (labels, x, y, z)
     """
-    standardised = standardise(channels, bundle.landmarks)
-    padded, inside = pad_edges(standardised, _working_shape(channels.shape[1:], bundle))
+    padded, inside = prepare_volume(channels, bundle)
     device = next(network.parameters()).device
     volume = torch.from_numpy(padded)[None].to(device)  # (1, 2, x, y, z)
     with torch.inference_mode():
@@ -218,6 +217,59 @@ def segment_channels(
         else:
             logits = network(volume)  # (1, labels, x, y, z)
     return np.ascontiguousarray(logits[0].float().cpu().numpy()[(slice(None), *inside)])
+
+
+def label_channels(
+    channels: NDArray[np.float32], bundle: ModelBundle, network: DenseVNet
+) -> NDArray[np.int16]:
+    """Most likely label of every voxel of the model grid; for all kinds of bundles.
+
+    Parameters
+    ----------
+    channels : ndarray of float32, shape (2, x, y, z)
+        As from :func:`resample_channels`.
+
+    Returns
+    -------
+    ndarray of int16, shape (x, y, z)
+    """
+    if bundle.inference != "niftynet":
+        logits = segment_channels(channels, bundle, network)
+        return np.asarray(logits.argmax(axis=0), dtype=np.int16)
+    device = next(network.parameters()).device
+    volume, (x, y, z) = prepare_volume(channels, bundle)
+    plan = niftynet.plan_windows(volume.shape[1:], (x, y, z), bundle.window, bundle.border)
+    labels = niftynet.segment_windows(volume, plan, network, device)[x, y, z]
+    return np.asarray(labels, dtype=np.int16)
+
+
+def prepare_volume(
+    channels: NDArray[np.float32], bundle: ModelBundle
+) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
+    """Standardise and pad channels on the model grid, as the bundle's network is to see them.
+
+    Parameters
+    ----------
+    channels : ndarray of float32, shape (2, x, y, z)
+        As from :func:`resample_channels`.
+
+    Returns
+    -------
+    volume : ndarray of float32, shape (2, x', y', z')
+    inside : tuple of slice
+        Where the channels lie in it.
+    """
+    shape = channels.shape[1:]
+    if bundle.inference != "niftynet":
+        return pad_edges(standardise(channels, bundle.landmarks), working_shape(shape, bundle))
+    percentiles = bundle.landmark_percentiles
+    widths = niftynet.padding_widths(shape, bundle.padding, bundle.window)
+    padded = np.stack([niftynet.pad_minimum(volume, widths) for volume in channels])
+    volume = niftynet.standardise(
+        padded, bundle.landmarks, (percentiles[0] / 100, percentiles[-1] / 100)
+    )
+    inside = (slice(low, low + size) for (low, _), size in zip(widths, shape, strict=True))
+    return volume, tuple(inside)
 
 
 def padded_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -250,7 +302,7 @@ def pad_edges(
     return np.pad(volume, widths, mode="edge"), inside
 
 
-def _working_shape(shape: tuple[int, ...], bundle: ModelBundle) -> tuple[int, ...]:
+def working_shape(shape: tuple[int, ...], bundle: ModelBundle) -> tuple[int, ...]:
     """Add the bundle's padding, and more if a window needs it."""
     padded = [size + 2 * padding for size, padding in zip(shape, bundle.padding, strict=True)]
     if bundle.inference == "windows":
@@ -331,18 +383,7 @@ def segment_to_grid(
 def _segment_as_niftynet(
     channels: NDArray[np.float32], scan_grid: Grid, bundle: ModelBundle, network: DenseVNet
 ) -> NDArray[np.int16]:
-    device = next(network.parameters()).device
-    percentiles = bundle.landmark_percentiles
-    cutoff = (percentiles[0] / 100, percentiles[-1] / 100)
-    widths = niftynet.padding_widths(channels.shape[1:], bundle.padding, bundle.window)
-    padded = np.stack([niftynet.pad_minimum(volume, widths) for volume in channels])
-    volume = niftynet.standardise(padded, bundle.landmarks, cutoff)
-    x, y, z = (
-        slice(before, before + size)
-        for (before, _), size in zip(widths, channels.shape[1:], strict=True)
-    )
-    plan = niftynet.plan_windows(volume.shape[1:], (x, y, z), bundle.window, bundle.border)
-    labels = niftynet.segment_windows(volume, plan, network, device)[x, y, z]
+    labels = label_channels(channels, bundle, network)
     placeholder = np.broadcast_to(np.int8(0), scan_grid.shape)
     turned_grid = reorient(placeholder, scan_grid, bundle.axcodes)[1]
     nearest = niftynet.resample_nearest(labels, turned_grid.shape)
@@ -400,10 +441,15 @@ def resampled_to_shape(grid: Grid, shape: tuple[int, int, int]) -> Grid:
 __all__ = [
     "cached_network",
     "choose_device",
+    "label_channels",
     "labels_on_grid",
     "model_shape",
+    "pad_edges",
+    "padded_shape",
+    "prepare_volume",
     "resample_channels",
     "segment_channels",
     "segment_scan",
     "segment_to_grid",
+    "working_shape",
 ]

@@ -1,17 +1,18 @@
 """Training of the dense V-Net; must not know where cases come from, BIDS or reports.
 
-One loop, in the order of time: case -> standardise -> mirror -> network -> loss -> Adam; at every
-validation the held-out cases are segmented, ``log.tsv`` gets a row and ``checkpoint.pt`` is
-written. A case is asked for by its number, so a training that was interrupted goes on as if it had
-not been.
+One loop, in the order of time: case -> standardise and pad -> augment -> window -> network -> loss
+-> Adam; at every validation the held-out cases are segmented, ``log.tsv`` gets a row and
+``checkpoint.pt`` is written. A case is asked for by its number and all chance is drawn from seed
+and number, so a training that was interrupted goes on as if it had not been.
 """
 
 import io
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,23 +22,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_mfi.agreement import dice_by_muscle
-from bids_mfi.errors import OutputError
+from bids_mfi.errors import BundleError, InputError, MFIError, OutputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
-from bids_mfi.network.bundle import ModelBundle, write_bundle
-from bids_mfi.network.dense_vnet import DenseVNet
-from bids_mfi.network.intensity import Landmarks, learn_landmarks, standardise
-from bids_mfi.network.loss import dice_hinge_and_cross_entropy
-from bids_mfi.network.segment import choose_device, pad_edges, padded_shape, segment_channels
+from bids_mfi.network.augment import augment, draw_corner_affines, logits_through_affine
+from bids_mfi.network.bundle import LICENSE, ModelBundle, load_network, write_bundle
+from bids_mfi.network.dense_vnet import DebiasedBatchNorm, DenseVNet
+from bids_mfi.network.intensity import Landmarks, learn_landmarks
+from bids_mfi.network.loss import dice_hinge, dice_hinge_and_cross_entropy
+from bids_mfi.network.segment import (
+    choose_device,
+    label_channels,
+    pad_edges,
+    padded_shape,
+    prepare_volume,
+)
 from bids_mfi.options import TrainOptions
-from bids_mfi.storage import explain_os_error, write_atomically
+from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.tsv"
 BUNDLE = "bundle"
+CURVE = "curve.svg"
+SCANS = "scans.tsv"
 LANDMARK_CASES = 16
 WARM_UP_STEPS = 50
-FREE_OPTIONS = ("steps", "validate_every", "device")
+SETTLED_UPDATES = 1000
+# What may differ when a training is resumed; `steps` only where it does not change the past.
+FREE_OPTIONS = ("validate_every", "patience", "min_delta", "device")
+
+Batch = tuple[Tensor, Tensor]
+Prepared = tuple[NDArray[np.float32], NDArray[np.int16]]
+
+LOSS_FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "dice_hinge": dice_hinge,
+    "dice_hinge_double_softmax": lambda logits, labels: dice_hinge(logits, labels, True),
+    "dice_hinge_and_cross_entropy": dice_hinge_and_cross_entropy,
+}
+LOSS_WORDS = {
+    "dice_hinge": "Dice hinge (squared denominator, one softmax)",
+    "dice_hinge_double_softmax": "Dice hinge (squared denominator, two softmax)",
+    "dice_hinge_and_cross_entropy": (
+        "Dice hinge (squared denominator, one softmax) + cross entropy"
+    ),
+}
 
 
 class Case(Protocol):
@@ -69,17 +97,25 @@ class TrainingData:
     case_at : callable
         The training case with a number; the same case for the same number.
     validation : sequence of Case
-        Held-out cases.
+        Cases that are segmented at every validation.
     table : MuscleTable
         The labels, with the levels on which the cases carry them.
     ranges : tuple of (str, str)
-        What the cases are and how much they vary, for a person to read; goes into the bundle.
+        What the cases are and how much they vary, for a person to read; goes into the bundle and
+        tells other data when a training is resumed.
+    count : int or None
+        How many different cases there are, numbered 0 to count - 1 in the first round; None if
+        there is no end of them.
+    held_out : bool
+        Whether the validation cases are others than those learnt from.
     """
 
     case_at: Callable[[int], Case]
     validation: Sequence[Case]
     table: MuscleTable
     ranges: tuple[tuple[str, str], ...] = ()
+    count: int | None = None
+    held_out: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +152,70 @@ PROVISIONAL_CARD = ModelCard(
 )
 
 
+def custom_card(
+    name: str, licence: str | None = None, start: ModelBundle | None = None
+) -> ModelCard:
+    """Make the card of a bundle that a user trains.
+
+    Parameters
+    ----------
+    name : str
+    licence : str, optional
+        SPDX identifier; default that of ``start``, whose weights it binds, or
+        ``LicenseRef-unspecified``.
+    start : ModelBundle, optional
+        The bundle from which the training starts.
+
+    Raises
+    ------
+    BundleError
+        The licence of ``start`` cannot be read.
+    """
+    origin = f"Tuned from {start.name} {start.version}. " if start else ""
+    chosen = licence or (start.licence if start else "LicenseRef-unspecified")
+    text = f"{chosen}\n\nThe person who trained these weights decides about their use.\n"
+    if start:
+        text = f"{chosen}\n\nMade from {start.name} {start.version}, whose licence follows.\n\n"
+        text += _read_licence(start)
+    return ModelCard(
+        name=name,
+        version="0.1.0",
+        description=f"{origin}Trained by a user of bids_mfi; see `training` for data and recipe.",
+        licence=chosen,
+        licence_text=text,
+        references=start.references if start else PROVISIONAL_CARD.references,
+    )
+
+
+def _read_licence(bundle: ModelBundle) -> str:
+    path = bundle.folder / LICENSE
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"{path}: cannot be read ({error}), but binds what is tuned from this bundle. Expected "
+            "the licence of the weights as text; put it back."
+        ) from error
+
+
 @dataclass(slots=True)
 class Progress:
-    """All that a training needs to go on, apart from the options."""
+    """All that a training needs to go on, apart from options and data.
+
+    ``draft`` describes the bundle that is being made; ``start`` is the one it began from, None for
+    random weights; ``rows`` are those of the log.
+    """
 
     network: DenseVNet
     optimiser: torch.optim.Adam
-    landmarks: Landmarks
-    step: int
-    seconds: float
-    best_dice: float
-    best_state: dict[str, Tensor]
-    rows: list[dict[str, float]]
+    draft: ModelBundle
+    start: ModelBundle | None
+    bfloat16: bool
+    step: int = 0
+    seconds: float = 0.0
+    best_dice: float = -1.0
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    rows: list[dict[str, float]] = field(default_factory=list)
 
 
 def train(
@@ -136,6 +224,7 @@ def train(
     out_dir: Path,
     card: ModelCard = PROVISIONAL_CARD,
     report: Callable[[str], None] = lambda line: None,
+    start: ModelBundle | None = None,
 ) -> ModelBundle:
     """Train a network and write it as a bundle to ``out_dir/bundle``.
 
@@ -147,31 +236,60 @@ def train(
         Gets ``log.tsv``, ``checkpoint.pt`` and ``bundle/``; a checkpoint found there is resumed.
     card : ModelCard
     report : callable
-        Gets a line at every validation.
+        Gets a line at every validation, after log and checkpoint were written.
+    start : ModelBundle, optional
+        Weights to start from; it also decides grid, normalisation, windows and landmarks.
 
     Raises
     ------
     OutputError
-        The folder cannot be written, or holds a checkpoint of a training with other options.
+        The folder cannot be written, or holds a checkpoint of another training.
+    BundleError
+        The labels of the data do not fit ``start``.
+    MFIError
+        The training diverged.
     """
+    options = settle_options(options, start)
     device = choose_device(options.device)
     check_folder(out_dir)
-    progress = start_or_resume(options, data, out_dir, device)
+    progress = make_progress(options, data, card, start, device)
+    if (out_dir / CHECKPOINT).exists():
+        read_checkpoint(out_dir / CHECKPOINT, options, data, progress)
+    elif start is None:
+        progress.draft = replace(progress.draft, landmarks=learn_from_cases(data))
     write_log(progress, data.table, out_dir)  # a folder that cannot be written is known at once
     losses: list[float] = []
     started = time.monotonic() - progress.seconds
     for images, labels in iterate_batches(options, data, progress):
         set_learning_rate(progress.optimiser, options, progress.step)
-        loss = take_step(progress, images.to(device), labels.to(device), options.bfloat16)
-        losses.append(loss)
+        losses.append(take_step(progress, options, images.to(device), labels.to(device)))
         progress.step += 1
         if progress.step % options.validate_every == 0 or progress.step == options.steps:
             progress.seconds = time.monotonic() - started
-            report(validate(progress, data, options, sum(losses) / len(losses)))
+            line = validate(progress, data, options, sum(losses) / len(losses))
             losses.clear()
             write_log(progress, data.table, out_dir)
-            write_checkpoint(progress, options, out_dir)
+            write_checkpoint(progress, options, data, out_dir)
+            report(line)
+            if has_plateaued(progress.rows, options):
+                break
     return write_trained_bundle(options, data, progress, out_dir, card)
+
+
+def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOptions:
+    """Let the bundle from which a training starts decide what belongs to its weights."""
+    if start is None:
+        return options
+    whole = start.inference == "whole_volume"
+    return replace(
+        options,
+        spacing_mm=start.spacing_mm,
+        normalization=start.normalization,
+        window=None if whole else start.window,
+        border=(0, 0, 0) if whole else start.border,
+        padding=start.padding,
+        samples_per_volume=1 if whole else options.samples_per_volume,
+    )
 
 
 def check_folder(out_dir: Path) -> None:
@@ -182,73 +300,176 @@ def check_folder(out_dir: Path) -> None:
     OutputError
     """
     try:
+        remove_stale_partials(out_dir, (CHECKPOINT, LOG))
         found = {path.name for path in out_dir.iterdir()} if out_dir.exists() else set()
     except OSError as error:
         raise explain_os_error(out_dir, error) from error
-    if found - {LOG, BUNDLE} and CHECKPOINT not in found:
+    others = sorted(found - {LOG, BUNDLE, CURVE, SCANS})
+    if others and CHECKPOINT not in found:
         raise OutputError(
-            f"{out_dir}: holds other files ({sorted(found - {LOG, BUNDLE})[0]}) and no training to "
-            "resume. Name a new or empty folder."
+            f"{out_dir}: holds other files ({others[0]}) and no training to resume. Name a new or "
+            "empty folder."
         )
 
 
-def start_or_resume(
-    options: TrainOptions, data: TrainingData, out_dir: Path, device: torch.device
+def make_progress(
+    options: TrainOptions,
+    data: TrainingData,
+    card: ModelCard,
+    start: ModelBundle | None,
+    device: torch.device,
 ) -> Progress:
-    """Make a new network, or take the one of the checkpoint in ``out_dir``."""
+    """Begin: random weights, landmarks yet to be learnt; or both from ``start``.
+
+    Raises
+    ------
+    BundleError
+        The labels of the data do not fit ``start``.
+    InputError
+        Cases are to be mirrored, and a muscle has no counterpart.
+    """
+    check_table(data.table, options, start)
     torch.manual_seed(options.seed)
     classes = 1 + max(muscle.index for muscle in data.table)
-    network = DenseVNet(2, classes, options.normalization).to(device)
+    if start is None:
+        network = DenseVNet(2, classes, options.normalization).to(device)
+    else:
+        network = settle_averages(load_network(start, device))
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
-    path = out_dir / CHECKPOINT
-    if path.exists():
-        return read_checkpoint(path, options, network, optimiser)
-    landmarks = learn_landmarks(channels_of(data.case_at(i)) for i in range(LANDMARK_CASES))
-    return Progress(network, optimiser, landmarks, 0, 0.0, -1.0, {}, [])
+    draft = draft_bundle(options, data.table, card, start)
+    bfloat16 = device.type == "cuda" if options.bfloat16 is None else options.bfloat16
+    return Progress(network, optimiser, draft, start, bfloat16)
+
+
+def learn_from_cases(data: TrainingData) -> Landmarks:
+    """Intensity landmarks of all cases, or of the first ones where there is no end of them."""
+    numbers = range(LANDMARK_CASES if data.count is None else data.count)
+    return learn_landmarks(channels_of(data.case_at(number)) for number in numbers)
+
+
+def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | None) -> None:
+    """Check that labels can be mirrored, and learnt by the network of ``start``."""
+    if options.mirror_share:
+        try:
+            table.mirrored_indices()
+        except KeyError as error:
+            raise InputError(
+                f"the label table has no {error.args[0]}, expected every muscle on both sides, "
+                "because mirrored scans are learnt from. Add the other side, or set mirror_share "
+                "to 0 in the recipe."
+            ) from error
+    classes = 1 + max(muscle.index for muscle in table)
+    if start is not None and classes != start.out_channels:
+        raise BundleError(
+            f"{start.folder}: knows labels up to {start.out_channels - 1}, but those of the data "
+            f"go up to {classes - 1}; expected as many. Give the muscles the numbers of the "
+            "bundle, or train from random weights, without --from."
+        )
+
+
+def settle_averages(network: DenseVNet) -> DenseVNet:
+    """Let the averages of batch normalisation count as old ones, so that no batch replaces them."""
+    for module in network.modules():
+        if isinstance(module, DebiasedBatchNorm) and module.num_batches_tracked is not None:
+            module.num_batches_tracked.fill_(SETTLED_UPDATES)
+    return network
+
+
+# --------------------------------------------------------------------------------------- batches
 
 
 def iterate_batches(
     options: TrainOptions, data: TrainingData, progress: Progress
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[Batch]:
     """Batches from the current step to the last; one thread makes the next in advance."""
+    recent = options.batch_size if options.samples_per_volume > 1 else 0
 
-    def make(step: int) -> tuple[Tensor, Tensor]:
-        return make_batch(options, data, progress.landmarks, step)
+    @lru_cache(maxsize=recent)
+    def prepare(number: int) -> Prepared:
+        return prepare_case(options, data, progress.draft, number)
 
-    steps = range(progress.step, options.steps)
+    def make(step: int) -> Batch:
+        return make_batch(options, prepare, step)
+
+    done = has_plateaued(progress.rows, options)
+    steps = range(progress.step, progress.step if done else options.steps)
     with ThreadPoolExecutor(max_workers=1) as worker:
-        following: Future[tuple[Tensor, Tensor]] | None = None
+        following: Future[Batch] | None = None
         for step in steps:
             batch = following.result() if following else make(step)
             following = worker.submit(make, step + 1) if step + 1 in steps else None
             yield batch
 
 
-def make_batch(
-    options: TrainOptions, data: TrainingData, landmarks: Landmarks, step: int
-) -> tuple[Tensor, Tensor]:
+def make_batch(options: TrainOptions, prepare: Callable[[int], Prepared], step: int) -> Batch:
     """Make the batch of one step.
+
+    With k samples of each case, k steps in a row draw one window each from the same cases.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    prepare : callable
+        Gives the case with a number as :func:`prepare_case` does.
+    step : int
 
     Returns
     -------
     images : Tensor of float32, shape (batch, 2, x, y, z)
     labels : Tensor of int64, shape (batch, x, y, z)
-        Sizes are multiples of 8; the outermost voxels are repeated.
+        Sizes are multiples of 8; where volumes differ, the outermost voxels are repeated.
     """
+    group, sample = divmod(step, options.samples_per_volume)
+    first = group * options.batch_size
     pairs = []
-    for number in range(step * options.batch_size, (step + 1) * options.batch_size):
-        case = data.case_at(number)
-        images = standardise(channels_of(case), landmarks)
-        labels = case.labels
-        check_labels(labels, data.table)
-        if np.random.default_rng([options.seed, number]).random() < 0.5:
-            images, labels = mirror(images, labels, data.table)
+    for number in range(first, first + options.batch_size):
+        images, labels = prepare(number)
+        if options.window is not None:
+            rng = np.random.default_rng([options.seed, number, sample])
+            box = draw_window(labels.shape, options.window, rng)
+            images, labels = images[(slice(None), *box)], labels[box]
         pairs.append((images, labels))
     shape = padded_shape(tuple(np.max([labels.shape for _, labels in pairs], axis=0)))
     return (
         torch.from_numpy(np.stack([pad_edges(images, shape)[0] for images, _ in pairs])),
         torch.from_numpy(np.stack([pad_edges(labels, shape)[0] for _, labels in pairs])).long(),
     )
+
+
+def prepare_case(
+    options: TrainOptions, data: TrainingData, draft: ModelBundle, number: int
+) -> Prepared:
+    """Standardise, pad and augment the case with a number.
+
+    Returns
+    -------
+    images : ndarray of float32, shape (2, x, y, z)
+    labels : ndarray of int16, shape (x, y, z)
+    """
+    case = data.case_at(number)
+    check_labels(case.labels, data.table)
+    images, inside = prepare_volume(channels_of(case), draft)
+    labels = pad_labels(case.labels, inside, images.shape[1:], draft)
+    rng = np.random.default_rng([options.seed, number])
+    return augment(images, labels, case.grid.spacing_mm, data.table, options, rng)
+
+
+def pad_labels(
+    labels: NDArray[np.int16], inside: tuple[slice, ...], shape: tuple[int, ...], draft: ModelBundle
+) -> NDArray[np.int16]:
+    """Enlarge labels as ``prepare_volume`` did with the images: by their edge, or by air."""
+    widths = [(part.start, size - part.stop) for part, size in zip(inside, shape, strict=True)]
+    return np.pad(labels, widths, mode="constant" if draft.inference == "niftynet" else "edge")
+
+
+def draw_window(
+    shape: tuple[int, ...], window: tuple[int, ...], rng: np.random.Generator
+) -> tuple[slice, ...]:
+    """Draw where a window lies, each place that is wholly inside being as likely as any other."""
+    starts = [
+        int(rng.integers(0, size - wanted + 1)) for size, wanted in zip(shape, window, strict=True)
+    ]
+    return tuple(slice(start, start + size) for start, size in zip(starts, window, strict=True))
 
 
 def channels_of(case: Case) -> NDArray[np.float32]:
@@ -264,27 +485,14 @@ def check_labels(labels: NDArray[np.int16], table: MuscleTable) -> None:
         raise ValueError(f"a training case holds labels that its table does not name: {unknown}")
 
 
-def mirror(
-    images: NDArray[np.float32], labels: NDArray[np.int16], table: MuscleTable
-) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
-    """Exchange left and right: of the images by their first voxel axis, of the labels by name too.
-
-    Parameters
-    ----------
-    images : ndarray of float32, shape (channels, x, y, z)
-        The x axis points to the subject's right or left.
-    labels : ndarray of int16, shape (x, y, z)
-    """
-    exchanged = np.arange(1 + max(muscle.index for muscle in table), dtype=np.int16)
-    for index, other in table.mirrored_indices().items():
-        exchanged[index] = other
-    return np.ascontiguousarray(images[:, ::-1]), exchanged[labels[::-1]]
+# ------------------------------------------------------------------------------------------ step
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, options: TrainOptions, step: int) -> None:
     """Set the rate of a step."""
+    factor = rate_factor(step, options.steps) if options.schedule == "cosine" else 1.0
     for group in optimiser.param_groups:
-        group["lr"] = options.learning_rate * rate_factor(step, options.steps)
+        group["lr"] = options.learning_rate * factor
 
 
 def rate_factor(step: int, steps: int) -> float:
@@ -299,24 +507,56 @@ def rate_factor(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step + 1 - warm_up) / (steps + 1 - warm_up)))
 
 
-def take_step(progress: Progress, images: Tensor, labels: Tensor, bfloat16: bool) -> float:
-    """One optimiser step; the loss before it."""
+def take_step(progress: Progress, options: TrainOptions, images: Tensor, labels: Tensor) -> float:
+    """One optimiser step; the loss before it.
+
+    Raises
+    ------
+    MFIError
+        The loss is not finite; the weights are left as they were.
+    """
     network = progress.network.train()
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=bfloat16):
-        logits = network(images)  # (batch, classes, x, y, z)
-    loss = dice_hinge_and_cross_entropy(logits.float(), labels)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=progress.bfloat16):
+        if options.in_network_affine:
+            rng = np.random.default_rng([options.seed, progress.step, 0, 0])
+            affines = draw_corner_affines(rng, len(images), options.in_network_affine)
+            logits = logits_through_affine(network, images, affines)
+        else:
+            logits = network(images)  # (batch, classes, x, y, z)
+    loss = LOSS_FUNCTIONS[options.loss](logits.float(), labels)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise diverged(progress.step, f"the loss is {value}")
     progress.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     progress.optimiser.step()
-    return float(loss.detach())
+    return value
 
 
-# ---------------------------------------------------------------------------------- validation
+def diverged(step: int, finding: str) -> MFIError:
+    """Make the error of a training that has run away."""
+    return MFIError(
+        f"The training diverged at step {step}: {finding}, expected finite numbers. The last "
+        "checkpoint and its bundle, if there is one, are kept. Train with a lower --learning-rate "
+        "into a new folder; if that does not help, look for damaged scans."
+    )
+
+
+# ------------------------------------------------------------------------------------ validation
 
 
 def validate(progress: Progress, data: TrainingData, options: TrainOptions, loss: float) -> str:
-    """Segment the held-out cases, note the row of the log and the best weights; a line to show."""
-    dice = validation_dice(progress, data, options)
+    """Segment the validation cases, note the row of the log and the best weights; a line to show.
+
+    Raises
+    ------
+    MFIError
+        A weight is not finite.
+    """
+    state = progress.network.state_dict()
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+        raise diverged(progress.step, "weights are not finite")
+    dice = validation_dice(progress, data)
     mean = float(np.mean(list(dice.values())))
     row = {"step": progress.step, "seconds": round(progress.seconds, 1), "loss": loss}
     row |= {"dice_mean": mean}
@@ -324,31 +564,46 @@ def validate(progress: Progress, data: TrainingData, options: TrainOptions, loss
     progress.rows.append(row)
     if mean >= progress.best_dice or not progress.best_state:
         progress.best_dice = mean
-        state = progress.network.state_dict()
         progress.best_state = {name: tensor.detach().clone() for name, tensor in state.items()}
+    left = progress.seconds / progress.step * (options.steps - progress.step)
     return (
-        f"step {progress.step}/{options.steps}  loss {loss:.3f}  held-out Dice {mean:.3f} "
-        f"(lowest muscle {min(dice.values()):.3f})  {progress.seconds:.0f} s"
+        f"step {progress.step}/{options.steps}  loss {loss:.3f}  "
+        f"{'held-out' if data.held_out else 'training'} Dice {mean:.3f} "
+        f"(lowest muscle {min(dice.values()):.3f})  {progress.seconds:.0f} s, "
+        f"at most {left:.0f} s left"
     )
 
 
-def validation_dice(
-    progress: Progress, data: TrainingData, options: TrainOptions
-) -> dict[int, float]:
-    """Mean Dice of each muscle over the held-out cases that hold it; 0 if it was never right."""
-    bundle = draft_bundle(options, data.table, progress.landmarks, PROVISIONAL_CARD)
+def validation_dice(progress: Progress, data: TrainingData) -> dict[int, float]:
+    """Mean Dice of each muscle over the validation cases that hold it; 0 if it was never right."""
     network = progress.network.eval()
     rows = [
         dice_by_muscle(
-            segment_channels(channels_of(case), bundle, network).argmax(axis=0),
-            case.labels,
-            data.table,
+            label_channels(channels_of(case), progress.draft, network), case.labels, data.table
         )
         for case in data.validation
     ]
     values = np.array([[row[muscle.index] for muscle in data.table] for row in rows])
     means = np.nansum(values, axis=0) / np.maximum(np.isfinite(values).sum(axis=0), 1)
     return {m.index: float(value) for m, value in zip(data.table, means, strict=True)}
+
+
+def has_plateaued(rows: Sequence[Mapping[str, float]], options: TrainOptions) -> bool:
+    """Whether the last ``patience`` validations brought no better mean Dice.
+
+    >>> rows = [{"dice_mean": value} for value in (0.5, 0.7, 0.7, 0.69)]
+    >>> [has_plateaued(rows, TrainOptions(patience=n)) for n in (None, 2, 3)]
+    [False, True, False]
+    """
+    if options.patience is None:
+        return False
+    best, since = -math.inf, 0
+    for row in rows:
+        if row["dice_mean"] > best + options.min_delta:
+            best, since = row["dice_mean"], 0
+        else:
+            since += 1
+    return since >= options.patience
 
 
 def write_log(progress: Progress, table: MuscleTable, out_dir: Path) -> None:
@@ -360,98 +615,189 @@ def write_log(progress: Progress, table: MuscleTable, out_dir: Path) -> None:
     write_atomically(out_dir / LOG, ("\n".join(lines) + "\n").encode())
 
 
-# ---------------------------------------------------------------------------------- checkpoint
+# ------------------------------------------------------------------------------------ checkpoint
+
+KEPT = ("bfloat16", "step", "seconds", "best_dice", "best_state", "rows")
 
 
-def write_checkpoint(progress: Progress, options: TrainOptions, out_dir: Path) -> None:
+def write_checkpoint(
+    progress: Progress, options: TrainOptions, data: TrainingData, out_dir: Path
+) -> None:
     """Write all that a training needs to go on."""
     content = {
         "options": asdict(options),
+        "origin": describe_origin(data, progress.start),
         "network": progress.network.state_dict(),
         "optimiser": progress.optimiser.state_dict(),
-        "landmarks": [list(row) for row in progress.landmarks],
-        "step": progress.step,
-        "seconds": progress.seconds,
-        "best_dice": progress.best_dice,
-        "best_state": progress.best_state,
-        "rows": progress.rows,
+        "landmarks": [list(row) for row in progress.draft.landmarks],
+        **{name: getattr(progress, name) for name in KEPT},
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(out_dir / CHECKPOINT, buffer.getvalue())
 
 
+def describe_origin(data: TrainingData, start: ModelBundle | None) -> dict[str, str]:
+    """Say what is learnt from, in words that differ where a resumed training would differ."""
+    labels = ", ".join(f"{muscle.index} {muscle.name}" for muscle in data.table)
+    weights = start.identity if start else "random"
+    return {**dict(data.ranges), "labels": labels, "start weights": weights}
+
+
 def read_checkpoint(
-    path: Path, options: TrainOptions, network: DenseVNet, optimiser: torch.optim.Adam
-) -> Progress:
-    """Put the checkpoint's state into ``network`` and ``optimiser``.
+    path: Path, options: TrainOptions, data: TrainingData, progress: Progress
+) -> None:
+    """Put the state of a checkpoint into ``progress``.
 
     Raises
     ------
     OutputError
-        The checkpoint belongs to a training with other options, or is damaged.
+        The checkpoint belongs to a training with other options or data, or is damaged.
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        check_same(path, content["options"], decisive_options(options))
+        check_same(path, content["origin"], describe_origin(data, progress.start))
+        progress.network.load_state_dict(content["network"])
+        progress.optimiser.load_state_dict(content["optimiser"])
+        landmarks = tuple(tuple(row) for row in content["landmarks"])
+        progress.draft = replace(progress.draft, landmarks=landmarks)
+        for name in KEPT:
+            setattr(progress, name, content[name])
+    except MFIError:
+        raise
     except Exception as error:
         raise OutputError(
             f"{path}: cannot be resumed ({type(error).__name__}). Expected the checkpoint of an "
-            "interrupted training; delete it to start again."
+            "interrupted training by this version; delete it to start again."
         ) from error
-    for field in fields(options):
-        wanted, found = getattr(options, field.name), content["options"][field.name]
-        if field.name not in FREE_OPTIONS and wanted != found:
+
+
+def check_same(path: Path, former: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse to resume where what was and what is wanted differ."""
+    for name, value in wanted.items():
+        if former.get(name) != value:
             raise OutputError(
-                f"{path}: belongs to a training with {field.name} {found!r}, expected {wanted!r}. "
-                "Use the same options to resume it, or another output folder."
+                f"{path}: belongs to a training with {name} {former.get(name)!r}, expected "
+                f"{value!r}. Use the same options and data to resume it, or another output folder."
             )
-    network.load_state_dict(content["network"])
-    optimiser.load_state_dict(content["optimiser"])
-    landmarks = tuple(tuple(row) for row in content["landmarks"])
-    kept = ("step", "seconds", "best_dice", "best_state", "rows")
-    return Progress(network, optimiser, landmarks, **{name: content[name] for name in kept})
 
 
-# -------------------------------------------------------------------------------------- bundle
+def decisive_options(options: TrainOptions) -> dict[str, Any]:
+    """Options that must be the same when a training is resumed.
+
+    With a constant rate more steps only go on; with a cosine the rate of every step depends on
+    how many there will be.
+
+    >>> "steps" in decisive_options(TrainOptions(schedule="constant"))
+    False
+    """
+    free = {*FREE_OPTIONS, *(("steps",) if options.schedule == "constant" else ())}
+    return {name: value for name, value in asdict(options).items() if name not in free}
+
+
+# ---------------------------------------------------------------------------------------- bundle
 
 
 def draft_bundle(
-    options: TrainOptions, table: MuscleTable, landmarks: Landmarks, card: ModelCard
+    options: TrainOptions,
+    table: MuscleTable,
+    card: ModelCard = PROVISIONAL_CARD,
+    start: ModelBundle | None = None,
 ) -> ModelBundle:
-    """Describe the bundle of a training, before it has a folder and weights."""
+    """Describe the bundle of a training, before it has a folder, landmarks and weights."""
+    named = {
+        "folder": Path(),
+        "name": card.name,
+        "version": card.version,
+        "sha256": "",
+        "table": table,
+        "description": card.description,
+        "licence": card.licence,
+        "references": card.references,
+    }
+    if start is not None:
+        return replace(start, **named, training=(), origin=())  # type: ignore[arg-type]
     return ModelBundle(
-        folder=Path(),
-        name=card.name,
-        version=card.version,
-        sha256="",
+        **named,  # type: ignore[arg-type]
         spacing_mm=options.spacing_mm,
-        landmarks=landmarks,
-        table=table,
-        description=card.description,
-        licence=card.licence,
+        landmarks=(),
+        inference="whole_volume" if options.window is None else "windows",
+        window=options.window or (0, 0, 0),
+        border=options.border,
+        padding=options.padding,
         normalization=options.normalization,
-        references=card.references,
     )
 
 
 def write_trained_bundle(
     options: TrainOptions, data: TrainingData, progress: Progress, out_dir: Path, card: ModelCard
 ) -> ModelBundle:
-    """Write the best weights as a bundle, with the recipe and the held-out Dice."""
-    recipe = {
-        "steps": options.steps,
-        "batch_size": options.batch_size,
-        "learning_rate": f"Adam, {options.learning_rate:g} at most, warm-up, then half a cosine",
-        "loss": "Dice hinge (squared denominator, one softmax) + cross entropy",
-        "augmentation": "left-right mirroring with exchange of the labels' sides, half of the time",
-        "precision": "bfloat16 autocast" if options.bfloat16 else "float32",
-        "seed": options.seed,
-        "held_out_cases": f"{len(data.validation)}, which also chose the weights",
-        "held_out_dice_mean": f"{progress.best_dice:.4f}",
-    }
+    """Write the best weights as a bundle, with the recipe and the Dice they reached."""
     bundle = replace(
-        draft_bundle(options, data.table, progress.landmarks, card),
+        progress.draft,
         folder=out_dir / BUNDLE,
-        training=(*data.ranges, *((key, str(value)) for key, value in recipe.items())),
+        training=(*data.ranges, *describe_recipe(options, data, progress)),
     )
     return write_bundle(bundle, progress.best_state, card.licence_text)
+
+
+def describe_recipe(
+    options: TrainOptions, data: TrainingData, progress: Progress
+) -> tuple[tuple[str, str], ...]:
+    """How the weights were made, for a person to read."""
+    cosine = options.schedule == "cosine"
+    start, others = progress.start, "which also chose the weights"
+    recipe = {
+        "start": f"{start.name} {start.version}, sha256 {start.sha256}" if start else "random",
+        "steps": progress.step,
+        "batch_size": options.batch_size,
+        "volumes": describe_windows(options),
+        "learning_rate": f"Adam, {options.learning_rate:g}"
+        + (" at most, warm-up, then half a cosine" if cosine else ""),
+        "loss": LOSS_WORDS[options.loss],
+        "augmentation": describe_augmentation(options),
+        "precision": "bfloat16 autocast" if progress.bfloat16 else "float32",
+        "seed": options.seed,
+        "validation_cases": f"{len(data.validation)}"
+        + (f" held out, {others}" if data.held_out else f" of those learnt from, {others}"),
+        "validation_dice_mean": f"{progress.best_dice:.4f}",
+    }
+    return tuple((key, str(value)) for key, value in recipe.items())
+
+
+def describe_windows(options: TrainOptions) -> str:
+    """Say what the network is given.
+
+    >>> describe_windows(TrainOptions(window=(32, 32, 16), samples_per_volume=3))
+    '3 windows of 32 x 32 x 16 voxels from each, drawn uniformly'
+    """
+    if options.window is None:
+        return "whole"
+    size = " x ".join(map(str, options.window))
+    return f"{options.samples_per_volume} windows of {size} voxels from each, drawn uniformly"
+
+
+def describe_augmentation(options: TrainOptions) -> str:
+    """Ranges of the augmentation, in words.
+
+    >>> describe_augmentation(TrainOptions(scaling_percent=2.5))
+    "left-right mirroring with exchange of the labels' sides 0.5; scaling 2.5 % an axis"
+    """
+    elastic = (
+        f"elastic {options.elastic_share:g}, {options.elastic_control_points} cells, sigma "
+        f"{options.elastic_sigma_voxels:g} voxels"
+    )
+    rotation = (
+        f"rotation {options.rotation_lr_degrees:g} degrees about left-right, "
+        f"{options.rotation_ap_degrees:g} about anterior-posterior"
+    )
+    parts = (
+        (options.mirror_share, "left-right mirroring with exchange of the labels' sides "
+         f"{options.mirror_share:g}"),
+        (options.elastic_share, elastic),
+        (options.scaling_percent, f"scaling {options.scaling_percent:g} % an axis"),
+        (options.rotation_lr_degrees or options.rotation_ap_degrees, rotation),
+        (options.in_network_affine, f"in-network affine {options.in_network_affine:g}"),
+    )  # fmt: skip
+    return "; ".join(words for value, words in parts if value) or "none"

@@ -1,0 +1,73 @@
+"""The course of a training as a picture; must not know networks, files or how it was measured."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE_INCHES = (7.0, 4.5)
+LOSS_COLOUR, DICE_COLOUR, LOWEST_COLOUR = "#8a8a8a", "#1f5fc0", "#ff8a1f"
+# Text stays text, and names inside the file do not change from run to run.
+HASH_SALT = "bids_mfi"
+
+
+def draw_curve(rows: Sequence[Mapping[str, float]], dice_name: str = "held-out Dice") -> bytes:
+    """Draw loss and Dice by step.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        A row a validation with ``step``, ``loss``, ``dice_mean`` and ``dice_*`` of each muscle.
+    dice_name : str
+        What the Dice was measured on.
+
+    Returns
+    -------
+    bytes
+        SVG, the same for the same rows.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": HASH_SALT}):
+        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        FigureCanvasSVG(figure)
+        upper, lower = figure.subplots(2, sharex=True)
+        _draw_dice(upper, rows, dice_name)
+        _draw_loss(lower, rows)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def _draw_dice(axes: "Axes", rows: Sequence[Mapping[str, float]], name: str) -> None:
+    steps = [row["step"] for row in rows]
+    axes.plot(steps, [row["dice_mean"] for row in rows], "o-", color=DICE_COLOUR, label="mean")
+    lowest = [lowest_dice(row) for row in rows]
+    axes.plot(steps, lowest, "o-", color=LOWEST_COLOUR, label="lowest muscle")
+    axes.set_ylim(0, 1)
+    axes.set_ylabel(name)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+
+
+def lowest_dice(row: Mapping[str, float]) -> float:
+    """Lowest Dice of a muscle in a row.
+
+    >>> lowest_dice({"step": 1, "dice_mean": 0.5, "dice_TR_L": 0.4, "dice_TR_R": 0.6})
+    0.4
+    """
+    muscles = (key for key in row if key.startswith("dice_") and key != "dice_mean")
+    return min(row[key] for key in muscles)
+
+
+def _draw_loss(axes: "Axes", rows: Sequence[Mapping[str, float]]) -> None:
+    axes.plot([row["step"] for row in rows], [row["loss"] for row in rows], color=LOSS_COLOUR)
+    if any(row["loss"] > 0 for row in rows):
+        axes.set_yscale("log")
+    axes.set_ylabel("training loss")
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.3, which="both")

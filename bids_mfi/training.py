@@ -1,0 +1,135 @@
+"""From data to a bundle: joins cases, training and curve; must not know parsers or how to learn.
+
+``network.train`` does not know where cases come from or what a picture is; here they meet.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_mfi.errors import OutputError
+from bids_mfi.labelled import LabelledSource, encode_scan_list, load_labelled_data
+from bids_mfi.muscles import LONG_NAMES, paper_table
+from bids_mfi.network.bundle import ModelBundle, load_bundle
+from bids_mfi.network.train import (
+    CURVE,
+    LOG,
+    PROVISIONAL_CARD,
+    SCANS,
+    ModelCard,
+    TrainingData,
+    check_folder,
+    custom_card,
+    settle_options,
+    train,
+)
+from bids_mfi.options import TrainOptions
+from bids_mfi.report.curve import draw_curve
+from bids_mfi.storage import write_atomically
+from bids_mfi.synthesis.cases import describe_variety, make_case, make_varied_case
+
+# Seeds of synthetic cases: validation below training, so that no case is in both.
+VALIDATION_SEED = 1_000
+VALIDATION_CASES = 6
+TRAINING_SEED = 1_000_000_000
+MOST_CASES = 10_000_000
+DEFAULT_NAME = "custom"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOrder:
+    """What is asked for by ``python -m bids_mfi train``.
+
+    Attributes
+    ----------
+    out_dir : Path
+        Gets the log, the curve, the checkpoint and the bundle.
+    options : TrainOptions
+    source : LabelledSource or None
+        Labelled scans; None for synthetic ones.
+    start : Path or None
+        Folder of the bundle to start from; None for random weights.
+    name, licence : str or None
+        Of the bundle that is made.
+    """
+
+    out_dir: Path
+    options: TrainOptions
+    source: LabelledSource | None = None
+    start: Path | None = None
+    name: str | None = None
+    licence: str | None = None
+
+
+def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBundle:
+    """Train as ordered, or go on with what ``out_dir`` holds.
+
+    Parameters
+    ----------
+    order : TrainingOrder
+    report : callable
+        Gets lines for a person: the data found, then one at every validation.
+
+    Raises
+    ------
+    MFIError
+        As :func:`bids_mfi.network.train.train`; data or the start bundle cannot be used.
+    """
+    out_dir = order.out_dir
+    check_folder(out_dir)
+    start = None if order.start is None else load_bundle(order.start)
+    options = settle_options(order.options, start)
+    if order.source is None:
+        data = synthetic_data(options)
+    else:
+        data, plan = load_labelled_data(order.source, options, start, report)
+        write_atomically(out_dir / SCANS, encode_scan_list(plan))
+
+    def show(line: str) -> None:
+        write_curve(out_dir, data)
+        report(line)
+
+    bundle = train(options, data, out_dir, choose_card(order, start), show, start)
+    write_curve(out_dir, data)
+    return bundle
+
+
+def choose_card(order: TrainingOrder, start: ModelBundle | None) -> ModelCard:
+    """Choose the package's own card for synthetic scans alone, else that of a user's bundle."""
+    if order.source is None and start is None and order.name is None and order.licence is None:
+        return PROVISIONAL_CARD
+    return custom_card(order.name or DEFAULT_NAME, order.licence, start)
+
+
+def synthetic_data(options: TrainOptions) -> TrainingData:
+    """Synthetic scans of the built-in phantom, made when they are asked for."""
+    spacing_mm = options.spacing_mm
+    first = TRAINING_SEED + options.seed * MOST_CASES
+    return TrainingData(
+        case_at=lambda number: make_varied_case(first + number, spacing_mm),
+        validation=[make_case(VALIDATION_SEED + i, spacing_mm) for i in range(VALIDATION_CASES)],
+        table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
+        ranges=describe_variety(spacing_mm),
+    )
+
+
+def write_curve(out_dir: Path, data: TrainingData) -> None:
+    """Draw ``log.tsv`` to ``curve.svg``.
+
+    Raises
+    ------
+    OutputError
+        The log cannot be read, or the curve not written.
+    """
+    try:
+        header, *lines = (out_dir / LOG).read_text(encoding="utf-8").splitlines()
+        columns = header.split("\t")
+        rows = [dict(zip(columns, map(float, line.split("\t")), strict=True)) for line in lines]
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{out_dir / LOG}: cannot be read back ({error}), expected the log of this training. "
+            "Leave the folder alone while it is being written."
+        ) from error
+    if rows:
+        name = "held-out Dice" if data.held_out else "Dice on training scans"
+        write_atomically(out_dir / CURVE, draw_curve(rows, name))
