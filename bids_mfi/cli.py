@@ -366,6 +366,15 @@ def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def _add_training_data(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--label-map",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="PATH",
+        help="label maps of necks, or folders of them, each with a label table: synthetic scans of "
+        "their anatomy",
+    )
     group.add_argument("--dataset", type=Path, metavar="BIDS_DIR", help="BIDS dataset of scans")
     group.add_argument(
         "--label-dir",
@@ -537,6 +546,8 @@ def _check_train_arguments(arguments: argparse.Namespace, given: dict[str, objec
         raise InputError(
             "Options that select scans or labels were given, but no dataset. Name it by --dataset."
         )
+    if arguments.label_map and arguments.dataset:
+        raise InputError("--label-map and --dataset were given; name one of them.")
     decided = sorted({"spacing_mm", "normalization"} & set(given))
     if arguments.start is not None and decided:
         raise InputError(
@@ -569,7 +580,13 @@ def _train(arguments: argparse.Namespace, options: TrainOptions) -> int:
             print("\n".join(describe_plan(plan_scans(source, options))))
             return 0
     order = TrainingOrder(
-        arguments.out_dir, options, source, arguments.start, arguments.name, arguments.licence
+        out_dir=arguments.out_dir,
+        options=options,
+        source=source,
+        label_maps=tuple(arguments.label_map),
+        start=arguments.start,
+        name=arguments.name,
+        licence=arguments.licence,
     )
     bundle = run_training(order, lambda line: print(line, flush=True))
     print(f"bundle: {bundle.folder}")

@@ -38,6 +38,7 @@ class RunOptions:
 SCHEDULES = ("constant", "cosine")
 LOSSES = ("dice_hinge", "dice_hinge_double_softmax", "dice_hinge_and_cross_entropy")
 VALIDATIONS = ("held_out", "training")
+LEVEL_CHOICES = ("all", "paper")
 
 Triple = tuple[int, int, int]
 
@@ -103,6 +104,11 @@ class TrainOptions:
         themselves, not augmented.
     validation_share : float
         Share of the participants that are held out.
+    phantom_share : float
+        Share of synthetic scans of the built-in phantom where label maps are given too.
+    levels : str
+        Of the muscles in scans made from label maps: ``all``, over their whole length, or
+        ``paper``, at the levels of Table 1 only.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     """
@@ -133,4 +139,6 @@ class TrainOptions:
     min_delta: float = 0.0
     validation: str = "held_out"
     validation_share: float = 0.2
+    phantom_share: float = 0.25
+    levels: str = "all"
     device: str = "auto"

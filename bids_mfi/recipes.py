@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi.errors import InputError
-from bids_mfi.options import LOSSES, SCHEDULES, VALIDATIONS, TrainOptions
+from bids_mfi.options import LEVEL_CHOICES, LOSSES, SCHEDULES, VALIDATIONS, TrainOptions
 
 RECIPES = Path(__file__).parent / "data" / "recipes"
 WINDOW_DIVISOR = 8
@@ -91,6 +91,8 @@ RULES: Mapping[str, Rule] = {
     "validation_share": Rule(
         lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1"
     ),
+    "phantom_share": SHARE,
+    "levels": _one_of(LEVEL_CHOICES),
     "device": _one_of(("auto", "cpu", "cuda")),
 }
 

@@ -3,19 +3,23 @@
 ``network.train`` does not know where cases come from or what a picture is; here they meet.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_mfi.errors import OutputError
+import numpy as np
+
+from bids_mfi.errors import InputError, OutputError
 from bids_mfi.labelled import LabelledSource, encode_scan_list, load_labelled_data
-from bids_mfi.muscles import LONG_NAMES, paper_table
+from bids_mfi.muscles import LONG_NAMES, PAPER_LEVELS, MuscleTable, paper_table
 from bids_mfi.network.bundle import ModelBundle, load_bundle
+from bids_mfi.network.segment import choose_device
 from bids_mfi.network.train import (
     CURVE,
     LOG,
     PROVISIONAL_CARD,
     SCANS,
+    Case,
     ModelCard,
     TrainingData,
     check_folder,
@@ -26,11 +30,13 @@ from bids_mfi.network.train import (
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve
 from bids_mfi.storage import write_atomically
+from bids_mfi.synthesis import anatomical
 from bids_mfi.synthesis.cases import describe_variety, make_case, make_varied_case
+from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map
 
 # Seeds of synthetic cases: validation below training, so that no case is in both.
 VALIDATION_SEED = 1_000
-VALIDATION_CASES = 6
+VALIDATION_CASES = 8
 TRAINING_SEED = 1_000_000_000
 MOST_CASES = 10_000_000
 DEFAULT_NAME = "custom"
@@ -47,6 +53,8 @@ class TrainingOrder:
     options : TrainOptions
     source : LabelledSource or None
         Labelled scans; None for synthetic ones.
+    label_maps : tuple of Path
+        Label maps of necks, or folders of them, that synthetic scans are made from.
     start : Path or None
         Folder of the bundle to start from; None for random weights.
     name, licence : str or None
@@ -56,6 +64,7 @@ class TrainingOrder:
     out_dir: Path
     options: TrainOptions
     source: LabelledSource | None = None
+    label_maps: tuple[Path, ...] = ()
     start: Path | None = None
     name: str | None = None
     licence: str | None = None
@@ -80,7 +89,7 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     start = None if order.start is None else load_bundle(order.start)
     options = settle_options(order.options, start)
     if order.source is None:
-        data = synthetic_data(options)
+        data = synthetic_data(options, order.label_maps)
     else:
         data, plan = load_labelled_data(order.source, options, start, report)
         write_atomically(out_dir / SCANS, encode_scan_list(plan))
@@ -96,21 +105,78 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
 
 def choose_card(order: TrainingOrder, start: ModelBundle | None) -> ModelCard:
     """Choose the package's own card for synthetic scans alone, else that of a user's bundle."""
-    if order.source is None and start is None and order.name is None and order.licence is None:
+    own = order.name is None and order.licence is None and not order.label_maps
+    if order.source is None and start is None and own:
         return PROVISIONAL_CARD
     return custom_card(order.name or DEFAULT_NAME, order.licence, start)
 
 
-def synthetic_data(options: TrainOptions) -> TrainingData:
-    """Synthetic scans of the built-in phantom, made when they are asked for."""
-    spacing_mm = options.spacing_mm
+def synthetic_data(options: TrainOptions, label_maps: Sequence[Path] = ()) -> TrainingData:
+    """Synthetic scans, made when they are asked for: of label maps and of the built-in phantom.
+
+    Raises
+    ------
+    InputError
+        A label map cannot be used.
+    """
     first = TRAINING_SEED + options.seed * MOST_CASES
+    if not label_maps:
+        return _phantom_data(options, first)
+    paths = find_label_maps(label_maps)
+    tables = [load_label_map(path).table for path in paths]
+    device = choose_device(options.device)
+
+    def case_at(seed: int) -> Case:
+        if np.random.default_rng([seed, 2]).random() < options.phantom_share:
+            return make_varied_case(seed, options.spacing_mm)
+        return anatomical.make_case(
+            paths, seed, options.spacing_mm, levels=options.levels, device=device
+        )
+
+    share = f"{100 * options.phantom_share:g} % of the scans are of the built-in phantom"
+    return TrainingData(
+        case_at=lambda number: case_at(first + number),
+        validation=[case_at(VALIDATION_SEED + i) for i in range(VALIDATION_CASES)],
+        table=check_tables(paths, tables, options),
+        ranges=(*anatomical.describe_variety(paths, options.spacing_mm), ("phantom", share)),
+    )
+
+
+def _phantom_data(options: TrainOptions, first: int) -> TrainingData:
+    spacing_mm = options.spacing_mm
     return TrainingData(
         case_at=lambda number: make_varied_case(first + number, spacing_mm),
         validation=[make_case(VALIDATION_SEED + i, spacing_mm) for i in range(VALIDATION_CASES)],
         table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
         ranges=describe_variety(spacing_mm),
     )
+
+
+def check_tables(
+    paths: Sequence[Path], tables: Sequence[MuscleTable], options: TrainOptions
+) -> MuscleTable:
+    """Labels of a training on several label maps: all must hold the same muscles.
+
+    Raises
+    ------
+    InputError
+        They do not, or the phantom, which is to be learnt too, holds others or other levels.
+    """
+    for path, table in zip(paths, tables, strict=True):
+        if table != tables[0]:
+            raise InputError(
+                f"{path}: holds other muscles than {paths[0]}, expected the same in all label maps "
+                "of a training. Train on them one by one."
+            )
+    levels = PAPER_LEVELS if options.levels == "paper" else dict.fromkeys(LONG_NAMES, "all")
+    table = paper_table(levels)
+    kept = {muscle.index for muscle in tables[0]}
+    if options.phantom_share > 0 and (options.levels == "paper" or len(kept) < len(table)):
+        raise InputError(
+            f"phantom_share is {options.phantom_share:g}, but the phantom has no vertebral levels "
+            "and holds all fourteen muscles, unlike these scans. Set it to 0 in the recipe."
+        )
+    return MuscleTable(tuple(muscle for muscle in table if muscle.index in kept))
 
 
 def write_curve(out_dir: Path, data: TrainingData) -> None:

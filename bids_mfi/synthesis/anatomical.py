@@ -3,6 +3,7 @@
 Every scan is decided by its seed: label map, person, protocol, field of view.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,14 @@ from bids_mfi.synthesis.composition import Participant
 from bids_mfi.synthesis.deformation import rotation_matrix
 from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.protocol import (
+    PROTOCOLS,
     VARIED,
     ScanSettings,
     acquire,
+    describe_protocol,
     draw_protocol,
     draw_settings,
+    noise_range,
 )
 from bids_mfi.synthesis.subject import (
     Subject,
@@ -32,7 +36,6 @@ from bids_mfi.synthesis.subject import (
     restrict_to_levels,
 )
 
-LEVEL_CHOICES = ("all", "paper")
 # How far behind the spine the field of view begins, and where its middle lies; mm.
 BEHIND_MM = (72.0, 110.0)
 MIDDLE_X_MM, MIDDLE_Z_MM = 8.0, 14.0
@@ -182,4 +185,20 @@ def resample_case(scan: AnatomicalScan, spacing_mm: tuple[float, float, float]) 
         resize_linear(scan.out_phase, grid.shape),
         np.ascontiguousarray(scan.body.labels[np.ix_(*nearest)]),
         grid,
+    )
+
+
+def describe_variety(
+    paths: Sequence[Path], spacing_mm: tuple[float, float, float]
+) -> tuple[tuple[str, str], ...]:
+    """Say in words what :func:`make_case` draws from, for the bundle learnt from it."""
+    maps = ", ".join(
+        f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()})" for path in paths
+    )
+    return (
+        ("data", f"synthetic scans of the anatomy of the label map {maps}; no scan of a person"),
+        ("anatomy", "{:g}-{:g} times the variation of simulated scans".format(*VARIATION)),
+        ("spacing_mm", " x ".join(f"{size:g}" for size in spacing_mm)),
+        ("protocols", "; ".join(describe_protocol(p) for p in PROTOCOLS.values())),
+        ("noise_of_muscle_signal", "{:g}-{:g}".format(*noise_range())),
     )

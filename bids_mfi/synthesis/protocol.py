@@ -91,6 +91,7 @@ PROTOCOLS: dict[str, Protocol] = {
     )
 }  # fmt: skip
 VARIED = "varied"
+NOISE_VARIED = (0.5, 1.5)
 _VARIED_SHARES = {
     "paper": 0.3, "axial-3T": 0.24, "axial-1.5T": 0.16, "coronal-3T": 0.09, "coronal-1.5T": 0.05,
     "sagittal-3T": 0.09, "isotropic-3T": 0.07,
@@ -143,12 +144,35 @@ def draw_protocol(rng: np.random.Generator, name: str) -> Protocol:
     chosen = PROTOCOLS[names[int(rng.choice(len(names), p=list(_VARIED_SHARES.values())))]]
     return replace(
         chosen,
-        noise=(0.5 * chosen.noise[0], 1.5 * chosen.noise[1]),
+        noise=(NOISE_VARIED[0] * chosen.noise[0], NOISE_VARIED[1] * chosen.noise[1]),
         fat_gain=(0.65, 1.5),
         field_sd=(0.03, 0.35),
         oblique_degrees=chosen.oblique_degrees * 1.5,
         artefact_share=max(0.2, chosen.artefact_share),
     )
+
+
+def describe_protocol(protocol: Protocol) -> str:
+    """Say a protocol in words.
+
+    >>> describe_protocol(PROTOCOLS["paper"])
+    'paper: 3 T, in phase 2.46 ms, out of phase 3.69 ms, axial, 0.7 x 0.7 x 3 mm'
+    """
+    in_plane, thick = (
+        f"{low:g}" if low == high else f"{low:g}-{high:g}"
+        for low, high in (protocol.in_plane_mm, protocol.slice_mm)
+    )
+    into, out = protocol.echo_times_ms
+    return (
+        f"{protocol.name}: {protocol.field_strength_t:g} T, in phase {into:g} ms, out of phase "
+        f"{out:g} ms, {protocol.plane}, {in_plane} x {in_plane} x {thick} mm"
+    )
+
+
+def noise_range() -> Range:
+    """Least and most noise of ``varied`` scans in a voxel of the acquisition, muscle = 1."""
+    low, high = zip(*(protocol.noise for protocol in PROTOCOLS.values()), strict=True)
+    return NOISE_VARIED[0] * min(low), NOISE_VARIED[1] * max(high)
 
 
 def draw_settings(rng: np.random.Generator, protocol: Protocol) -> ScanSettings:
