@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bids_mfi import __version__
 from bids_mfi.errors import InputError, MFIError, OutputError
-from bids_mfi.options import RunOptions, TrainOptions
+from bids_mfi.options import LEVEL_CHOICES, RunOptions, TrainOptions
 
 NOTICE = "Research software, not a medical device."
 EXIT_STATUSES = (
@@ -347,6 +347,27 @@ def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="S",
         help="the same seed gives the same bytes (default: %(default)s)",
     )
+    simulate.add_argument(
+        "--labels",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="LABEL_MAP",
+        help="random persons on the anatomy of these label maps of necks, or folders of them, each "
+        "with a label table (default: the built-in phantom)",
+    )
+    simulate.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="with --labels: paper, axial-3T, axial-1.5T, coronal-3T, coronal-1.5T, sagittal-3T, "
+        "isotropic-3T, or varied, one of them for each participant (default: varied)",
+    )
+    simulate.add_argument(
+        "--levels",
+        choices=LEVEL_CHOICES,
+        help="with --labels: muscles are labelled at the levels of the paper's Table 1, or over "
+        "their whole length (default: paper)",
+    )
     simulate.set_defaults(handler=_run_simulate)
 
 
@@ -485,9 +506,25 @@ def main_verbs(argv: Sequence[str] | None = None) -> int:
 
 def _run_simulate(arguments: argparse.Namespace) -> int:
     from bids_mfi.synthesis.simulate import simulate_dataset
+    from bids_mfi.synthesis.sources import AnatomySource, PhantomSource, ScanSource
 
+    if not arguments.labels and (arguments.protocol or arguments.levels):
+        raise InputError(
+            "--protocol and --levels need label maps; the phantom has one protocol and no "
+            "vertebrae. Name label maps by --labels."
+        )
+    source: ScanSource = PhantomSource()
+    if arguments.labels:
+        protocol, levels = arguments.protocol or "varied", arguments.levels or "paper"
+        source = AnatomySource([path.absolute() for path in arguments.labels], protocol, levels)
+    for note in source.notes:
+        print(note, file=sys.stderr)
     simulate_dataset(
-        arguments.out_dir.absolute(), arguments.participants, arguments.sessions, arguments.seed
+        arguments.out_dir.absolute(),
+        arguments.participants,
+        arguments.sessions,
+        arguments.seed,
+        source,
     )
     print(f"synthetic BIDS dataset: {arguments.out_dir}")
     return 0

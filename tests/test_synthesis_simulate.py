@@ -12,16 +12,11 @@ import pytest
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.grid import read_image, read_labels, reorient, same_grid
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.synthesis import simulate
+from bids_mfi.synthesis import simulate, sources
 from bids_mfi.synthesis.acquisition import Body
 from bids_mfi.synthesis.cases import upright_grid
-from bids_mfi.synthesis.simulate import (
-    ORIENTATIONS,
-    draw_person,
-    measure_truth,
-    simulate_dataset,
-    simulate_scans,
-)
+from bids_mfi.synthesis.simulate import measure_truth, simulate_dataset
+from bids_mfi.synthesis.sources import ORIENTATIONS, draw_person, simulate_scans
 
 SHAPE, SPACING_MM = (112, 84, 18), (2.0, 2.0, 6.0)
 
@@ -33,8 +28,8 @@ def small_scans(monkeypatch):
 
 
 def shrink_scans(monkeypatch):
-    monkeypatch.setattr(simulate, "SCAN_SHAPE", SHAPE)
-    monkeypatch.setattr(simulate, "SCAN_SPACING_MM", SPACING_MM)
+    monkeypatch.setattr(sources, "SCAN_SHAPE", SHAPE)
+    monkeypatch.setattr(sources, "SCAN_SPACING_MM", SPACING_MM)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +68,7 @@ def validate(folder: Path) -> list[dict[str, str]]:
 
 
 def scan_of(axcodes, monkeypatch):
-    monkeypatch.setattr(simulate, "ORIENTATIONS", (axcodes,) * len(ORIENTATIONS))
+    monkeypatch.setattr(sources, "ORIENTATIONS", (axcodes,) * len(ORIENTATIONS))
     return next(simulate_scans(draw_person(3, 1), 1, (3, 1)))
 
 

@@ -18,6 +18,8 @@ from bids_mfi.synthesis.cases import TrainingCase
 from bids_mfi.synthesis.composition import Participant
 from bids_mfi.synthesis.deformation import rotation_matrix
 from bids_mfi.synthesis.labelmap import load_label_map
+from bids_mfi.synthesis.levels import find_level_slices, restrict_to_levels
+from bids_mfi.synthesis.painting import fill_grid
 from bids_mfi.synthesis.protocol import (
     PROTOCOLS,
     VARIED,
@@ -28,13 +30,7 @@ from bids_mfi.synthesis.protocol import (
     draw_settings,
     noise_range,
 )
-from bids_mfi.synthesis.subject import (
-    Subject,
-    draw_subject,
-    fill_grid,
-    find_level_slices,
-    restrict_to_levels,
-)
+from bids_mfi.synthesis.subject import Subject, draw_subject
 
 # How far behind the spine the field of view begins, and where its middle lies; mm.
 BEHIND_MM = (72.0, 110.0)

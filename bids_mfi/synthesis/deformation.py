@@ -146,6 +146,13 @@ def _rotation(angles: tuple[float, float, float], device: torch.device) -> Tenso
     return torch.from_numpy(rotation_matrix(angles).astype(np.float32)).to(device)
 
 
+def transform_points(matrix: NDArray[np.floating], points: Tensor) -> Tensor:
+    """Apply an affine of shape (4, 4) to points of shape (3, ...)."""
+    affine = torch.from_numpy(np.asarray(matrix[:3], np.float32)).to(points.device)
+    flat = affine[:, :3] @ points.reshape(3, -1) + affine[:, 3:]
+    return flat.reshape(points.shape)
+
+
 def rotation_matrix(angles: tuple[float, float, float]) -> NDArray[np.float64]:
     """Rotation about x, then y, then z, by angles in radians.
 

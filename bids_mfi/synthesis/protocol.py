@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bids_mfi.synthesis.noise import shift_linear, torch_generator
-from bids_mfi.synthesis.subject import TissueVolume
+from bids_mfi.synthesis.painting import TissueVolume
 
 FAT_SHIFT_PPM = 3.4
 LARMOR_MHZ_PER_T = 42.577

@@ -9,70 +9,39 @@
 
 import json
 import shutil
+import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bids_mfi import __version__
 from bids_mfi.errors import InputError, OutputError
-from bids_mfi.grid import Grid, encode_image, reorient
-from bids_mfi.muscles import LONG_NAMES, paper_table
-from bids_mfi.synthesis.acquisition import (
-    Body,
-    Scanner,
-    acquire,
-    build_body,
-    draw_scanner,
+from bids_mfi.grid import Grid, encode_image
+from bids_mfi.muscles import MuscleTable
+from bids_mfi.synthesis.acquisition import Body
+from bids_mfi.synthesis.composition import Participant
+from bids_mfi.synthesis.sources import (
+    PHANTOM_TABLE,
+    PhantomSource,
+    ScanFacts,
+    ScanSource,
+    SimulatedScan,
+    draw_person,
 )
-from bids_mfi.synthesis.cases import upright_grid
-from bids_mfi.synthesis.composition import (
-    Participant,
-    change_fat_percent,
-    draw_fat_percent,
-    draw_participant,
-)
-from bids_mfi.synthesis.phantom import change_posture, draw_shape
 
 BIDS_VERSION = "1.11.1"
-SCAN_SHAPE = (240, 190, 40)
-SCAN_SPACING_MM = (1.0, 1.0, 3.0)
-SCAN_CENTRE_MM = (0.0, 10.0, -6.0)
-SCAN_SHIFT_MM = (3.0, 4.0, 6.0)
-SUBSAMPLES = (2, 2, 2)
-OBLIQUE_SD_DEGREES = 2.5
-ORIENTATIONS = (("L", "P", "S"), ("R", "A", "S"), ("L", "A", "S"))
-IMAGING_FREQUENCY_MHZ = 123.25
-TRUTH_LEVELS = dict.fromkeys(LONG_NAMES, "all")
-TRUTH_TABLE = paper_table(TRUTH_LEVELS)
 TRUTH_COLUMNS = ("index", "name", "muscle", "hemi", "voxels", "volume_ml", "mfi_percent")
 NOT_AVAILABLE = "n/a"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SimulatedScan:
-    """One scan of a simulated dataset, on its stored grid.
-
-    Attributes
-    ----------
-    in_phase, out_phase : ndarray of int16
-    body : Body
-        True water, fat and labels on the same grid.
-    grid : Grid
-        As stored: any orientation of its axes, slightly oblique.
-    scanner : Scanner
-    """
-
-    in_phase: NDArray[np.int16]
-    out_phase: NDArray[np.int16]
-    body: Body
-    grid: Grid
-    scanner: Scanner
-
-
-def simulate_dataset(out_dir: Path, participants: int, sessions: int, seed: int) -> None:
+def simulate_dataset(
+    out_dir: Path,
+    participants: int,
+    sessions: int,
+    seed: int,
+    source: ScanSource | None = None,
+) -> None:
     """Write a BIDS dataset of synthetic Dixon scans of the neck, and their truth.
 
     Parameters
@@ -83,6 +52,8 @@ def simulate_dataset(out_dir: Path, participants: int, sessions: int, seed: int)
         At least 1. With one session there are no session folders.
     seed : int
         The same arguments give the same bytes.
+    source : ScanSource, optional
+        What is scanned; default the built-in phantom.
 
     Raises
     ------
@@ -102,7 +73,8 @@ def simulate_dataset(out_dir: Path, participants: int, sessions: int, seed: int)
     try:
         if partial != out_dir:
             shutil.rmtree(partial, ignore_errors=True)
-        _write_dataset(partial, participants, sessions, seed)
+        people = list(enumerate_people(participants, seed))
+        _write_dataset(partial, people, sessions, seed, source or PhantomSource())
         partial.rename(out_dir)
     except OSError as error:
         raise OutputError(f"{out_dir}: cannot write the simulated dataset ({error}).") from error
@@ -118,95 +90,34 @@ def _check_empty(out_dir: Path) -> None:
         )
 
 
-def _write_dataset(out_dir: Path, participants: int, sessions: int, seed: int) -> None:
+def enumerate_people(participants: int, seed: int) -> Iterator[tuple[str, Participant]]:
+    """Yield label and person of every participant."""
+    width = max(2, len(str(participants)))
+    for number in range(1, participants + 1):
+        yield f"sub-{number:0{width}d}", draw_person(seed, number)
+
+
+def _write_dataset(
+    out_dir: Path,
+    people: list[tuple[str, Participant]],
+    sessions: int,
+    seed: int,
+    source: ScanSource,
+) -> None:
     truth = out_dir / "derivatives" / "truth"
     truth.mkdir(parents=True)
-    people = []
-    for number in range(1, participants + 1):
-        label = f"sub-{number:0{max(2, len(str(participants)))}d}"
-        person = draw_person(seed, number)
-        people.append((label, person))
-        for session, scan in enumerate(simulate_scans(person, sessions, (seed, number)), start=1):
+    for number, (label, person) in enumerate(people, start=1):
+        for session, scan in enumerate(source.scans(person, sessions, (seed, number)), start=1):
             entities = (label, f"ses-{session:02d}") if sessions > 1 else (label,)
             _write_scan(out_dir, entities, scan)
-            _write_truth(truth, entities, scan)
-    _write_raw_root(out_dir, people)
-    _write_truth_root(truth)
+            _write_truth(truth, entities, scan, source.table)
+    _write_raw_root(out_dir, people, source)
+    _write_truth_root(truth, source)
 
 
-def draw_person(seed: int, number: int) -> Participant:
-    """Participant ``number`` of a dataset; women and men alternate."""
-    rng = np.random.default_rng([seed, number])
-    return draw_participant(rng, sex="F" if number % 2 else "M")
-
-
-def simulate_scans(
-    person: Participant,
-    sessions: int,
-    seed: tuple[int, int],
-    shape: tuple[int, int, int] | None = None,
-    spacing_mm: tuple[float, float, float] | None = None,
-) -> Iterator[SimulatedScan]:
-    """Make the scans of one participant: the same anatomy, changing a little by session.
-
-    Shape and spacing are SCAN_SHAPE and SCAN_SPACING_MM unless given.
-    """
-    shape, spacing_mm = shape or SCAN_SHAPE, spacing_mm or SCAN_SPACING_MM
-    rng = np.random.default_rng([*seed, 1])
-    neck = draw_shape(rng, person.sex, person.bmi)
-    fat_percent = draw_fat_percent(rng, person)
-    axcodes = ORIENTATIONS[int(rng.integers(len(ORIENTATIONS)))]
-    for session in range(sessions):
-        shift = np.array(SCAN_SHIFT_MM) * rng.uniform(-1, 1, 3)
-        x, y, z = (float(value) for value in np.array(SCAN_CENTRE_MM) + shift)
-        upright = upright_grid(shape, spacing_mm, (x, y, z))
-        posed = change_posture(neck, rng) if session else neck
-        fat = change_fat_percent(rng, fat_percent) if session else fat_percent
-        tissue = np.random.default_rng([*seed, 2])
-        body = build_body(tissue, posed, fat, upright, SUBSAMPLES)
-        scanner = draw_scanner(rng)
-        yield _store(rng, body, scanner, upright, axcodes)
-
-
-def _store(
-    rng: np.random.Generator,
-    body: Body,
-    scanner: Scanner,
-    upright: Grid,
-    axcodes: tuple[str, str, str],
-) -> SimulatedScan:
-    """Turn the scan to its stored orientation, in the scanner's integers."""
-    in_phase, out_phase = acquire(rng, body, scanner)
-    tilted = tilt_grid(upright, np.deg2rad(OBLIQUE_SD_DEGREES) * rng.standard_normal())
-    images = (in_phase, out_phase, body.water, body.fat, body.labels)
-    turned = [reorient(image, tilted, axcodes) for image in images]
-    grid = turned[0][1]
-    stored = [np.ascontiguousarray(image) for image, _ in turned]
-    return SimulatedScan(
-        in_phase=np.rint(stored[0]).astype(np.int16),
-        out_phase=np.rint(stored[1]).astype(np.int16),
-        body=Body(
-            stored[2].astype(np.float32), stored[3].astype(np.float32), stored[4].astype(np.int16)
-        ),
-        grid=grid,
-        scanner=scanner,
-    )
-
-
-def tilt_grid(grid: Grid, angle: float) -> Grid:
-    """Turn a grid about the left-right axis of the world by an angle in radians.
-
-    Examples
-    --------
-    >>> tilt_grid(upright_grid((3, 3, 3), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0)), 0.0).spacing_mm
-    (1.0, 1.0, 2.0)
-    """
-    turn = np.eye(4)
-    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    return Grid.from_array(grid.shape, turn @ grid.matrix)
-
-
-def measure_truth(body: Body, grid: Grid) -> list[dict[str, str]]:
+def measure_truth(
+    body: Body, grid: Grid, table: MuscleTable = PHANTOM_TABLE
+) -> list[dict[str, str]]:
     """Rows of the true table: volume, and MFI = 100 mean(F) / (mean(F) + mean(W)).
 
     Returns
@@ -219,7 +130,7 @@ def measure_truth(body: Body, grid: Grid) -> list[dict[str, str]]:
     Weber et al. 2021, doi:10.1038/s41598-021-95972-x, Performance.
     """
     rows = []
-    for label in TRUTH_TABLE:
+    for label in table:
         inside = body.labels == label.index
         voxels = int(np.count_nonzero(inside))
         volume_ml = mfi_percent = NOT_AVAILABLE
@@ -241,24 +152,24 @@ def _anat(root: Path, entities: tuple[str, ...]) -> tuple[Path, str]:
 
 def _write_scan(root: Path, entities: tuple[str, ...], scan: SimulatedScan) -> None:
     folder, stem = _anat(root, entities)
-    scanner = scan.scanner
+    facts = scan.facts
     echoes = (
-        (1, scan.in_phase, "IN_PHASE", scanner.in_phase_ms),
-        (2, scan.out_phase, "OUT_PHASE", scanner.out_phase_ms),
+        (1, scan.in_phase, "IN_PHASE", facts.in_phase_ms),
+        (2, scan.out_phase, "OUT_PHASE", facts.out_phase_ms),
     )
     for number, image, token, echo_ms in echoes:
         name = f"{stem}_echo-{number}_MEGRE"
         (folder / f"{name}.nii.gz").write_bytes(encode_image(image, scan.grid))
-        _write_json(folder / f"{name}.json", _sidecar(scanner, token, echo_ms))
+        _write_json(folder / f"{name}.json", _sidecar(facts, token, echo_ms))
 
 
-def _sidecar(scanner: Scanner, token: str, echo_ms: float) -> dict[str, object]:
+def _sidecar(facts: ScanFacts, token: str, echo_ms: float) -> dict[str, object]:
     return {
         "Manufacturer": "bids_mfi",
         "ManufacturersModelName": "synthetic neck",
         "SoftwareVersions": __version__,
-        "MagneticFieldStrength": scanner.field_strength_t,
-        "ImagingFrequency": IMAGING_FREQUENCY_MHZ,
+        "MagneticFieldStrength": facts.field_strength_t,
+        "ImagingFrequency": facts.imaging_frequency_mhz,
         "ImageType": ["ORIGINAL", "PRIMARY", "M", token],
         "EchoTime": round(echo_ms / 1000, 6),
         "RepetitionTimeExcitation": 0.00705,
@@ -268,12 +179,15 @@ def _sidecar(scanner: Scanner, token: str, echo_ms: float) -> dict[str, object]:
         "ScanningSequence": "GR",
         "SequenceVariant": "SP",
         "PulseSequenceType": "Dual-echo spoiled gradient echo (two-point Dixon)",
-        "SliceThickness": SCAN_SPACING_MM[2],
+        "SliceThickness": facts.slice_mm,
+        "ProtocolName": facts.protocol,
         "BodyPart": "NECK",
     }
 
 
-def _write_truth(root: Path, entities: tuple[str, ...], scan: SimulatedScan) -> None:
+def _write_truth(
+    root: Path, entities: tuple[str, ...], scan: SimulatedScan, table: MuscleTable
+) -> None:
     folder, stem = _anat(root, entities)
     raw = "/".join((*entities, "anat", stem))
     sources = [f"bids:raw:{raw}_echo-{echo}_MEGRE.nii.gz" for echo in (1, 2)]
@@ -287,7 +201,7 @@ def _write_truth(root: Path, entities: tuple[str, ...], scan: SimulatedScan) -> 
         "Description": "True fat fraction 100 F / (F + W); not a number where there is no tissue.",
         "Units": "percent", "Sources": sources, "SkullStripped": False,
     })  # fmt: skip
-    rows = measure_truth(scan.body, scan.grid)
+    rows = measure_truth(scan.body, scan.grid, table)
     _write_tsv(folder / f"{stem}_seg-muscle_mfi.tsv", rows)
     _write_json(folder / f"{stem}_seg-muscle_mfi.json", {**_TABLE_SIDECAR, "Sources": sources})
 
@@ -307,13 +221,14 @@ _TABLE_SIDECAR: dict[str, object] = {
 }
 
 
-def _write_raw_root(root: Path, people: list[tuple[str, Participant]]) -> None:
+def _write_raw_root(root: Path, people: list[tuple[str, Participant]], source: ScanSource) -> None:
     _write_json(root / "dataset_description.json", {
         "Name": "Synthetic Dixon scans of the neck", "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "raw", "License": "CC0", "Authors": ["bids_mfi"],
+        "DatasetType": "raw", **_licence(source), "Authors": ["bids_mfi"],
         "GeneratedBy": [_generator()],
     })  # fmt: skip
-    (root / "README.md").write_text(_RAW_README, encoding="utf-8")
+    readme = _RAW_README.format(description=textwrap.fill(source.description, 96))
+    (root / "README.md").write_text(readme, encoding="utf-8")
     rows = [
         {"participant_id": label, "sex": person.sex, "age": str(person.age), "bmi": str(person.bmi)}
         for label, person in people
@@ -326,20 +241,25 @@ def _write_raw_root(root: Path, people: list[tuple[str, Participant]]) -> None:
     })  # fmt: skip
 
 
+def _licence(source: ScanSource) -> dict[str, str]:
+    return {} if source.licence is None else {"License": source.licence}
+
+
 def _generator() -> dict[str, str]:
     return {"Name": "bids_mfi simulate", "Version": __version__, "Description": "Synthetic scans."}
 
 
 _RAW_README = """# Synthetic Dixon scans of the neck
 
-Made by `python -m bids_mfi simulate`; nobody was scanned. Each scan is a dual-echo gradient echo:
-echo 1 is in phase (2.46 ms) and echo 2 out of phase (3.69 ms) at 3 T. Images are magnitudes, with
-T2* decay, a receive field, partial volume and Rician noise. Orientation differs between
-participants. `derivatives/truth` holds the true labels, fat fractions and tables.
+Made by `python -m bids_mfi simulate`; nobody was scanned.
+
+{description}
+
+`derivatives/truth` holds the true labels, fat fractions and tables.
 """
 _TRUTH_README = """# Truth of the synthetic scans
 
-`*_seg-muscle_dseg.nii.gz`: the fourteen muscles over their whole length within the field of view.
+`*_seg-muscle_dseg.nii.gz`: the muscles, {levels}.
 `*_FFmap.nii.gz`: true fat fraction in percent. `*_seg-muscle_mfi.tsv`: volume and true MFI.
 
 The truth is free of noise, of the fold at 50 % and of T2* decay. MFI computed from the images and
@@ -348,13 +268,20 @@ away as much or more from muscles with fatty streaks.
 """
 
 
-def _write_truth_root(root: Path) -> None:
+def _describe_levels(table: MuscleTable) -> str:
+    if {muscle.levels for muscle in table} == {"all"}:
+        return "over their whole length within the field of view"
+    return "at the vertebral levels that `seg-muscle_dseg.tsv` names for each"
+
+
+def _write_truth_root(root: Path, source: ScanSource) -> None:
     _write_json(root / "dataset_description.json", {
         "Name": "Truth of the synthetic Dixon scans", "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative", "License": "CC0", "GeneratedBy": [_generator()],
+        "DatasetType": "derivative", **_licence(source), "GeneratedBy": [_generator()],
         "DatasetLinks": {"raw": "../.."},
     })  # fmt: skip
-    (root / "README.md").write_text(_TRUTH_README, encoding="utf-8")
+    readme = _TRUTH_README.format(levels=_describe_levels(source.table))
+    (root / "README.md").write_text(readme, encoding="utf-8")
     (root / ".bidsignore").write_text("*_mfi.*\n*_FFmap.*\n", encoding="utf-8")
     rows = [
         {
@@ -366,7 +293,7 @@ def _write_truth_root(root: Path) -> None:
             "hemi": label.hemi,
             "levels": label.levels,
         }
-        for label in TRUTH_TABLE
+        for label in source.table
     ]
     _write_tsv(root / "seg-muscle_dseg.tsv", rows)
     _write_json(root / "seg-muscle_dseg.json", {

@@ -1,66 +1,40 @@
-"""A random subject made from a label map: its water, fat and labels; must not know scanners.
+"""A random person on the anatomy of a label map; must not know voxels, points or scanners.
 
-The order: draw a subject -> put its airway and vessels into the label map -> look every point of a
-voxel up in the map through the deformation -> let structures grow, waste and part -> average the
-points of each voxel.
+What is drawn here is small: numbers and curves. :mod:`bids_mfi.synthesis.painting` makes voxels.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from bids_mfi.grid import Grid
-from bids_mfi.muscles import MuscleTable
 from bids_mfi.synthesis.composition import (
     LEAST_FAT_PERCENT,
-    MOST_FAT,
+    MEAN_BMI,
     Participant,
+    change_fat_percent,
     draw_fat_percent,
     draw_participant,
 )
-from bids_mfi.synthesis.deformation import Deformation, draw_deformation, map_points
-from bids_mfi.synthesis.labelmap import (
-    DEPTH_STEP_MM,
-    LEVELS,
-    SKIN_OFFSET_MM,
-    SKIN_STEP_MM,
-    LabelMap,
-)
-from bids_mfi.synthesis.noise import smooth_noise
+from bids_mfi.synthesis.deformation import Deformation, draw_deformation
+from bids_mfi.synthesis.labelmap import LabelMap
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue, signal_tables
 
-LATTICE_MM = 7.0
-LABEL_SHARE = 0.7
-TEMPLATE_SHELL_MM = 5.0
-SKIN_MM = 1.5
-CORTEX_MM = 1.1
 MALE_SIZE = 1.0
+POSTURE_CHANGE = 0.4
 FEMALE_SIZE = 0.93
-MEAN_BMI = 25.0
-# A wasted muscle leaves fat where bone does not follow it.
 GROWTH_SD_MM = 0.9
 SIDE_GROWTH_SD_MM = 0.45
 MOST_GROWN_MM = 3.0
 MOST_WASTED = 0.3  # of the half-thickness
 PLANE_MM = (0.0, 1.1)
-MOST_PLANE = 0.35  # of the half-thickness
 SKIN_FAT_MM = (5.0, 1.8)
 SKIN_FAT_PER_BMI_MM = 0.32
 SKIN_FAT_LIMITS_MM = (1.6, 20.0)
 FATTY_SHARE = 0.22
 FATTY_FACTOR = (1.5, 4.5)
 MOST_MUSCLE_FAT_PERCENT = 60.0
-METAL_SHARE = 0.3
-METAL_MM = (5.0, 16.0)
-FIXED = (
-    Tissue.MARROW, Tissue.DISC, Tissue.CEREBROSPINAL_FLUID, Tissue.CORD, Tissue.AIR,
-    Tissue.CARTILAGE, Tissue.BRAIN,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,18 +96,6 @@ class Subject:
     tubes: tuple[Tube, ...]
     texture: tuple[float, float, float]
     seed: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TissueVolume:
-    """True water and fat (float32, muscle = 1) and true labels (uint8) on a grid, as tensors."""
-
-    water: Tensor
-    fat: Tensor
-    labels: Tensor
-
-
-# ---------------------------------------------------------------------------------- who it is
 
 
 def draw_subject(
@@ -232,440 +194,30 @@ def _draw_tubes(rng: np.random.Generator, label_map: LabelMap) -> Iterator[Tube]
         yield Tube(Tissue.VEIN, jugular, (float(rng.uniform(2, 7)), float(rng.uniform(2, 5))))
 
 
-# ------------------------------------------------------------------------------ what is where
-
-
-def fill_grid(
-    subject: Subject,
-    grid: Grid,
-    subsamples: tuple[int, int, int],
-    device: torch.device | str = "cpu",
-) -> TissueVolume:
-    """Water, fat and labels of a subject on a grid.
-
-    Parameters
-    ----------
-    subject : Subject
-    grid : Grid
-        Any orientation, oblique or not; the world's origin is the subject's spine at C4.
-    subsamples : tuple of int
-        Points along each axis of a voxel that are looked up and averaged.
-    device : torch.device
-
-    Returns
-    -------
-    TissueVolume
-        A voxel carries the label of a muscle that has LABEL_SHARE of its points.
-    """
-    rng = np.random.default_rng(subject.seed)
-    device = torch.device(device)
-    packed, tissues = _insert_tubes(subject)
-    points = _find_points(subject, grid, packed.to(device))
-    points_mm = _transform(subject.label_map.affine, points.centre)
-    fields = _draw_fields(rng, subject, points_mm)
-    tables = _Tables.of(subject, tissues, device)
-    parts: list[Tensor] = []
-    sums = torch.zeros((4, points.centre.shape[1]), dtype=torch.float32, device=device)
-    for phase in product(*(_phases(n) for n in subsamples)):
-        tissue = _tissue_at(points.at(phase), points.packed, tables, fields)
-        parts.append(torch.where(tissue <= N_MUSCLES, tissue, 0))
-        sums += tables.signals[:, tissue.int()]
-    sums /= len(parts)
-    water, fat = _mix(sums, _texture(rng, subject, points_mm))
-    left = _metal_factor(rng, points, points_mm, subject.label_map)
-    volumes = (water * left, fat * left, _majority(parts))
-    return TissueVolume(*(points.spread(values, grid.shape) for values in volumes))
-
-
-def _phases(count: int) -> list[float]:
-    """Offsets of the points of a voxel along an axis, in voxels.
-
-    >>> _phases(2), _phases(1)
-    ([-0.25, 0.25], [0.0])
-    """
-    return [(i + 0.5) / count - 0.5 for i in range(count)]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Points:
-    """The voxels of a grid that are not far out in the air.
-
-    Attributes
-    ----------
-    packed : Tensor
-        Of the label map, with tubes.
-    index : Tensor of int64, shape (n,)
-        Which voxels, in the flattened grid.
-    centre : Tensor of float32, shape (3, n)
-        Voxel indices of the label map at the voxels' centres.
-    steps : Tensor of float32, shape (3, 3, n)
-        What one voxel along x, y and z of the grid adds to them.
-    """
-
-    packed: Tensor
-    index: Tensor
-    centre: Tensor
-    steps: Tensor
-
-    def at(self, phase: tuple[float, ...]) -> Tensor:
-        """Voxel indices of the label map ``phase`` voxels off the centres, (3, n)."""
-        x, y, z = phase
-        return self.centre + x * self.steps[0] + y * self.steps[1] + z * self.steps[2]
-
-    def spread(self, values: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """Put values of the points into a volume of zeros."""
-        volume = values.new_zeros(shape)
-        volume.view(-1)[self.index] = values
-        return volume
-
-
-def _find_points(subject: Subject, grid: Grid, packed: Tensor) -> _Points:
-    lattice = _map_lattice(subject, grid, packed.device)
-    centre = _interpolate_lattice(lattice, grid, (0.0, 0.0, 0.0)).flatten(1)
-    near = ((_look_up(centre, packed) >> 24) & 255) > 0
-    index = near.nonzero()[:, 0]
-    centre = centre[:, index]
-    steps = [
-        2 * (_interpolate_lattice(lattice, grid, half).flatten(1)[:, index] - centre)
-        for half in ((0.5, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 0.5))
-    ]
-    return _Points(packed, index, centre, torch.stack(steps))
-
-
-def _map_lattice(subject: Subject, grid: Grid, device: torch.device) -> Tensor:
-    """Voxel indices of the label map at the nodes of a coarse lattice over a grid, (3, a, b, c)."""
-    axes = [
-        torch.linspace(-0.5, size - 0.5, _lattice_nodes(size, step), device=device)
-        for size, step in zip(grid.shape, grid.spacing_mm, strict=True)
-    ]
-    nodes = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-    world = _transform(grid.matrix, nodes)
-    return _transform(_inverse(subject.label_map.affine), map_points(subject.deformation, world))
-
-
-def _inverse(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.linalg.inv(affine), np.float64)
-
-
-def _lattice_nodes(size: int, spacing_mm: float) -> int:
-    return max(2, int(np.ceil(size * spacing_mm / LATTICE_MM)) + 1)
-
-
-def _transform(matrix: NDArray[np.float64], points: Tensor) -> Tensor:
-    affine = torch.from_numpy(matrix[:3].astype(np.float32)).to(points.device)
-    flat = affine[:, :3] @ points.reshape(3, -1) + affine[:, 3:]
-    return flat.reshape(points.shape)
-
-
-def _interpolate_lattice(lattice: Tensor, grid: Grid, phase: tuple[float, ...]) -> Tensor:
-    """Interpolate the lattice at every voxel of a grid, ``phase`` voxels off the centre."""
-    result = lattice
-    for axis, (size, shift) in enumerate(zip(grid.shape, phase, strict=True), start=1):
-        nodes = result.shape[axis]
-        at = (torch.arange(size, device=lattice.device) + (0.5 + shift)) * ((nodes - 1) / size)
-        low = at.floor().clamp(0, nodes - 2).long()
-        part = (at - low).reshape([-1 if i == axis else 1 for i in range(4)])
-        below, above = result.index_select(axis, low), result.index_select(axis, low + 1)
-        result = torch.lerp(below, above, part.expand_as(below))
-    return result
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Tables:
-    """What is looked up by code, by pair (256 x neighbour + code) and by tissue.
-
-    Attributes
-    ----------
-    tissue : Tensor of uint8, shape (256,)
-    push_mm : Tensor of float32, shape (65536,)
-        How far the neighbour moves into the structure; negative if it draws back.
-    gap_mm : Tensor of float32, shape (65536,)
-        How far a wasted structure leaves a neighbour that does not move.
-    most_plane_mm : Tensor of float32, shape (65536,)
-        Largest half-plane of fat between the two; 0 where none can be.
-    signals : Tensor of float32, shape (4, TABLE_SIZE)
-        Amplitude, fat outside muscle, amplitude of muscle, fat in muscle.
-    """
-
-    tissue: Tensor
-    push_mm: Tensor
-    gap_mm: Tensor
-    most_plane_mm: Tensor
-    signals: Tensor
-
-    @classmethod
-    def of(cls, subject: Subject, tissues: NDArray[np.uint8], device: torch.device) -> "_Tables":
-        """Prepare the tables of a subject."""
-        moves = ~np.isin(tissues, FIXED)
-        growth = subject.growth_mm
-        both = moves[:, None] & moves[None, :]  # (neighbour, code)
-        push = np.where(both, growth[:, None] - growth[None, :], 0)
-        gap = np.where(~moves[:, None] & moves[None, :], -growth[None, :], 0)
-        muscle = ((tissues >= 1) & (tissues <= N_MUSCLES)) | (tissues == Tissue.OTHER_MUSCLE)
-        most = np.where(muscle, MOST_PLANE * subject.label_map.half_thickness_mm, np.inf)
-        plane = np.minimum(most[:, None], most[None, :])
-        plane = np.where(both & np.isfinite(plane), plane, 0)
-        arrays = (tissues, push.ravel(), gap.ravel(), plane.ravel(), _signal_rows(subject))
-        kinds = (np.uint8, *(np.float32,) * 4)
-        return cls(*(
-            torch.from_numpy(np.ascontiguousarray(array, kind)).to(device)
-            for array, kind in zip(arrays, kinds, strict=True)
-        ))  # fmt: skip
-
-
-def _signal_rows(subject: Subject) -> NDArray[np.float32]:
-    """Amplitude, fat outside muscle, amplitude of muscle, fat in muscle; by tissue."""
-    fat_percent = subject.fat_percent.copy()
-    fat_percent[: N_MUSCLES + 1] = subject.muscle_fat_percent
-    fat_percent[Tissue.OTHER_MUSCLE] = subject.other_fat_percent
-    index = np.arange(TABLE_SIZE)
-    muscle = ((index >= 1) & (index <= N_MUSCLES)) | (index == Tissue.OTHER_MUSCLE)
-    fat = subject.amplitude * fat_percent / 100
-    amount = np.where(muscle, subject.amplitude, 0)
-    rows = np.stack([subject.amplitude, np.where(muscle, 0, fat), amount, np.where(muscle, fat, 0)])
-    return rows.astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fields:
-    """Smooth random fields at the voxels: half-planes and skin fat in mm, tissue of the filling."""
-
-    plane_mm: Tensor
-    extra_fat_mm: Tensor
-    filling: Tensor
-
-
-def _draw_fields(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> _Fields:
-    spread = torch.exp(0.6 * smooth_noise(rng, points_mm, (25.0, 25.0, 40.0)))
-    uneven = 1.0 + 0.25 * smooth_noise(rng, points_mm, (50.0, 50.0, 60.0))
-    behind = 1.0 + 0.35 * torch.tanh(-points_mm[1] / 40.0)
-    skin_fat = subject.skin_fat_mm * uneven.clamp(0.4, 1.8) * behind
-    return _Fields(
-        plane_mm=subject.plane_mm * spread,
-        extra_fat_mm=(skin_fat - TEMPLATE_SHELL_MM).clamp(max=SKIN_OFFSET_MM - 2),
-        filling=_draw_filling(rng, subject.label_map, points_mm),
+def change_subject(rng: np.random.Generator, subject: Subject) -> Subject:
+    """Lay the same person down again, some months later: another posture, a little other fat."""
+    again = draw_deformation(rng)
+    kept = subject.deformation
+    return replace(
+        subject,
+        deformation=replace(
+            kept,
+            whole=mix_angles(kept.whole, again.whole),
+            nod=kept.nod + POSTURE_CHANGE * again.nod,
+            tilt=kept.tilt + POSTURE_CHANGE * again.tilt,
+            turn=kept.turn + POSTURE_CHANGE * again.turn,
+        ),
+        muscle_fat_percent=change_fat_percent(rng, subject.muscle_fat_percent),
     )
 
 
-def _draw_filling(rng: np.random.Generator, label_map: LabelMap, points_mm: Tensor) -> Tensor:
-    """Tissue of what the label map leaves open: fat behind the spine, in front many things."""
-    cells = smooth_noise(rng, points_mm, (9.0, 9.0, 14.0))
-    large = smooth_noise(rng, points_mm, (22.0, 22.0, 30.0))
-    k = ((points_mm[2] - label_map.affine[2, 3]) / label_map.affine[2, 2]).round().long()
-    spine = torch.from_numpy(label_map.spine).to(points_mm.device)
-    ahead = points_mm[1] - spine[k.clamp(0, len(spine) - 1), 1] > float(rng.uniform(8, 16))
-    behind = torch.where(cells > float(rng.uniform(0.8, 2.0)), Tissue.LOOSE_TISSUE.value,
-                         Tissue.INTERMUSCULAR_FAT.value)  # fmt: skip
-    front = torch.where(cells > 0.5, Tissue.LOOSE_TISSUE.value, Tissue.INTERMUSCULAR_FAT.value)
-    front = torch.where(large > 0.3, Tissue.TONGUE.value, front)
-    front = torch.where(large < float(rng.uniform(-1.4, -0.7)), Tissue.SALIVARY_GLAND.value, front)
-    return torch.where(ahead, front, behind).to(torch.uint8)
+def mix_angles(
+    kept: tuple[float, float, float], again: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    """Add a share of other angles.
 
-
-def _tissue_at(voxels: Tensor, packed: Tensor, tables: _Tables, fields: _Fields) -> Tensor:
-    """Tissue at points given in voxel indices of the label map, uint8."""
-    word = _look_up(voxels, packed)
-    pair = word & 0xFFFF
-    code = word & 255
-    depth_mm = ((word >> 16) & 255).float() * DEPTH_STEP_MM
-    skin_mm = ((word >> 24) & 255).float() * SKIN_STEP_MM - SKIN_OFFSET_MM
-    push_mm = tables.push_mm[pair]
-    tissue = tables.tissue[torch.where(depth_mm < push_mm, pair >> 8, code)]
-    width_mm = torch.minimum(fields.plane_mm, tables.most_plane_mm[pair])
-    muscle = (tissue - 1 < N_MUSCLES) | (tissue == Tissue.OTHER_MUSCLE)  # 0 - 1 is 255
-    parted = muscle & ((depth_mm - push_mm).abs() < width_mm)
-    fat = parted | (depth_mm < tables.gap_mm[pair])
-    tissue = torch.where(fat, Tissue.INTERMUSCULAR_FAT.value, tissue)
-    tissue = torch.where(tissue == Tissue.LOOSE_TISSUE, fields.filling, tissue)
-    cortex = (tissue == Tissue.MARROW) & (depth_mm < CORTEX_MM)
-    tissue = torch.where(cortex, Tissue.CORTICAL_BONE.value, tissue)
-    return _cover(tissue, code, skin_mm + fields.extra_fat_mm, skin_mm)
-
-
-def _look_up(voxels: Tensor, packed: Tensor) -> Tensor:
-    """Nearest voxel's word; beyond the map its outermost voxels go on."""
-    x, y, z = (
-        voxels[axis].round().clamp(0, size - 1).int() for axis, size in enumerate(packed.shape)
-    )
-    index = (x * packed.shape[1] + y) * packed.shape[2] + z
-    return packed.flatten()[index]
-
-
-def _cover(tissue: Tensor, code: Tensor, depth_mm: Tensor, skin_mm: Tensor) -> Tensor:
-    """Put subcutaneous fat, skin and air around the body.
-
-    ``depth_mm`` counts from the subject's skin, ``skin_mm`` from that of the label map.
+    >>> mix_angles((1.0, 0.0, 0.0), (1.0, 0.0, -1.0))
+    (1.4, 0.0, -0.4)
     """
-    shell = (skin_mm < TEMPLATE_SHELL_MM) & ((code == 0) | (tissue >= Tissue.INTERMUSCULAR_FAT))
-    soft = shell & (tissue != Tissue.CORTICAL_BONE) & (tissue != Tissue.MARROW)
-    soft = soft & (tissue != Tissue.OTHER_MUSCLE)
-    tissue = torch.where(soft, Tissue.SUBCUTANEOUS_FAT.value, tissue)
-    tissue = torch.where(depth_mm < SKIN_MM, Tissue.SKIN.value, tissue)
-    return torch.where(depth_mm < 0, Tissue.AIR.value, tissue).to(torch.uint8)
-
-
-def _insert_tubes(subject: Subject) -> tuple[Tensor, NDArray[np.uint8]]:
-    """Copy the label map with the subject's tubes in its filling, and the tissues by code."""
-    label_map = subject.label_map
-    packed = label_map.packed.numpy().copy()
-    tissues = label_map.tissues.copy()
-    filling = tissues == Tissue.LOOSE_TISSUE
-    spacing, origin = np.diag(label_map.affine)[:3], label_map.affine[:3, 3]
-    for number, tube in enumerate(subject.tubes):
-        code = 255 - number
-        tissues[code] = tube.tissue
-        for k, centre in enumerate(tube.centre_mm):
-            box, inside = _disc((centre - origin[:2]) / spacing[:2], tube.radii_mm / spacing[:2])
-            plane = packed[..., k][box]
-            put = inside[: plane.shape[0], : plane.shape[1]] & filling[plane & 255]
-            plane[put] = (plane[put] & ~0xFFFF) | (code << 8) | code
-    return torch.from_numpy(packed), tissues
-
-
-def _disc(
-    centre: NDArray[np.float64], radii: NDArray[np.float64]
-) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """Box around an ellipse in a plane of voxels, and which of its voxels are inside."""
-    low = np.maximum(np.floor(centre - radii), 0).astype(int)
-    high = np.maximum(np.ceil(centre + radii).astype(int) + 1, low)
-    x, y = (np.arange(a, b) for a, b in zip(low, high, strict=True))
-    inside = ((x[:, None] - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 <= 1
-    return (slice(low[0], high[0]), slice(low[1], high[1])), inside
-
-
-def _texture(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> Tensor:
-    """Factor of the share of fat in muscle, about 1 on average: patches, and streaks along z."""
-    spread, share, length = subject.texture
-    patch = smooth_noise(rng, points_mm, (length, length, 2 * length))
-    patches = torch.exp(spread * patch - spread**2 / 2)
-    streak = smooth_noise(rng, points_mm, (1.8, 1.8, 14.0))
-    streaks = (streak - 1.0).clamp(min=0) / 0.0833
-    return (1 - share) * patches + share * streaks
-
-
-def _mix(sums: Tensor, texture: Tensor) -> tuple[Tensor, Tensor]:
-    """Water and fat from the means of amplitude, other fat, muscle and the fat in muscle."""
-    total, other_fat, muscle, muscle_fat = sums
-    fat = other_fat + torch.minimum(muscle_fat * texture, MOST_FAT * muscle)
-    return total - fat, fat
-
-
-def _majority(parts: list[Tensor]) -> Tensor:
-    """Label of each voxel: the muscle at LABEL_SHARE or more of its points, else 0; uint8."""
-    least = int(np.ceil(LABEL_SHARE * len(parts) - 1e-9))
-    labels = torch.zeros_like(parts[0])
-    # A muscle with at least `least` points is among the first of them that can be left over.
-    for part in parts[: len(parts) - least + 1]:
-        count = torch.zeros_like(part)
-        for other in parts:
-            count += other == part
-        labels = torch.where(count >= least, part, labels)
-    return labels
-
-
-def _metal_factor(
-    rng: np.random.Generator, points: _Points, points_mm: Tensor, label_map: LabelMap
-) -> Tensor:
-    """Share of the signal that dental metal somewhere in the jaws leaves; 1 in most subjects."""
-    wanted, radius_mm, where = rng.random() < METAL_SHARE, rng.uniform(*METAL_MM), rng.random()
-    whole = torch.ones_like(points_mm[0])
-    if not wanted or not label_map.jaw_codes:
-        return whole
-    code = _look_up(points.centre, points.packed) & 255
-    jaws = torch.isin(code, torch.tensor(label_map.jaw_codes, device=code.device)).nonzero()[:, 0]
-    if not len(jaws):
-        return whole
-    middle = points_mm[:, jaws[int(where * len(jaws))], None]
-    distance = (points_mm - middle).square().sum(dim=0)
-    return 1 - torch.exp(-((distance / radius_mm**2) ** 2))
-
-
-# ---------------------------------------------------------------------------- vertebral levels
-
-
-def find_level_slices(subject: Subject, grid: Grid) -> dict[str, tuple[float, float]]:
-    """Where the vertebral levels lie along the voxel axis of a grid that points up or down.
-
-    As a rater does it: a mid-sagittal view of the vertebral bodies tells which slices belong to a
-    level. Points around the bodies are mapped to the label map and their levels read there.
-
-    Returns
-    -------
-    dict
-        Level to the lowest and highest voxel index along that axis, as real numbers.
-    """
-    axis, label_map = upward_axis(grid), subject.label_map
-    x, y = torch.arange(-24, 25, 4.0), torch.arange(-10, 60, 4.0)
-    z = torch.arange(-140, 141, 1.0)
-    world = torch.stack(torch.meshgrid(x, y, z, indexing="ij"))
-    mapped = map_points(subject.deformation, world)
-    k = ((mapped[2] - label_map.affine[2, 3]) / label_map.affine[2, 2]).round().long()
-    spine = torch.from_numpy(label_map.spine)[k.clamp(0, len(label_map.spine) - 1)]
-    near = (mapped[:2] - spine.movedim(-1, 0)).square().sum(dim=0) < 6.0**2
-    index = _transform(_inverse(grid.matrix), world)[axis]
-    slices = {}
-    for level, low, high in label_map.levels:
-        inside = near & (mapped[2] >= low) & (mapped[2] < high)
-        if inside.sum() >= 8:
-            found = index[inside]
-            slices[level] = _middle_range(found, grid.spacing_mm[axis], high - low, subject)
-    return slices
-
-
-def _middle_range(
-    found: Tensor, spacing_mm: float, height_mm: float, subject: Subject
-) -> tuple[float, float]:
-    """Range about the mean index; tilted bodies overlap in index, their heights do not."""
-    half = height_mm * subject.deformation.scale[2] / spacing_mm / 2
-    middle = float(found.mean())
-    return middle - half, middle + half
-
-
-def upward_axis(grid: Grid) -> int:
-    """Voxel axis nearest to the body's axis.
-
-    >>> upward_axis(Grid((2, 2, 2), ((0., 1., 0, 0), (1., 0, 0, 0), (0, 0, -1., 0), (0, 0, 0, 1.))))
-    2
-    """
-    return next(i for i, code in enumerate(grid.axcodes) if code in ("S", "I"))
-
-
-def restrict_to_levels(
-    labels: NDArray[np.int16],
-    grid: Grid,
-    levels: dict[str, tuple[float, float]],
-    table: MuscleTable,
-) -> NDArray[np.int16]:
-    """Keep each muscle in the slices of its levels only.
-
-    Parameters
-    ----------
-    labels : ndarray of int16, shape (x, y, z)
-    grid : Grid
-    levels : dict
-        As from :func:`find_level_slices` for this grid.
-    table : MuscleTable
-        Says which levels; a muscle none of whose levels is known loses all its voxels.
-    """
-    axis = upward_axis(grid)
-    at = np.arange(grid.shape[axis])
-    kept = np.zeros_like(labels)
-    for muscle in table:
-        slices = np.zeros(at.shape, bool)
-        for level in expand_levels(muscle.levels):
-            low, high = levels.get(level, (0.0, -1.0))
-            slices |= (at >= low) & (at <= high)
-        shape = [-1 if i == axis else 1 for i in range(3)]
-        chosen = (labels == muscle.index) & slices.reshape(shape)
-        kept[chosen] = muscle.index
-    return kept
-
-
-def expand_levels(levels: str) -> list[str]:
-    """Single levels of a range.
-
-    >>> expand_levels("C6-T1"), expand_levels("C4")
-    (['C6', 'C7', 'T1'], ['C4'])
-    """
-    first, _, last = levels.partition("-")
-    return list(LEVELS[LEVELS.index(first) : LEVELS.index(last or first) + 1])
+    x, y, z = (a + POSTURE_CHANGE * b for a, b in zip(kept, again, strict=True))
+    return x, y, z

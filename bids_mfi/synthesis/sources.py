@@ -1,0 +1,327 @@
+"""Where the scans of a simulated dataset come from: the built-in phantom, or label maps.
+
+Must not know the files of a dataset. A source gives the scans of a participant in the order of
+sessions; participant and number decide them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol as Interface
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mfi.errors import InputError
+from bids_mfi.grid import Grid, reorient
+from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
+from bids_mfi.synthesis.acquisition import Body, acquire, build_body, draw_scanner
+from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
+from bids_mfi.synthesis.cases import upright_grid
+from bids_mfi.synthesis.composition import (
+    Participant,
+    change_fat_percent,
+    draw_fat_percent,
+    draw_participant,
+)
+from bids_mfi.synthesis.labelmap import LabelMap, find_label_maps, load_label_map
+from bids_mfi.synthesis.levels import expand_levels
+from bids_mfi.synthesis.phantom import change_posture, draw_shape
+from bids_mfi.synthesis.protocol import PROTOCOLS, VARIED, draw_protocol, draw_settings
+from bids_mfi.synthesis.subject import change_subject, draw_subject
+
+SCAN_SHAPE = (240, 190, 40)
+SCAN_SPACING_MM = (1.0, 1.0, 3.0)
+SCAN_CENTRE_MM = (0.0, 10.0, -6.0)
+SCAN_SHIFT_MM = (3.0, 4.0, 6.0)
+SUBSAMPLES = (2, 2, 2)
+OBLIQUE_SD_DEGREES = 2.5
+ORIENTATIONS = (("L", "P", "S"), ("R", "A", "S"), ("L", "A", "S"))
+# In-plane axes first, then that of the slices, as scanners store them.
+PLANE_ORIENTATIONS = {
+    "axial": ORIENTATIONS,
+    "coronal": (("L", "S", "P"), ("R", "S", "A"), ("R", "I", "A")),
+    "sagittal": (("A", "S", "R"), ("P", "S", "L"), ("P", "I", "L")),
+}
+PHANTOM_TABLE = paper_table(dict.fromkeys(LONG_NAMES, "all"))
+MHZ_PER_T = 41.08  # of scanners that call 2.89 T 3 T
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFacts:
+    """What the sidecars of a scan say.
+
+    Attributes
+    ----------
+    field_strength_t : float
+    in_phase_ms, out_phase_ms : float
+    slice_mm : float
+    protocol : str
+    """
+
+    field_strength_t: float
+    in_phase_ms: float
+    out_phase_ms: float
+    slice_mm: float
+    protocol: str
+
+    @property
+    def imaging_frequency_mhz(self) -> float:
+        """Frequency of hydrogen in the scanner."""
+        return round(self.field_strength_t * MHZ_PER_T, 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimulatedScan:
+    """One scan of a simulated dataset, on its stored grid.
+
+    Attributes
+    ----------
+    in_phase, out_phase : ndarray of int16
+    body : Body
+        True water, fat and labels on the same grid.
+    grid : Grid
+        As stored: any orientation of its axes, slightly oblique.
+    facts : ScanFacts
+    """
+
+    in_phase: NDArray[np.int16]
+    out_phase: NDArray[np.int16]
+    body: Body
+    grid: Grid
+    facts: ScanFacts
+
+
+class ScanSource(Interface):
+    """What a simulated dataset is made from.
+
+    Attributes
+    ----------
+    table : MuscleTable
+        The labels, with the levels on which they are set.
+    description : str
+        Of the scans, for the dataset's README.
+    licence : str or None
+        Of the dataset, where the source knows it.
+    notes : tuple of str
+        What the person should be told.
+    """
+
+    table: MuscleTable
+    description: str
+    licence: str | None
+    notes: tuple[str, ...]
+
+    def scans(
+        self, person: Participant, sessions: int, seed: tuple[int, int]
+    ) -> Iterator[SimulatedScan]:
+        """Yield the scans of one participant, one a session."""
+
+
+class PhantomSource:
+    """The package's own phantom, by the paper's protocol."""
+
+    table = PHANTOM_TABLE
+    licence: str | None = "CC0"
+    notes: tuple[str, ...] = ()
+    description = (
+        "Each scan is of the package's built-in phantom: a dual-echo gradient echo, echo 1 in "
+        "phase (2.46 ms) and echo 2 out of phase (3.69 ms) at 3 T. Images are magnitudes, with "
+        "T2* decay, a receive field, partial volume and Rician noise. Orientation differs between "
+        "participants."
+    )
+
+    def scans(
+        self, person: Participant, sessions: int, seed: tuple[int, int]
+    ) -> Iterator[SimulatedScan]:
+        """Yield the scans of one participant, one a session."""
+        return simulate_scans(person, sessions, seed)
+
+
+def draw_person(seed: int, number: int) -> Participant:
+    """Participant ``number`` of a dataset; women and men alternate."""
+    rng = np.random.default_rng([seed, number])
+    return draw_participant(rng, sex="F" if number % 2 else "M")
+
+
+def simulate_scans(
+    person: Participant,
+    sessions: int,
+    seed: tuple[int, int],
+    shape: tuple[int, int, int] | None = None,
+    spacing_mm: tuple[float, float, float] | None = None,
+) -> Iterator[SimulatedScan]:
+    """Make the scans of one participant: the same anatomy, changing a little by session.
+
+    Shape and spacing are SCAN_SHAPE and SCAN_SPACING_MM unless given.
+    """
+    shape, spacing_mm = shape or SCAN_SHAPE, spacing_mm or SCAN_SPACING_MM
+    rng = np.random.default_rng([*seed, 1])
+    neck = draw_shape(rng, person.sex, person.bmi)
+    fat_percent = draw_fat_percent(rng, person)
+    axcodes = ORIENTATIONS[int(rng.integers(len(ORIENTATIONS)))]
+    for session in range(sessions):
+        shift = np.array(SCAN_SHIFT_MM) * rng.uniform(-1, 1, 3)
+        x, y, z = (float(value) for value in np.array(SCAN_CENTRE_MM) + shift)
+        upright = upright_grid(shape, spacing_mm, (x, y, z))
+        posed = change_posture(neck, rng) if session else neck
+        fat = change_fat_percent(rng, fat_percent) if session else fat_percent
+        tissue = np.random.default_rng([*seed, 2])
+        body = build_body(tissue, posed, fat, upright, SUBSAMPLES)
+        scanner = draw_scanner(rng)
+        in_phase, out_phase = acquire(rng, body, scanner)
+        tilted = tilt_grid(upright, np.deg2rad(OBLIQUE_SD_DEGREES) * rng.standard_normal())
+        facts = ScanFacts(
+            scanner.field_strength_t, scanner.in_phase_ms, scanner.out_phase_ms, spacing_mm[2],
+            "paper",
+        )  # fmt: skip
+        yield store_scan((in_phase, out_phase), body, tilted, axcodes, facts)
+
+
+def store_scan(
+    images: tuple[NDArray[np.float32], NDArray[np.float32]],
+    body: Body,
+    grid: Grid,
+    axcodes: tuple[str, str, str],
+    facts: ScanFacts,
+) -> SimulatedScan:
+    """Turn a scan to its stored orientation, in the scanner's integers.
+
+    Parameters
+    ----------
+    images : tuple of ndarray of float32
+        In phase and out of phase; what is brighter than int16 can hold is cut off there.
+    body : Body
+    grid : Grid
+        Of images and body.
+    axcodes : tuple of str
+        Where the stored axes are to point.
+    facts : ScanFacts
+    """
+    volumes = (*images, body.water, body.fat, body.labels)
+    turned = [reorient(volume, grid, axcodes) for volume in volumes]
+    stored = [np.ascontiguousarray(volume) for volume, _ in turned]
+    in_phase, out_phase = (
+        np.clip(np.rint(image), 0, np.iinfo(np.int16).max).astype(np.int16) for image in stored[:2]
+    )
+    return SimulatedScan(
+        in_phase=in_phase,
+        out_phase=out_phase,
+        body=Body(
+            stored[2].astype(np.float32), stored[3].astype(np.float32), stored[4].astype(np.int16)
+        ),
+        grid=turned[0][1],
+        facts=facts,
+    )
+
+
+def tilt_grid(grid: Grid, angle: float) -> Grid:
+    """Turn a grid about the left-right axis of the world by an angle in radians.
+
+    Examples
+    --------
+    >>> tilt_grid(upright_grid((3, 3, 3), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0)), 0.0).spacing_mm
+    (1.0, 1.0, 2.0)
+    """
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return Grid.from_array(grid.shape, turn @ grid.matrix)
+
+
+# --------------------------------------------------------------------------------- label maps
+
+
+class AnatomySource:
+    """Random persons on the anatomy of label maps.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Label maps, or folders of them; one is drawn for each participant.
+    protocol : str
+        One of PROTOCOLS, or ``varied``.
+    levels : str
+        ``paper``: muscles are labelled at the levels of Table 1 of the paper; ``all``: over their
+        whole length.
+
+    Raises
+    ------
+    InputError
+        A label map or the protocol cannot be used, maps hold different muscles, or a level that
+        is needed is not in a map.
+    """
+
+    licence: str | None = None
+
+    def __init__(
+        self, paths: Sequence[Path], protocol: str = VARIED, levels: str = "paper"
+    ) -> None:
+        if protocol not in (*PROTOCOLS, VARIED):
+            raise InputError(
+                f"--protocol {protocol} is unknown, expected {VARIED} or one of "
+                f"{', '.join(PROTOCOLS)}."
+            )
+        files = find_label_maps(paths)
+        self.maps = [load_label_map(path) for path in files]
+        self.protocol, self.levels = protocol, levels
+        self.table = _common_table(files, self.maps, levels)
+        self.notes = tuple(
+            f"{label_map.name}: taken as soft tissue: {', '.join(label_map.unrecognised)}"
+            for label_map in self.maps
+            if label_map.unrecognised
+        )
+        names = ", ".join(label_map.name for label_map in self.maps)
+        self.description = (
+            f"Each scan is of a random person on the anatomy of {names}, whose licence and credit "
+            f"bind these images too. Protocol: {protocol}; the sidecars say which, as "
+            "ProtocolName. Echo 1 is in phase, echo 2 out of phase. Images are magnitudes, with "
+            "T1 weighting, T2* decay, chemical shift, a receive field, partial volume, Rician "
+            "noise, and in some scans ghosts and dental metal."
+        )
+
+    def scans(
+        self, person: Participant, sessions: int, seed: tuple[int, int]
+    ) -> Iterator[SimulatedScan]:
+        """Yield the scans of one participant, one a session: same anatomy and protocol."""
+        rng = np.random.default_rng([*seed, 1])
+        label_map = self.maps[int(rng.integers(len(self.maps)))]
+        subject = draw_subject(rng, label_map, person)
+        protocol = draw_protocol(rng, self.protocol)
+        choices = PLANE_ORIENTATIONS[protocol.plane]
+        axcodes = choices[int(rng.integers(len(choices)))]
+        for session in range(sessions):
+            settings = draw_settings(rng, protocol)
+            posed = change_subject(rng, subject) if session else subject
+            yield _store_anatomical(make_scan(rng, posed, settings, self.levels), axcodes)
+
+
+def _store_anatomical(scan: AnatomicalScan, axcodes: tuple[str, str, str]) -> SimulatedScan:
+    settings = scan.settings
+    normal = {"axial": 2, "coronal": 1, "sagittal": 0}[settings.plane]
+    facts = ScanFacts(
+        settings.field_strength_t, settings.in_phase_ms, settings.out_phase_ms,
+        round(settings.spacing_mm[normal], 3), settings.protocol,
+    )  # fmt: skip
+    return store_scan((scan.in_phase, scan.out_phase), scan.body, scan.grid, axcodes, facts)
+
+
+def _common_table(files: Sequence[Path], maps: Sequence[LabelMap], levels: str) -> MuscleTable:
+    """Labels of the dataset, after a check that every map can give them."""
+    table = maps[0].table
+    for path, label_map in zip(files, maps, strict=True):
+        if label_map.table != table:
+            raise InputError(
+                f"{path}: holds other muscles than {files[0]}, expected the same in all label "
+                "maps of a dataset. Simulate them one by one."
+            )
+        known = {name for name, _, _ in label_map.levels}
+        needed = {level for muscle in table for level in expand_levels(muscle.levels)}
+        if levels == "paper" and not needed <= known:
+            raise InputError(
+                f"{path}: has no vertebrae {', '.join(sorted(needed - known))} (or no spinal canal "
+                "behind them), expected those of the paper's levels. Label the muscles over their "
+                "whole length: --levels all."
+            )
+    if levels == "paper":
+        return table
+    return MuscleTable(tuple(replace(muscle, levels="all") for muscle in table))
