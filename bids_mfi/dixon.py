@@ -5,6 +5,7 @@ OOP = W - F of water W and fat F. Of *magnitude* images OOP = |W - F|, so that t
 :func:`fat_and_water` gives the smaller and the larger of the two signals: it folds at 50 % fat.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +22,9 @@ from bids_mfi.grid import Grid, describe_difference, read_image, read_zooms_mm, 
 STRONG_RATIO = 1.25
 SIGNAL_FRACTION = 0.10
 SWAPPED_FRACTION = 0.15
+
+FAT_SHIFT_PPM = 3.4
+PROTON_MHZ_PER_T = 42.577
 
 # Entities in the order in which BIDS 1.11.1 puts them into a name, but for `seg` and those after
 # it, which only derivatives have; `stk` is a stack of Muscle-BIDS.
@@ -325,3 +329,12 @@ def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
     fat = read_beside(pair.fat, pair.in_phase, grid)
     water = read_beside(pair.water, pair.in_phase, grid)
     return ScanSignals(in_phase, out_phase, fat, water), grid
+
+
+def phase_cosine(echo_time_s: float, frequency_mhz: float) -> float:
+    """cos(2 pi 3.4 ppm f TE): 1 when fat and water are in phase, -1 when they are opposed.
+
+    >>> round(phase_cosine(0.00123, 127.731), 2), round(phase_cosine(0.00246, 127.731), 2)
+    (-0.98, 0.91)
+    """
+    return math.cos(2 * math.pi * FAT_SHIFT_PPM * frequency_mhz * echo_time_s)

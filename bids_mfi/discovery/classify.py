@@ -5,7 +5,6 @@ SeriesDescription. The first that speaks decides and the others must agree; the 
 last, and only among the images of one scan (see :mod:`bids_mfi.discovery.pair`).
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,8 @@ from bids_mfi.discovery.naming import (
     read_image_type,
     read_place,
 )
-from bids_mfi.dixon import Contrast
+from bids_mfi.dixon import PROTON_MHZ_PER_T, Contrast, phase_cosine
 
-FAT_SHIFT_PPM = 3.4
-PROTON_MHZ_PER_T = 42.577
 PHASE_LIMIT = 0.7
 MAX_ECHO_TIME_S = 0.1
 ECHO_TIME_TOLERANCE_S = 1e-5
@@ -234,15 +231,6 @@ def resonance_frequency_mhz(metadata: Mapping[str, object]) -> float | None:
         return frequency if field_t is None else field_t * PROTON_MHZ_PER_T
     expected = field_t * PROTON_MHZ_PER_T
     return frequency if abs(frequency - expected) <= FIELD_TOLERANCE * expected else None
-
-
-def phase_cosine(echo_time_s: float, frequency_mhz: float) -> float:
-    """cos(2 pi 3.4 ppm f TE): 1 when fat and water are in phase, -1 when they are opposed.
-
-    >>> round(phase_cosine(0.00123, 127.731), 2), round(phase_cosine(0.00246, 127.731), 2)
-    (-0.98, 0.91)
-    """
-    return math.cos(2 * math.pi * FAT_SHIFT_PPM * frequency_mhz * echo_time_s)
 
 
 def echo_statement(image: Image) -> Statement | None:

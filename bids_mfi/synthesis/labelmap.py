@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, find_objects
+from scipy.spatial import ConvexHull, Delaunay
 from torch import Tensor
 
 from bids_mfi.errors import InputError
@@ -29,7 +30,7 @@ SKIN_OFFSET_MM = 24.0
 MOST_LABELS = 250
 LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3")
 MIDLINE_MM = 8.0
-CLOSING_MM = 14.0
+AROUND_MUSCLES_MM = 9.0
 
 # What a name in a label table stands for; the first pattern that is found in it counts.
 NAME_PATTERNS: tuple[tuple[str, Tissue], ...] = (
@@ -315,16 +316,24 @@ def _encode(
 def _fill_body(
     codes: NDArray[np.uint8], tissues: NDArray[np.uint8], spacing: tuple[float, ...]
 ) -> None:
-    """Give a map of structures without a body around them one, of loose tissue; in place."""
+    """Give a map without a body around its structures one, their hull and a margin; in place."""
     if np.isin(tissues, (Tissue.LOOSE_TISSUE, Tissue.SUBCUTANEOUS_FAT, Tissue.SKIN)).any():
         return
     code = int(np.flatnonzero(tissues).max()) + 1
-    near = distance_transform_edt(codes == 0, sampling=spacing) < CLOSING_MM
-    body = distance_transform_edt(np.pad(near, 1, mode="edge"), sampling=spacing)[1:-1, 1:-1, 1:-1]
-    for k in range(codes.shape[2]):
-        plane = binary_fill_holes(body[..., k] > CLOSING_MM / 2)
-        codes[..., k][plane & (codes[..., k] == 0)] = code
+    hull = np.stack([_fill_hull(codes[..., k] > 0) for k in range(codes.shape[2])], axis=2)
+    body = distance_transform_edt(~hull, sampling=spacing) < AROUND_MUSCLES_MM
+    codes[body & (codes == 0)] = code
     tissues[code] = Tissue.LOOSE_TISSUE
+
+
+def _fill_hull(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Convex hull of the voxels of a plane; the plane itself where they have no area."""
+    points = np.argwhere(plane)
+    if len(points) < 3 or (np.ptp(points, axis=0) == 0).any():
+        return plane
+    everywhere = np.argwhere(np.ones_like(plane))
+    inside = Delaunay(points[ConvexHull(points).vertices]).find_simplex(everywhere) >= 0
+    return np.asarray(inside.reshape(plane.shape) | plane)
 
 
 def _half_thickness_mm(packed: NDArray[np.int32]) -> NDArray[np.float32]:

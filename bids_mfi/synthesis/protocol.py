@@ -4,8 +4,8 @@ Must not know anatomy, files or training. Water W and fat F of a voxel give at e
 
     S = | (W exp(-TE / T2*_w) + F exp(-TE / T2*_f) exp(i 2 pi df TE)) C | + noise
 
-with the fat's frequency df = -3.4 ppm, so that the echo times alone decide how well the two are in
-or out of phase; the magnitude of the out-of-phase image folds fat fractions at 50 %.
+with df = 3.4 ppm of the imaging frequency, so that the echo times alone decide how well the two
+are in or out of phase; the magnitude of the out-of-phase image folds fat fractions at 50 %.
 """
 
 from dataclasses import dataclass, replace
@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bids_mfi.dixon import phase_cosine
 from bids_mfi.synthesis.noise import shift_linear, torch_generator
 from bids_mfi.synthesis.painting import TissueVolume
 
-FAT_SHIFT_PPM = 3.4
-LARMOR_MHZ_PER_T = 42.577
+# Of scanners of one maker; the fields are 2.89 T and 1.49 T.
+IMAGING_FREQUENCY_MHZ = {3.0: 123.25, 1.5: 63.68}
+ECHO_TIME_JITTER = 0.015
 SCALE_RANGE = (150.0, 600.0)
 Range = tuple[float, float]
 
@@ -183,14 +185,14 @@ def draw_settings(rng: np.random.Generator, protocol: Protocol) -> ScanSettings:
     coverage = [rng.uniform(*extent) for extent in protocol.coverage_mm]
     turn = protocol.oblique_degrees * rng.standard_normal(3)
     readout, phase = rng.permutation([axis for axis in range(3) if axis != normal])
-    jitter = 1 + 0.02 * rng.standard_normal(2)
+    jitter = 1 + ECHO_TIME_JITTER * rng.uniform(-1, 1, 2)
     field_sd = rng.uniform(*protocol.field_sd)
     moved = rng.random() < protocol.artefact_share
     return ScanSettings(
         protocol=protocol.name,
         field_strength_t=protocol.field_strength_t,
-        in_phase_ms=round(protocol.echo_times_ms[0] * jitter[0], 3),
-        out_phase_ms=round(protocol.echo_times_ms[1] * jitter[1], 3),
+        in_phase_ms=round(float(protocol.echo_times_ms[0] * jitter[0]), 3),
+        out_phase_ms=round(float(protocol.echo_times_ms[1] * jitter[1]), 3),
         plane=protocol.plane,
         spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
         coverage_mm=(float(coverage[0]), float(coverage[1]), float(coverage[2])),
@@ -207,16 +209,6 @@ def draw_settings(rng: np.random.Generator, protocol: Protocol) -> ScanSettings:
         ghost_share=float(rng.choice([1 / 2, 1 / 3, 1 / 4])),
         scale=float(np.exp(rng.uniform(*np.log(SCALE_RANGE)))),
     )
-
-
-def phase_cosine(field_strength_t: float, echo_ms: float) -> float:
-    """Cosine of the angle between fat and water: 1 in phase, -1 out of phase.
-
-    >>> round(phase_cosine(3.0, 2.46), 2), round(phase_cosine(3.0, 1.23), 2)
-    (0.98, -1.0)
-    """
-    hertz = FAT_SHIFT_PPM * LARMOR_MHZ_PER_T * field_strength_t
-    return float(np.cos(2 * np.pi * hertz * echo_ms / 1000))
 
 
 def acquire(
@@ -260,7 +252,7 @@ def _signal(
     water: Tensor, fat: Tensor, settings: ScanSettings, echo_ms: float
 ) -> tuple[Tensor, Tensor]:
     """Real and imaginary part at an echo time."""
-    cosine = phase_cosine(settings.field_strength_t, echo_ms)
+    cosine = phase_cosine(echo_ms / 1000, IMAGING_FREQUENCY_MHZ[settings.field_strength_t])
     sine = float(np.sqrt(max(0.0, 1 - cosine**2)))
     water_left = float(np.exp(-echo_ms / settings.water_t2star_ms))
     fat_left = float(np.exp(-echo_ms / settings.fat_t2star_ms))

@@ -27,7 +27,13 @@ from bids_mfi.synthesis.composition import (
 from bids_mfi.synthesis.labelmap import LabelMap, find_label_maps, load_label_map
 from bids_mfi.synthesis.levels import expand_levels
 from bids_mfi.synthesis.phantom import change_posture, draw_shape
-from bids_mfi.synthesis.protocol import PROTOCOLS, VARIED, draw_protocol, draw_settings
+from bids_mfi.synthesis.protocol import (
+    IMAGING_FREQUENCY_MHZ,
+    PROTOCOLS,
+    VARIED,
+    draw_protocol,
+    draw_settings,
+)
 from bids_mfi.synthesis.subject import change_subject, draw_subject
 
 SCAN_SHAPE = (240, 190, 40)
@@ -44,7 +50,6 @@ PLANE_ORIENTATIONS = {
     "sagittal": (("A", "S", "R"), ("P", "S", "L"), ("P", "I", "L")),
 }
 PHANTOM_TABLE = paper_table(dict.fromkeys(LONG_NAMES, "all"))
-MHZ_PER_T = 41.08  # of scanners that call 2.89 T 3 T
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class ScanFacts:
     @property
     def imaging_frequency_mhz(self) -> float:
         """Frequency of hydrogen in the scanner."""
-        return round(self.field_strength_t * MHZ_PER_T, 2)
+        return IMAGING_FREQUENCY_MHZ[self.field_strength_t]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
