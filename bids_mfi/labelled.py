@@ -42,6 +42,8 @@ TRAINING, VALIDATION = "training", "validation"
 DEFAULT_COLOR = "#808080"
 SIDES = {"left": "L", "right": "R"}
 SHOWN = 10
+# Beside those of ``network.train``.
+ROUND_CHANCE, SPLIT_CHANCE = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ def in_rounds(cases: Sequence[LabelledCase], seed: int) -> Callable[[int], Label
 
     @lru_cache(maxsize=4)
     def order(turn: int) -> list[int]:
-        rng = np.random.default_rng([seed, turn, 0, 1])
+        rng = np.random.default_rng([seed, turn, 0, ROUND_CHANCE])
         return [int(place) for place in rng.permutation(len(cases))]
 
     def case_at(number: int) -> LabelledCase:
@@ -333,6 +335,11 @@ def split_scans(
         Nothing would be left to learn from or to hold out, or a participant is not there.
     """
     if options.validation == "training":
+        if asked:
+            raise InputError(
+                "--validation-participants was given, but the recipe has `validation = "
+                '"training"`, which holds nobody out. Leave one of them out.'
+            )
         return tuple(scans)
     participants = sorted({scan.pair.participant for scan in scans})
     held = choose_held_out(participants, asked, options)
@@ -363,7 +370,9 @@ def choose_held_out(
         count = min(
             max(1, round(options.validation_share * len(participants))), len(participants) - 1
         )
-        order = np.random.default_rng([options.seed, 0, 0, 2]).permutation(len(participants))
+        order = np.random.default_rng([options.seed, 0, 0, SPLIT_CHANCE]).permutation(
+            len(participants)
+        )
         wanted = frozenset(participants[place] for place in order[:count])
     if not 0 < len(wanted) < len(participants):
         raise InputError(

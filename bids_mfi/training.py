@@ -3,11 +3,12 @@
 ``network.train`` does not know where cases come from or what a picture is; here they meet.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_mfi.errors import OutputError
+from bids_mfi.errors import InputError, OutputError
 from bids_mfi.labelled import LabelledSource, encode_scan_list, load_labelled_data
 from bids_mfi.muscles import LONG_NAMES, paper_table
 from bids_mfi.network.bundle import ModelBundle, load_bundle
@@ -51,6 +52,8 @@ class TrainingOrder:
         Folder of the bundle to start from; None for random weights.
     name, licence : str or None
         Of the bundle that is made.
+    stated : frozenset of str
+        Options that the user or the recipe stated, the others being defaults.
     """
 
     out_dir: Path
@@ -59,6 +62,7 @@ class TrainingOrder:
     start: Path | None = None
     name: str | None = None
     licence: str | None = None
+    stated: frozenset[str] = frozenset()
 
 
 def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBundle:
@@ -79,6 +83,7 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     check_folder(out_dir)
     start = None if order.start is None else load_bundle(order.start)
     options = settle_options(order.options, start)
+    check_stated(order, options)
     if order.source is None:
         data = synthetic_data(options)
     else:
@@ -92,6 +97,23 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     bundle = train(options, data, out_dir, choose_card(order, start), show, start)
     write_curve(out_dir, data)
     return bundle
+
+
+def check_stated(order: TrainingOrder, options: TrainOptions) -> None:
+    """Refuse stated options that the bundle to start from decides otherwise.
+
+    Raises
+    ------
+    InputError
+    """
+    for key in sorted(order.stated):
+        wanted, decided = getattr(order.options, key), getattr(options, key)
+        if wanted != decided:
+            raise InputError(
+                f"{order.start}: was made with {key} {decided}, but the recipe or the command line "
+                f"states {wanted}; expected the bundle's own, which its weights need. Leave {key} "
+                "out, or train from random weights, without --from."
+            )
 
 
 def choose_card(order: TrainingOrder, start: ModelBundle | None) -> ModelCard:
@@ -133,3 +155,12 @@ def write_curve(out_dir: Path, data: TrainingData) -> None:
     if rows:
         name = "held-out Dice" if data.held_out else "Dice on training scans"
         write_atomically(out_dir / CURVE, draw_curve(rows, name))
+
+
+def read_number(text: str) -> float:
+    """Read a number of the log back; ``n/a`` is NaN.
+
+    >>> read_number("0.25"), read_number("n/a")
+    (0.25, nan)
+    """
+    return math.nan if text == "n/a" else float(text)
