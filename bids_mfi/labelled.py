@@ -477,7 +477,7 @@ def read_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.int16]
     Raises
     ------
     PairError
-        Its voxels are not those of the scan, it is empty, or holds a number that is no label.
+        It has no label, other voxels than the scan, or a number that the table does not name.
     """
     stored, stored_grid = read_image(path)
     volume, own = reorient(stored, stored_grid, grid.axcodes)
@@ -486,16 +486,13 @@ def read_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.int16]
             f"{path}: does not lie on the voxels of the scan ({describe_difference(grid, own)}). "
             "Label the in-phase image itself, or resample the labels to it (nearest neighbour)."
         )
-    values = np.unique(volume)
     known = {0, *(muscle.index for muscle in table)}
-    strange = [value for value in values.tolist() if value not in known]
+    strange = [value for value in np.unique(volume).tolist() if value not in known]
     if strange:
         raise PairError(
             f"{path}: holds the values {', '.join(f'{v:g}' for v in strange[:5])}, which the label "
             "table does not name. Correct the map, or add them to dseg.tsv of the derivative."
         )
-    if not values.any():
-        raise PairError(f"{path}: holds no label at all. Label the scan, or remove the file.")
     return np.asarray(volume, dtype=np.int16)
 
 

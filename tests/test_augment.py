@@ -190,9 +190,7 @@ class Halving(DenseVNet):
 
 def wave() -> Tensor:
     """A smooth volume that differs along all axes."""
-    x, y, z = torch.meshgrid(
-        *(torch.linspace(-2, 2, n) for n in (32, 24, 16)), indexing="ij"
-    )
+    x, y, z = torch.meshgrid(*(torch.linspace(-2, 2, n) for n in (32, 24, 16)), indexing="ij")
     return torch.exp(-((x - 0.4) ** 2) - (y + 0.3) ** 2 - 2 * (z - 0.1) ** 2)[None, None]
 
 
