@@ -146,7 +146,7 @@ def write_curve(out_dir: Path, data: TrainingData) -> None:
     try:
         header, *lines = (out_dir / LOG).read_text(encoding="utf-8").splitlines()
         columns = header.split("\t")
-        rows = [dict(zip(columns, map(float, line.split("\t")), strict=True)) for line in lines]
+        rows = [dict(zip(columns, map(read_number, line.split("\t")), strict=True)) for line in lines]
     except (OSError, ValueError) as error:
         raise OutputError(
             f"{out_dir / LOG}: cannot be read back ({error}), expected the log of this training. "
