@@ -558,18 +558,18 @@ OVERRIDES = (
 
 
 def _run_train(arguments: argparse.Namespace) -> int:
-    from bids_mfi.recipes import read_recipe
+    from bids_mfi.recipes import read_recipe, recipe_keys
 
     values = {name: getattr(arguments, name) for name in OVERRIDES}
     given = {name: value for name, value in values.items() if value is not None}
-    _check_train_arguments(arguments, given)
-    synthetic = "finetune" if arguments.start else "synthetic"
-    labelled = "finetune" if arguments.start else "scratch"
-    options = read_recipe(arguments.recipe or (labelled if arguments.dataset else synthetic), given)
-    return _train(arguments, options)
+    _check_train_arguments(arguments)
+    random = "scratch" if arguments.dataset else "synthetic"
+    recipe = arguments.recipe or ("finetune" if arguments.start else random)
+    stated = recipe_keys(recipe) | set(given)
+    return _train(arguments, read_recipe(recipe, given), frozenset(stated))
 
 
-def _check_train_arguments(arguments: argparse.Namespace, given: dict[str, object]) -> None:
+def _check_train_arguments(arguments: argparse.Namespace) -> None:
     """Refuse options that would have no effect.
 
     Raises
@@ -585,37 +585,20 @@ def _check_train_arguments(arguments: argparse.Namespace, given: dict[str, objec
         )
     if arguments.label_map and arguments.dataset:
         raise InputError("--label-map and --dataset were given; name one of them.")
-    decided = sorted({"spacing_mm", "normalization"} & set(given))
-    if arguments.start is not None and decided:
-        raise InputError(
-            f"--from decides the {decided[0]} of the network, but it was given as well. Leave it "
-            "out, or train from random weights."
-        )
 
 
-def _train(arguments: argparse.Namespace, options: TrainOptions) -> int:
+def _train(arguments: argparse.Namespace, options: TrainOptions, stated: frozenset[str]) -> int:
     from bids_mfi.labelled import LabelledSource, describe_plan, plan_scans
     from bids_mfi.training import TrainingOrder, run_training
 
     source = None
     if arguments.dataset is not None:
-        source = LabelledSource(
-            RunOptions(
-                bids_dir=arguments.dataset.absolute(),
-                output_dir=arguments.out_dir.absolute(),
-                analysis_level="participant",
-                participant_label=_without_prefix(arguments.participant_label, "sub-"),
-                session_label=_without_prefix(arguments.session_label, "ses-"),
-                bids_filter_file=_absolute(arguments.bids_filter_file),
-                bids_database_dir=_absolute(arguments.bids_database_dir),
-                skip_bids_validation=arguments.skip_bids_validation,
-            ),
-            _absolute(arguments.label_dir),
-            tuple(arguments.validation_participants),
-        )
-        if arguments.dry_run:
-            print("\n".join(describe_plan(plan_scans(source, options))))
-            return 0
+        participants = tuple(arguments.validation_participants)
+        labels = _absolute(arguments.label_dir)
+        source = LabelledSource(_selected_scans(arguments), labels, participants)
+    if source and arguments.dry_run:
+        print("\n".join(describe_plan(plan_scans(source, options))))
+        return 0
     order = TrainingOrder(
         out_dir=arguments.out_dir,
         options=options,
@@ -624,10 +607,25 @@ def _train(arguments: argparse.Namespace, options: TrainOptions) -> int:
         start=arguments.start,
         name=arguments.name,
         licence=arguments.licence,
+        stated=stated,
     )
     bundle = run_training(order, lambda line: print(line, flush=True))
     print(f"bundle: {bundle.folder}")
     return 0
+
+
+def _selected_scans(arguments: argparse.Namespace) -> RunOptions:
+    """Say which scans of ``--dataset`` are meant, in the words of ``run.py``."""
+    return RunOptions(
+        bids_dir=arguments.dataset.absolute(),
+        output_dir=arguments.out_dir.absolute(),
+        analysis_level="participant",
+        participant_label=_without_prefix(arguments.participant_label, "sub-"),
+        session_label=_without_prefix(arguments.session_label, "ses-"),
+        bids_filter_file=_absolute(arguments.bids_filter_file),
+        bids_database_dir=_absolute(arguments.bids_database_dir),
+        skip_bids_validation=arguments.skip_bids_validation,
+    )
 
 
 def _without_prefix(labels: Sequence[str], prefix: str) -> tuple[str, ...]:

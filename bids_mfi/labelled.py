@@ -42,6 +42,8 @@ TRAINING, VALIDATION = "training", "validation"
 DEFAULT_COLOR = "#808080"
 SIDES = {"left": "L", "right": "R"}
 SHOWN = 10
+# Beside those of ``network.train``.
+ROUND_CHANCE, SPLIT_CHANCE = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ def in_rounds(cases: Sequence[LabelledCase], seed: int) -> Callable[[int], Label
 
     @lru_cache(maxsize=4)
     def order(turn: int) -> list[int]:
-        rng = np.random.default_rng([seed, turn, 0, 1])
+        rng = np.random.default_rng([seed, turn, 0, ROUND_CHANCE])
         return [int(place) for place in rng.permutation(len(cases))]
 
     def case_at(number: int) -> LabelledCase:
@@ -333,6 +335,11 @@ def split_scans(
         Nothing would be left to learn from or to hold out, or a participant is not there.
     """
     if options.validation == "training":
+        if asked:
+            raise InputError(
+                "--validation-participants was given, but the recipe has `validation = "
+                '"training"`, which holds nobody out. Leave one of them out.'
+            )
         return tuple(scans)
     participants = sorted({scan.pair.participant for scan in scans})
     held = choose_held_out(participants, asked, options)
@@ -363,7 +370,9 @@ def choose_held_out(
         count = min(
             max(1, round(options.validation_share * len(participants))), len(participants) - 1
         )
-        order = np.random.default_rng([options.seed, 0, 0, 2]).permutation(len(participants))
+        order = np.random.default_rng([options.seed, 0, 0, SPLIT_CHANCE]).permutation(
+            len(participants)
+        )
         wanted = frozenset(participants[place] for place in order[:count])
     if not 0 < len(wanted) < len(participants):
         raise InputError(
@@ -468,7 +477,7 @@ def read_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.int16]
     Raises
     ------
     PairError
-        Its voxels are not those of the scan, it is empty, or holds a number that is no label.
+        It has no label, other voxels than the scan, or a number that the table does not name.
     """
     stored, stored_grid = read_image(path)
     volume, own = reorient(stored, stored_grid, grid.axcodes)
@@ -477,16 +486,13 @@ def read_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.int16]
             f"{path}: does not lie on the voxels of the scan ({describe_difference(grid, own)}). "
             "Label the in-phase image itself, or resample the labels to it (nearest neighbour)."
         )
-    values = np.unique(volume)
     known = {0, *(muscle.index for muscle in table)}
-    strange = [value for value in values.tolist() if value not in known]
+    strange = [value for value in np.unique(volume).tolist() if value not in known]
     if strange:
         raise PairError(
             f"{path}: holds the values {', '.join(f'{v:g}' for v in strange[:5])}, which the label "
             "table does not name. Correct the map, or add them to dseg.tsv of the derivative."
         )
-    if not values.any():
-        raise PairError(f"{path}: holds no label at all. Label the scan, or remove the file.")
     return np.asarray(volume, dtype=np.int16)
 
 

@@ -3,6 +3,7 @@
 ``network.train`` does not know where cases come from or what a picture is; here they meet.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,8 @@ class TrainingOrder:
         Folder of the bundle to start from; None for random weights.
     name, licence : str or None
         Of the bundle that is made.
+    stated : frozenset of str
+        Options that the user or the recipe stated, the others being defaults.
     """
 
     out_dir: Path
@@ -68,6 +71,7 @@ class TrainingOrder:
     start: Path | None = None
     name: str | None = None
     licence: str | None = None
+    stated: frozenset[str] = frozenset()
 
 
 def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBundle:
@@ -88,6 +92,7 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     check_folder(out_dir)
     start = None if order.start is None else load_bundle(order.start)
     options = settle_options(order.options, start)
+    check_stated(order, options)
     if order.source is None:
         data = synthetic_data(options, order.label_maps)
     else:
@@ -101,6 +106,23 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     bundle = train(options, data, out_dir, choose_card(order, start), show, start)
     write_curve(out_dir, data)
     return bundle
+
+
+def check_stated(order: TrainingOrder, options: TrainOptions) -> None:
+    """Refuse stated options that the bundle to start from decides otherwise.
+
+    Raises
+    ------
+    InputError
+    """
+    for key in sorted(order.stated):
+        wanted, decided = getattr(order.options, key), getattr(options, key)
+        if wanted != decided:
+            raise InputError(
+                f"{order.start}: was made with {key} {decided}, but the recipe or the command line "
+                f"states {wanted}; expected the bundle's own, which its weights need. Leave {key} "
+                "out, or train from random weights, without --from."
+            )
 
 
 def choose_card(order: TrainingOrder, start: ModelBundle | None) -> ModelCard:
@@ -190,7 +212,9 @@ def write_curve(out_dir: Path, data: TrainingData) -> None:
     try:
         header, *lines = (out_dir / LOG).read_text(encoding="utf-8").splitlines()
         columns = header.split("\t")
-        rows = [dict(zip(columns, map(float, line.split("\t")), strict=True)) for line in lines]
+        rows = [
+            dict(zip(columns, map(read_number, line.split("\t")), strict=True)) for line in lines
+        ]
     except (OSError, ValueError) as error:
         raise OutputError(
             f"{out_dir / LOG}: cannot be read back ({error}), expected the log of this training. "
@@ -199,3 +223,12 @@ def write_curve(out_dir: Path, data: TrainingData) -> None:
     if rows:
         name = "held-out Dice" if data.held_out else "Dice on training scans"
         write_atomically(out_dir / CURVE, draw_curve(rows, name))
+
+
+def read_number(text: str) -> float:
+    """Read a number of the log back; ``n/a`` is NaN.
+
+    >>> read_number("0.25"), read_number("n/a")
+    (0.25, nan)
+    """
+    return math.nan if text == "n/a" else float(text)

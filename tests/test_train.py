@@ -1,5 +1,7 @@
 """The training loop on tiny cases: it learns, resumes exactly, and leaves a bundle behind."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,20 +11,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bids_mfi.errors import OutputError
+from bids_mfi.errors import BundleError, InputError, MFIError, OutputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.network.augment import mirror
-from bids_mfi.network.bundle import ModelBundle, load_bundle, load_network
+from bids_mfi.network.bundle import ModelBundle, load_bundle, load_network, write_bundle
+from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.segment import segment_channels
 from bids_mfi.network.train import (
     BUNDLE,
     CHECKPOINT,
     LOG,
+    LOSS_FUNCTIONS,
     PROVISIONAL_CARD,
+    Progress,
     TrainingData,
     channels_of,
+    custom_card,
     draft_bundle,
+    draw_window,
     make_batch,
     prepare_case,
     rate_factor,
@@ -71,6 +78,15 @@ def tiny_data(**changes: object) -> TrainingData:
     return replace(TrainingData(tiny_case, validation, TABLE), **changes)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Cases are so small that threads cost more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def few_landmark_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bids_mfi.network.train.LANDMARK_CASES", 2)
@@ -106,26 +122,242 @@ def test_the_network_learns(tmp_path: Path) -> None:
 def test_interrupted_and_resumed_equals_uninterrupted(
     uninterrupted: ModelBundle, tmp_path: Path
 ) -> None:
-    class Interrupted(Exception):
-        pass
-
-    def failing_case(number: int) -> TinyCase:
-        if number == 3:
-            raise Interrupted
-        return tiny_case(number)
-
-    with pytest.raises(Interrupted):
-        train(OPTIONS, tiny_data(case_at=failing_case), tmp_path)
-    assert (tmp_path / CHECKPOINT).exists()
+    break_off(OPTIONS, tmp_path)
     assert not (tmp_path / BUNDLE).exists()
     resumed = train(OPTIONS, tiny_data(), tmp_path)
     assert resumed.sha256 == uninterrupted.sha256
     assert resumed.landmarks == uninterrupted.landmarks
-    logs = [
-        [line.split("\t")[2:] for line in (folder / LOG).read_text().splitlines()]
-        for folder in (tmp_path, uninterrupted.folder.parent)
-    ]
-    assert logs[0] == logs[1]
+    assert log_of(tmp_path) == log_of(uninterrupted.folder.parent)
+
+
+VARIANTS = {
+    "windows, batch statistics, in-network affine": {
+        "window": (16, 16, 8),
+        "samples_per_volume": 3,
+        "batch_size": 2,
+        "normalization": "batch",
+        "in_network_affine": 0.1,
+        "padding": (4, 0, 0),
+        "border": (2, 2, 1),
+        "loss": "dice_hinge_double_softmax",
+    },
+    "augmentation, constant rate": {
+        "schedule": "constant",
+        "elastic_share": 0.7,
+        "elastic_sigma_voxels": 2.0,
+        "rotation_lr_degrees": 5.0,
+        "rotation_ap_degrees": 5.0,
+        "scaling_percent": 5.0,
+        "loss": "dice_hinge",
+    },
+}
+
+
+class Interrupted(Exception):
+    pass
+
+
+def break_off(
+    options: TrainOptions, out_dir: Path, start: ModelBundle | None = None, after: int = 3
+) -> None:
+    """Train until the case with a number is asked for, as if the process were killed there."""
+
+    def failing_case(number: int) -> TinyCase:
+        if number == after * options.batch_size // options.samples_per_volume:
+            raise Interrupted
+        return tiny_case(number)
+
+    with pytest.raises(Interrupted):
+        train(options, tiny_data(case_at=failing_case), out_dir, start=start)
+    assert (out_dir / CHECKPOINT).exists()
+
+
+def log_of(folder: Path) -> list[list[str]]:
+    """Rows of the log without the seconds."""
+    lines = [line.split("\t") for line in (folder / LOG).read_text().splitlines()]
+    return [[row[0], *row[2:]] for row in lines]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_resumed_equals_uninterrupted_in_every_kind_of_training(name: str, tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=5, validate_every=3, **VARIANTS[name])
+    whole = train(options, tiny_data(), tmp_path / "whole")
+    break_off(options, tmp_path / "parts")
+    parts = train(options, tiny_data(), tmp_path / "parts")
+    assert parts.sha256 == whole.sha256
+    assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
+    assert [row[0] for row in log_of(tmp_path / "whole")[1:]] == ["3", "5"]
+    assert parts.inference == ("windows" if options.window else "whole_volume")
+    assert (parts.window, parts.border, parts.padding) == (
+        options.window or (0, 0, 0),
+        options.border,
+        options.padding,
+    )
+
+
+def test_tuning_is_resumed_too(uninterrupted: ModelBundle, tmp_path: Path) -> None:
+    options = replace(OPTIONS, seed=9)
+    whole = train(options, tiny_data(), tmp_path / "whole", start=uninterrupted)
+    break_off(options, tmp_path / "parts", uninterrupted)
+    parts = train(options, tiny_data(), tmp_path / "parts", start=uninterrupted)
+    assert parts.sha256 == whole.sha256
+    assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
+    with pytest.raises(OutputError, match=r"start weights '\w+', expected 'random'"):
+        train(options, tiny_data(), tmp_path / "parts")
+
+
+def test_tuning_starts_where_the_bundle_is(uninterrupted: ModelBundle, tmp_path: Path) -> None:
+    """The first row is the bundle itself; its landmarks, grid and normalisation stay."""
+    options = replace(OPTIONS, spacing_mm=(9.0, 9.0, 9.0), normalization="batch")
+    card = custom_card("tuned", start=uninterrupted)
+    tuned = train(options, tiny_data(), tmp_path, card, start=uninterrupted)
+    before = log_of(uninterrupted.folder.parent)[-1]
+    first = log_of(tmp_path)[1]
+    assert first[:2] == ["0", "n/a"]
+    assert first[2:] == before[2:]
+    for name in ("landmarks", "spacing_mm", "normalization", "inference", "table"):
+        assert getattr(tuned, name) == getattr(uninterrupted, name)
+    assert dict(tuned.training)["start"].endswith(f"sha256 {uninterrupted.sha256}")
+    assert (tuned.name, tuned.licence) == ("tuned", uninterrupted.licence)
+    text = (tuned.folder / "LICENSE").read_text()
+    assert (uninterrupted.folder / "LICENSE").read_text() in text
+
+
+def test_tuning_that_only_harms_gives_the_bundle_back(
+    uninterrupted: ModelBundle, tmp_path: Path
+) -> None:
+    options = replace(OPTIONS, learning_rate=0.9, schedule="constant")
+    better = train(replace(OPTIONS, steps=20, validate_every=20), tiny_data(), tmp_path / "better")
+    tuned = train(options, tiny_data(), tmp_path / "worse", start=better)
+    assert tuned.sha256 == better.sha256
+
+
+def test_tuning_needs_as_many_labels(uninterrupted: ModelBundle, tmp_path: Path) -> None:
+    data = tiny_data(table=MuscleTable(WEBER2021.muscles[:4]))
+    with pytest.raises(BundleError, match="knows labels up to 2, but those of the data go up to 4"):
+        train(OPTIONS, data, tmp_path, start=uninterrupted)
+
+
+def test_settled_averages_are_not_replaced_by_the_first_batch(tmp_path: Path) -> None:
+    start = train(replace(OPTIONS, normalization="batch", steps=1), tiny_data(), tmp_path / "a")
+    slow = replace(OPTIONS, steps=1, learning_rate=1e-8, schedule="constant")
+    odd = tiny_data(case_at=lambda number: tiny_case(number, (24, 20, 16)))
+    train(slow, odd, tmp_path / "b", start=start)
+    content = torch.load(tmp_path / "b" / CHECKPOINT, weights_only=True)["network"]
+    first = load_network(start, torch.device("cpu")).state_dict()
+    name = "init_conv.bn.running_mean"
+    moved = content[name] - first[name]
+    assert 0 < moved.abs().max() < 0.2 * first[name].abs().max()
+
+
+def test_plateau_stops_and_stays_stopped(tmp_path: Path) -> None:
+    """A rate of almost nothing: the Dice never gets better by min_delta."""
+    options = replace(
+        OPTIONS,
+        steps=50,
+        learning_rate=1e-8,
+        schedule="constant",
+        validate_every=1,
+        patience=2,
+        min_delta=0.05,
+    )
+    bundle = train(options, tiny_data(), tmp_path)
+    assert [row[0] for row in log_of(tmp_path)[1:]] == ["1", "2", "3"]
+    assert dict(bundle.training)["steps"] == "3"
+
+    def no_case(number: int) -> TinyCase:
+        raise AssertionError(number)
+
+    assert train(options, tiny_data(case_at=no_case), tmp_path) == bundle
+    train(replace(options, patience=4), tiny_data(), tmp_path)
+    assert [row[0] for row in log_of(tmp_path)[1:]] == ["1", "2", "3", "4", "5"]
+
+
+def test_constant_rate_can_be_made_longer_but_a_cosine_cannot(
+    uninterrupted: ModelBundle, tmp_path: Path
+) -> None:
+    constant = replace(OPTIONS, schedule="constant")
+    whole = train(replace(constant, steps=6), tiny_data(), tmp_path / "whole")
+    train(constant, tiny_data(), tmp_path / "parts")
+    assert train(replace(constant, steps=6), tiny_data(), tmp_path / "parts").sha256 == whole.sha256
+    with pytest.raises(OutputError, match="steps 4, expected 6"):
+        train(replace(OPTIONS, steps=6), tiny_data(), uninterrupted.folder.parent)
+
+
+def test_other_data_are_not_mixed_in(uninterrupted: ModelBundle) -> None:
+    data = tiny_data(ranges=(("scans_sha256", "other"),))
+    with pytest.raises(OutputError, match="scans_sha256 None, expected 'other'"):
+        train(OPTIONS, data, uninterrupted.folder.parent)
+
+
+def test_checkpoint_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    torch.save({"options": {}, "step": 3}, tmp_path / CHECKPOINT)
+    with pytest.raises(OutputError, match=r"checkpoint\.pt: .*another output folder|delete it"):
+        train(OPTIONS, tiny_data(), tmp_path)
+
+
+def test_divergence_stops_and_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factors = iter([1.0, 1.0, 1.0, math.nan])
+    own = LOSS_FUNCTIONS[OPTIONS.loss]
+    monkeypatch.setitem(LOSS_FUNCTIONS, OPTIONS.loss, lambda *both: next(factors) * own(*both))
+    with pytest.raises(MFIError, match=r"diverged at step 3: the loss is nan.*--learning-rate"):
+        train(OPTIONS, tiny_data(), tmp_path)
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert content["step"] == 2
+    assert all(torch.isfinite(value).all() for value in content["network"].values())
+
+
+def test_weights_that_are_not_finite_reach_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poisoned(progress: Progress, *_: object) -> float:
+        with torch.no_grad():
+            progress.network.final.bias.fill_(torch.nan)
+        return 1.0
+
+    monkeypatch.setattr("bids_mfi.network.train.take_step", poisoned)
+    with pytest.raises(MFIError, match="diverged at step 2: weights are not finite"):
+        train(OPTIONS, tiny_data(), tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_muscle_on_one_side_only_cannot_be_mirrored(tmp_path: Path) -> None:
+    data = tiny_data(table=MuscleTable(WEBER2021.muscles[:1]))
+    with pytest.raises(InputError, match=r"no \('MFSS', 'L'\).*mirror_share"):
+        train(OPTIONS, data, tmp_path)
+
+
+def test_rest_of_a_killed_write_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / f".{CHECKPOINT}.host-1-01234567.partial").write_bytes(b"half")
+    train(replace(OPTIONS, steps=1), tiny_data(), tmp_path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_published_network_can_be_tuned(tmp_path: Path) -> None:
+    """Windows, padding and standardisation of NiftyNet in training as in use."""
+    torch.manual_seed(3)
+    classes = 1 + max(muscle.index for muscle in TABLE)
+    knots = (0.1, 10.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 90.0, 100.0)
+    published = replace(
+        draft_bundle(OPTIONS, TABLE),
+        folder=tmp_path / "published",
+        inference="niftynet",
+        normalization="batch",
+        window=(24, 24, 16),
+        border=(2, 2, 2),
+        padding=(4, 4, 4),
+        landmark_percentiles=knots,
+        landmarks=(tuple(float(value) for value in range(13)),) * 2,
+    )
+    start = write_bundle(published, DenseVNet(2, classes).state_dict(), "licence")
+    options = replace(OPTIONS, steps=20, validate_every=20)
+    tuned = train(options, tiny_data(), tmp_path / "out", start=start)
+    assert tuned.inference == "niftynet"
+    assert tuned.landmarks == start.landmarks
+    rows = log_of(tmp_path / "out")
+    assert float(rows[-1][2]) > float(rows[1][2]) + 0.2
 
 
 def test_finished_training_only_writes_its_bundle_again(
@@ -228,3 +460,44 @@ def test_rate_rises_then_falls() -> None:
     assert 0 < factors[-1] < 1e-4
     assert factors[0] == pytest.approx(1 / 50)
     assert 0 < rate_factor(0, 1) <= 1
+
+
+def test_windows_of_a_case_are_drawn_by_consecutive_steps() -> None:
+    """3 cases x 3 samples: each step has one window of each of three cases."""
+    options = replace(OPTIONS, window=(16, 16, 8), samples_per_volume=3, batch_size=3)
+    asked: list[int] = []
+
+    def prepare(number: int) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+        asked.append(number)
+        case = tiny_case(number)
+        return channels_of(case), case.labels
+
+    first, again, third, fourth = (make_batch(options, prepare, step) for step in (0, 0, 2, 3))
+    assert asked == [0, 1, 2] * 3 + [3, 4, 5]
+    assert first[0].shape == (3, 2, 16, 16, 8)
+    assert first[1].shape == (3, 16, 16, 8)
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], third[0])
+    assert not torch.equal(third[0], fourth[0])
+    image = torch.from_numpy(channels_of(tiny_case(0))[0])
+    views = image.unfold(0, 16, 1).unfold(1, 16, 1)
+    assert any(torch.equal(first[0][0, 0].permute(2, 0, 1), view) for row in views for view in row)
+
+
+def test_windows_are_drawn_uniformly_and_inside() -> None:
+    rng = np.random.default_rng(1)
+    starts = np.array(
+        [[part.start for part in draw_window((20, 16, 9), (16, 16, 8), rng)] for _ in range(1000)]
+    )
+    assert np.array_equal(np.unique(starts[:, 0]), np.arange(5))
+    assert not starts[:, 1].any()
+    assert np.bincount(starts[:, 0]).min() > 150
+    assert 400 < starts[:, 2].sum() < 600
+
+
+def test_ten_steps_lower_the_loss(tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=10, validate_every=1, schedule="constant")
+    train(options, tiny_data(validation=[tiny_case(10_000)]), tmp_path)
+    losses = [float(row[1]) for row in log_of(tmp_path)[1:]]
+    assert len(losses) == 10
+    assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])

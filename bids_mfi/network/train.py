@@ -48,6 +48,9 @@ SCANS = "scans.tsv"
 LANDMARK_CASES = 16
 WARM_UP_STEPS = 50
 SETTLED_UPDATES = 1000
+# Last of the four numbers that seed a draw, so that no two kinds of draw are the same. Trailing
+# zeros do not count for numpy; the augmentation of a case has seed and number alone.
+WINDOW_CHANCE, AFFINE_CHANCE = 1, 2
 # What may differ when a training is resumed; `steps` only where it does not change the past.
 FREE_OPTIONS = ("validate_every", "patience", "min_delta", "device")
 
@@ -258,6 +261,8 @@ def train(
     elif start is None:
         progress.draft = replace(progress.draft, landmarks=learn_from_cases(data))
     write_log(progress, data.table, out_dir)  # a folder that cannot be written is known at once
+    if start is not None and not progress.rows:
+        report(validate(progress, data, options, math.nan))  # what is there to be improved
     losses: list[float] = []
     started = time.monotonic() - progress.seconds
     for images, labels in iterate_batches(options, data, progress):
@@ -425,7 +430,7 @@ def make_batch(options: TrainOptions, prepare: Callable[[int], Prepared], step: 
     for number in range(first, first + options.batch_size):
         images, labels = prepare(number)
         if options.window is not None:
-            rng = np.random.default_rng([options.seed, number, sample])
+            rng = np.random.default_rng([options.seed, number, sample, WINDOW_CHANCE])
             box = draw_window(labels.shape, options.window, rng)
             images, labels = images[(slice(None), *box)], labels[box]
         pairs.append((images, labels))
@@ -518,7 +523,7 @@ def take_step(progress: Progress, options: TrainOptions, images: Tensor, labels:
     network = progress.network.train()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=progress.bfloat16):
         if options.in_network_affine:
-            rng = np.random.default_rng([options.seed, progress.step, 0, 0])
+            rng = np.random.default_rng([options.seed, progress.step, 0, AFFINE_CHANCE])
             affines = draw_corner_affines(rng, len(images), options.in_network_affine)
             logits = logits_through_affine(network, images, affines)
         else:
@@ -565,12 +570,20 @@ def validate(progress: Progress, data: TrainingData, options: TrainOptions, loss
     if mean >= progress.best_dice or not progress.best_state:
         progress.best_dice = mean
         progress.best_state = {name: tensor.detach().clone() for name, tensor in state.items()}
+    return describe_progress(progress, options, "held-out" if data.held_out else "training")
+
+
+def describe_progress(progress: Progress, options: TrainOptions, cases: str) -> str:
+    """Make a line of the newest row of the log, with the time that is left at most."""
+    row = progress.rows[-1]
+    lowest = min(value for key, value in row.items() if key.startswith("dice_"))
+    dice = f"{cases} Dice {row['dice_mean']:.3f} (lowest muscle {lowest:.3f})"
+    if progress.step == 0:
+        return f"before the first step  {dice}"
     left = progress.seconds / progress.step * (options.steps - progress.step)
     return (
-        f"step {progress.step}/{options.steps}  loss {loss:.3f}  "
-        f"{'held-out' if data.held_out else 'training'} Dice {mean:.3f} "
-        f"(lowest muscle {min(dice.values()):.3f})  {progress.seconds:.0f} s, "
-        f"at most {left:.0f} s left"
+        f"step {progress.step}/{options.steps}  loss {row['loss']:.3f}  {dice}  "
+        f"{progress.seconds:.0f} s, at most {left:.0f} s left"
     )
 
 
@@ -611,8 +624,17 @@ def write_log(progress: Progress, table: MuscleTable, out_dir: Path) -> None:
     columns = ["step", "seconds", "loss", "dice_mean"]
     columns += [f"dice_{muscle.abbreviation}" for muscle in table]
     lines = ["\t".join(columns)]
-    lines += ["\t".join(f"{row[c]:.6g}" for c in columns) for row in progress.rows]
+    lines += ["\t".join(write_number(row[c]) for c in columns) for row in progress.rows]
     write_atomically(out_dir / LOG, ("\n".join(lines) + "\n").encode())
+
+
+def write_number(value: float) -> str:
+    """Six digits; ``n/a`` for what is not measurable, the loss before the first step.
+
+    >>> write_number(0.25), write_number(math.nan)
+    ('0.25', 'n/a')
+    """
+    return f"{value:.6g}" if math.isfinite(value) else "n/a"
 
 
 # ------------------------------------------------------------------------------------ checkpoint
