@@ -14,7 +14,7 @@ from bids_mfi.network.bundle import load_bundle
 from bids_mfi.network.train import PROVISIONAL_CARD
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve, lowest_dice
-from bids_mfi.synthesis import simulate
+from bids_mfi.synthesis import simulate, sources
 from bids_mfi.training import TrainingOrder, choose_card, synthetic_data
 
 RECIPE = """
@@ -41,8 +41,8 @@ def one_thread() -> Iterator[None]:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulated") / "bids"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulate, "SCAN_SHAPE", (50, 40, 16))
-        patch.setattr(simulate, "SCAN_SPACING_MM", (4.8, 4.8, 7.5))
+        patch.setattr(sources, "SCAN_SHAPE", (50, 40, 16))
+        patch.setattr(sources, "SCAN_SPACING_MM", (4.8, 4.8, 7.5))
         simulate.simulate_dataset(folder, participants=3, sessions=1, seed=5)
     return folder
 
