@@ -1,0 +1,364 @@
+"""Scans of label maps, for training and as BIDS datasets: seeds, grids, truth, levels, refusals."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_neck import toy_rows, write_toy_neck
+
+from bids_mfi.cli import main_verbs
+from bids_mfi.dixon import fat_and_water
+from bids_mfi.errors import InputError
+from bids_mfi.grid import read_image, read_labels, reorient, same_grid
+from bids_mfi.muscles import PAPER_LEVELS, WEBER2021
+from bids_mfi.options import TrainOptions
+from bids_mfi.synthesis import anatomical, protocol
+from bids_mfi.synthesis.anatomical import choose_subsamples, draw_grid, make_case, resample_case
+from bids_mfi.synthesis.labelmap import load_label_map
+from bids_mfi.synthesis.protocol import PROTOCOLS, draw_settings
+from bids_mfi.synthesis.sources import AnatomySource, draw_person
+from bids_mfi.synthesis.subject import draw_subject
+from bids_mfi.training import synthetic_data
+
+SPACING_MM = (4.0, 4.0, 6.0)
+
+
+@pytest.fixture(scope="module")
+def label_map(tmp_path_factory):
+    return write_toy_neck(tmp_path_factory.mktemp("maps"))
+
+
+def coarsen(patch):
+    """Few large voxels over the same fields of view: the same code, faster."""
+    coarse = {
+        name: replace(p, in_plane_mm=(3.0, 3.4), slice_mm=(5.0, 6.0), noise=(0.01, 0.02))
+        for name, p in PROTOCOLS.items()
+    }
+    for name, value in coarse.items():
+        patch.setitem(protocol.PROTOCOLS, name, value)
+
+
+@pytest.fixture(autouse=True)
+def coarse_protocols(monkeypatch):
+    coarsen(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory, label_map):
+    folder = tmp_path_factory.mktemp("simulated") / "bids"
+    with pytest.MonkeyPatch.context() as patch:
+        coarsen(patch)
+        arguments = ["--participants", "2", "--sessions", "2", "--seed", "7"]
+        assert main_verbs(["simulate", str(folder), "--labels", str(label_map), *arguments]) == 0
+    return folder
+
+
+def read_tsv(path: Path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+# ----------------------------------------------------------------------------- training cases
+
+
+def test_a_case_is_decided_by_its_seed(label_map):
+    first, again, other = (make_case([label_map], seed, SPACING_MM) for seed in (1, 1, 2))
+    assert np.array_equal(first.in_phase, again.in_phase)
+    assert np.array_equal(first.labels, again.labels)
+    assert first.grid == again.grid
+    assert first.in_phase.shape != other.in_phase.shape or not np.array_equal(
+        first.in_phase, other.in_phase
+    )
+
+
+def test_a_case_is_on_the_networks_grid_and_shows_the_neck(label_map):
+    for seed in range(6):
+        case = make_case([label_map], seed, SPACING_MM)
+        assert case.grid.shape == case.labels.shape == case.in_phase.shape == case.out_phase.shape
+        assert case.grid.spacing_mm == pytest.approx(SPACING_MM, rel=0.12)
+        assert case.grid.axcodes == ("R", "A", "S")
+        assert case.in_phase.dtype == np.float32
+        present = np.unique(case.labels)
+        assert set(present) <= set(range(15))
+        assert len(present) > 8
+        right, left = ((np.argwhere(case.labels == i)[:, 0]).mean() for i in (9, 10))
+        assert right > left
+
+
+def test_coarse_axes_of_a_scan_are_resampled(label_map):
+    """Labels and images keep their place in the world."""
+    rng = np.random.default_rng(3)
+    subject = draw_subject(rng, load_label_map(label_map))
+    settings = replace(draw_settings(rng, PROTOCOLS["paper"]), spacing_mm=(4.0, 4.0, 9.0))
+    scan = anatomical.make_scan(rng, subject, settings)
+    case = resample_case(scan, (4.0, 4.0, 3.0))
+    assert case.grid.shape[2] == pytest.approx(3 * scan.grid.shape[2], abs=1)
+    for index in (9, 12):
+        before, after = (
+            (grid.matrix @ np.append(np.argwhere(labels == index).mean(axis=0), 1))[:3]
+            for grid, labels in ((scan.grid, scan.body.labels), (case.grid, case.labels))
+        )
+        assert after == pytest.approx(before, abs=1.0)
+
+
+def test_finer_scans_have_the_noise_of_their_mean(label_map):
+    rng = np.random.default_rng(0)
+    subject = draw_subject(rng, load_label_map(label_map))
+    settings = replace(
+        draw_settings(rng, PROTOCOLS["paper"]), spacing_mm=(2.0, 2.0, 6.0), noise=0.1, scale=100.0,
+        coverage_mm=(300.0, 200.0, 110.0), ghost=0.0, field=(0.0,) * 9,
+    )  # fmt: skip
+    scan = anatomical.make_scan(np.random.default_rng(1), subject, settings, "all", SPACING_MM)
+    air = scan.in_phase[:8]
+    assert scan.grid.spacing_mm == pytest.approx(SPACING_MM)
+    assert float(air.mean()) == pytest.approx(10 / 2 * np.sqrt(np.pi / 2), rel=0.05)
+
+
+def test_fields_of_view_cover_the_neck_behind_the_spine():
+    for name in PROTOCOLS:
+        for seed in range(5):
+            rng = np.random.default_rng(seed)
+            settings = replace(draw_settings(rng, PROTOCOLS[name]), turn_degrees=(0.0, 0.0, 0.0))
+            grid = draw_grid(rng, settings)
+            low, high = grid.matrix[:3, 3], (grid.matrix @ [*(n - 1 for n in grid.shape), 1])[:3]
+            assert low[0] < -40
+            assert high[0] > 40
+            assert -115 < low[1] < -68
+            assert high[1] > 5
+            assert low[2] < -25
+            assert high[2] > 20
+
+
+def test_subsamples_by_size():
+    assert choose_subsamples((0.5, 1.4, 3.0)) == (2, 2, 2)
+    assert choose_subsamples((1.0, 5.0, 9.0)) == (2, 4, 4)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 0.5])
+def test_phantom_and_label_maps_are_mixed(label_map, share, monkeypatch):
+    made = {"phantom": 0, "anatomy": 0}
+
+    def count(kind):
+        def make(*_, **__):
+            made[kind] += 1
+
+        return make
+
+    monkeypatch.setattr("bids_mfi.training.make_varied_case", count("phantom"))
+    monkeypatch.setattr("bids_mfi.synthesis.anatomical.make_case", count("anatomy"))
+    data = synthetic_data(TrainOptions(phantom_share=share, device="cpu"), [label_map])
+    for number in range(40):
+        data.case_at(number)
+    total = made["phantom"] + made["anatomy"]
+    assert made["phantom"] / total == pytest.approx(share, abs=0.2 if share == 0.5 else 0)
+    assert "sha256" in dict(data.ranges)["data"]
+    assert "no scan of a person" in dict(data.ranges)["data"]
+
+
+def test_phantom_without_levels_is_refused_beside_scans_with_levels(label_map, monkeypatch):
+    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 0)
+    with pytest.raises(InputError, match="phantom_share is 0[.]25"):
+        synthetic_data(TrainOptions(levels="paper", device="cpu"), [label_map])
+    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    options = TrainOptions(levels="paper", phantom_share=0.0, spacing_mm=SPACING_MM, device="cpu")
+    data = synthetic_data(options, [label_map])
+    assert {m.muscle: m.levels for m in data.table} == PAPER_LEVELS
+
+
+# ------------------------------------------------------------------------------------ dataset
+
+
+def test_dataset_is_valid_bids(dataset):
+    validator = Path(sys.executable).with_name("bids-validator-deno")
+    for folder in (dataset, dataset / "derivatives" / "truth"):
+        run = subprocess.run(
+            [validator, folder, "--format", "json"], capture_output=True, text=True
+        )
+        issues = json.loads(run.stdout)["issues"]["issues"]
+        assert [i for i in issues if i["severity"] == "error"] == []
+    description = json.loads((dataset / "dataset_description.json").read_text())
+    assert "License" not in description  # it is that of the label map, which is not known
+    assert "neck_dseg.nii.gz" in (dataset / "README.md").read_text()
+
+
+def test_images_truth_and_sidecars_belong_together(dataset):
+    raws = sorted(dataset.glob("sub-*/ses-*/anat/*echo-1_MEGRE.nii.gz"))
+    assert len(raws) == 4
+    for raw in raws:
+        image, grid = read_image(raw)
+        stem = raw.name.removesuffix("_echo-1_MEGRE.nii.gz")
+        truth = dataset / "derivatives" / "truth" / raw.parent.relative_to(dataset)
+        labels, label_grid = read_labels(truth / f"{stem}_seg-muscle_dseg.nii.gz")
+        assert same_grid(grid, label_grid)
+        assert image[labels > 0].mean() > 5 * np.percentile(image, 5)
+        assert np.percentile(image[labels > 0], 5) > np.percentile(image, 20)
+        sidecar = json.loads(raw.with_name(raw.name.replace(".nii.gz", ".json")).read_text())
+        plane = PROTOCOLS[sidecar["ProtocolName"]].plane
+        last = {"axial": "SI", "coronal": "AP", "sagittal": "LR"}[plane]
+        assert grid.axcodes[2] in last
+        assert sidecar["SliceThickness"] == pytest.approx(grid.spacing_mm[2], abs=0.01)
+
+
+def test_truth_is_restricted_to_the_papers_levels(dataset):
+    table = read_tsv(dataset / "derivatives" / "truth" / "seg-muscle_dseg.tsv")
+    assert {row["muscle"]: row["levels"] for row in table} == PAPER_LEVELS
+    paths = sorted((dataset / "derivatives" / "truth").rglob("*_dseg.nii.gz"))
+    for path in paths:
+        labels, grid = reorient(*read_labels(path), ("R", "A", "S"))
+        slices = {
+            muscle.muscle: np.flatnonzero((labels == muscle.index).any(axis=(0, 1)))
+            for muscle in WEBER2021
+        }
+        assert len(slices["TR"]) * 2 < len(slices["LC"])  # C6 only, C3 to C6
+        assert set(slices["TR"]) <= set(slices["LS"]) <= set(slices["LC"])
+        assert slices["SSCap"].max() > slices["MFSS"].max()  # C3 is above C4
+        assert grid.spacing_mm[2] > 0
+
+
+def test_true_table_is_that_of_the_labels(dataset):
+    for path in sorted((dataset / "derivatives" / "truth").rglob("*_mfi.tsv")):
+        labels, grid = read_labels(path.with_name(path.name.replace("_mfi.tsv", "_dseg.nii.gz")))
+        for row in read_tsv(path):
+            voxels = int((labels == int(row["index"])).sum())
+            assert int(row["voxels"]) == voxels
+            if voxels:
+                assert float(row["volume_ml"]) == pytest.approx(voxels * grid.voxel_volume_ml)
+                assert 0 < float(row["mfi_percent"]) < 95
+            else:
+                assert row["mfi_percent"] == row["volume_ml"] == "n/a"
+
+
+def test_mfi_of_the_images_is_near_the_truth(dataset):
+    """Computed fat and water of lean muscle give the true fraction within decay and the fold."""
+    errors = []
+    for path in sorted((dataset / "derivatives" / "truth").rglob("*_mfi.tsv")):
+        labels, _ = read_labels(path.with_name(path.name.replace("_mfi.tsv", "_dseg.nii.gz")))
+        raw = dataset / path.parent.relative_to(dataset / "derivatives" / "truth")
+        stem = path.name.removesuffix("_seg-muscle_mfi.tsv")
+        images = [read_image(raw / f"{stem}_echo-{echo}_MEGRE.nii.gz")[0] for echo in (1, 2)]
+        fat, water = fat_and_water(*images)
+        for row in read_tsv(path):
+            inside = labels == int(row["index"])
+            if inside.sum() > 50 and float(row["mfi_percent"]) < 25:
+                found = 100 * fat[inside].mean() / (fat[inside].mean() + water[inside].mean())
+                errors.append(found - float(row["mfi_percent"]))
+    assert len(errors) > 20
+    assert abs(np.median(errors)) < 6
+    assert np.percentile(np.abs(errors), 90) < 14
+
+
+def test_same_seed_same_bytes(dataset, label_map, tmp_path):
+    again = tmp_path / "again"
+    arguments = ["--participants", "1", "--sessions", "2", "--seed", "7"]
+    main_verbs(["simulate", str(again), "--labels", str(label_map), *arguments])
+    for path in sorted((again / "sub-01").rglob("*.nii.gz")):
+        assert path.read_bytes() == (dataset / path.relative_to(again)).read_bytes()
+
+
+def test_sessions_show_one_person_and_participants_differ(label_map):
+    source = AnatomySource([label_map], "paper", "all")
+    first, second = source.scans(draw_person(1, 1), 2, (1, 1))
+    (other,) = source.scans(draw_person(1, 2), 1, (1, 2))
+    volumes = [
+        np.bincount(s.body.labels.ravel(), minlength=15)[9:11] * s.grid.voxel_volume_ml
+        for s in (first, second, other)
+    ]
+    assert volumes[1] == pytest.approx(volumes[0], rel=0.35)
+    assert not np.array_equal(first.in_phase, second.in_phase)
+    assert first.facts.protocol == second.facts.protocol == other.facts.protocol == "paper"
+
+
+REFUSED = {
+    "protocol alone": (["--protocol", "paper"], "need label maps"),
+    "levels alone": (["--levels", "all"], "need label maps"),
+    "unknown protocol": (["--labels", "MAP", "--protocol", "ute"], "expected varied or one of"),
+    "no such map": (["--labels", "nowhere.nii.gz"], "no such file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals_on_the_command_line(label_map, tmp_path, capsys, case):
+    arguments, message = REFUSED[case]
+    given = [str(label_map) if a == "MAP" else a for a in arguments]
+    assert main_verbs(["simulate", str(tmp_path / "out"), *given]) == 3
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_map_without_vertebrae_needs_all_levels(tmp_path, capsys):
+    rows = [{**row, "name": row["name"].replace("vertebra_", "bone_")} for row in toy_rows()]
+    path = write_toy_neck(tmp_path / "maps", rows=rows)
+    out = tmp_path / "out"
+    assert main_verbs(["simulate", str(out), "--labels", str(path), "--participants", "1"]) == 3
+    error = capsys.readouterr().err
+    assert "has no vertebrae C3, C4, C5, C6" in error
+    assert "--levels all" in error
+    arguments = ["--levels", "all", "--participants", "1", "--protocol", "paper"]
+    assert main_verbs(["simulate", str(out), "--labels", str(path), *arguments]) == 0
+    labels, _ = read_labels(next((out / "derivatives").rglob("*_dseg.nii.gz")))
+    assert len(np.unique(labels)) == 15
+
+
+def test_maps_of_different_muscles_are_refused(label_map, tmp_path):
+    rows = [
+        {**r, "name": "left_other_muscle"} if r["name"] == "left_trapezius" else r
+        for r in toy_rows()
+    ]
+    other = write_toy_neck(tmp_path, "other", rows=rows)
+    with pytest.raises(InputError, match="holds other muscles"):
+        AnatomySource([label_map, other])
+
+
+def test_unrecognised_labels_are_named(tmp_path, capsys):
+    rows = [{**r, "name": "gubbins"} if r["index"] == "24" else r for r in toy_rows()]
+    path = write_toy_neck(tmp_path / "maps", rows=rows)
+    arguments = ["--participants", "1", "--protocol", "paper"]
+    main_verbs(["simulate", str(tmp_path / "out"), "--labels", str(path), *arguments])
+    assert "taken as soft tissue: gubbins" in capsys.readouterr().err
+
+
+def test_training_on_label_maps_learns_and_resumes(label_map, tmp_path, monkeypatch, capsys):
+    """Ten steps of the whole way: the loss falls, and a stop in the middle changes nothing."""
+    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    monkeypatch.setattr("bids_mfi.network.train.LANDMARK_CASES", 2)
+    options = ["--spacing", "5", "5", "8", "--validate-every", "5", "--device", "cpu"]
+    common = ["--label-map", str(label_map), "--steps", "10", *options]
+    assert main_verbs(["train", str(tmp_path / "whole"), *common]) == 0
+    rows = read_tsv(tmp_path / "whole" / "log.tsv")
+    assert float(rows[-1]["loss"]) < 0.9 * float(rows[0]["loss"])
+    (tmp_path / "stopped").mkdir()
+    stop_after(monkeypatch, 5)
+    with pytest.raises(Stopped):
+        main_verbs(["train", str(tmp_path / "stopped"), *common])
+    stop_after(monkeypatch, None)
+    assert main_verbs(["train", str(tmp_path / "stopped"), *common]) == 0
+    weights = [
+        (tmp_path / name / "bundle" / "models" / "model.pt").read_bytes()
+        for name in ("whole", "stopped")
+    ]
+    assert weights[0] == weights[1]
+    licence = (tmp_path / "whole" / "bundle" / "LICENSE").read_text()
+    assert "CC0" not in licence  # the label map's licence binds the weights
+
+
+class Stopped(Exception):
+    """What a kill would be."""
+
+
+def stop_after(monkeypatch, step):
+    from bids_mfi.network import train
+
+    original = getattr(stop_after, "original", train.take_step)
+    stop_after.original = original
+
+    def take_step(progress, *arguments):
+        if step is not None and progress.step >= step:
+            raise Stopped
+        return original(progress, *arguments)
+
+    monkeypatch.setattr(train, "take_step", take_step)
