@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_mfi.errors import InputError, OutputError
-from bids_mfi.labelled import LabelledSource, encode_scan_list, load_labelled_data
+from bids_mfi.labelled import LabelledSource, ScanPlan, encode_scan_list, load_labelled_data
 from bids_mfi.muscles import LONG_NAMES, paper_table
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.train import (
@@ -84,18 +84,18 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     start = None if order.start is None else load_bundle(order.start)
     options = settle_options(order.options, start)
     check_stated(order, options)
+    plan = None
     if order.source is None:
         data = synthetic_data(options)
     else:
         data, plan = load_labelled_data(order.source, options, start, report)
-        write_atomically(out_dir / SCANS, encode_scan_list(plan))
 
     def show(line: str) -> None:
-        write_curve(out_dir, data)
+        write_side_files(out_dir, data, plan)
         report(line)
 
     bundle = train(options, data, out_dir, choose_card(order, start), show, start)
-    write_curve(out_dir, data)
+    write_side_files(out_dir, data, plan)
     return bundle
 
 
@@ -135,6 +135,16 @@ def synthetic_data(options: TrainOptions) -> TrainingData:
     )
 
 
+def write_side_files(out_dir: Path, data: TrainingData, plan: ScanPlan | None) -> None:
+    """Write what is no part of the training: the curve, and the list of scans.
+
+    They are written once the training has begun, so that a folder of another one stays as it is.
+    """
+    write_curve(out_dir, data)
+    if plan is not None:
+        write_atomically(out_dir / SCANS, encode_scan_list(plan))
+
+
 def write_curve(out_dir: Path, data: TrainingData) -> None:
     """Draw ``log.tsv`` to ``curve.svg``.
 
@@ -146,7 +156,9 @@ def write_curve(out_dir: Path, data: TrainingData) -> None:
     try:
         header, *lines = (out_dir / LOG).read_text(encoding="utf-8").splitlines()
         columns = header.split("\t")
-        rows = [dict(zip(columns, map(read_number, line.split("\t")), strict=True)) for line in lines]
+        rows = [
+            dict(zip(columns, map(read_number, line.split("\t")), strict=True)) for line in lines
+        ]
     except (OSError, ValueError) as error:
         raise OutputError(
             f"{out_dir / LOG}: cannot be read back ({error}), expected the log of this training. "

@@ -382,6 +382,7 @@ def test_bundle_says_what_it_learnt_from(uninterrupted: ModelBundle) -> None:
     assert bundle.table == TABLE
     assert bundle.spacing_mm == OPTIONS.spacing_mm
     assert dict(bundle.training)["steps"] == "4"
+    assert dict(bundle.training)["precision"] == "float32"  # bfloat16 only where asked for
     assert bundle.weights.stat().st_size < 8_000_000
 
 
@@ -405,6 +406,15 @@ def test_bfloat16_trains_too(tmp_path: Path, normalization: str) -> None:
     bundle = train(options, tiny_data(), tmp_path)
     assert bundle.normalization == normalization
     assert dict(bundle.training)["precision"] == "bfloat16 autocast"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_trains_in_bfloat16(tmp_path: Path) -> None:
+    options = replace(OPTIONS, device="cuda", **VARIANTS["augmentation, constant rate"])
+    bundle = train(options, tiny_data(), tmp_path)
+    assert dict(bundle.training)["precision"] == "bfloat16 autocast"
+    assert train(options, tiny_data(), tmp_path) == bundle
 
 
 # --------------------------------------------------------------------------------------- parts
