@@ -157,6 +157,13 @@ def test_contradicting_names_do_not_fit(dataset: Path, name: str) -> None:
     assert "sub-05_acq-dixon" not in roles_of(dataset)
 
 
+def test_a_name_without_session_fits_no_session(dataset: Path) -> None:
+    stray = write_labels(dataset, "sub-01_acq-dixon_dseg.nii.gz")
+    plan = plan_scans(source_of(dataset), OPTIONS)
+    assert plan.unmatched == (stray,)
+    assert len(plan.scans) == 5
+
+
 def test_two_maps_of_a_scan_are_refused(dataset: Path) -> None:
     write_labels(dataset, "sub-02_acq-dixon_desc-second_dseg.nii.gz")
     with pytest.raises(

@@ -30,6 +30,7 @@ from bids_mfi.network.train import (
     custom_card,
     draft_bundle,
     draw_window,
+    has_plateaued,
     make_batch,
     prepare_case,
     rate_factor,
@@ -271,6 +272,16 @@ def test_plateau_stops_and_stays_stopped(tmp_path: Path) -> None:
     assert train(options, tiny_data(case_at=no_case), tmp_path) == bundle
     train(replace(options, patience=4), tiny_data(), tmp_path)
     assert [row[0] for row in log_of(tmp_path)[1:]] == ["1", "2", "3", "4", "5"]
+
+
+def test_small_gains_are_no_gains() -> None:
+    """Dice .50 .52 .54 ... gains .02 each time, and .06 over three times."""
+    rows = [{"dice_mean": 0.5 + 0.02 * number} for number in range(8)]
+    options = replace(OPTIONS, patience=3)
+    assert not has_plateaued(rows, replace(options, min_delta=0.0))
+    assert not has_plateaued(rows, replace(options, min_delta=0.05))
+    assert has_plateaued(rows, replace(options, min_delta=0.07))
+    assert not has_plateaued(rows[:3], replace(options, min_delta=0.07))
 
 
 def test_constant_rate_can_be_made_longer_but_a_cosine_cannot(
