@@ -33,7 +33,7 @@ from bids_mfi.muscles import WEBER2021, Muscle, MuscleTable
 from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import resample_channels
-from bids_mfi.network.train import TrainingData, draft_bundle
+from bids_mfi.network.train import TrainingData, check_table, draft_bundle
 from bids_mfi.options import RunOptions, TrainOptions
 
 LABEL_FOLDER = Path("derivatives", "labels")
@@ -146,6 +146,7 @@ def load_labelled_data(
     plan = plan_scans(source, options)
     for line in describe_plan(plan):
         report(line)
+    check_table(plan.table, options, start)  # before many scans are read
     draft = draft_bundle(options, plan.table, start=start)
     cases = [load_case(scan, plan.table, draft) for scan in plan.scans]
     for line in describe_absent(cases, plan.table):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_mfi.errors import InputError, OutputError
-from bids_mfi.labelled import LabelledSource, encode_scan_list, load_labelled_data
+from bids_mfi.labelled import LabelledSource, ScanPlan, encode_scan_list, load_labelled_data
 from bids_mfi.muscles import LONG_NAMES, PAPER_LEVELS, MuscleTable, paper_table
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
@@ -93,18 +93,18 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     start = None if order.start is None else load_bundle(order.start)
     options = settle_options(order.options, start)
     check_stated(order, options)
+    plan = None
     if order.source is None:
         data = synthetic_data(options, order.label_maps)
     else:
         data, plan = load_labelled_data(order.source, options, start, report)
-        write_atomically(out_dir / SCANS, encode_scan_list(plan))
 
     def show(line: str) -> None:
-        write_curve(out_dir, data)
+        write_side_files(out_dir, data, plan)
         report(line)
 
     bundle = train(options, data, out_dir, choose_card(order, start), show, start)
-    write_curve(out_dir, data)
+    write_side_files(out_dir, data, plan)
     return bundle
 
 
@@ -199,6 +199,16 @@ def check_tables(
             "and holds all fourteen muscles, unlike these scans. Set it to 0 in the recipe."
         )
     return MuscleTable(tuple(muscle for muscle in table if muscle.index in kept))
+
+
+def write_side_files(out_dir: Path, data: TrainingData, plan: ScanPlan | None) -> None:
+    """Write what is no part of the training: the curve, and the list of scans.
+
+    They are written once the training has begun, so that a folder of another one stays as it is.
+    """
+    write_curve(out_dir, data)
+    if plan is not None:
+        write_atomically(out_dir / SCANS, encode_scan_list(plan))
 
 
 def write_curve(out_dir: Path, data: TrainingData) -> None:

@@ -162,7 +162,7 @@ def test_phantom_and_label_maps_are_mixed(label_map, share, monkeypatch):
 
 def test_phantom_without_levels_is_refused_beside_scans_with_levels(label_map, monkeypatch):
     monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 0)
-    with pytest.raises(InputError, match="phantom_share is 0[.]25"):
+    with pytest.raises(InputError, match=r"phantom_share is 0\.25"):
         synthetic_data(TrainOptions(levels="paper", device="cpu"), [label_map])
     monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
     options = TrainOptions(levels="paper", phantom_share=0.0, spacing_mm=SPACING_MM, device="cpu")

@@ -30,6 +30,7 @@ from bids_mfi.network.train import (
     custom_card,
     draft_bundle,
     draw_window,
+    has_plateaued,
     make_batch,
     prepare_case,
     rate_factor,
@@ -273,6 +274,16 @@ def test_plateau_stops_and_stays_stopped(tmp_path: Path) -> None:
     assert [row[0] for row in log_of(tmp_path)[1:]] == ["1", "2", "3", "4", "5"]
 
 
+def test_small_gains_are_no_gains() -> None:
+    """Dice .50 .52 .54 ... gains .02 each time, and .06 over three times."""
+    rows = [{"dice_mean": 0.5 + 0.02 * number} for number in range(8)]
+    options = replace(OPTIONS, patience=3)
+    assert not has_plateaued(rows, replace(options, min_delta=0.0))
+    assert not has_plateaued(rows, replace(options, min_delta=0.05))
+    assert has_plateaued(rows, replace(options, min_delta=0.07))
+    assert not has_plateaued(rows[:3], replace(options, min_delta=0.07))
+
+
 def test_constant_rate_can_be_made_longer_but_a_cosine_cannot(
     uninterrupted: ModelBundle, tmp_path: Path
 ) -> None:
@@ -382,6 +393,7 @@ def test_bundle_says_what_it_learnt_from(uninterrupted: ModelBundle) -> None:
     assert bundle.table == TABLE
     assert bundle.spacing_mm == OPTIONS.spacing_mm
     assert dict(bundle.training)["steps"] == "4"
+    assert dict(bundle.training)["precision"] == "float32"  # bfloat16 only where asked for
     assert bundle.weights.stat().st_size < 8_000_000
 
 
@@ -405,6 +417,15 @@ def test_bfloat16_trains_too(tmp_path: Path, normalization: str) -> None:
     bundle = train(options, tiny_data(), tmp_path)
     assert bundle.normalization == normalization
     assert dict(bundle.training)["precision"] == "bfloat16 autocast"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_trains_in_bfloat16(tmp_path: Path) -> None:
+    options = replace(OPTIONS, device="cuda", **VARIANTS["augmentation, constant rate"])
+    bundle = train(options, tiny_data(), tmp_path)
+    assert dict(bundle.training)["precision"] == "bfloat16 autocast"
+    assert train(options, tiny_data(), tmp_path) == bundle
 
 
 # --------------------------------------------------------------------------------------- parts

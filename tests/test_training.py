@@ -142,6 +142,18 @@ def test_what_does_not_fit_is_refused(
     assert not (tmp_path / "out" / "checkpoint.pt").exists()
 
 
+def test_another_training_leaves_the_folder_as_it_was(
+    trained: Path, dataset: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    more = ("--recipe", str(recipe), "--validation-participants", "03", "--seed", "1")
+    roles = (trained / "scans.tsv").read_text().splitlines()
+    assert not any(row.startswith("sub-03") and "validation" in row for row in roles)
+    assert main_verbs(arguments(trained, dataset, *more)) == 5
+    assert "belongs to a training with" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
 def test_labels_without_a_dataset_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -262,7 +262,9 @@ def train(
         progress.draft = replace(progress.draft, landmarks=learn_from_cases(data))
     write_log(progress, data.table, out_dir)  # a folder that cannot be written is known at once
     if start is not None and not progress.rows:
-        report(validate(progress, data, options, math.nan))  # what is there to be improved
+        line = validate(progress, data, options, math.nan)  # what is there to be improved
+        write_log(progress, data.table, out_dir)
+        report(line)
     losses: list[float] = []
     started = time.monotonic() - progress.seconds
     for images, labels in iterate_batches(options, data, progress):
