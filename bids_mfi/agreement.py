@@ -301,7 +301,8 @@ def intraclass_correlation(ratings: ArrayLike) -> IntraclassCorrelation:
 
     Examples
     --------
-    >>> judges = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+    >>> judges = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8]]
+    >>> judges += [[7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
     >>> round(intraclass_correlation(judges).icc, 2)
     0.29
     """
