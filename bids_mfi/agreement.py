@@ -244,8 +244,73 @@ def _find_surface(mask: NDArray[np.bool_]) -> Floats:
     """Voxel indices of the surface, shape (n, 3)."""
     (box,) = ndimage.find_objects(mask.astype(np.uint8))
     inner = ndimage.binary_erosion(mask[box])
-    start = [side.start for side in box]
-    return np.argwhere(mask[box] & ~inner).astype(np.float64) + start
+    start = np.array([side.start for side in box], dtype=np.float64)
+    return np.asarray(np.argwhere(mask[box] & ~inner) + start, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean of a metric over scans.
+
+    Attributes
+    ----------
+    mean, sd, se : float
+        Mean, standard deviation (n - 1) and standard error SD / sqrt(n).
+    n : int
+        Scans in which the metric is defined.
+    """
+
+    mean: float
+    sd: float
+    se: float
+    n: int
+
+
+def summarise(values: Iterable[float]) -> Spread:
+    """Mean and spread of the values that are defined; NaN without one, SD of less than two too.
+
+    Examples
+    --------
+    >>> summarise([1.0, 3.0, float("nan")])
+    Spread(mean=2.0, sd=1.4142135623730951, se=1.0, n=2)
+    """
+    found = np.array([value for value in values if np.isfinite(value)], dtype=np.float64)
+    if not found.size:
+        return Spread(NAN, NAN, NAN, 0)
+    sd = _standard_deviation(found)
+    return Spread(float(found.mean()), sd, sd / float(np.sqrt(found.size)), int(found.size))
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationSummary:
+    """One muscle of all scans, a row of Table 4 of Weber et al. 2021.
+
+    Attributes
+    ----------
+    muscle, hemi : str
+    index : int
+        Its label.
+    scans : int
+        Scans whose truth holds the muscle.
+    missed : int
+        Of these, scans whose prediction has no voxel of it.
+    invented : int
+        Scans whose prediction holds it and whose truth does not.
+    metrics : tuple of (str, Spread)
+        Each metric is taken of each scan and then averaged, conformity too.
+    """
+
+    muscle: str
+    hemi: str
+    index: int
+    scans: int
+    missed: int
+    invented: int
+    metrics: tuple[tuple[str, Spread], ...]
+
+    def metric(self, name: str) -> Spread:
+        """Spread of the metric of this name."""
+        return dict(self.metrics)[name]
 
 
 # --- raters ------------------------------------------------------------------------------------
@@ -340,7 +405,7 @@ def _mean_squares(values: Floats) -> tuple[float, float, float]:
 def _centre(values: Floats) -> Floats:
     """Deviations from the mean; exactly 0 where all values are equal."""
     shifted = values - values[0]
-    return shifted - shifted.mean()
+    return np.asarray(shifted - shifted.mean(), dtype=np.float64)
 
 
 def _confidence_interval(
@@ -471,6 +536,37 @@ def measure_agreement(reference: ArrayLike, compared: ArrayLike) -> Agreement:
         found |= _describe_differences(gt, cnn) | _describe_lines(gt, cnn)
         found |= asdict(intraclass_correlation(np.column_stack([gt, cnn])))
     return Agreement(**found | {"n": int(gt.size)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class MuscleAgreement:
+    """Agreement on one measure of one muscle and side, with the pairs it rests on.
+
+    Attributes
+    ----------
+    muscle, hemi : str
+    measure : str
+        ``mfi`` in percent or ``volume`` in ml.
+    names : tuple of str
+        Of the scans.
+    reference, compared : tuple of float
+        Values in the order of ``names``, NaN where missing.
+    agreement : Agreement
+    n_missing : int
+        Pairs left out because a value is missing.
+    n_unpaired : int
+        Values that have no partner.
+    """
+
+    muscle: str
+    hemi: str
+    measure: str
+    names: tuple[str, ...]
+    reference: tuple[float, ...]
+    compared: tuple[float, ...]
+    agreement: Agreement
+    n_missing: int
+    n_unpaired: int
 
 
 def _describe_differences(gt: Floats, cnn: Floats) -> dict[str, float]:
