@@ -24,6 +24,8 @@ VALIDATION_SEED = 1_000
 TRAINING_SEED = 1_000_000_000
 MOST_CASES = 10_000_000
 
+MOST_NAMES = 10  # printed of what was not compared
+
 NOTICE = "Research software, not a medical device."
 EXIT_STATUSES = (
     "Exit status: 0 all done; 1 some scan failed, the others are finished; 2 wrong usage; 3 the "
@@ -562,8 +564,11 @@ def _print_comparison(found: "Comparison") -> int:
     for scan, problem in found.failed:
         print(f"{scan}: FAILED: {problem}", file=sys.stderr)
     for where, names in (("first", found.reference_only), ("second", found.compared_only)):
-        for name in names:
+        for name in names[:MOST_NAMES]:
             print(f"only in the {where}, not compared: {name}", file=sys.stderr)
+        if len(names) > MOST_NAMES:
+            more = len(names) - MOST_NAMES
+            print(f"only in the {where}: {more} more, listed in the report", file=sys.stderr)
     print(found.sentence)
     print(f"report: {found.page}")
     return found.exit_code

@@ -1,6 +1,7 @@
 """Files of an evaluation: names, columns, what they say; must not know how a number was made."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -130,12 +131,17 @@ def encode_agreement(found: Sequence[MuscleAgreement]) -> bytes:
             "hemi": one.hemi,
             "measure": one.measure,
             **asdict(one.agreement),
+            **{name: _whole(getattr(one.agreement, name)) for name in ("icc_df1", "icc_df2")},
             "n_missing": one.n_missing,
             "n_unpaired": one.n_unpaired,
         }
         for one in found
     ]
     return encode_table(list(AGREEMENT_COLUMNS), rows)
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if math.isfinite(value) else value
 
 
 def describe_agreement(command: str, facts: Mapping[str, Any]) -> bytes:

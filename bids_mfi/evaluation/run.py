@@ -16,7 +16,6 @@ from bids_mfi.evaluation.pairing import (
     MEASURES,
     ScanImages,
     ScanPair,
-    ScanPairs,
     find_by_scan,
     find_images,
     pair_label_maps,
@@ -180,9 +179,6 @@ def evaluate_folders(
     table, labels_from = read_labels_of_both(truth, prediction, scans.pairs)
     measure, sources = _find_sources(scans.pairs, truth, prediction, measure, bids_dir)
     results, failed = _evaluate_all(scans.pairs, table, sources, measure)
-    rows = [row for result in results.values() for row in result.rows]
-    unpaired = len(scans.truth_only) + len(scans.prediction_only)
-    found, segmentation = agree_on_scans(rows, unpaired), summarise_segmentation(rows)
     facts = (
         ("Truth", str(truth)),
         ("Prediction", str(prediction)),
@@ -190,43 +186,56 @@ def evaluate_folders(
         ("MFI and volume", _describe_measure(measure, sources)),
         ("Labels named by", labels_from),
     )
-    page = AgreementPage(
+    unknown = _name_unknown(results, labels_from)
+    lists = Lists(failed, scans.truth_only, scans.prediction_only, unknown)
+    page = _make_page(results, lists, facts)
+    marker = _describe_run(page, measure)
+    outputs.write_outputs(out_dir, _encode_evaluation(results, page, marker))
+    sentence = (
+        f"{len(results)} scans compared, {len(failed)} failed; MFI and volume {HOW[measure]}; "
+        f"{_describe_dice(page.segmentation)}; results in {out_dir}"
+    )
+    written = out_dir / outputs.PAGES["evaluate"]
+    return Comparison(sentence, written, failed, scans.truth_only, scans.prediction_only)
+
+
+def _make_page(
+    results: dict[str, ScanResult], lists: Lists, facts: tuple[tuple[str, str], ...]
+) -> AgreementPage:
+    """Summarise all scans and draw them."""
+    rows = _all_rows(results)
+    found = agree_on_scans(rows, len(lists.reference_only) + len(lists.compared_only))
+    names = ("truth", "prediction")
+    return AgreementPage(
         title="Evaluation of a segmentation",
-        names=("truth", "prediction"),
+        names=names,
         facts=facts,
         agreement=found,
-        figures=_draw(found, ("truth", "prediction")),
-        segmentation=segmentation,
+        figures=_draw(found, names),
+        segmentation=summarise_segmentation(rows),
         scans=tuple(_score_scan(name, result.rows) for name, result in results.items()),
-        lists=Lists(
-            failed, scans.truth_only, scans.prediction_only, _name_unknown(results, labels_from)
-        ),
+        lists=lists,
     )
-    marker = encode_json(
-        outputs.describe_origin("evaluate", _describe_run(page, scans, measure, labels_from))
-    )
-    files = {
-        outputs.MARKERS["evaluate"]: marker,
+
+
+def _all_rows(results: dict[str, ScanResult]) -> list[MuscleRow]:
+    return [row for result in results.values() for row in result.rows]
+
+
+def _encode_evaluation(
+    results: dict[str, ScanResult], page: AgreementPage, marker: dict[str, Any]
+) -> dict[str, bytes]:
+    """Encode all files of an evaluation, the marker first."""
+    return {
+        outputs.MARKERS["evaluate"]: encode_json(outputs.describe_origin("evaluate", marker)),
         "agreement.json": outputs.describe_agreement("evaluate", {}),
-        **_common_files(found, page),
-        "segmentation.tsv": outputs.encode_segmentation(segmentation),
+        **_common_files(page.agreement, page),
+        "segmentation.tsv": outputs.encode_segmentation(page.segmentation),
         "segmentation.json": outputs.describe_segmentation(),
-        "segmentation_scans.tsv": outputs.encode_scans(rows),
+        "segmentation_scans.tsv": outputs.encode_scans(_all_rows(results)),
         "segmentation_scans.json": outputs.describe_scans(),
         outputs.PAGES["evaluate"]: render_agreement_page(page).encode(),
     }
-    outputs.write_outputs(out_dir, files)
-    sentence = (
-        f"{len(results)} scans compared, {len(failed)} failed; MFI and volume {HOW[measure]}; "
-        f"{_describe_dice(segmentation)}; results in {out_dir}"
-    )
-    return Comparison(
-        sentence,
-        out_dir / outputs.PAGES["evaluate"],
-        failed,
-        scans.truth_only,
-        scans.prediction_only,
-    )
 
 
 def _find_sources(
@@ -313,20 +322,18 @@ def _name_unknown(results: dict[str, ScanResult], labels_from: str) -> tuple[str
     )
 
 
-def _describe_run(
-    page: AgreementPage, scans: ScanPairs, measure: str, labels_from: str
-) -> dict[str, Any]:
-    lowest = find_lowest_dice(page.segmentation)
+def _describe_run(page: AgreementPage, measure: str) -> dict[str, Any]:
+    lowest, lists, facts = find_lowest_dice(page.segmentation), page.lists, dict(page.facts)
     return {
-        "Truth": dict(page.facts)["Truth"],
-        "Prediction": dict(page.facts)["Prediction"],
+        "Truth": facts["Truth"],
+        "Prediction": facts["Prediction"],
         "Measure": measure,
-        "LabelTable": labels_from,
+        "LabelTable": facts["Labels named by"],
         "Scans": [score.scan for score in page.scans],
-        "Failed": [{"Scan": scan, "Problem": problem} for scan, problem in page.lists.failed],
-        "TruthOnly": list(scans.truth_only),
-        "PredictionOnly": list(scans.prediction_only),
-        "UnknownLabels": list(page.lists.unknown_labels),
+        "Failed": [{"Scan": scan, "Problem": problem} for scan, problem in lists.failed],
+        "TruthOnly": list(lists.reference_only),
+        "PredictionOnly": list(lists.compared_only),
+        "UnknownLabels": list(lists.unknown_labels),
         "MeanDice": mean_dice(page.segmentation),
         "LowestDice": lowest and {
             "Muscle": f"{lowest.muscle}_{lowest.hemi}", "Dice": lowest.metric("dice").mean

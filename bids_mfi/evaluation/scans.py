@@ -215,13 +215,11 @@ def _measure_all_surfaces(
 
 
 def _find_boxes(labels: Labels) -> dict[int, Box]:
-    boxes = ndimage.find_objects(labels)
-    return {index: box for index, box in enumerate(boxes, start=1) if box is not None}
+    boxes = enumerate(ndimage.find_objects(labels), start=1)
+    return {index: (box[0], box[1], box[2]) for index, box in boxes if box is not None}
 
 
-def count_unknown(
-    maps: tuple[Labels, Labels], table: MuscleTable
-) -> dict[tuple[str, int], int]:
+def count_unknown(maps: tuple[Labels, Labels], table: MuscleTable) -> dict[tuple[str, int], int]:
     """Voxels of every label that the table lacks, by map and label.
 
     Examples

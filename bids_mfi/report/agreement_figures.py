@@ -1,13 +1,13 @@
 """Figures 3 and 4 of Weber et al. 2021 as SVG; must not know files, pages or how to compute.
 
-For each muscle a correlation plot and a Bland-Altman plot. Left is a filled circle and right an
-open triangle, so that the sides differ in form and not in colour alone. The same numbers give the
-same bytes.
+For each muscle a correlation plot and a Bland-Altman plot. Left has filled circles and thick lines,
+right open triangles and thin lines, so that the sides differ in form and not in colour alone. The
+same numbers give the same bytes.
 """
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,9 +24,11 @@ UNITS = {"mfi": "MFI (%)", "volume": "volume (ml)"}
 SIDES = {"L": "left", "R": "right"}
 COLORS = {"L": "#0063a6", "R": "#c2410c"}
 MARKERS = {"L": "o", "R": "^"}
+LINE_POINTS = {"L": 1.9, "R": 0.9}
+MOST_TICKS = 5
 LEAST_SPAN = 1e-3
 MARGIN = 0.08
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "bids_mfi",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
@@ -36,9 +38,7 @@ STYLE = {
 }
 
 
-def draw_agreement(
-    found: Sequence[MuscleAgreement], measure: str, names: tuple[str, str]
-) -> bytes:
+def draw_agreement(found: Sequence[MuscleAgreement], measure: str, names: tuple[str, str]) -> bytes:
     """Draw all muscles of one measure.
 
     Parameters
@@ -83,22 +83,23 @@ def draw_agreement(
 def _draw_correlation(
     axes: "Axes", muscle: str, sides: Sequence[MuscleAgreement], names: tuple[str, str], unit: str
 ) -> None:
-    """Reference against compared, the best fit dashed, the slope through the origin solid."""
+    """Draw reference against compared, best fit dashed, slope through the origin solid."""
     values = [x for one in sides for pair in _pairs(one) for x in pair]
     low, high = _limits(values)
     axes.plot((low, high), (low, high), color="#b8bec6", linewidth=0.8, zorder=0)
     for place, one in enumerate(sides):
-        color, ends = COLORS[one.hemi], np.array([low, high])
+        color, width, ends = COLORS[one.hemi], LINE_POINTS[one.hemi], np.array([low, high])
         _draw_points(axes, [(cnn, gt) for gt, cnn in _pairs(one)], one.hemi)
         stats = one.agreement
         if np.isfinite(stats.slope):
-            axes.plot(ends, stats.intercept + stats.slope * ends, "--", color=color, linewidth=1.2)
+            axes.plot(ends, stats.intercept + stats.slope * ends, "--", color=color, lw=width)
         if np.isfinite(stats.slope_origin):
-            axes.plot(ends, stats.slope_origin * ends, "-", color=color, linewidth=1.2)
+            axes.plot(ends, stats.slope_origin * ends, "-", color=color, lw=width)
         text = f"{SIDES[one.hemi]}: \u03b2 = {_number(stats.slope_origin)}, n = {stats.n}"
         axes.text(0.03, 0.99 - 0.08 * place, text, color=color, va="top", transform=axes.transAxes)
     axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
     axes.set(xlabel=f"{names[1]} {unit}", ylabel=f"{names[0]} {unit}")
+    axes.locator_params(nbins=MOST_TICKS)
     axes.set_title(muscle, loc="left", fontweight="bold", fontsize=10)
 
 
@@ -116,18 +117,17 @@ def _draw_differences(
         drawn = [(height, style) for height, style in lines if np.isfinite(height)]
         heights += [height for height, _ in drawn]
         for height, style in drawn:
-            axes.axhline(height, color=COLORS[one.hemi], linestyle=style, linewidth=1.2)
+            axes.axhline(height, color=COLORS[one.hemi], ls=style, lw=LINE_POINTS[one.hemi])
             _mark_line(axes, height, one.hemi)
     axes.set(xlim=(low, high), ylim=_limits([*heights, 0.0]), box_aspect=1)
-    axes.set(
-        xlabel=f"mean of both, {unit}", ylabel=f"{names[1]} \u2212 {names[0]}, {unit.split()[-1]}"
-    )
+    axes.set(xlabel=f"mean {unit}", ylabel=f"{names[1]} \u2212 {names[0]} {unit.split()[-1]}")
+    axes.locator_params(nbins=MOST_TICKS)
     axes.set_title(muscle, loc="left", fontweight="bold", fontsize=10)
 
 
 def _mark_line(axes: "Axes", height: float, hemi: str) -> None:
     """Write the side's letter at one end of a line: left lines on the left, right on the right."""
-    place, align = (0.005, "left") if hemi == "L" else (0.995, "right")
+    place, align = (0.015, "left") if hemi == "L" else (0.995, "right")
     axes.text(
         place, height, hemi, color=COLORS[hemi], ha=align, va="bottom", fontsize=7.5,
         transform=axes.get_yaxis_transform(),
@@ -135,7 +135,7 @@ def _mark_line(axes: "Axes", height: float, hemi: str) -> None:
 
 
 def _pairs(one: MuscleAgreement) -> list[tuple[float, float]]:
-    """Reference and compared of the pairs that are complete."""
+    """Take reference and compared of the pairs that are complete."""
     both = zip(one.reference, one.compared, strict=True)
     return [(gt, cnn) for gt, cnn in both if np.isfinite(gt + cnn)]
 
@@ -151,7 +151,7 @@ def _draw_points(axes: "Axes", points: Sequence[tuple[float, float]], hemi: str)
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Ends of an axis, a little beyond the values.
+    """Choose the ends of an axis, a little beyond the values.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def _number(value: float) -> str:
 def _draw_legend(figure: "Figure", height: float) -> None:
     from matplotlib.lines import Line2D
 
-    def line(style: str, label: str, color: str = "#30363d") -> Line2D:
+    def line(style: Any, label: str, color: str = "#30363d") -> Line2D:
         return Line2D([], [], linestyle=style, color=color, linewidth=1.2, label=label)
 
     points = [

@@ -34,41 +34,6 @@ METRIC_HEADS = (
     ("hausdorff95_mm", "HD95, mm", 1),
 )
 
-# What a term means, and its formula; the first list is of label maps, the second of values.
-SEGMENTATION_TERMS = (
-    ("TP, FP, FN, TN", "", "voxels of the muscle in both, in the prediction only, in the truth "
-     "only, in neither"),
-    ("Dice", "2 TP / (2 TP + FP + FN)", "Sørensen-Dice index; n/a where both are empty"),
-    ("JI", "TP / (TP + FP + FN)", "Jaccard index; n/a where both are empty"),
-    ("CC", "1 − (FP + FN) / TP = (3 Dice − 2) / Dice", "conformity coefficient (Chang et al. "
-     "2009, doi:10.1016/j.neuroimage.2009.03.068), taken of each scan and then averaged; 1 at "
-     "best, without a lower bound; n/a where Dice is 0"),
-    ("TPR", "TP / (TP + FN)", "true positive rate, sensitivity; n/a where the truth is empty"),
-    ("TNR", "TN / (TN + FP)", "true negative rate, specificity; near 1 for any small muscle"),
-    ("PPV", "TP / (TP + FP)", "positive predictive value; n/a where the prediction is empty"),
-    ("VR", "(TP + FP) / (TP + FN)", "predicted by true volume; n/a where the truth is empty"),
-    ("MSD", "mean of the distances", "of each surface voxel of either map to the other surface; "
-     "n/a where a map is empty"),
-    ("HD95", "95th percentile of the distances", "in each direction, the larger of the two"),
-    ("Missed, invented", "", "scans in which the prediction has no voxel of a muscle that the "
-     "truth holds, or voxels of one that it does not; both have Dice 0 and no MFI to compare"),
-)  # fmt: skip
-AGREEMENT_TERMS = (
-    ("Bias", "mean d", "d is compared less reference"),
-    ("Limits of agreement", "bias ± 1.96 SD of d",
-     "Bland & Altman 1986, doi:10.1016/S0140-6736(86)90837-8"),
-    ("MAE, RMSE", "mean |d|, √ mean d²", "mean absolute and root mean squared error"),
-    ("r²", "", "square of Pearson's correlation"),
-    ("β", "Σ compared · reference / Σ compared²", "slope of the reference on the compared through "
-     "the origin; a compared value times β is corrected for its bias"),
-    ("ICC(2,1)", "(MSR − MSE) / (MSR + (k − 1) MSE + k (MSC − MSE) / n)", "two-way random, "
-     "absolute agreement, single measure (Shrout & Fleiss 1979, doi:10.1037/0033-2909.86.2.420), "
-     "interval of McGraw & Wong 1996, doi:10.1037/1082-989X.1.1.30"),
-    ("p", "F = MSR / MSE", "of the F test against an ICC of 0. It ignores the bias, so that p can "
-     "be small though the interval holds 0"),
-    ("Mean ± SE", "SE = SD / √n", "of the compared values"),
-)  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class ScanScore:
@@ -161,7 +126,6 @@ def render_agreement_page(page: AgreementPage) -> str:
         pictures=[_prepare_picture(measure, svg) for measure, svg in page.figures],
         worst_scans=_list_worst_scans(page.scans),
         worst_values=_list_worst_values(page.agreement),
-        terms=(*(SEGMENTATION_TERMS if page.segmentation else ()), *AGREEMENT_TERMS),
     )
 
 
@@ -198,7 +162,7 @@ def _headline_dice(segmentation: Sequence[SegmentationSummary]) -> list[tuple[st
             f"{lowest.muscle} {lowest.hemi} {format_number(lowest.metric('dice').mean, 2)}",
             "mean Dice",
         ),
-        ("Missed", str(missed), f"muscles without a voxel, of {sum(o.scans for o in segmentation)}"),
+        ("Missed", str(missed), f"of {sum(one.scans for one in segmentation)} muscles traced"),
     ]
 
 
@@ -217,8 +181,8 @@ def _headline_agreement(page: AgreementPage) -> list[tuple[str, str, str]]:
     with_icc = [one for one in of_mfi if math.isfinite(one.agreement.icc)]
     if with_icc:
         low = min(with_icc, key=lambda one: one.agreement.icc)
-        value = format_number(low.agreement.icc, 3)
-        lines.append(("Lowest MFI ICC", f"{low.muscle} {low.hemi} {value}", f"n = {low.agreement.n}"))
+        value = f"{low.muscle} {low.hemi} {_signed(low.agreement.icc, 3)}"
+        lines.append(("Lowest MFI ICC", value, f"ICC(2,1), n = {low.agreement.n}"))
     return lines
 
 
@@ -333,7 +297,7 @@ def _prepare_picture(measure: str, svg: bytes) -> dict[str, str]:
 
 
 def _list_worst_scans(scans: Iterable[ScanScore]) -> list[list[str]]:
-    """Scans with the lowest mean Dice: name, mean, lowest muscle, missed muscles."""
+    """List the scans with the lowest mean Dice: name, mean, lowest muscle, missed muscles."""
     scored = [
         (sum(value for _, value in scan.dice) / len(scan.dice), scan) for scan in scans if scan.dice
     ]
@@ -349,7 +313,7 @@ def _list_worst_scans(scans: Iterable[ScanScore]) -> list[list[str]]:
 
 
 def _list_worst_values(found: Iterable[MuscleAgreement]) -> list[list[str]]:
-    """Largest differences in MFI: scan, muscle, reference, compared, difference."""
+    """List the largest differences in MFI: scan, muscle, reference, compared, difference."""
     values = [
         (cnn - gt, name, f"{one.muscle}_{one.hemi}", gt, cnn)
         for one in found
