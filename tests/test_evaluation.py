@@ -26,6 +26,15 @@ PEOPLE = ("01", "02", "03", "04")
 STEM = "sub-{}_acq-dixon_seg-muscle"
 
 
+pytestmark = pytest.mark.usefixtures("no_figures")
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Figures take most of the time; ``monkeypatch.undo()`` brings them back."""
+    monkeypatch.setattr("bids_mfi.evaluation.run.draw_agreement", lambda *_: b"<svg/>")
+
+
 def read_tsv(path):
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
@@ -371,7 +380,10 @@ def test_a_folder_of_something_else_is_left_alone(truth, tmp_path):
     assert main_verbs(["evaluate", str(truth), str(truth), str(out / "letters.txt")]) == 5
 
 
-def test_an_earlier_evaluation_is_replaced_and_equal_input_gives_equal_bytes(truth, tmp_path):
+def test_an_earlier_evaluation_is_replaced_and_equal_input_gives_equal_bytes(
+    truth, tmp_path, monkeypatch
+):
+    monkeypatch.undo()
     out = tmp_path / "out"
     evaluate_folders(truth, copy_prediction(truth, tmp_path, grow), out)
     grown = (out / "segmentation.tsv").read_bytes()
@@ -417,7 +429,8 @@ def test_agreement_of_tables_equals_the_reference(tmp_path):
     }  # fmt: skip
 
 
-def test_agreement_from_the_command_line(tmp_path, capsys):
+def test_agreement_from_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.undo()
     reference, compared = write_raters(tmp_path)
     lines = compared.read_text().splitlines()
     lines = [line for line in lines if not line.startswith("sub-07\t")]
@@ -440,7 +453,10 @@ def test_agreement_from_the_command_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("people", [1, 2, 3])
-def test_few_people_and_missing_values_leave_cells_empty_and_no_trace(tmp_path, people):
+def test_few_people_and_missing_values_leave_cells_empty_and_no_trace(
+    tmp_path, people, monkeypatch
+):
+    monkeypatch.undo()
     lines = ["participant_id\tmuscle\themi\tvolume_ml\tmfi_percent"]
     lines += [f"sub-{i}\tTR\tL\tn/a\t{10 + i * i}" for i in range(people)]
     paths = tmp_path / "a.tsv", tmp_path / "b.tsv"

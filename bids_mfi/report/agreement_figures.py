@@ -96,7 +96,10 @@ def _draw_correlation(
         if np.isfinite(stats.slope_origin):
             axes.plot(ends, stats.slope_origin * ends, "-", color=color, lw=width)
         text = f"{SIDES[one.hemi]}: \u03b2 = {_number(stats.slope_origin)}, n = {stats.n}"
-        axes.text(0.03, 0.99 - 0.08 * place, text, color=color, va="top", transform=axes.transAxes)
+        axes.text(
+            0.03, 0.99 - 0.08 * place, text, color=color, va="top", transform=axes.transAxes,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
+        )  # fmt: skip
     axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
     axes.set(xlabel=f"{names[1]} {unit}", ylabel=f"{names[0]} {unit}")
     axes.locator_params(nbins=MOST_TICKS)
@@ -127,10 +130,10 @@ def _draw_differences(
 
 def _mark_line(axes: "Axes", height: float, hemi: str) -> None:
     """Write the side's letter at one end of a line: left lines on the left, right on the right."""
-    place, align = (0.015, "left") if hemi == "L" else (0.995, "right")
-    axes.text(
-        place, height, hemi, color=COLORS[hemi], ha=align, va="bottom", fontsize=7.5,
-        transform=axes.get_yaxis_transform(),
+    place, shift, align = (0, 3, "left") if hemi == "L" else (1, -1, "right")
+    axes.annotate(
+        hemi, (place, height), (shift, 1.5), axes.get_yaxis_transform(), "offset points",
+        color=COLORS[hemi], ha=align, va="bottom", fontsize=7.5, annotation_clip=False,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ METRIC_HEADS = (
     ("jaccard", "JI", 2),
     ("conformity", "CC", 2),
     ("tpr", "TPR", 2),
-    ("tnr", "TNR", 4),
+    ("tnr", "TNR", 3),
     ("ppv", "PPV", 2),
     ("volume_ratio", "VR", 2),
     ("surface_mean_mm", "MSD, mm", 2),
