@@ -421,17 +421,17 @@ def _confidence_interval(
     others = k * msc + (k * n - k - n) * mse
     low, high = _f_quantile(n - 1, freedom), _f_quantile(freedom, n - 1)
     return (
-        _divide(n * (msr - low * mse), low * others + n * msr),
+        _divide(n * (msr / low - mse), others + n * msr / low),
         _divide(n * (high * msr - mse), others + n * high * msr),
     )
 
 
 def _f_quantile(df1: float, df2: float) -> float:
-    """Upper 2.5 % point of the F distribution."""
+    """Upper 2.5 % point of the F distribution; infinite where ``df2`` is next to 0."""
     tail = (1 - CONFIDENCE) / 2
     share = float(special.betainccinv(df1 / 2, df2 / 2, tail))
     rest = float(special.betaincinv(df2 / 2, df1 / 2, tail))
-    return _divide(df2 * share, df1 * rest)
+    return df2 * share / (df1 * rest) if rest else np.inf
 
 
 def _f_upper_tail(f: float, df1: float, df2: float) -> float:

@@ -27,6 +27,8 @@ VALUES = ("volume_ml", "mfi_percent")
 PAPER_ORDER = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
 HEMIS = {"l": "L", "left": "L", "r": "R", "right": "R"}
 NAMED_ROWS = 3
+HIGHEST = 1e9  # no percentage or volume is beyond
+MOST_LABELS = 32767  # of a label map in int16
 
 
 def rank_muscle(muscle: str, hemi: str) -> tuple[int, str, str]:
@@ -193,7 +195,7 @@ def _parse_number(path: Path, line: Any, column: str, cell: str) -> float:
         value = float(cell.replace("_", "?"))
     except ValueError:
         value = math.inf
-    if not math.isfinite(value):
+    if not abs(value) <= HIGHEST:
         hint = " Write decimals with a point." if "," in cell else ""
         raise InputError(
             f"{path}: line {line} has '{cell}' for {column}, expected a number or n/a.{hint}"
@@ -346,8 +348,10 @@ def read_label_table(path: Path) -> MuscleTable:
 
 
 def _find_muscle(row: dict[str, str], where: str) -> Muscle | None:
-    if not row["index"].isdecimal():
-        raise InputError(f"{where} has the index '{row['index']}', expected a whole number.")
+    if not row["index"].isdecimal() or int(row["index"]) > MOST_LABELS:
+        raise InputError(
+            f"{where} has the index '{row['index']}', expected a whole number up to {MOST_LABELS}."
+        )
     if int(row["index"]) == 0:
         return None
     if "muscle" in row and "hemi" in row:

@@ -193,6 +193,15 @@ def test_tiny_p_values_keep_their_digits():
     assert 0 < found.p_r < 1e-100
 
 
+def test_an_interval_with_hardly_a_degree_of_freedom_has_its_limit():
+    """Where the degrees of freedom are next to 0, F has no finite quantile."""
+    rng = np.random.default_rng(3)
+    for _ in range(3000):
+        found = intraclass_correlation(rng.normal(0, 1, (3, 4)) + rng.normal(0, 1, 4))
+        assert found.icc_lower <= found.icc <= found.icc_upper or found.icc < 0
+        assert not np.isnan([found.icc_lower, found.icc_upper]).any()
+
+
 def test_raters_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="different shapes"):
         measure_agreement([1.0], [1.0, 2.0])

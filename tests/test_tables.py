@@ -67,7 +67,13 @@ def test_zero_stays_zero_and_every_word_for_nothing_is_missing(tmp_path):
 
 @pytest.mark.parametrize(
     ("cell", "said"),
-    [("12,5", "with a point"), ("much", "'much'"), ("inf", "'inf'"), ("1_000", "'1_000'")],
+    [
+        ("12,5", "with a point"),
+        ("much", "'much'"),
+        ("inf", "'inf'"),
+        ("1e300", "1e300"),
+        ("1_000", "'1_000'"),
+    ],
 )
 def test_a_cell_that_is_no_number_is_named(tmp_path, cell, said):
     rows = [*ROWS, ("sub-03", "a", "1", "12", "TR", "L", cell, "20")]
@@ -220,6 +226,7 @@ def test_labels_are_known_by_what_the_table_has(tmp_path, header, row):
         ([("12", "x", "TR", "L"), ("12", "y", "TR", "R")], "index 12 stands on two lines"),
         ([("12", "x", "TR", "L"), ("13", "y", "TR", "L")], "muscle TR_L stands on two lines"),
         ([("twelve", "x", "TR", "L")], "expected a whole number"),
+        ([("40000", "x", "TR", "L")], "up to 32767"),
     ],
 )
 def test_doubtful_labels_are_refused(tmp_path, rows, said):

@@ -72,8 +72,8 @@ def scan_entities(name: str) -> Entities:
     parts = (part.partition("-") for part in name.split("_")[:-1])
     found = {
         key: str(int(value)) if key in NUMBERS and value.isdecimal() else value
-        for key, _, value in parts
-        if key not in TOLERATED
+        for key, dash, value in parts
+        if dash and key not in TOLERATED
     }
     ordered = (part.partition("-") for part in derivative_stem(found.items()).split("_"))
     return tuple((key, value) for key, _, value in ordered)
