@@ -1,9 +1,151 @@
-"""How well two label maps agree; must not know files, models or reports. numpy only."""
+"""How well two raters, or two label maps, agree; must not know files, tables, models or reports.
+
+Segmentation metrics rest on counts of voxels, so they need no image. Agreement of two raters is
+always that of ``compared`` with ``reference``: differences are compared less reference. What is
+undefined is NaN, never 0, and never a warning.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage, special
+from scipy.spatial import cKDTree
 
+from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
+
+Floats = NDArray[np.float64]
+NAN = float("nan")
+LIMIT_SDS = 1.96
+CONFIDENCE = 0.95
+FAR_PERCENTILE = 95.0
+
+# --- label maps --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationCounts:
+    """Voxels of one muscle by truth and prediction, and the metrics that rest on them.
+
+    Attributes
+    ----------
+    tp, fp, fn, tn : int
+        True and false positive, false and true negative voxels of the whole volume.
+
+    Examples
+    --------
+    >>> counts = SegmentationCounts(tp=100, fp=50, fn=50, tn=9800)
+    >>> counts.jaccard, counts.conformity, counts.volume_ratio
+    (0.5, 0.0, 1.0)
+    """
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def dice(self) -> float:
+        """2 TP / (2 TP + FP + FN); NaN where both are empty. Dice 1945, doi:10.2307/1932409."""
+        return _divide(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def jaccard(self) -> float:
+        """TP / (TP + FP + FN); NaN where both are empty."""
+        return _divide(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def conformity(self) -> float:
+        """1 - (FP + FN) / TP = (3 Dice - 2) / Dice; NaN without a common voxel.
+
+        Chang et al. 2009, doi:10.1016/j.neuroimage.2009.03.068. It has no lower bound.
+        """
+        return _divide(self.tp - self.fp - self.fn, self.tp)
+
+    @property
+    def tpr(self) -> float:
+        """True positive rate TP / (TP + FN), sensitivity; NaN where the truth is empty."""
+        return _divide(self.tp, self.tp + self.fn)
+
+    @property
+    def tnr(self) -> float:
+        """True negative rate TN / (TN + FP), specificity; NaN where the truth is everything."""
+        return _divide(self.tn, self.tn + self.fp)
+
+    @property
+    def ppv(self) -> float:
+        """Positive predictive value TP / (TP + FP); NaN where the prediction is empty."""
+        return _divide(self.tp, self.tp + self.fp)
+
+    @property
+    def volume_ratio(self) -> float:
+        """Predicted by true volume (TP + FP) / (TP + FN); NaN where the truth is empty."""
+        return _divide(self.tp + self.fp, self.tp + self.fn)
+
+    @property
+    def missed(self) -> bool:
+        """Whether the truth holds the muscle and the prediction has no voxel of it."""
+        return self.tp + self.fn > 0 and self.tp + self.fp == 0
+
+    @property
+    def invented(self) -> bool:
+        """Whether the prediction holds the muscle and the truth has no voxel of it."""
+        return self.tp + self.fn == 0 and self.tp + self.fp > 0
+
+
+def _divide(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else NAN
+
+
+def count_voxels(
+    truth: NDArray[np.integer], prediction: NDArray[np.integer], indices: Iterable[int]
+) -> dict[int, SegmentationCounts]:
+    """Count the voxels of every label by one joint histogram.
+
+    Parameters
+    ----------
+    truth, prediction : ndarray of int, same shape
+        Label maps on the same grid; labels from 0 to 32767. Others than ``indices`` count as
+        background.
+    indices : iterable of int
+
+    Returns
+    -------
+    dict
+        By index.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+
+    Examples
+    --------
+    >>> count_voxels(np.array([0, 1, 1]), np.array([0, 0, 1]), [1])[1]
+    SegmentationCounts(tp=1, fp=0, fn=1, tn=1)
+    """
+    _check_shapes(prediction, truth)
+    wanted = sorted(set(indices))
+    codes = np.zeros(np.iinfo(np.int16).max + 1, dtype=np.intp)
+    codes[wanted] = np.arange(1, len(wanted) + 1)
+    size = len(wanted) + 1
+    joint = np.bincount(
+        (codes[truth.ravel()] * size + codes[prediction.ravel()]), minlength=size * size
+    ).reshape(size, size)
+    return {index: _split_counts(joint, code) for code, index in enumerate(wanted, start=1)}
+
+
+def _split_counts(joint: NDArray[np.intp], code: int) -> SegmentationCounts:
+    tp = int(joint[code, code])
+    fn, fp = int(joint[code].sum()) - tp, int(joint[:, code].sum()) - tp
+    return SegmentationCounts(tp, fp, fn, int(joint.sum()) - tp - fp - fn)
+
+
+def _check_shapes(predicted: NDArray[np.integer], truth: NDArray[np.integer]) -> None:
+    if predicted.shape != truth.shape:
+        raise ValueError(f"label maps of different shapes: {predicted.shape}, {truth.shape}")
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -19,9 +161,7 @@ def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     0.6666666666666666
     """
     total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
-    if total == 0:
-        return float("nan")
-    return 2 * int(np.count_nonzero(first & second)) / total
+    return _divide(2 * int(np.count_nonzero(first & second)), total)
 
 
 def dice_by_muscle(
@@ -44,6 +184,450 @@ def dice_by_muscle(
     ValueError
         The shapes differ.
     """
-    if predicted.shape != truth.shape:
-        raise ValueError(f"label maps of different shapes: {predicted.shape}, {truth.shape}")
+    _check_shapes(predicted, truth)
     return {m.index: dice(predicted == m.index, truth == m.index) for m in table}
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceDistances:
+    """How far two surfaces are apart, millimetres; NaN where a mask is empty.
+
+    Attributes
+    ----------
+    mean_mm : float
+        Mean over all surface voxels of both masks of the distance to the other surface.
+    percentile95_mm : float
+        The 95th percentile of these distances, taken for each direction; the larger of the two
+        (the 95 % Hausdorff distance).
+    """
+
+    mean_mm: float
+    percentile95_mm: float
+
+
+def measure_surfaces(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], grid: Grid
+) -> SurfaceDistances:
+    """Distances between the surfaces of two masks.
+
+    A surface voxel is one of the mask with a face neighbour outside of it; beyond the border of
+    the volume is outside. Distances are those of voxel centres in the scanner's coordinates, so
+    that anisotropic, flipped, permuted and sheared grids are right.
+
+    Parameters
+    ----------
+    first, second : ndarray of bool, shape of the grid
+    grid : Grid
+
+    Examples
+    --------
+    >>> from bids_mfi.grid import Grid
+    >>> grid = Grid((4, 1, 1), ((1., 0, 0, 0), (0, 1., 0, 0), (0, 0, 3., 0), (0, 0, 0, 1.)))
+    >>> first, second = np.zeros((2, 4, 1, 1), dtype=bool)
+    >>> first[0], second[2] = True, True
+    >>> measure_surfaces(first, second, grid)
+    SurfaceDistances(mean_mm=2.0, percentile95_mm=2.0)
+    """
+    if not first.any() or not second.any():
+        return SurfaceDistances(NAN, NAN)
+    axes = grid.matrix[:3, :3]
+    here, there = (_find_surface(mask) @ axes.T for mask in (first, second))
+    outward = cKDTree(there).query(here)[0]
+    back = cKDTree(here).query(there)[0]
+    return SurfaceDistances(
+        mean_mm=float(np.concatenate([outward, back]).mean()),
+        percentile95_mm=float(max(np.percentile(way, FAR_PERCENTILE) for way in (outward, back))),
+    )
+
+
+def _find_surface(mask: NDArray[np.bool_]) -> Floats:
+    """Voxel indices of the surface, shape (n, 3)."""
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    inner = ndimage.binary_erosion(mask[box])
+    start = np.array([side.start for side in box], dtype=np.float64)
+    return np.asarray(np.argwhere(mask[box] & ~inner) + start, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean of a metric over scans.
+
+    Attributes
+    ----------
+    mean, sd, se : float
+        Mean, standard deviation (n - 1) and standard error SD / sqrt(n).
+    n : int
+        Scans in which the metric is defined.
+    """
+
+    mean: float
+    sd: float
+    se: float
+    n: int
+
+
+def summarise(values: Iterable[float]) -> Spread:
+    """Mean and spread of the values that are defined; NaN without one, SD of less than two too.
+
+    Examples
+    --------
+    >>> summarise([1.0, 3.0, float("nan")])
+    Spread(mean=2.0, sd=1.4142135623730951, se=1.0, n=2)
+    """
+    found = np.array([value for value in values if np.isfinite(value)], dtype=np.float64)
+    if not found.size:
+        return Spread(NAN, NAN, NAN, 0)
+    sd = _standard_deviation(found)
+    return Spread(float(found.mean()), sd, sd / float(np.sqrt(found.size)), int(found.size))
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationSummary:
+    """One muscle of all scans, a row of Table 4 of Weber et al. 2021.
+
+    Attributes
+    ----------
+    muscle, hemi : str
+    index : int
+        Its label.
+    scans : int
+        Scans whose truth holds the muscle.
+    missed : int
+        Of these, scans whose prediction has no voxel of it.
+    invented : int
+        Scans whose prediction holds it and whose truth does not.
+    metrics : tuple of (str, Spread)
+        Each metric is taken of each scan and then averaged, conformity too.
+    """
+
+    muscle: str
+    hemi: str
+    index: int
+    scans: int
+    missed: int
+    invented: int
+    metrics: tuple[tuple[str, Spread], ...]
+
+    def metric(self, name: str) -> Spread:
+        """Spread of the metric of this name."""
+        return dict(self.metrics)[name]
+
+
+# --- raters ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IntraclassCorrelation:
+    """ICC(2,1): two-way random effects, absolute agreement, single measure.
+
+    Attributes
+    ----------
+    icc, icc_lower, icc_upper : float
+        Estimate and its 95 % confidence interval.
+    icc_f, icc_df1, icc_df2, icc_p : float
+        F = MSR / MSE of the rows against a true ICC of 0, and its p. F ignores the raters' bias,
+        so that p can be small though the interval holds 0.
+    msr, msc, mse : float
+        Mean squares of rows (subjects), columns (raters) and error.
+    """
+
+    icc: float
+    icc_lower: float
+    icc_upper: float
+    icc_f: float
+    icc_df1: float
+    icc_df2: float
+    icc_p: float
+    msr: float
+    msc: float
+    mse: float
+
+
+def intraclass_correlation(ratings: ArrayLike) -> IntraclassCorrelation:
+    """ICC(2,1) with the confidence interval of McGraw & Wong.
+
+    Parameters
+    ----------
+    ratings : array of float, shape (subjects, raters)
+        Subjects with a missing rating are left out.
+
+    Returns
+    -------
+    IntraclassCorrelation
+        All NaN for less than two subjects or raters. Of identical raters the ICC is 1, F is
+        infinite and p 0; the interval is NaN, for its degrees of freedom are 0 / 0. Without any
+        difference, between subjects or raters, all but the mean squares and the degrees of
+        freedom is NaN.
+
+    References
+    ----------
+    Shrout & Fleiss 1979, doi:10.1037/0033-2909.86.2.420; McGraw & Wong 1996,
+    doi:10.1037/1082-989X.1.1.30.
+
+    Examples
+    --------
+    >>> judges = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8]]
+    >>> judges += [[7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
+    >>> round(intraclass_correlation(judges).icc, 2)
+    0.29
+    """
+    values = np.atleast_2d(np.asarray(ratings, dtype=np.float64))
+    values = values[np.isfinite(values).all(axis=1)]
+    n, k = values.shape
+    if n < 2 or k < 2:
+        return IntraclassCorrelation(*[NAN] * 10)
+    msr, msc, mse = _mean_squares(values)
+    icc = _divide(msr - mse, msr + (k - 1) * mse + k * (msc - mse) / n)
+    lower, upper = _confidence_interval((msr, msc, mse), icc, n, k)
+    df1, df2 = float(n - 1), float((n - 1) * (k - 1))
+    f = msr / mse if mse else (np.inf if msr else NAN)
+    return IntraclassCorrelation(
+        icc, lower, upper, f, df1, df2, _f_upper_tail(f, df1, df2), msr, msc, mse
+    )
+
+
+def _mean_squares(values: Floats) -> tuple[float, float, float]:
+    """Mean squares of rows, columns and error.
+
+    The first column is taken off before the columns are compared, so that what identical raters
+    share leaves no rounding error.
+    """
+    n, k = values.shape
+    apart = values - values[:, :1]
+    columns = _centre(apart.mean(axis=0))
+    error = apart - apart.mean(axis=1, keepdims=True) - columns
+    error -= error.mean()
+    msr = k * float(np.sum(_centre(values.mean(axis=1)) ** 2)) / (n - 1)
+    msc = n * float(np.sum(columns**2)) / (k - 1)
+    return msr, msc, float(np.sum(error**2)) / ((n - 1) * (k - 1))
+
+
+def _centre(values: Floats) -> Floats:
+    """Deviations from the mean; exactly 0 where all values are equal."""
+    shifted = values - values[0]
+    return np.asarray(shifted - shifted.mean(), dtype=np.float64)
+
+
+def _confidence_interval(
+    squares: tuple[float, float, float], icc: float, n: int, k: int
+) -> tuple[float, float]:
+    """McGraw & Wong 1996, Table 7, with Satterthwaite's degrees of freedom."""
+    msr, msc, mse = squares
+    raters, rest = k * icc * msc, (n * (1 - icc) + k * icc * (n - 1)) * mse
+    spread = raters**2 / (k - 1) + rest**2 / ((n - 1) * (k - 1))
+    freedom = _divide((raters + rest) ** 2, spread)
+    if not freedom > 0:
+        return NAN, NAN
+    others = k * msc + (k * n - k - n) * mse
+    low, high = _f_quantile(n - 1, freedom), _f_quantile(freedom, n - 1)
+    return (
+        _divide(n * (msr / low - mse), others + n * msr / low),
+        _divide(n * (high * msr - mse), others + n * high * msr),
+    )
+
+
+def _f_quantile(df1: float, df2: float) -> float:
+    """Upper 2.5 % point of the F distribution; infinite where ``df2`` is next to 0."""
+    tail = (1 - CONFIDENCE) / 2
+    share = float(special.betainccinv(df1 / 2, df2 / 2, tail))
+    rest = float(special.betaincinv(df2 / 2, df1 / 2, tail))
+    return df2 * share / (df1 * rest) if rest else np.inf
+
+
+def _f_upper_tail(f: float, df1: float, df2: float) -> float:
+    """P(F > f), exact for tiny values too."""
+    return float(special.betainc(df2 / 2, df1 / 2, df2 / (df2 + df1 * f)))
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Agreement of two raters on one measure; the columns of Tables 2 and 3 of Weber et al. 2021.
+
+    ``gt`` is the reference (ground truth), ``cnn`` what is compared with it. In the unit of the
+    measure unless said otherwise.
+
+    Attributes
+    ----------
+    n : int
+        Pairs in which both values are there.
+    mean_gt, mean_cnn, se_cnn : float
+        Means, and the standard error SD / sqrt(n) of the compared values.
+    bias, sd_diff, loa_lower, loa_upper : float
+        Mean and SD (n - 1) of the differences d = cnn - gt; limits of agreement bias -/+ 1.96 SD.
+    mae, rmse : float
+        mean |d| and sqrt(mean d^2).
+    r, r2, p_r : float
+        Pearson correlation, its square and the two-tailed p; no unit.
+    slope_origin, slope_origin_se : float
+        Regression of gt on cnn through the origin, to correct the bias of cnn; no unit.
+    slope, intercept : float
+        Regression of gt on cnn.
+    icc ... mse : float
+        See :class:`IntraclassCorrelation`.
+    """
+
+    n: int
+    mean_gt: float
+    mean_cnn: float
+    se_cnn: float
+    bias: float
+    sd_diff: float
+    loa_lower: float
+    loa_upper: float
+    mae: float
+    rmse: float
+    r: float
+    r2: float
+    p_r: float
+    slope_origin: float
+    slope_origin_se: float
+    slope: float
+    intercept: float
+    icc: float
+    icc_lower: float
+    icc_upper: float
+    icc_f: float
+    icc_df1: float
+    icc_df2: float
+    icc_p: float
+    msr: float
+    msc: float
+    mse: float
+
+
+def measure_agreement(reference: ArrayLike, compared: ArrayLike) -> Agreement:
+    """Agreement of two raters on one measure.
+
+    Parameters
+    ----------
+    reference, compared : array of float, shape (n,)
+        Values of the same subjects in the same order; a pair with a missing value is left out.
+
+    Returns
+    -------
+    Agreement
+        NaN for what is undefined: all but ``n`` without a pair; SD, limits, standard errors and
+        ICC of one pair; ``p_r`` of less than three; ``r`` where a rater's values are all equal;
+        ``slope`` and ``intercept`` where the compared values are. Identical raters have bias and
+        limits 0, r, ICC and slopes 1, p 0 (``p_r`` from three pairs on).
+
+    Raises
+    ------
+    ValueError
+        The two differ in length.
+
+    References
+    ----------
+    Bland & Altman 1986, doi:10.1016/S0140-6736(86)90837-8.
+
+    Examples
+    --------
+    >>> found = measure_agreement([10.0, 12.0, 14.0], [11.0, 13.0, 16.0])
+    >>> found.n, round(found.bias, 3), round(found.mae, 3)
+    (3, 1.333, 1.333)
+    """
+    gt, cnn = np.asarray(reference, dtype=np.float64), np.asarray(compared, dtype=np.float64)
+    if gt.shape != cnn.shape or gt.ndim != 1:
+        raise ValueError(f"raters of different shapes: {gt.shape}, {cnn.shape}")
+    both = np.isfinite(gt) & np.isfinite(cnn)
+    gt, cnn = gt[both], cnn[both]
+    found: dict[str, float] = dict.fromkeys(Agreement.__dataclass_fields__, NAN)
+    if gt.size:
+        found |= _describe_differences(gt, cnn) | _describe_lines(gt, cnn)
+        found |= asdict(intraclass_correlation(np.column_stack([gt, cnn])))
+    return Agreement(**found | {"n": int(gt.size)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class MuscleAgreement:
+    """Agreement on one measure of one muscle and side, with the pairs it rests on.
+
+    Attributes
+    ----------
+    muscle, hemi : str
+    measure : str
+        ``mfi`` in percent or ``volume`` in ml.
+    names : tuple of str
+        Of the scans.
+    reference, compared : tuple of float
+        Values in the order of ``names``, NaN where missing.
+    agreement : Agreement
+    n_missing : int
+        Pairs left out because a value is missing.
+    n_unpaired : int
+        Values that have no partner.
+    """
+
+    muscle: str
+    hemi: str
+    measure: str
+    names: tuple[str, ...]
+    reference: tuple[float, ...]
+    compared: tuple[float, ...]
+    agreement: Agreement
+    n_missing: int
+    n_unpaired: int
+
+
+def _describe_differences(gt: Floats, cnn: Floats) -> dict[str, float]:
+    """Bland-Altman statistics."""
+    apart = cnn - gt
+    bias, sd = float(apart.mean()), _standard_deviation(apart)
+    return {
+        "mean_gt": float(gt.mean()),
+        "mean_cnn": float(cnn.mean()),
+        "se_cnn": _standard_deviation(cnn) / float(np.sqrt(cnn.size)),
+        "bias": bias,
+        "sd_diff": sd,
+        "loa_lower": bias - LIMIT_SDS * sd,
+        "loa_upper": bias + LIMIT_SDS * sd,
+        "mae": float(np.abs(apart).mean()),
+        "rmse": float(np.sqrt(np.mean(apart**2))),
+    }
+
+
+def _standard_deviation(values: Floats) -> float:
+    if values.size < 2:
+        return NAN
+    return float(np.sqrt(np.sum(_centre(values) ** 2) / (values.size - 1)))
+
+
+def _describe_lines(gt: Floats, cnn: Floats) -> dict[str, float]:
+    """Correlation, and the regressions of gt on cnn."""
+    n, square = gt.size, float(cnn @ cnn)
+    origin = _divide(float(cnn @ gt), square)
+    rest = gt - origin * cnn
+    error = float(rest @ rest) / (n - 1) if n > 1 else NAN
+    across, along = _centre(cnn), _centre(gt)
+    slope = _divide(float(across @ along), float(across @ across))
+    r, p = _correlate(across, along)
+    return {
+        "r": r,
+        "r2": r**2,
+        "p_r": p,
+        "slope_origin": origin,
+        "slope_origin_se": float(np.sqrt(_divide(error, square))),
+        "slope": slope,
+        "intercept": float(gt.mean()) - slope * float(cnn.mean()),
+    }
+
+
+def _correlate(first: Floats, second: Floats) -> tuple[float, float]:
+    """Pearson correlation of two vectors of deviations, and its two-tailed p.
+
+    1 - r^2 is (1 - r)(1 + r) from the difference and the sum of the unit vectors, so that p keeps
+    its digits near r = 1.
+    """
+    lengths = float(np.linalg.norm(first)), float(np.linalg.norm(second))
+    if not all(lengths):
+        return NAN, NAN
+    one, other = first / lengths[0], second / lengths[1]
+    apart, together = float(np.sum((one - other) ** 2)) / 2, float(np.sum((one + other) ** 2)) / 2
+    r = (
+        float(np.clip(one @ other, -1.0, 1.0))
+        if apart and together
+        else (1.0 if together else -1.0)
+    )
+    if first.size < 3:
+        return r, NAN
+    return r, float(special.betainc((first.size - 2) / 2, 0.5, min(1.0, apart * together)))

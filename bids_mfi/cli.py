@@ -10,10 +10,16 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bids_mfi import __version__
 from bids_mfi.errors import InputError, MFIError, OutputError
 from bids_mfi.options import LEVEL_CHOICES, RunOptions, TrainOptions
+
+if TYPE_CHECKING:
+    from bids_mfi.evaluation import Comparison
+
+MOST_NAMES = 10  # printed of what was not compared
 
 NOTICE = "Research software, not a medical device."
 EXIT_STATUSES = (
@@ -315,6 +321,8 @@ def build_verb_parser() -> argparse.ArgumentParser:
     _add_simulate(verbs)
     _add_train(verbs)
     _add_convert(verbs)
+    _add_evaluate(verbs)
+    _add_agreement(verbs)
     return parser
 
 
@@ -498,6 +506,49 @@ def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.set_defaults(handler=_run_convert)
 
 
+def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    evaluate = verbs.add_parser(
+        "evaluate",
+        help="compare label maps, MFI and volume of two derivative folders",
+        description="Compare the label maps, MFI and volume of PREDICTION with those of TRUTH as "
+        "Weber et al. 2021 did: tables, figures and one HTML page in OUT_DIR. Scans are paired by "
+        "sub, ses, acq, run and the like.",
+        epilog=EXIT_STATUSES,
+    )
+    evaluate.add_argument("truth", type=Path, help="folder with the reference *_dseg.nii.gz")
+    evaluate.add_argument("prediction", type=Path, help="folder with the label maps to judge")
+    evaluate.add_argument("out_dir", type=Path, help="new or empty, or an earlier evaluation")
+    evaluate.add_argument(
+        "--measure",
+        choices=("auto", "images", "tables"),
+        default="auto",
+        help="MFI and volume: measured with both label maps on the same images, or taken from the "
+        "*_mfi.tsv of both folders; auto takes the images where those of every scan are found",
+    )
+    evaluate.add_argument(
+        "--bids-dir",
+        type=Path,
+        metavar="DIR",
+        help="dataset with the images, if it is not where the sidecars say",
+    )
+    evaluate.set_defaults(handler=_run_evaluate)
+
+
+def _add_agreement(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    agreement = verbs.add_parser(
+        "agreement",
+        help="agreement of two raters or models from their tables",
+        description="Agreement of two tables in the format of group_mfi.tsv: bias, limits of "
+        "agreement, ICC(2,1) and more of each muscle and side. Rows are paired by participant_id, "
+        "session_id, run_id, muscle and hemi.",
+        epilog=EXIT_STATUSES,
+    )
+    agreement.add_argument("reference", type=Path, metavar="A.tsv", help="the reference")
+    agreement.add_argument("compared", type=Path, metavar="B.tsv", help="compared with it")
+    agreement.add_argument("out_dir", type=Path, help="new or empty, or an earlier agreement")
+    agreement.set_defaults(handler=_run_agreement)
+
+
 def main_verbs(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     arguments = build_verb_parser().parse_args(argv)
@@ -630,3 +681,37 @@ def _selected_scans(arguments: argparse.Namespace) -> RunOptions:
 
 def _without_prefix(labels: Sequence[str], prefix: str) -> tuple[str, ...]:
     return tuple(label.removeprefix(prefix) for label in labels)
+
+
+def _run_evaluate(arguments: argparse.Namespace) -> int:
+    from bids_mfi.evaluation import evaluate_folders
+
+    found = evaluate_folders(
+        arguments.truth.absolute(),
+        arguments.prediction.absolute(),
+        arguments.out_dir.absolute(),
+        arguments.measure,
+        _absolute(arguments.bids_dir),
+    )
+    return _print_comparison(found)
+
+
+def _run_agreement(arguments: argparse.Namespace) -> int:
+    from bids_mfi.evaluation import compare_tables
+
+    paths = (arguments.reference, arguments.compared, arguments.out_dir)
+    return _print_comparison(compare_tables(*(path.absolute() for path in paths)))
+
+
+def _print_comparison(found: "Comparison") -> int:
+    for scan, problem in found.failed:
+        print(f"{scan}: FAILED: {problem}", file=sys.stderr)
+    for where, names in (("first", found.reference_only), ("second", found.compared_only)):
+        for name in names[:MOST_NAMES]:
+            print(f"only in the {where}, not compared: {name}", file=sys.stderr)
+        if len(names) > MOST_NAMES:
+            more = len(names) - MOST_NAMES
+            print(f"only in the {where}: {more} more, listed in the report", file=sys.stderr)
+    print(found.sentence)
+    print(f"report: {found.page}")
+    return found.exit_code

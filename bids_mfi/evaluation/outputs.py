@@ -1,0 +1,237 @@
+"""Files of an evaluation: names, columns, what they say; must not know how a number was made."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from bids_mfi import __version__
+from bids_mfi.agreement import Agreement, MuscleAgreement, SegmentationSummary
+from bids_mfi.derivatives import PROGRAM, encode_json, encode_table
+from bids_mfi.errors import OutputError
+from bids_mfi.evaluation.scans import MAPS, METRICS, SURFACES, MuscleRow
+from bids_mfi.storage import remove_stale_partials, write_atomically
+
+MARKERS = {"evaluate": "evaluation.json", "agreement": "agreement.json"}
+PAGES = {"evaluate": "evaluation.html", "agreement": "agreement.html"}
+FIGURES = {"mfi": "figure3_mfi.svg", "volume": "figure4_volume.svg"}
+STATISTICS = tuple(field.name for field in fields(Agreement))
+AGREEMENT_COLUMNS = ("muscle", "hemi", "measure", *STATISTICS, "n_missing", "n_unpaired")
+COUNTS = ("tp", "fp", "fn", "tn")
+MEASURED = ("mfi_percent", "volume_ml")
+
+METRIC_DESCRIPTIONS = {
+    "dice": "Sorensen-Dice index 2 TP / (2 TP + FP + FN)",
+    "jaccard": "Jaccard index TP / (TP + FP + FN)",
+    "conformity": "Conformity coefficient 1 - (FP + FN) / TP (Chang et al. 2009)",
+    "tpr": "True positive rate TP / (TP + FN)",
+    "tnr": "True negative rate TN / (TN + FP)",
+    "ppv": "Positive predictive value TP / (TP + FP)",
+    "volume_ratio": "Predicted by true volume (TP + FP) / (TP + FN)",
+    "surface_mean_mm": "Mean distance of the two surfaces, millimetres",
+    "hausdorff95_mm": "95th percentile of the distances of the two surfaces, millimetres",
+}
+STATISTIC_DESCRIPTIONS = {
+    "n": "Pairs in which both values are there",
+    "mean_gt": "Mean of the reference",
+    "mean_cnn": "Mean of what is compared with it",
+    "se_cnn": "Standard error of mean_cnn, SD / sqrt(n)",
+    "bias": "Mean of the differences d, compared less reference",
+    "sd_diff": "Standard deviation (n - 1) of d",
+    "loa_lower": "Lower limit of agreement, bias - 1.96 sd_diff",
+    "loa_upper": "Upper limit of agreement, bias + 1.96 sd_diff",
+    "mae": "Mean absolute error, mean |d|",
+    "rmse": "Root mean squared error, sqrt(mean d^2)",
+    "r": "Pearson correlation",
+    "r2": "Square of r",
+    "p_r": "Two-tailed p of r",
+    "slope_origin": "Slope of the regression of reference on compared through the origin",
+    "slope_origin_se": "Standard error of slope_origin",
+    "slope": "Slope of the regression of reference on compared",
+    "intercept": "Intercept of the regression of reference on compared",
+    "icc": "ICC(2,1): two-way random, absolute agreement, single measure",
+    "icc_lower": "Lower limit of its 95 % confidence interval (McGraw & Wong 1996)",
+    "icc_upper": "Upper limit of its 95 % confidence interval",
+    "icc_f": "F = msr / mse, against an ICC of 0; n/a where mse is 0",
+    "icc_df1": "Numerator degrees of freedom of icc_f",
+    "icc_df2": "Denominator degrees of freedom of icc_f",
+    "icc_p": "p of icc_f",
+    "msr": "Mean square of subjects",
+    "msc": "Mean square of raters",
+    "mse": "Mean square of error",
+}
+AGREEMENT_DESCRIPTIONS = {
+    "muscle": "Abbreviation of the muscle, without its side",
+    "hemi": "The participant's side: L is left, R is right",
+    "measure": "mfi: muscle fat infiltration in percent; volume: in ml",
+    **STATISTIC_DESCRIPTIONS,
+    "n_missing": "Pairs left out because a value is n/a in one or both",
+    "n_unpaired": "Values without a partner, because one input lacks the scan or the row",
+}
+
+
+def check_out_dir(out_dir: Path, command: str) -> None:
+    """Refuse a folder that holds anything but an earlier output of the same command.
+
+    Raises
+    ------
+    OutputError
+        It is a file, or another's folder.
+    """
+    if out_dir.exists() and not out_dir.is_dir():
+        raise OutputError(f"{out_dir}: is a file, expected a new or empty folder.")
+    if not out_dir.is_dir():
+        return
+    remove_stale_partials(out_dir)
+    marker = out_dir / MARKERS[command]
+    if any(out_dir.iterdir()) and _read_command(marker) != command:
+        raise OutputError(
+            f"{out_dir}: is not empty and holds no earlier output of {command} "
+            f"({marker.name}). Expected a new or empty folder, or such an output; name another."
+        )
+
+
+def _read_command(marker: Path) -> str:
+    try:
+        content = json.loads(marker.read_text(encoding="utf-8"))
+        (maker,) = content["GeneratedBy"]
+        return str(content["Command"]) if maker["Name"] == PROGRAM else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def write_outputs(out_dir: Path, files: Mapping[str, bytes]) -> None:
+    """Write files whole; the first one is the marker by which the folder is known.
+
+    Raises
+    ------
+    OutputError
+        One cannot be written.
+    """
+    for name, content in files.items():
+        write_atomically(out_dir / name, content)
+
+
+def describe_origin(command: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Who made an output of what."""
+    return {
+        "Command": command,
+        "GeneratedBy": [{"Name": PROGRAM, "Version": __version__}],
+        **facts,
+    }
+
+
+def encode_agreement(found: Sequence[MuscleAgreement]) -> bytes:
+    """Table of the agreement, one row a muscle, side and measure."""
+    rows = [
+        {
+            "muscle": one.muscle,
+            "hemi": one.hemi,
+            "measure": one.measure,
+            **asdict(one.agreement),
+            **{name: _whole(getattr(one.agreement, name)) for name in ("icc_df1", "icc_df2")},
+            "n_missing": one.n_missing,
+            "n_unpaired": one.n_unpaired,
+        }
+        for one in found
+    ]
+    return encode_table(list(AGREEMENT_COLUMNS), rows)
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if math.isfinite(value) else value
+
+
+def describe_agreement(command: str, facts: Mapping[str, Any]) -> bytes:
+    """Sidecar of the table of the agreement."""
+    return encode_json(describe_origin(command, facts) | _describe(AGREEMENT_DESCRIPTIONS))
+
+
+def _describe(descriptions: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"Description": f"{text}."} for name, text in descriptions.items()}
+
+
+def encode_segmentation(found: Iterable[SegmentationSummary]) -> bytes:
+    """Table of the segmentation metrics over scans, one row a muscle and side."""
+    columns = ["muscle", "hemi", "index", "scans", "missed", "invented"]
+    names = [f"{metric}_{what}" for metric in (*METRICS, *SURFACES) for what in _SPREAD]
+    rows = [
+        {name: getattr(one, name) for name in columns}
+        | {f"{m}_{what}": getattr(one.metric(m), what)
+           for m in (*METRICS, *SURFACES) for what in _SPREAD}
+        for one in found
+    ]  # fmt: skip
+    return encode_table([*columns, *names], rows)
+
+
+_SPREAD = {
+    "mean": "mean over scans",
+    "sd": "standard deviation (n - 1)",
+    "se": "standard error SD / sqrt(n)",
+    "n": "scans in which it is defined",
+}
+
+
+def describe_segmentation() -> bytes:
+    """Sidecar of the table of the segmentation metrics."""
+    descriptions = {
+        "muscle": AGREEMENT_DESCRIPTIONS["muscle"],
+        "hemi": AGREEMENT_DESCRIPTIONS["hemi"],
+        "index": "Value of the muscle in the label map",
+        "scans": "Scans whose truth holds the muscle",
+        "missed": "Of these, scans whose prediction has no voxel of it: Dice 0, MFI n/a",
+        "invented": "Scans whose prediction holds the muscle and whose truth does not: Dice 0",
+        **{
+            f"{metric}_{what}": f"{text}: {word}"
+            for metric, text in METRIC_DESCRIPTIONS.items()
+            for what, word in _SPREAD.items()
+        },
+    }
+    return encode_json(_describe(descriptions))
+
+
+SCAN_COLUMNS = (
+    "scan", "participant_id", "session_id", "index", "muscle", "hemi", *METRICS, *SURFACES, *COUNTS,
+    *(f"{measured}_{name}" for measured in MEASURED for name in MAPS),
+)  # fmt: skip
+
+
+def encode_scans(rows: Iterable[MuscleRow]) -> bytes:
+    """Table of everything measured, one row a scan and muscle."""
+    values = [
+        {
+            "scan": row.scan,
+            "participant_id": row.participant_id,
+            "session_id": row.session_id,
+            "index": row.muscle.index,
+            "muscle": row.muscle.muscle,
+            "hemi": row.muscle.hemi,
+            **{name: row.metric(name) for name in (*METRICS, *SURFACES)},
+            **{name: getattr(row.counts, name) for name in COUNTS},
+            **{name: getattr(row, name) for name in SCAN_COLUMNS[-4:]},
+        }
+        for row in rows
+    ]
+    return encode_table(list(SCAN_COLUMNS), values)
+
+
+def describe_scans() -> bytes:
+    """Sidecar of the table of everything measured."""
+    descriptions = {
+        "scan": "Entities of the scan",
+        "participant_id": "Participant",
+        "session_id": "Session",
+        "index": "Value of the muscle in the label map",
+        "muscle": AGREEMENT_DESCRIPTIONS["muscle"],
+        "hemi": AGREEMENT_DESCRIPTIONS["hemi"],
+        **METRIC_DESCRIPTIONS,
+        "tp": "Voxels with the label in both",
+        "fp": "Voxels with the label in the prediction only",
+        "fn": "Voxels with the label in the truth only",
+        "tn": "Voxels of the volume with the label in neither",
+        **{f"mfi_percent_{name}": f"MFI of the {name}, percent" for name in MAPS},
+        **{f"volume_ml_{name}": f"Volume of the {name}, ml" for name in MAPS},
+    }
+    return encode_json(_describe(descriptions))

@@ -1,0 +1,351 @@
+"""Order of an evaluation from input to files; must not know formulas, names or how to print.
+
+A scan that fails costs itself only. What has no partner is counted and named.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_mfi.agreement import MuscleAgreement, SegmentationSummary
+from bids_mfi.derivatives import encode_json
+from bids_mfi.errors import InputError, MFIError
+from bids_mfi.evaluation import outputs
+from bids_mfi.evaluation.pairing import (
+    MEASURES,
+    ScanImages,
+    ScanPair,
+    find_by_scan,
+    find_images,
+    pair_label_maps,
+    read_labels_of_both,
+)
+from bids_mfi.evaluation.scans import MuscleRow, ScanResult, choose_sources, evaluate_scan
+from bids_mfi.evaluation.summary import agree_on_scans, agree_on_tables, summarise_segmentation
+from bids_mfi.muscles import MuscleTable
+from bids_mfi.report.agreement_figures import draw_agreement
+from bids_mfi.report.agreement_page import (
+    AgreementPage,
+    Lists,
+    ScanScore,
+    find_lowest_dice,
+    mean_dice,
+    render_agreement_page,
+)
+from bids_mfi.tables import pair_tables, read_long_table
+
+Source = ScanImages | tuple[Path, Path] | None
+HOW = {
+    "images": "measured with both label maps on the same images",
+    "tables": "taken from the *_mfi.tsv of both folders",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a comparison came to, for the person who ran it.
+
+    Attributes
+    ----------
+    sentence : str
+        What was compared, and the main figure.
+    page : Path
+        The report.
+    failed : tuple of (str, str)
+        Each scan that could not be compared, and why.
+    reference_only, compared_only : tuple of str
+        What only one input has.
+    """
+
+    sentence: str
+    page: Path
+    failed: tuple[tuple[str, str], ...] = ()
+    reference_only: tuple[str, ...] = ()
+    compared_only: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 if a scan failed."""
+        return MFIError.exit_code if self.failed else 0
+
+
+# --- two tables --------------------------------------------------------------------------------
+
+
+def compare_tables(reference: Path, compared: Path, out_dir: Path) -> Comparison:
+    """Agreement of two tables in the format of ``group_mfi.tsv``.
+
+    Parameters
+    ----------
+    reference, compared : Path
+    out_dir : Path
+        Gets ``agreement.tsv``, ``.json`` and ``.html`` and two figures.
+
+    Raises
+    ------
+    InputError
+        A table cannot be used, or they have no row in common.
+    OutputError
+        The folder holds something else, or cannot be written.
+    """
+    outputs.check_out_dir(out_dir, "agreement")
+    tables = (read_long_table(reference), read_long_table(compared))
+    paired = pair_tables(*tables, (reference, compared))
+    found = agree_on_tables(paired)
+    alone = paired.list_unpaired("reference"), paired.list_unpaired("compared")
+    pairs = int((paired.rows["found_in"] == "both").sum())
+    page = AgreementPage(
+        title="Agreement of two tables",
+        names=("reference", "compared"),
+        facts=(
+            ("Reference", str(reference)),
+            ("Compared", str(compared)),
+            ("Rows paired", str(pairs)),
+            ("Rows paired by", _name_keys(paired.ignored_keys)),
+        ),
+        agreement=found,
+        figures=_draw(found, ("reference", "compared")),
+        lists=Lists(reference_only=alone[0], compared_only=alone[1]),
+    )
+    facts = {
+        "Reference": str(reference),
+        "Compared": str(compared),
+        "IgnoredKeys": list(paired.ignored_keys),
+        "ReferenceOnly": list(alone[0]),
+        "ComparedOnly": list(alone[1]),
+    }
+    files = {
+        "agreement.json": outputs.describe_agreement("agreement", facts),
+        **_common_files(found, page),
+        outputs.PAGES["agreement"]: render_agreement_page(page).encode(),
+    }
+    outputs.write_outputs(out_dir, files)
+    return Comparison(
+        f"{pairs} rows compared; results in {out_dir}",
+        out_dir / outputs.PAGES["agreement"],
+        reference_only=alone[0],
+        compared_only=alone[1],
+    )
+
+
+def _name_keys(ignored: Sequence[str]) -> str:
+    without = f"; not by {' or '.join(ignored)}, which one table lacks" if ignored else ""
+    return f"participant, session, run, muscle and side{without}"
+
+
+def _draw(
+    found: Sequence[MuscleAgreement], names: tuple[str, str]
+) -> tuple[tuple[str, bytes], ...]:
+    return tuple((measure, draw_agreement(found, measure, names)) for measure in outputs.FIGURES)
+
+
+def _common_files(found: Sequence[MuscleAgreement], page: AgreementPage) -> dict[str, bytes]:
+    figures = {outputs.FIGURES[measure]: svg for measure, svg in page.figures}
+    return {"agreement.tsv": outputs.encode_agreement(found), **figures}
+
+
+# --- two folders -------------------------------------------------------------------------------
+
+
+def evaluate_folders(
+    truth: Path,
+    prediction: Path,
+    out_dir: Path,
+    measure: str = "auto",
+    bids_dir: Path | None = None,
+) -> Comparison:
+    """Compare the label maps, MFI and volume of two derivative folders.
+
+    Parameters
+    ----------
+    truth, prediction : Path
+    out_dir : Path
+        New or empty, or an earlier output of this function.
+    measure : str
+        Where MFI and volume come from: ``images``, ``tables`` or ``auto``.
+    bids_dir : Path, optional
+        Dataset of the images, if it is not where the sidecars say.
+
+    Raises
+    ------
+    InputError
+        The folders cannot be compared, or every scan failed.
+    OutputError
+        The folder holds something else, or cannot be written.
+    """
+    outputs.check_out_dir(out_dir, "evaluate")
+    scans = pair_label_maps(truth, prediction)
+    table, labels_from = read_labels_of_both(truth, prediction, scans.pairs)
+    measure, sources = _find_sources(scans.pairs, truth, prediction, measure, bids_dir)
+    results, failed = _evaluate_all(scans.pairs, table, sources, measure)
+    facts = (
+        ("Truth", str(truth)),
+        ("Prediction", str(prediction)),
+        ("Scans compared", str(len(results))),
+        ("MFI and volume", _describe_measure(measure, sources)),
+        ("Labels named by", labels_from),
+    )
+    unknown = _name_unknown(results, labels_from)
+    lists = Lists(failed, scans.truth_only, scans.prediction_only, unknown)
+    page = _make_page(results, lists, facts)
+    marker = _describe_run(page, measure)
+    outputs.write_outputs(out_dir, _encode_evaluation(results, page, marker))
+    sentence = (
+        f"{len(results)} scans compared, {len(failed)} failed; MFI and volume {HOW[measure]}; "
+        f"{_describe_dice(page.segmentation)}; results in {out_dir}"
+    )
+    written = out_dir / outputs.PAGES["evaluate"]
+    return Comparison(sentence, written, failed, scans.truth_only, scans.prediction_only)
+
+
+def _make_page(
+    results: dict[str, ScanResult], lists: Lists, facts: tuple[tuple[str, str], ...]
+) -> AgreementPage:
+    """Summarise all scans and draw them."""
+    rows = _all_rows(results)
+    found = agree_on_scans(rows, len(lists.reference_only) + len(lists.compared_only))
+    names = ("truth", "prediction")
+    return AgreementPage(
+        title="Evaluation of a segmentation",
+        names=names,
+        facts=facts,
+        agreement=found,
+        figures=_draw(found, names),
+        segmentation=summarise_segmentation(rows),
+        scans=tuple(_score_scan(name, result.rows) for name, result in results.items()),
+        lists=lists,
+    )
+
+
+def _all_rows(results: dict[str, ScanResult]) -> list[MuscleRow]:
+    return [row for result in results.values() for row in result.rows]
+
+
+def _encode_evaluation(
+    results: dict[str, ScanResult], page: AgreementPage, marker: dict[str, Any]
+) -> dict[str, bytes]:
+    """Encode all files of an evaluation, the marker first."""
+    return {
+        outputs.MARKERS["evaluate"]: encode_json(outputs.describe_origin("evaluate", marker)),
+        "agreement.json": outputs.describe_agreement("evaluate", {}),
+        **_common_files(page.agreement, page),
+        "segmentation.tsv": outputs.encode_segmentation(page.segmentation),
+        "segmentation.json": outputs.describe_segmentation(),
+        "segmentation_scans.tsv": outputs.encode_scans(_all_rows(results)),
+        "segmentation_scans.json": outputs.describe_scans(),
+        outputs.PAGES["evaluate"]: render_agreement_page(page).encode(),
+    }
+
+
+def _find_sources(
+    pairs: tuple[ScanPair, ...],
+    truth: Path,
+    prediction: Path,
+    measure: str,
+    bids_dir: Path | None,
+) -> tuple[str, dict[str, Source]]:
+    """Find where MFI and volume of each scan come from; tables only if images do not do."""
+    images: dict[str, ScanImages | None] = {}
+    if measure != "tables":
+        images = {pair.scan: find_images(pair, truth, prediction, bids_dir) for pair in pairs}
+    tables: tuple[dict[str, Path], dict[str, Path]] = ({}, {})
+    if measure == "tables" or (measure == "auto" and None in images.values()):
+        tables = (_find_tables(truth, pairs), _find_tables(prediction, pairs))
+    return choose_sources(pairs, images, tables, measure)
+
+
+def _find_tables(folder: Path, pairs: Iterable[ScanPair]) -> dict[str, Path]:
+    found = find_by_scan(folder, MEASURES)
+    return {pair.scan: found[pair.entities] for pair in pairs if pair.entities in found}
+
+
+def _evaluate_all(
+    pairs: Sequence[ScanPair], table: MuscleTable, sources: dict[str, Source], measure: str
+) -> tuple[dict[str, ScanResult], tuple[tuple[str, str], ...]]:
+    """Evaluate each scan; the second of the result names those that failed and why."""
+    results: dict[str, ScanResult] = {}
+    failed: list[tuple[str, str]] = []
+    for pair in pairs:
+        try:
+            source = sources[pair.scan]
+            if source is None:
+                raise InputError(_explain_missing(pair, measure))
+            results[pair.scan] = evaluate_scan(pair, table, source)
+        except InputError as error:
+            failed.append((pair.scan, str(error)))
+    if not results:
+        raise InputError(f"none of {len(pairs)} scans can be compared. {failed[0][1]}")
+    return results, tuple(failed)
+
+
+def _explain_missing(pair: ScanPair, measure: str) -> str:
+    if measure == "images":
+        return (
+            f"{pair.prediction}: the images it was made from were not found. Expected two Sources "
+            "in its *_mfi.json or *_dseg.json that lead to files; name their dataset by "
+            "--bids-dir, or use --measure tables."
+        )
+    return (
+        f"{pair.prediction} and {pair.truth}: one of them has no *_mfi.tsv. Expected a table with "
+        "muscle, hemi, volume_ml and mfi_percent beside both; add it, or use --measure images."
+    )
+
+
+def _describe_measure(measure: str, sources: dict[str, Source]) -> str:
+    scanner = any(
+        isinstance(source, ScanImages) and source.fat_water == "scanner"
+        for source in sources.values()
+    )
+    return HOW[measure] + (" (the scanner's own fat and water, where used)" if scanner else "")
+
+
+def _score_scan(name: str, rows: Iterable[MuscleRow]) -> ScanScore:
+    held = [row for row in rows if row.counts.tp + row.counts.fn]
+    return ScanScore(
+        name,
+        tuple((row.muscle.abbreviation, row.counts.dice) for row in held),
+        tuple(row.muscle.abbreviation for row in held if row.counts.missed),
+    )
+
+
+def _name_unknown(results: dict[str, ScanResult], labels_from: str) -> tuple[str, ...]:
+    """Name the labels that the table lacks, over all scans."""
+    found: dict[tuple[str, int], list[int]] = {}
+    for result in results.values():
+        for key, voxels in result.unknown.items():
+            found.setdefault(key, []).append(voxels)
+    return tuple(
+        f"{name}: label {label} in {len(voxels)} scans ({sum(voxels)} voxels) is not in "
+        f"{labels_from}; it was not evaluated and counts as background"
+        for (name, label), voxels in sorted(found.items())
+    )
+
+
+def _describe_run(page: AgreementPage, measure: str) -> dict[str, Any]:
+    lowest, lists, facts = find_lowest_dice(page.segmentation), page.lists, dict(page.facts)
+    return {
+        "Truth": facts["Truth"],
+        "Prediction": facts["Prediction"],
+        "Measure": measure,
+        "LabelTable": facts["Labels named by"],
+        "Scans": [score.scan for score in page.scans],
+        "Failed": [{"Scan": scan, "Problem": problem} for scan, problem in lists.failed],
+        "TruthOnly": list(lists.reference_only),
+        "PredictionOnly": list(lists.compared_only),
+        "UnknownLabels": list(lists.unknown_labels),
+        "MeanDice": mean_dice(page.segmentation),
+        "LowestDice": lowest and {
+            "Muscle": f"{lowest.muscle}_{lowest.hemi}", "Dice": lowest.metric("dice").mean
+        },
+    }  # fmt: skip
+
+
+def _describe_dice(segmentation: Sequence[SegmentationSummary]) -> str:
+    lowest = find_lowest_dice(segmentation)
+    if lowest is None:
+        return "the truth holds no muscle"
+    return (
+        f"mean Dice {mean_dice(segmentation):.3f}, lowest {lowest.muscle}_{lowest.hemi} "
+        f"{lowest.metric('dice').mean:.3f}"
+    )

@@ -1,0 +1,204 @@
+"""Figures 3 and 4 of Weber et al. 2021 as SVG; must not know files, pages or how to compute.
+
+For each muscle a correlation plot and a Bland-Altman plot. Left has filled circles and thick lines,
+right open triangles and thin lines, so that the sides differ in form and not in colour alone. The
+same numbers give the same bytes.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_mfi.agreement import MuscleAgreement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MUSCLES_A_ROW = 2
+PANEL_INCHES = (3.5, 3.1)
+HEAD_INCHES = 0.8
+UNITS = {"mfi": "MFI (%)", "volume": "volume (ml)"}
+SIDES = {"L": "left", "R": "right"}
+COLORS = {"L": "#0063a6", "R": "#c2410c"}
+MARKERS = {"L": "o", "R": "^"}
+LINE_POINTS = {"L": 1.9, "R": 0.9}
+MOST_TICKS = 5
+LEAST_SPAN = 1e-3
+MARGIN = 0.08
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "bids_mfi",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def draw_agreement(found: Sequence[MuscleAgreement], measure: str, names: tuple[str, str]) -> bytes:
+    """Draw all muscles of one measure.
+
+    Parameters
+    ----------
+    found : sequence of MuscleAgreement
+        In the order of drawing; those of other measures are passed over.
+    measure : str
+        ``mfi`` or ``volume``.
+    names : tuple of str
+        What the reference is called, and what is compared with it.
+
+    Returns
+    -------
+    bytes
+        SVG without a date.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    groups: dict[str, list[MuscleAgreement]] = {}
+    for one in found:
+        if one.measure == measure:
+            groups.setdefault(one.muscle, []).append(one)
+    rows = max(1, -(-len(groups) // MUSCLES_A_ROW))
+    width, height = 2 * MUSCLES_A_ROW * PANEL_INCHES[0], rows * PANEL_INCHES[1] + HEAD_INCHES
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height))
+        axes = figure.subplots(rows, 2 * MUSCLES_A_ROW, squeeze=False).ravel()
+        for empty in axes[2 * len(groups) :]:
+            empty.set_axis_off()
+        for place, (muscle, sides) in enumerate(groups.items()):
+            _draw_correlation(axes[2 * place], muscle, sides, names, UNITS[measure])
+            _draw_differences(axes[2 * place + 1], muscle, sides, names, UNITS[measure])
+        _draw_legend(figure, height)
+        figure.subplots_adjust(
+            left=0.045, right=0.985, bottom=0.5 / height, top=1 - (HEAD_INCHES + 0.2) / height,
+            wspace=0.34, hspace=0.42,
+        )  # fmt: skip
+        return _encode(figure)
+
+
+def _draw_correlation(
+    axes: "Axes", muscle: str, sides: Sequence[MuscleAgreement], names: tuple[str, str], unit: str
+) -> None:
+    """Draw reference against compared, best fit dashed, slope through the origin solid."""
+    values = [x for one in sides for pair in _pairs(one) for x in pair]
+    low, high = _limits(values)
+    axes.plot((low, high), (low, high), color="#b8bec6", linewidth=0.8, zorder=0)
+    for place, one in enumerate(sides):
+        color, width, ends = COLORS[one.hemi], LINE_POINTS[one.hemi], np.array([low, high])
+        _draw_points(axes, [(cnn, gt) for gt, cnn in _pairs(one)], one.hemi)
+        stats = one.agreement
+        if np.isfinite(stats.slope):
+            axes.plot(ends, stats.intercept + stats.slope * ends, "--", color=color, lw=width)
+        if np.isfinite(stats.slope_origin):
+            axes.plot(ends, stats.slope_origin * ends, "-", color=color, lw=width)
+        text = f"{SIDES[one.hemi]}: \u03b2 = {_number(stats.slope_origin)}, n = {stats.n}"
+        axes.text(
+            0.03, 0.99 - 0.08 * place, text, color=color, va="top", transform=axes.transAxes,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
+        )  # fmt: skip
+    axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
+    axes.set(xlabel=f"{names[1]} {unit}", ylabel=f"{names[0]} {unit}")
+    axes.locator_params(nbins=MOST_TICKS)
+    axes.set_title(muscle, loc="left", fontweight="bold", fontsize=10)
+
+
+def _draw_differences(
+    axes: "Axes", muscle: str, sides: Sequence[MuscleAgreement], names: tuple[str, str], unit: str
+) -> None:
+    """Draw differences against means, with bias (dashed) and limits of agreement (dotted)."""
+    low, high = _limits([(gt + cnn) / 2 for one in sides for gt, cnn in _pairs(one)])
+    heights = [cnn - gt for one in sides for gt, cnn in _pairs(one)]
+    axes.axhline(0, color="#b8bec6", linewidth=0.8, zorder=0)
+    for one in sides:
+        _draw_points(axes, [((gt + cnn) / 2, cnn - gt) for gt, cnn in _pairs(one)], one.hemi)
+        stats = one.agreement
+        lines = ((stats.loa_lower, ":"), (stats.bias, "--"), (stats.loa_upper, ":"))
+        drawn = [(height, style) for height, style in lines if np.isfinite(height)]
+        heights += [height for height, _ in drawn]
+        for height, style in drawn:
+            axes.axhline(height, color=COLORS[one.hemi], ls=style, lw=LINE_POINTS[one.hemi])
+            _mark_line(axes, height, one.hemi)
+    axes.set(xlim=(low, high), ylim=_limits([*heights, 0.0]), box_aspect=1)
+    axes.set(xlabel=f"mean {unit}", ylabel=f"{names[1]} \u2212 {names[0]} {unit.split()[-1]}")
+    axes.locator_params(nbins=MOST_TICKS)
+    axes.set_title(muscle, loc="left", fontweight="bold", fontsize=10)
+
+
+def _mark_line(axes: "Axes", height: float, hemi: str) -> None:
+    """Write the side's letter at one end of a line: left lines on the left, right on the right."""
+    place, shift, align = (0, 3, "left") if hemi == "L" else (1, -1, "right")
+    axes.annotate(
+        hemi, (place, height), (shift, 1.5), axes.get_yaxis_transform(), "offset points",
+        color=COLORS[hemi], ha=align, va="bottom", fontsize=7.5, annotation_clip=False,
+    )  # fmt: skip
+
+
+def _pairs(one: MuscleAgreement) -> list[tuple[float, float]]:
+    """Take reference and compared of the pairs that are complete."""
+    both = zip(one.reference, one.compared, strict=True)
+    return [(gt, cnn) for gt, cnn in both if np.isfinite(gt + cnn)]
+
+
+def _draw_points(axes: "Axes", points: Sequence[tuple[float, float]], hemi: str) -> None:
+    if points:
+        x, y = zip(*points, strict=True)
+        face = COLORS[hemi] if hemi == "L" else "none"
+        axes.scatter(
+            x, y, s=20, marker=MARKERS[hemi], facecolors=face, edgecolors=COLORS[hemi],
+            linewidths=1.0, alpha=0.85, zorder=3,
+        )  # fmt: skip
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """Choose the ends of an axis, a little beyond the values.
+
+    Examples
+    --------
+    >>> _limits([0.0, 100.0])
+    (-8.0, 108.0)
+    """
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    span = max(high - low, LEAST_SPAN * max(1.0, abs(high)))
+    return low - MARGIN * span, high + MARGIN * span
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else "n/a"
+
+
+def _draw_legend(figure: "Figure", height: float) -> None:
+    from matplotlib.lines import Line2D
+
+    def line(style: Any, label: str, color: str = "#30363d") -> Line2D:
+        return Line2D([], [], linestyle=style, color=color, linewidth=1.2, label=label)
+
+    points = [
+        Line2D(
+            [], [], linestyle="none", marker=MARKERS[hemi], color=COLORS[hemi], label=side,
+            markerfacecolor=COLORS[hemi] if hemi == "L" else "none",
+        )
+        for hemi, side in SIDES.items()
+    ]  # fmt: skip
+    lines = [
+        line("-", "slope \u03b2 through the origin"),
+        line("--", "best fit; bias"),
+        line(":", "limits of agreement, bias \u00b1 1.96 SD"),
+        line("-", "equality", "#b8bec6"),
+    ]
+    figure.legend(
+        handles=[*points, *lines], loc="upper center", ncols=6, frameon=False, fontsize=9,
+        bbox_to_anchor=(0.5, 1 - 0.1 / height),
+    )  # fmt: skip
+
+
+def _encode(figure: "Figure") -> bytes:
+    """Encode as SVG without date or program name."""
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()

@@ -1,0 +1,328 @@
+"""The page of an evaluation or of two tables as self-contained HTML; must not compute statistics.
+
+Numbers come in as given; here they are chosen, rounded and worded. Like the participant's page it
+loads nothing.
+"""
+
+import base64
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from bids_mfi import __version__
+from bids_mfi.agreement import Agreement, MuscleAgreement, SegmentationSummary, Spread
+from bids_mfi.report.page import TEMPLATES, format_number
+
+WORST = 5
+SIDE_NAMES = {"L": "Left", "R": "Right"}
+MINUS = "\u2212"
+FIGURE_TEXTS = {
+    "mfi": ("Muscle fat infiltration", "Figure 3 of the paper"),
+    "volume": ("Muscle volume", "Figure 4 of the paper"),
+}
+METRIC_HEADS = (
+    ("dice", "Dice", 2),
+    ("jaccard", "JI", 2),
+    ("conformity", "CC", 2),
+    ("tpr", "TPR", 2),
+    ("tnr", "TNR", 3),
+    ("ppv", "PPV", 2),
+    ("volume_ratio", "VR", 2),
+    ("surface_mean_mm", "MSD, mm", 2),
+    ("hausdorff95_mm", "HD95, mm", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanScore:
+    """Dice of the muscles that the truth of a scan holds.
+
+    Attributes
+    ----------
+    scan : str
+    dice : tuple of (str, float)
+        By abbreviation with side.
+    missed : tuple of str
+    """
+
+    scan: str
+    dice: tuple[tuple[str, float], ...]
+    missed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """What was not compared.
+
+    Attributes
+    ----------
+    failed : tuple of (str, str)
+        Scan and problem.
+    reference_only, compared_only : tuple of str
+    unknown_labels : tuple of str
+        A sentence for each label without a muscle.
+    """
+
+    failed: tuple[tuple[str, str], ...] = ()
+    reference_only: tuple[str, ...] = ()
+    compared_only: tuple[str, ...] = ()
+    unknown_labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementPage:
+    """All that a page shows.
+
+    Attributes
+    ----------
+    title : str
+    names : tuple of str
+        What the reference is called, and what is compared with it.
+    facts : tuple of (str, str)
+        What was compared and how.
+    agreement : tuple of MuscleAgreement
+    figures : tuple of (str, bytes)
+        Measure and SVG.
+    segmentation : tuple of SegmentationSummary
+        Empty where there are no label maps.
+    scans : tuple of ScanScore
+    lists : Lists
+    """
+
+    title: str
+    names: tuple[str, str]
+    facts: tuple[tuple[str, str], ...]
+    agreement: tuple[MuscleAgreement, ...]
+    figures: tuple[tuple[str, bytes], ...]
+    segmentation: tuple[SegmentationSummary, ...] = ()
+    scans: tuple[ScanScore, ...] = ()
+    lists: Lists = field(default_factory=Lists)
+
+
+def render_agreement_page(page: AgreementPage) -> str:
+    """Render a page as HTML that needs no other file, no script and no network."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    style = (TEMPLATES / name for name in ("page.css", "agreement.css"))
+    return environment.get_template("agreement.html").render(
+        page=page,
+        version=__version__,
+        style="".join(path.read_text(encoding="utf-8") for path in style),
+        headlines=_make_headlines(page),
+        accuracy=_prepare_table(page.agreement, _format_accuracy),
+        reliability=_prepare_table(page.agreement, _format_reliability),
+        segmentation=_prepare_segmentation(page.segmentation),
+        metric_heads=[head for _, head, _ in METRIC_HEADS],
+        pictures=[_prepare_picture(measure, svg) for measure, svg in page.figures],
+        worst_scans=_list_worst_scans(page.scans),
+        worst_values=_list_worst_values(page.agreement),
+    )
+
+
+# --- headlines ---------------------------------------------------------------------------------
+
+
+def mean_dice(segmentation: Iterable[SegmentationSummary]) -> float:
+    """Mean over muscles of the mean Dice of each, of those that the truth holds somewhere."""
+    means = [one.metric("dice").mean for one in segmentation if one.scans]
+    return sum(means) / len(means) if means else math.nan
+
+
+def find_lowest_dice(segmentation: Iterable[SegmentationSummary]) -> SegmentationSummary | None:
+    """Find the muscle with the lowest mean Dice, of those that the truth holds somewhere."""
+    held = [one for one in segmentation if one.scans]
+    return min(held, key=lambda one: one.metric("dice").mean, default=None)
+
+
+def _make_headlines(page: AgreementPage) -> list[tuple[str, str, str]]:
+    """Make the first numbers of the page: label, value, remark."""
+    return [*_headline_dice(page.segmentation), *_headline_agreement(page)]
+
+
+def _headline_dice(segmentation: Sequence[SegmentationSummary]) -> list[tuple[str, str, str]]:
+    lowest = find_lowest_dice(segmentation)
+    if lowest is None:
+        return []
+    held = sum(bool(one.scans) for one in segmentation)
+    missed = sum(one.missed for one in segmentation)
+    return [
+        ("Mean Dice", format_number(mean_dice(segmentation), 2), f"over {held} muscles"),
+        (
+            "Lowest muscle",
+            f"{lowest.muscle} {lowest.hemi} {format_number(lowest.metric('dice').mean, 2)}",
+            "mean Dice",
+        ),
+        ("Missed", str(missed), f"of {sum(one.scans for one in segmentation)} muscles traced"),
+    ]
+
+
+def _headline_agreement(page: AgreementPage) -> list[tuple[str, str, str]]:
+    of_mfi = [one for one in page.agreement if one.measure == "mfi" and one.agreement.n]
+    if not of_mfi:
+        return [("MFI", "n/a", "no pair of values")]
+    worst = max(of_mfi, key=lambda one: abs(one.agreement.bias))
+    lines = [
+        (
+            "Largest MFI bias",
+            f"{worst.muscle} {worst.hemi} {_signed(worst.agreement.bias, 1)}",
+            f"percentage points, limits {_range(worst.agreement, 'loa', 1)}",
+        )
+    ]
+    with_icc = [one for one in of_mfi if math.isfinite(one.agreement.icc)]
+    if with_icc:
+        low = min(with_icc, key=lambda one: one.agreement.icc)
+        value = f"{low.muscle} {low.hemi} {_signed(low.agreement.icc, 3)}"
+        lines.append(("Lowest MFI ICC", value, f"ICC(2,1), n = {low.agreement.n}"))
+    return lines
+
+
+# --- tables ------------------------------------------------------------------------------------
+
+
+def _signed(value: float, digits: int) -> str:
+    """Format with a true minus sign, and none before zero.
+
+    >>> _signed(-1.25, 1) == "\u22121.2", _signed(-0.01, 1), _signed(math.nan, 1)
+    (True, '0.0', 'n/a')
+    """
+    text = format_number(value, digits)
+    if text.startswith("-"):
+        return text[1:] if float(text) == 0 else MINUS + text[1:]
+    return text
+
+
+def _range(stats: Agreement, name: str, digits: int) -> str:
+    """Lower to upper limit; ``n/a`` where there is none."""
+    low, high = getattr(stats, f"{name}_lower"), getattr(stats, f"{name}_upper")
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "n/a"
+    return f"{_signed(low, digits)} to {_signed(high, digits)}"
+
+
+def _spread(mean: float, se: float, digits: int) -> str:
+    if not math.isfinite(mean):
+        return "n/a"
+    error = f" ± {format_number(se, digits)}" if math.isfinite(se) else ""
+    return _signed(mean, digits) + error
+
+
+def format_p(p: float) -> str:
+    """Format a p value as the paper does.
+
+    Examples
+    --------
+    >>> format_p(1e-9), format_p(0.0141), format_p(float("nan"))
+    ('<0.001', '0.014', 'n/a')
+    """
+    return "<0.001" if p < 0.001 else format_number(p, 3)
+
+
+def _format_accuracy(stats: Agreement) -> list[str]:
+    """One measure of a row of Table 2."""
+    return [
+        str(stats.n),
+        _spread(stats.mean_cnn, stats.se_cnn, 1),
+        _signed(stats.bias, 1),
+        _range(stats, "loa", 1),
+        format_number(stats.mae, 1),
+        format_number(stats.rmse, 1),
+        format_number(stats.r2, 3),
+        _signed(stats.slope_origin, 3),
+    ]
+
+
+def _format_reliability(stats: Agreement) -> list[str]:
+    """One measure of a row of Table 3."""
+    return [
+        str(stats.n), _signed(stats.icc, 3), _range(stats, "icc", 3), format_p(stats.icc_p)
+    ]  # fmt: skip
+
+
+def _prepare_table(found: Sequence[MuscleAgreement], form: Any) -> list[dict[str, Any]]:
+    """Group rows by muscle as in the paper, MFI and volume of a side beside each other."""
+    cells: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        cells.setdefault((one.muscle, one.hemi), []).extend(form(one.agreement))
+    return _group_sides((muscle, hemi, row) for (muscle, hemi), row in cells.items())
+
+
+def _group_sides(rows: Iterable[tuple[str, str, list[str]]]) -> list[dict[str, Any]]:
+    return [
+        {"muscle": muscle, "sides": [(SIDE_NAMES[hemi], cells) for _, hemi, cells in group]}
+        for muscle, group in groupby(rows, key=lambda row: row[0])
+    ]
+
+
+def _prepare_segmentation(found: Iterable[SegmentationSummary]) -> list[dict[str, Any]]:
+    """Table 4, with the surfaces and the number of scans."""
+    return _group_sides(
+        (
+            one.muscle,
+            one.hemi,
+            [
+                *(_format_spread(one.metric(name), digits) for name, _, digits in METRIC_HEADS),
+                str(one.scans),
+                str(one.missed),
+                str(one.invented),
+            ],
+        )
+        for one in found
+    )
+
+
+def _format_spread(spread: Spread, digits: int) -> str:
+    return _spread(spread.mean, spread.se, digits)
+
+
+# --- pictures and lists ------------------------------------------------------------------------
+
+
+def _prepare_picture(measure: str, svg: bytes) -> dict[str, str]:
+    heading, origin = FIGURE_TEXTS[measure]
+    return {
+        "heading": heading,
+        "origin": origin,
+        "uri": "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii"),
+    }
+
+
+def _list_worst_scans(scans: Iterable[ScanScore]) -> list[list[str]]:
+    """List the scans with the lowest mean Dice: name, mean, lowest muscle, missed muscles."""
+    scored = [
+        (sum(value for _, value in scan.dice) / len(scan.dice), scan) for scan in scans if scan.dice
+    ]
+    scored.sort(key=lambda entry: (entry[0], entry[1].scan))
+    rows = []
+    for mean, scan in scored[:WORST]:
+        muscle, low = min(scan.dice, key=lambda entry: entry[1])
+        rows.append(
+            [scan.scan, format_number(mean, 2), f"{muscle} {format_number(low, 2)}",
+             ", ".join(scan.missed) or "none"]
+        )  # fmt: skip
+    return rows
+
+
+def _list_worst_values(found: Iterable[MuscleAgreement]) -> list[list[str]]:
+    """List the largest differences in MFI: scan, muscle, reference, compared, difference."""
+    values = [
+        (cnn - gt, name, f"{one.muscle}_{one.hemi}", gt, cnn)
+        for one in found
+        if one.measure == "mfi"
+        for name, gt, cnn in zip(one.names, one.reference, one.compared, strict=True)
+        if math.isfinite(cnn - gt)
+    ]
+    values.sort(key=lambda entry: (-abs(entry[0]), entry[1], entry[2]))
+    return [
+        [name, muscle, _signed(gt, 1), _signed(cnn, 1), _signed(apart, 1)]
+        for apart, name, muscle, gt, cnn in values[:WORST]
+    ]

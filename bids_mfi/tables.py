@@ -1,0 +1,430 @@
+"""Tables of measures and of labels that users bring; must not know statistics, images or reports.
+
+Reads what this program writes and what people make of it with a spreadsheet: other order of rows
+and columns, further columns, a byte order mark, ``sub-`` or not. Whatever could mean two things
+is refused with the rows named; nothing is dropped silently.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_mfi.errors import InputError
+from bids_mfi.muscles import LONG_NAMES, Muscle, MuscleTable
+
+MISSING = "n/a"
+MISSING_WORDS = frozenset({"", "n/a", "na", "nan", "null", "none"})
+SCAN_KEYS = ("participant_id", "session_id", "run_id")
+KEYS = (*SCAN_KEYS, "muscle", "hemi")
+PREFIXES = {"participant_id": "sub-", "session_id": "ses-", "run_id": "run-"}
+VALUES = ("volume_ml", "mfi_percent")
+PAPER_ORDER = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
+HEMIS = {"l": "L", "left": "L", "r": "R", "right": "R"}
+NAMED_ROWS = 3
+HIGHEST = 1e9  # no percentage or volume is beyond
+MOST_LABELS = 32767  # of a label map in int16
+
+
+def rank_muscle(muscle: str, hemi: str) -> tuple[int, str, str]:
+    """Sorting key in the order of the paper's tables, left before right, others after.
+
+    Examples
+    --------
+    >>> sorted([("TR", "R"), ("MFSS", "L"), ("TR", "L")], key=lambda pair: rank_muscle(*pair))
+    [('MFSS', 'L'), ('TR', 'L'), ('TR', 'R')]
+    """
+    known = PAPER_ORDER.index(muscle) if muscle in PAPER_ORDER else len(PAPER_ORDER)
+    return known, muscle, hemi
+
+
+# --- measures ----------------------------------------------------------------------------------
+
+
+def read_long_table(path: Path) -> pd.DataFrame:
+    """Read a table with one row a scan and muscle, as ``group_mfi.tsv``.
+
+    Parameters
+    ----------
+    path : Path
+        Tab-separated, UTF-8. Columns ``participant_id``, ``muscle``, ``hemi``, ``volume_ml`` and
+        ``mfi_percent`` are needed; ``session_id``, ``run_id`` and others may be there.
+
+    Returns
+    -------
+    DataFrame
+        All columns, the index being the line in the file. Identifiers are text without ``sub-``,
+        ``ses-`` and ``run-``, ``n/a`` where missing, and a run without leading zeros;
+        ``session_id`` and ``run_id`` are always there. ``volume_ml`` and ``mfi_percent`` are
+        float64, NaN where missing.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, lacks a column, has no rows, or a cell makes no sense.
+    """
+    table = _read_measures(path, ("participant_id", "muscle", "hemi", *VALUES))
+    for column in SCAN_KEYS:
+        cells = table[column] if column in table else [MISSING] * len(table)
+        table[column] = [_tidy_identifier(column, str(cell)) for cell in cells]
+    nameless = table.index[table["participant_id"] == MISSING]
+    if len(nameless):
+        raise InputError(
+            f"{path}: line {nameless[0]} has no participant_id. Expected one on every line; fill "
+            "it in or remove the line."
+        )
+    return table
+
+
+def read_scan_table(path: Path) -> pd.DataFrame:
+    """Read the ``*_mfi.tsv`` of one scan; as :func:`read_long_table`, without a participant.
+
+    Raises
+    ------
+    InputError
+        As there, or a muscle and side stand on two lines.
+    """
+    table = _read_measures(path, ("muscle", "hemi", *VALUES))
+    check_unique(table, ("muscle", "hemi"), path)
+    return table
+
+
+def _read_measures(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+    table = read_cells(path, needed)
+    table["muscle"] = [_tidy_muscle(str(cell)) for cell in table["muscle"]]
+    table["hemi"] = [_tidy_hemi(path, line, str(cell)) for line, cell in table["hemi"].items()]
+    for column in VALUES:
+        numbers = [_parse_number(path, line, column, str(x)) for line, x in table[column].items()]
+        table[column] = pd.Series(numbers, index=table.index, dtype="float64")
+    return table
+
+
+def read_cells(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+    """Read a tab-separated file as text, stripped; the index is the line in the file.
+
+    Raises
+    ------
+    InputError
+        It is missing or no UTF-8 text, lacks one of the ``needed`` columns, has two columns of one
+        name, no rows, or a row with more or fewer cells than the header.
+    """
+    lines = csv.reader(io.StringIO(_read_text(path), newline=""), delimiter="\t")
+    rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if any(row)]
+    header = rows[0][1] if rows else []
+    _check_header(path, header, needed)
+    for line, row in rows[1:]:
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}: line {line} has {len(row)} cells, expected {len(header)} as in the "
+                "header; export the table again as tab-separated text."
+            )
+    if len(rows) < 2:
+        raise InputError(f"{path}: has a header and no rows, expected one row a muscle.")
+    index = pd.Index([line for line, _ in rows[1:]], name="line")
+    return pd.DataFrame([row for _, row in rows[1:]], columns=header, index=index, dtype="str")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: is no UTF-8 text. Expected tab-separated text; export the table again."
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}). Expected a tab-separated table; "
+            "check the path and its permissions."
+        ) from error
+
+
+def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in header]
+    if missing:
+        hint = " It has one column only: is it separated by tabs?" if len(header) == 1 else ""
+        raise InputError(
+            f"{path}: has no column {' and no column '.join(missing)}; it has "
+            f"{', '.join(header) or 'none at all'}. Expected a table as group_mfi.tsv.{hint}"
+        )
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: has two columns {twice[0]}, expected one; rename or remove one.")
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.lower() in MISSING_WORDS
+
+
+def _tidy_identifier(column: str, cell: str) -> str:
+    """Strip the BIDS prefix; of a run also leading zeros and what pandas makes of integers.
+
+    >>> _tidy_identifier("participant_id", "sub-01"), _tidy_identifier("run_id", "01.0")
+    ('01', '1')
+    """
+    if _is_missing(cell):
+        return MISSING
+    label = cell.removeprefix(PREFIXES[column])
+    if column != "run_id":
+        return label
+    whole = label.removesuffix(".0")
+    return str(int(whole)) if whole.isdecimal() else label
+
+
+def _tidy_muscle(cell: str) -> str:
+    """Write the paper's abbreviations as the paper does."""
+    return {name.lower(): name for name in PAPER_ORDER}.get(cell.lower(), cell)
+
+
+def _tidy_hemi(path: Path, line: Any, cell: str) -> str:
+    if cell.lower() not in HEMIS:
+        raise InputError(
+            f"{path}: line {line} has '{cell}' for hemi, expected L or R (the subject's side)."
+        )
+    return HEMIS[cell.lower()]
+
+
+def _parse_number(path: Path, line: Any, column: str, cell: str) -> float:
+    if _is_missing(cell):
+        return math.nan
+    try:
+        value = float(cell.replace("_", "?"))
+    except ValueError:
+        value = math.inf
+    if not abs(value) <= HIGHEST:
+        hint = " Write decimals with a point." if "," in cell else ""
+        raise InputError(
+            f"{path}: line {line} has '{cell}' for {column}, expected a number or n/a.{hint}"
+        )
+    return value
+
+
+def check_unique(table: pd.DataFrame, keys: Sequence[str], path: Path, reason: str = "") -> None:
+    """Refuse a table in which two lines have the same keys.
+
+    Raises
+    ------
+    InputError
+        It names the file and the lines; ``reason`` follows.
+    """
+    twice = table[table.duplicated(list(keys), keep=False)]
+    if twice.empty:
+        return
+    same = twice.groupby(list(keys), sort=False)
+    found = [
+        f"lines {' and '.join(map(str, rows.index))} ({name_row(rows.iloc[0], keys)})"
+        for _, rows in same
+    ]
+    more = f" and {len(found) - NAMED_ROWS} more" if len(found) > NAMED_ROWS else ""
+    raise InputError(
+        f"{path}: {', '.join(found[:NAMED_ROWS])}{more} are of the same "
+        f"{', '.join(keys)}; expected one line for each. "
+        f"{reason or 'Tell scans apart by session_id or run_id, or remove the surplus lines.'}"
+    )
+
+
+def name_scan(row: "pd.Series[Any]") -> str:
+    """Name the scan of a row: ``sub-01 ses-a run-2``, without what is missing."""
+    parts = [(PREFIXES[key], row[key]) for key in SCAN_KEYS if key in row.index]
+    return " ".join(f"{prefix}{value}" for prefix, value in parts if value != MISSING)
+
+
+def name_row(row: "pd.Series[Any]", keys: Sequence[str] = KEYS) -> str:
+    """Name a row by its scan, muscle and side."""
+    muscle = f"{row['muscle']}_{row['hemi']}" if "muscle" in keys else ""
+    return f"{name_scan(row)} {muscle}".strip()
+
+
+# --- pairs -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairedTables:
+    """Rows of two tables joined by scan, muscle and side.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        Columns KEYS; of each value ``*_reference`` and ``*_compared``; ``found_in`` is ``both``,
+        ``reference`` or ``compared``. A row that is in one table only has NaN for the other.
+    ignored_keys : tuple of str
+        Identifiers that only one table has, and by which rows were therefore not told apart.
+    """
+
+    rows: pd.DataFrame
+    ignored_keys: tuple[str, ...]
+
+    def list_unpaired(self, found_in: str) -> tuple[str, ...]:
+        """Name the rows that only one table has, a line a scan: ``sub-01 ses-a: TR_L, TR_R``."""
+        alone = self.rows[self.rows["found_in"] == found_in]
+        scans: dict[str, list[str]] = {}
+        for _, row in alone.iterrows():
+            scans.setdefault(name_scan(row), []).append(f"{row['muscle']}_{row['hemi']}")
+        return tuple(f"{scan}: {', '.join(muscles)}" for scan, muscles in sorted(scans.items()))
+
+
+def pair_tables(
+    reference: pd.DataFrame, compared: pd.DataFrame, paths: tuple[Path, Path]
+) -> PairedTables:
+    """Join two tables of :func:`read_long_table` by participant, session, run, muscle and side.
+
+    An identifier that only one of them has (the other lacks the column or has n/a throughout)
+    is left out of the join, provided that every row still has one partner at most.
+
+    Raises
+    ------
+    InputError
+        Two lines of a table have the same keys, or the tables have no row in common.
+    """
+    ignored = tuple(
+        key
+        for key in ("session_id", "run_id")
+        if (reference[key] == MISSING).all() != (compared[key] == MISSING).all()
+    )
+    keys = [key for key in KEYS if key not in ignored]
+    for table, path in zip((reference, compared), paths, strict=True):
+        check_unique(table, KEYS, path)
+        reason = f"The other table has no {' and no '.join(ignored)} to tell them apart; add it."
+        check_unique(table, keys, path, reason)
+    rows = _join(reference, compared, keys, ignored)
+    if not (rows["found_in"] == "both").any():
+        raise InputError(
+            f"{paths[0]} and {paths[1]}: no row of one has a partner in the other: the first has "
+            f"{name_row(reference.iloc[0])}, the second {name_row(compared.iloc[0])}. Expected "
+            f"rows of the same {', '.join(keys)}; check the identifiers."
+        )
+    return PairedTables(rows, ignored)
+
+
+def _join(
+    reference: pd.DataFrame, compared: pd.DataFrame, keys: list[str], ignored: Sequence[str]
+) -> pd.DataFrame:
+    columns = [*keys, *VALUES]
+    rows = reference[columns].merge(
+        compared[columns],
+        on=keys,
+        how="outer",
+        suffixes=("_reference", "_compared"),
+        indicator="found_in",
+        validate="one_to_one",
+    )
+    words = {"both": "both", "left_only": "reference", "right_only": "compared"}
+    rows["found_in"] = [words[str(word)] for word in rows["found_in"]]
+    for key in ignored:
+        rows[key] = MISSING
+    order = [
+        (rank_muscle(row["muscle"], row["hemi"]), *(row[key] for key in SCAN_KEYS))
+        for _, row in rows.iterrows()
+    ]
+    return rows.iloc[sorted(range(len(rows)), key=order.__getitem__)].reset_index(drop=True)
+
+
+# --- labels ------------------------------------------------------------------------------------
+
+
+def read_label_table(path: Path) -> MuscleTable:
+    """Read a BIDS ``dseg.tsv``: which muscle and side each label is.
+
+    Columns ``muscle`` and ``hemi`` say it; without them the ``abbreviation`` (``TR_L``) or the
+    ``name`` (``left_trapezius``). Lines with n/a for both, and index 0, are no muscles.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or a line names no muscle and side, or one that another line has.
+    """
+    cells = read_cells(path, ("index", "name"))
+    muscles = []
+    for line, row in cells.iterrows():
+        found = _find_muscle({str(k): str(v) for k, v in row.items()}, f"{path}: line {line}")
+        if found is not None:
+            muscles.append(found)
+    _check_labels(path, muscles)
+    return MuscleTable(tuple(sorted(muscles, key=lambda muscle: muscle.index)))
+
+
+def _find_muscle(row: dict[str, str], where: str) -> Muscle | None:
+    if not row["index"].isdecimal() or int(row["index"]) > MOST_LABELS:
+        raise InputError(
+            f"{where} has the index '{row['index']}', expected a whole number up to {MOST_LABELS}."
+        )
+    if int(row["index"]) == 0:
+        return None
+    if "muscle" in row and "hemi" in row:
+        muscle, hemi = row["muscle"], row["hemi"]
+        if _is_missing(muscle) and _is_missing(hemi):
+            return None
+    else:
+        muscle, _, hemi = row.get("abbreviation", "").rpartition("_")
+        if hemi.lower() not in HEMIS:
+            muscle, hemi = _split_name(row["name"])
+    if _is_missing(muscle) or hemi.lower() not in HEMIS:
+        raise InputError(
+            f"{where} ({row['name']}) names no muscle and side. Expected columns muscle (for "
+            "example TR) and hemi (L or R); write n/a in both where the label is no muscle."
+        )
+    return Muscle(
+        index=int(row["index"]),
+        name=row["name"],
+        muscle=_tidy_muscle(muscle),
+        hemi=HEMIS[hemi.lower()],
+        color=row.get("color", "#000000"),
+        levels=row.get("levels", MISSING),
+    )
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """Abbreviation and side of a full name.
+
+    >>> _split_name("left_trapezius")
+    ('TR', 'left')
+    """
+    side, _, rest = name.lower().partition("_")
+    return {long: short for short, long in LONG_NAMES.items()}.get(rest, ""), side
+
+
+def _check_labels(path: Path, muscles: Sequence[Muscle]) -> None:
+    if not muscles:
+        raise InputError(f"{path}: names no muscle, expected one line a label.")
+    for what, names in (
+        ("index", [str(muscle.index) for muscle in muscles]),
+        ("muscle", [muscle.abbreviation for muscle in muscles]),
+    ):
+        twice = _find_twice(names)
+        if twice:
+            raise InputError(
+                f"{path}: the {what} {twice} stands on two lines, expected one label for each "
+                "muscle and side; correct the table."
+            )
+
+
+def _find_twice(names: Iterable[str]) -> str:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return ""
+
+
+def check_same_labels(first: MuscleTable, second: MuscleTable, paths: tuple[Path, Path]) -> None:
+    """Refuse two tables in which a number means different muscles, or a muscle different numbers.
+
+    Raises
+    ------
+    InputError
+        It names the first difference.
+    """
+    for mine in first:
+        for other in second:
+            same_number = mine.index == other.index
+            if same_number != (mine.abbreviation == other.abbreviation):
+                raise InputError(
+                    f"{paths[0]} has label {mine.index} for {mine.abbreviation}, {paths[1]} has "
+                    f"label {other.index} for {other.abbreviation}. Expected the same numbers in "
+                    "both; renumber the labels of one."
+                )
