@@ -231,6 +231,7 @@ def test_tuning_that_only_harms_gives_the_bundle_back(
     better = train(replace(OPTIONS, steps=20, validate_every=20), tiny_data(), tmp_path / "better")
     tuned = train(options, tiny_data(), tmp_path / "worse", start=better)
     assert tuned.sha256 == better.sha256
+    assert dict(tuned.training)["weights"].startswith("of step 0, ")
 
 
 def test_tuning_needs_as_many_labels(uninterrupted: ModelBundle, tmp_path: Path) -> None:

@@ -771,10 +771,11 @@ def describe_recipe(
 ) -> tuple[tuple[str, str], ...]:
     """How the weights were made, for a person to read."""
     cosine = options.schedule == "cosine"
-    start, others = progress.start, "which also chose the weights"
+    start = progress.start
     recipe = {
         "start": f"{start.name} {start.version}, sha256 {start.sha256}" if start else "random",
         "steps": progress.step,
+        "weights": f"of step {best_step(progress.rows)}, the best on the validation cases",
         "batch_size": options.batch_size,
         "volumes": describe_windows(options),
         "learning_rate": f"Adam, {options.learning_rate:g}"
@@ -784,10 +785,19 @@ def describe_recipe(
         "precision": "bfloat16 autocast" if progress.bfloat16 else "float32",
         "seed": options.seed,
         "validation_cases": f"{len(data.validation)}"
-        + (f" held out, {others}" if data.held_out else f" of those learnt from, {others}"),
+        + (" held out" if data.held_out else " of those learnt from"),
         "validation_dice_mean": f"{progress.best_dice:.4f}",
     }
     return tuple((key, str(value)) for key, value in recipe.items())
+
+
+def best_step(rows: Sequence[Mapping[str, float]]) -> int:
+    """Step of the best mean Dice; the last of equal ones, whose weights are kept.
+
+    >>> best_step([{"step": n, "dice_mean": d} for n, d in ((1, 0.5), (2, 0.7), (3, 0.7))])
+    3
+    """
+    return int(max(rows, key=lambda row: (row["dice_mean"], row["step"]))["step"])
 
 
 def describe_windows(options: TrainOptions) -> str:
