@@ -436,6 +436,12 @@ def _add_result(group: "argparse._ArgumentGroup") -> None:
         metavar="SPDX",
         help="of the bundle (default: that of --from, or LicenseRef-unspecified)",
     )
+    group.add_argument(
+        "--card",
+        metavar="NAME|FILE",
+        help="TOML file with name, version, description, licence, licence_text and references of "
+        "the bundle, in place of --name and --licence",
+    )
 
 
 def _add_recipe(group: "argparse._ArgumentGroup") -> None:
@@ -634,6 +640,8 @@ def _check_train_arguments(arguments: argparse.Namespace) -> None:
         raise InputError(
             "Options that select scans or labels were given, but no dataset. Name it by --dataset."
         )
+    if arguments.card and (arguments.name or arguments.licence):
+        raise InputError("--card says name and licence; leave out --name and --licence.")
     if arguments.label_map and arguments.dataset:
         raise InputError("--label-map and --dataset were given; name one of them.")
 
@@ -658,6 +666,7 @@ def _train(arguments: argparse.Namespace, options: TrainOptions, stated: frozens
         start=arguments.start,
         name=arguments.name,
         licence=arguments.licence,
+        card=arguments.card,
         stated=stated,
     )
     bundle = run_training(order, lambda line: print(line, flush=True))

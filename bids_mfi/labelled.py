@@ -6,7 +6,6 @@ not contradict those of the scan; ``seg``, ``desc`` and ``label`` may be anythin
 guessed: two candidates are an error, and what has no counterpart is listed.
 """
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mfi.derivatives import derivative_stem
+from bids_mfi import tables
+from bids_mfi.derivatives import MISSING, derivative_stem
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.discovery.naming import INDEX_ENTITIES, ImageName, parse_name
 from bids_mfi.dixon import DixonPair, read_pair, read_pair_zooms_mm
@@ -29,7 +29,7 @@ from bids_mfi.grid import (
     resize_linear,
     same_grid,
 )
-from bids_mfi.muscles import WEBER2021, Muscle, MuscleTable
+from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import resample_channels
@@ -39,8 +39,6 @@ from bids_mfi.options import RunOptions, TrainOptions
 LABEL_FOLDER = Path("derivatives", "labels")
 FREE_ENTITIES = ("seg", "desc", "label")
 TRAINING, VALIDATION = "training", "validation"
-DEFAULT_COLOR = "#808080"
-SIDES = {"left": "L", "right": "R"}
 SHOWN = 10
 # Beside those of ``network.train``.
 ROUND_CHANCE, SPLIT_CHANCE = 3, 4
@@ -390,9 +388,7 @@ def choose_held_out(
 def read_label_table(folder: Path) -> MuscleTable:
     """Table of the derivative's ``*dseg.tsv``; that of Weber et al. 2021 if there is none.
 
-    Columns ``index`` and ``name``; the muscle and its side come from ``muscle`` and ``hemi``, else
-    from ``abbreviation`` (``TR_L``), else from a name such as ``left_trapezius``. ``color`` and
-    ``levels`` may be there.
+    Without ``levels`` muscles count as labelled over their whole length.
 
     Raises
     ------
@@ -405,41 +401,11 @@ def read_label_table(folder: Path) -> MuscleTable:
     if len(paths) > 1:
         names = ", ".join(path.name for path in paths)
         raise InputError(f"{folder}: holds {len(paths)} label tables ({names}), expected one.")
-    try:
-        with paths[0].open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        muscles = sorted(
-            (parse_muscle(row) for row in rows if row["index"] != "0"), key=lambda one: one.index
-        )
-        return MuscleTable(tuple(muscles))
-    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError, csv.Error) as error:
-        raise InputError(
-            f"{paths[0]}: cannot be read as a table of labels ({error}). Expected the columns "
-            "index and name, separated by tabs, with names such as left_trapezius and whole "
-            "numbers from 1 on, each once."
-        ) from error
-
-
-def parse_muscle(row: dict[str, str]) -> Muscle:
-    """One row of a label table.
-
-    >>> muscle = parse_muscle({"index": "12", "name": "left_trapezius"})
-    >>> muscle.abbreviation, muscle.levels
-    ('trapezius_L', 'all')
-    """
-    side, _, rest = row["name"].partition("_")
-    short, _, letter = row.get("abbreviation", "").rpartition("_")
-    hemi = row.get("hemi") or (letter if letter in ("L", "R") else SIDES.get(side.lower(), ""))
-    if hemi not in ("L", "R"):
-        raise ValueError(f"{row['name']!r} names no side, expected left_ or right_")
-    return Muscle(
-        index=int(row["index"]),
-        name=row["name"],
-        muscle=row.get("muscle") or short or rest,
-        hemi=hemi,
-        color=row.get("color") or DEFAULT_COLOR,
-        levels=row.get("levels") or "all",
+    table = tables.read_label_table(paths[0])
+    whole = (
+        replace(muscle, levels="all") if muscle.levels == MISSING else muscle for muscle in table
     )
+    return MuscleTable(tuple(whole))
 
 
 # ---------------------------------------------------------------------------------- reading

@@ -28,6 +28,7 @@ PAPER_ORDER = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
 HEMIS = {"l": "L", "left": "L", "r": "R", "right": "R"}
 NAMED_ROWS = 3
 HIGHEST = 1e9  # no percentage or volume is beyond
+DEFAULT_COLOR = "#808080"
 MOST_LABELS = 32767  # of a label map in int16
 
 
@@ -372,19 +373,19 @@ def _find_muscle(row: dict[str, str], where: str) -> Muscle | None:
         name=row["name"],
         muscle=_tidy_muscle(muscle),
         hemi=HEMIS[hemi.lower()],
-        color=row.get("color", "#000000"),
-        levels=row.get("levels", MISSING),
+        color=row.get("color") or DEFAULT_COLOR,
+        levels=row.get("levels") or MISSING,
     )
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """Abbreviation and side of a full name.
+    """Abbreviation and side of a full name; of a muscle that the paper lacks its whole name.
 
-    >>> _split_name("left_trapezius")
-    ('TR', 'left')
+    >>> _split_name("left_trapezius"), _split_name("right_rhomboids")
+    (('TR', 'left'), ('rhomboids', 'right'))
     """
     side, _, rest = name.lower().partition("_")
-    return {long: short for short, long in LONG_NAMES.items()}.get(rest, ""), side
+    return {long: short for short, long in LONG_NAMES.items()}.get(rest, rest), side
 
 
 def _check_labels(path: Path, muscles: Sequence[Muscle]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bids_mfi.cards import ModelCard, read_card
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.labelled import LabelledSource, ScanPlan, encode_scan_list, load_labelled_data
 from bids_mfi.muscles import LONG_NAMES, PAPER_LEVELS, MuscleTable, paper_table
@@ -17,11 +18,10 @@ from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.network.train import (
     CURVE,
+    DEFAULT_NAME,
     LOG,
-    PROVISIONAL_CARD,
     SCANS,
     Case,
-    ModelCard,
     TrainingData,
     check_folder,
     custom_card,
@@ -40,7 +40,6 @@ VALIDATION_SEED = 1_000
 VALIDATION_CASES = 8
 TRAINING_SEED = 1_000_000_000
 MOST_CASES = 10_000_000
-DEFAULT_NAME = "custom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,8 @@ class TrainingOrder:
         Folder of the bundle to start from; None for random weights.
     name, licence : str or None
         Of the bundle that is made.
+    card : str or None
+        Name or file of a card that says these and more.
     stated : frozenset of str
         Options that the user or the recipe stated, the others being defaults.
     """
@@ -71,6 +72,7 @@ class TrainingOrder:
     start: Path | None = None
     name: str | None = None
     licence: str | None = None
+    card: str | None = None
     stated: frozenset[str] = frozenset()
 
 
@@ -126,10 +128,9 @@ def check_stated(order: TrainingOrder, options: TrainOptions) -> None:
 
 
 def choose_card(order: TrainingOrder, start: ModelBundle | None) -> ModelCard:
-    """Choose the package's own card for synthetic scans alone, else that of a user's bundle."""
-    own = order.name is None and order.licence is None and not order.label_maps
-    if order.source is None and start is None and own:
-        return PROVISIONAL_CARD
+    """Read the card that is named, or make one from name and licence."""
+    if order.card is not None:
+        return read_card(order.card)
     return custom_card(order.name or DEFAULT_NAME, order.licence, start)
 
 

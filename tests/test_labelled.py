@@ -216,7 +216,7 @@ def test_table_is_the_papers_unless_the_derivative_has_its_own(tmp_path: Path) -
 )
 def test_damaged_tables_are_refused(tmp_path: Path, rows: str) -> None:
     (tmp_path / "dseg.tsv").write_text(f"index\tname\n{rows}\n")
-    with pytest.raises(InputError, match=r"dseg\.tsv: cannot be read as a table of labels"):
+    with pytest.raises(InputError, match=r"dseg\.tsv: .*[Ee]xpected"):
         read_label_table(tmp_path)
 
 

@@ -23,7 +23,6 @@ from bids_mfi.network.train import (
     CHECKPOINT,
     LOG,
     LOSS_FUNCTIONS,
-    PROVISIONAL_CARD,
     Progress,
     TrainingData,
     channels_of,
@@ -389,8 +388,8 @@ def test_other_seed_gives_another_network(uninterrupted: ModelBundle, tmp_path: 
 
 def test_bundle_says_what_it_learnt_from(uninterrupted: ModelBundle) -> None:
     bundle = load_bundle(uninterrupted.folder)
-    assert bundle.name == PROVISIONAL_CARD.name
-    assert "no scan of a person" in bundle.description
+    assert bundle.name == "custom"
+    assert "user of bids_mfi" in bundle.description
     assert bundle.table == TABLE
     assert bundle.spacing_mm == OPTIONS.spacing_mm
     assert dict(bundle.training)["steps"] == "4"

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from bids_mfi.cards import read_card
 from bids_mfi.cli import main_verbs
 from bids_mfi.network.bundle import load_bundle
-from bids_mfi.network.train import PROVISIONAL_CARD
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve, lowest_dice
 from bids_mfi.synthesis import simulate, sources
 from bids_mfi.training import TrainingOrder, choose_card, synthetic_data
 
+OWN_CARD = "synthetic-neck-provisional"
 RECIPE = """
 steps = 3
 validate_every = 2
@@ -169,12 +170,13 @@ def test_dry_run_says_what_would_be_learnt_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_only_synthetic_weights_carry_the_card_of_the_package(tmp_path: Path) -> None:
-    order = TrainingOrder(tmp_path, TrainOptions())
-    assert choose_card(order, None) is PROVISIONAL_CARD
+def test_a_card_is_made_of_name_and_licence_or_read(tmp_path: Path) -> None:
     named = choose_card(TrainingOrder(tmp_path, TrainOptions(), name="x", licence="MIT"), None)
     assert (named.name, named.licence) == ("x", "MIT")
     assert "user" in named.description
+    own = choose_card(TrainingOrder(tmp_path, TrainOptions(), card=OWN_CARD), None)
+    assert own == read_card(OWN_CARD)
+    assert own.name == OWN_CARD
 
 
 def test_synthetic_cases_are_decided_by_seed_and_number() -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_mfi.agreement import dice_by_muscle
+from bids_mfi.cards import REFERENCES, ModelCard
 from bids_mfi.errors import BundleError, InputError, MFIError, OutputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
@@ -121,38 +122,7 @@ class TrainingData:
     held_out: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """What a person has to know of a bundle; goes into it."""
-
-    name: str
-    version: str
-    description: str
-    licence: str
-    licence_text: str
-    references: tuple[str, ...]
-
-
-PROVISIONAL_CARD = ModelCard(
-    name="synthetic-neck-provisional",
-    version="0.1.0",
-    description=(
-        "Provisional weights, for research and for trying the program only. Learnt solely from "
-        "synthetic scans of the package's built-in phantom of the neck; no scan of a person was "
-        "used. How well it does on scans of people has not been measured."
-    ),
-    licence="CC0-1.0",
-    licence_text=(
-        "The weights in models/model.pt and the files in configs/ are dedicated to the public "
-        "domain\nunder Creative Commons CC0 1.0 Universal:\n"
-        "https://creativecommons.org/publicdomain/zero/1.0/legalcode\n\n"
-        "They come without warranty of any kind and are not a medical device.\n"
-    ),
-    references=(
-        "Weber et al. 2021, Scientific Reports, doi:10.1038/s41598-021-95972-x",
-        "Gibson et al. 2018, IEEE Transactions on Medical Imaging, doi:10.1109/TMI.2018.2806309",
-    ),
-)
+DEFAULT_NAME = "custom"
 
 
 def custom_card(
@@ -186,8 +156,11 @@ def custom_card(
         description=f"{origin}Trained by a user of bids_mfi; see `training` for data and recipe.",
         licence=chosen,
         licence_text=text,
-        references=start.references if start else PROVISIONAL_CARD.references,
+        references=start.references if start else REFERENCES,
     )
+
+
+UNNAMED_CARD = custom_card(DEFAULT_NAME)
 
 
 def _read_licence(bundle: ModelBundle) -> str:
@@ -225,7 +198,7 @@ def train(
     options: TrainOptions,
     data: TrainingData,
     out_dir: Path,
-    card: ModelCard = PROVISIONAL_CARD,
+    card: ModelCard = UNNAMED_CARD,
     report: Callable[[str], None] = lambda line: None,
     start: ModelBundle | None = None,
 ) -> ModelBundle:
@@ -726,7 +699,7 @@ def decisive_options(options: TrainOptions) -> dict[str, Any]:
 def draft_bundle(
     options: TrainOptions,
     table: MuscleTable,
-    card: ModelCard = PROVISIONAL_CARD,
+    card: ModelCard = UNNAMED_CARD,
     start: ModelBundle | None = None,
 ) -> ModelBundle:
     """Describe the bundle of a training, before it has a folder, landmarks and weights."""
