@@ -1,7 +1,13 @@
 """Synthetic neck scans: random anatomy to in-phase and out-of-phase images.
 
-Must not know networks, BIDS discovery, derivatives or reports. The parts, from the ground up:
-``tissues`` (what there is), ``sections`` (the hand-drawn cross-sections), ``shapes`` (curves to
-voxels), ``phantom`` (a random neck), ``composition`` (fat in its muscles), ``acquisition`` (the
-scanner), ``cases`` (what training consumes) and ``simulate`` (a BIDS dataset).
+Must not know networks, BIDS discovery, derivatives or reports. Two ways lead to a scan, and
+``sources`` joins them for ``simulate`` (a BIDS dataset):
+
+The built-in phantom, from the ground up: ``tissues`` (what there is), ``sections`` (the hand-drawn
+cross-sections), ``shapes`` (curves to voxels), ``phantom`` (a random neck), ``composition`` (fat in
+its muscles), ``acquisition`` (the scanner), ``cases`` (what training consumes).
+
+Label maps of real anatomy: ``labelmap`` (a map, taken apart once), ``noise``, ``deformation``,
+``subject`` (a random person), ``painting`` (its voxels), ``levels`` (its vertebrae in a scan),
+``protocol`` (sites and scanners), ``anatomical`` (one scan; what training consumes).
 """
