@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_case, make_scan
-from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map
+from bids_mfi.synthesis.labelmap import LabelMap, find_label_maps, load_label_map
 from bids_mfi.synthesis.protocol import PROTOCOLS, VARIED, draw_protocol, draw_settings
 from bids_mfi.synthesis.subject import draw_subject
 
@@ -31,11 +31,10 @@ NAMES = (
 NORMAL = {"axial": 2, "coronal": 1, "sagittal": 0}
 
 
-def make_one(paths: list[Path], seed: int, name: str, device: str) -> AnatomicalScan:
+def make_one(maps: list[LabelMap], seed: int, name: str, device: str) -> AnatomicalScan:
     """Make one scan of a person that the seed decides."""
     rng = np.random.default_rng(seed)
-    label_map = load_label_map(paths[int(rng.integers(len(paths)))])
-    subject = draw_subject(rng, label_map)
+    subject = draw_subject(rng, maps[int(rng.integers(len(maps)))])
     settings = draw_settings(rng, draw_protocol(rng, name))
     return make_scan(rng, subject, settings, "all", device=device)
 
@@ -125,19 +124,17 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     start = time.perf_counter()
-    paths = find_label_maps(arguments.label_maps)
-    for path in paths:
-        load_label_map(path)
+    maps = [load_label_map(path) for path in find_label_maps(arguments.label_maps)]
     print(f"label maps prepared: {time.perf_counter() - start:.1f} s, once a process")
     device = arguments.device
     case_s = median_seconds(
-        lambda n: make_case(paths, FIRST_SEED + n, (1.4, 1.4, 3.0), device=device),
+        lambda n: make_case(maps, FIRST_SEED + n, (1.4, 1.4, 3.0), device=device),
         arguments.repeats,
     )
-    scan_s = median_seconds(lambda n: make_one(paths, FIRST_SEED + n, "paper", device), 5)
+    scan_s = median_seconds(lambda n: make_one(maps, FIRST_SEED + n, "paper", device), 5)
     print(f"training case, 1.4 x 1.4 x 3 mm: {case_s:.2f} s, {arguments.threads} thread, {device}")
     print(f"scan by the paper's protocol, {PROTOCOLS['paper'].in_plane_mm[0]} mm: {scan_s:.2f} s")
-    scans = [make_one(paths, FIRST_SEED + n, name, device) for n, name in enumerate(NAMES)]
+    scans = [make_one(maps, FIRST_SEED + n, name, device) for n, name in enumerate(NAMES)]
     draw_gallery(scans, arguments.out)
     print(f"picture: {arguments.out}")
 

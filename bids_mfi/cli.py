@@ -376,6 +376,13 @@ def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="with --labels: muscles are labelled at the levels of the paper's Table 1, or over "
         "their whole length (default: paper)",
     )
+    simulate.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="cpu",
+        help="with --labels: where scans are made; the same seed gives the same bytes on the same "
+        "device (default: %(default)s)",
+    )
     simulate.set_defaults(handler=_run_simulate)
 
 
@@ -562,7 +569,8 @@ def main_verbs(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_simulate(arguments: argparse.Namespace) -> int:
-    from bids_mfi.synthesis.simulate import simulate_dataset
+    from bids_mfi.network.segment import choose_device
+    from bids_mfi.synthesis.simulate import check_empty, simulate_dataset
     from bids_mfi.synthesis.sources import AnatomySource, PhantomSource, ScanSource
 
     if not arguments.labels and (arguments.protocol or arguments.levels):
@@ -570,10 +578,15 @@ def _run_simulate(arguments: argparse.Namespace) -> int:
             "--protocol and --levels need label maps; the phantom has one protocol and no "
             "vertebrae. Name label maps by --labels."
         )
+    check_empty(arguments.out_dir)
     source: ScanSource = PhantomSource()
     if arguments.labels:
-        protocol, levels = arguments.protocol or "varied", arguments.levels or "paper"
-        source = AnatomySource([path.absolute() for path in arguments.labels], protocol, levels)
+        source = AnatomySource(
+            [path.absolute() for path in arguments.labels],
+            arguments.protocol or "varied",
+            arguments.levels or "paper",
+            str(choose_device(arguments.device)),
+        )
     for note in source.notes:
         print(note, file=sys.stderr)
     simulate_dataset(

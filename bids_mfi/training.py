@@ -13,7 +13,7 @@ import numpy as np
 from bids_mfi.cards import ModelCard, read_card
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.labelled import LabelledSource, ScanPlan, encode_scan_list, load_labelled_data
-from bids_mfi.muscles import LONG_NAMES, PAPER_LEVELS, MuscleTable, paper_table
+from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.network.train import (
@@ -33,7 +33,7 @@ from bids_mfi.report.curve import draw_curve
 from bids_mfi.storage import write_atomically
 from bids_mfi.synthesis import anatomical
 from bids_mfi.synthesis.cases import describe_variety, make_case, make_varied_case
-from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map
+from bids_mfi.synthesis.labelmap import common_table, find_label_maps, load_label_map
 
 # Seeds of synthetic cases: validation below training, so that no case is in both.
 VALIDATION_SEED = 1_000
@@ -146,21 +146,23 @@ def synthetic_data(options: TrainOptions, label_maps: Sequence[Path] = ()) -> Tr
     if not label_maps:
         return _phantom_data(options, first)
     paths = find_label_maps(label_maps)
-    tables = [load_label_map(path).table for path in paths]
+    maps = [load_label_map(path) for path in paths]
+    table = common_table(paths, maps, options.levels)
+    check_phantom(table, options)
     device = choose_device(options.device)
 
     def case_at(seed: int) -> Case:
         if np.random.default_rng([seed, 2]).random() < options.phantom_share:
             return make_varied_case(seed, options.spacing_mm)
         return anatomical.make_case(
-            paths, seed, options.spacing_mm, levels=options.levels, device=device
+            maps, seed, options.spacing_mm, levels=options.levels, device=device
         )
 
     share = f"{100 * options.phantom_share:g} % of the scans are of the built-in phantom"
     return TrainingData(
         case_at=lambda number: case_at(first + number),
         validation=[case_at(VALIDATION_SEED + i) for i in range(VALIDATION_CASES)],
-        table=check_tables(paths, tables, options),
+        table=table,
         ranges=(*anatomical.describe_variety(paths, options.spacing_mm), ("phantom", share)),
     )
 
@@ -175,31 +177,19 @@ def _phantom_data(options: TrainOptions, first: int) -> TrainingData:
     )
 
 
-def check_tables(
-    paths: Sequence[Path], tables: Sequence[MuscleTable], options: TrainOptions
-) -> MuscleTable:
-    """Labels of a training on several label maps: all must hold the same muscles.
+def check_phantom(table: MuscleTable, options: TrainOptions) -> None:
+    """Refuse to mix scans of label maps with the phantom where their labels differ.
 
     Raises
     ------
     InputError
-        They do not, or the phantom, which is to be learnt too, holds others or other levels.
     """
-    for path, table in zip(paths, tables, strict=True):
-        if table != tables[0]:
-            raise InputError(
-                f"{path}: holds other muscles than {paths[0]}, expected the same in all label maps "
-                "of a training. Train on them one by one."
-            )
-    levels = PAPER_LEVELS if options.levels == "paper" else dict.fromkeys(LONG_NAMES, "all")
-    table = paper_table(levels)
-    kept = {muscle.index for muscle in tables[0]}
-    if options.phantom_share > 0 and (options.levels == "paper" or len(kept) < len(table)):
+    whole = paper_table(dict.fromkeys(LONG_NAMES, "all"))
+    if options.phantom_share > 0 and table != whole:
         raise InputError(
             f"phantom_share is {options.phantom_share:g}, but the phantom has no vertebral levels "
             "and holds all fourteen muscles, unlike these scans. Set it to 0 in the recipe."
         )
-    return MuscleTable(tuple(muscle for muscle in table if muscle.index in kept))
 
 
 def write_side_files(out_dir: Path, data: TrainingData, plan: ScanPlan | None) -> None:

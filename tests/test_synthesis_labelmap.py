@@ -53,6 +53,16 @@ NAMES = {
     "hyoid": Tissue.MARROW,
     "vertebra_C3": Tissue.MARROW,
     "vertebral_artery": Tissue.ARTERY,
+    "submandibular_gland": Tissue.SALIVARY_GLAND,
+    "paravertebral_muscles": Tissue.OTHER_MUSCLE,
+    "left_vocal_cord": Tissue.CARTILAGE,
+    "left_sternothyroid": Tissue.OTHER_MUSCLE,
+    "thyroid": Tissue.THYROID,
+    "mandible_maxilla_teeth": Tissue.MARROW,
+    "ribs": Tissue.MARROW,
+    "ascribed": None,
+    "left_levator_labii": Tissue.OTHER_MUSCLE,
+    "levator_scapulae": Tissue.OTHER_MUSCLE,
     "intervertebral_discs": Tissue.DISC,
     "spinal_canal_csf_synthetic": Tissue.CEREBROSPINAL_FLUID,
     "spinal_cord_synthetic": Tissue.CORD,
@@ -82,11 +92,15 @@ def test_depth_and_neighbour_by_hand():
     codes = np.ones((6, 3, 3), np.uint8)
     codes[4:] = 2
     neighbour, depth = labelmap._find_neighbours(codes, (0.5, 2.0, 2.0))
-    assert depth[:, 1, 1].tolist() == [2.0, 1.5, 1.0, 0.5, 0.5, 1.0]
+    assert depth[:, 1, 1].tolist() == [1.75, 1.25, 0.75, 0.25, 0.25, 0.75]
     assert neighbour[:, 1, 1].tolist() == [2, 2, 2, 2, 1, 1]
     packed = labelmap._pack(codes, (0.5, 2.0, 2.0))
     steps = (packed[:, 1, 1] >> 16) & 255
-    assert (steps * DEPTH_STEP_MM).tolist() == pytest.approx([1.75, 1.25, 0.75, 0.25, 0.25, 0.75])
+    assert (steps * DEPTH_STEP_MM).tolist() == pytest.approx(depth[:, 1, 1].tolist())
+    along_thick, _ = np.ones((3, 3, 6), np.uint8), None
+    along_thick[..., 4:] = 2
+    _, depth = labelmap._find_neighbours(along_thick, (0.5, 0.5, 3.0))
+    assert depth[1, 1].tolist() == [10.5, 7.5, 4.5, 1.5, 1.5, 4.5]
 
 
 def test_skin_depth_is_positive_inside_and_holes_are_inside(neck):
@@ -149,12 +163,56 @@ def test_muscles_alone_get_a_body():
     labels[labels > 14] = 0
     alone = prepare_label_map(labels, toy_grid(), toy_rows(), "muscles")
     body = bytes_of(alone)[0] > 0
+    assert alone.tissues[15] == Tissue.LOOSE_TISSUE
     whole = toy_labels() > 0
     assert body[40, 40, 30]  # between the muscles
     assert not body[0].any()
     overlap = 2 * (body & whole).sum() / (body.sum() + whole.sum())
     assert overlap > 0.8
     assert alone.levels == ()
+
+
+def test_muscles_with_an_airway_or_an_unknown_structure_get_a_body_too():
+    labels = toy_labels()
+    labels[labels > 14] = 0
+    labels[38:42, 60:64] = 36
+    for name in ("trachea", "lymph_nodes"):
+        rows = [r for r in toy_rows() if int(r["index"]) <= 14] + [{"index": "36", "name": name}]
+        neck = prepare_label_map(labels, toy_grid(), rows, name)
+        code = bytes_of(neck)[0]
+        assert neck.tissues[code[40, 40, 30]] == Tissue.LOOSE_TISSUE
+        wanted = Tissue.AIR if name == "trachea" else Tissue.LOOSE_TISSUE
+        assert neck.tissues[code[40, 62, 30]] == wanted
+        assert neck.slices_with((Tissue.AIR,)).any() == (name == "trachea")
+
+
+def test_ring_of_subcutaneous_fat_is_filled():
+    labels = toy_labels()
+    labels[(labels == 20)] = 0
+    ring = (toy_labels() > 0) & ~np.roll(toy_labels() > 0, 3, axis=0)
+    labels[ring & (labels == 0)] = 20
+    rows = [{**r, "name": "subcutaneous_fat"} if r["index"] == "20" else r for r in toy_rows()]
+    neck = prepare_label_map(labels, toy_grid(), rows, "ring")
+    assert (bytes_of(neck)[0][20:60, 20:56, 30] > 0).all()
+
+
+def test_slices_of_a_line_have_no_hull():
+    plane = np.zeros((8, 8), bool)
+    plane[range(5), range(5)] = True
+    assert np.array_equal(labelmap._fill_hull(plane), plane)
+
+
+def test_reading_of_every_name_is_told(neck):
+    reading = dict(neck.reading)
+    assert reading["left_trapezius"] == "TR_L"
+    assert reading["spinal_canal_csf"] == "cerebrospinal fluid"
+    assert len(reading) == 14 + 14
+
+
+def test_folder_with_other_images_gives_its_label_maps_once(tmp_path):
+    path = write_toy_neck(tmp_path)
+    (tmp_path / "neck_FFmap.nii.gz").write_bytes(b"")
+    assert find_label_maps([tmp_path, path]) == [path]
 
 
 def test_unknown_names_are_told(tmp_path):

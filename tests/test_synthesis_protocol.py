@@ -1,11 +1,12 @@
 """What the scanner does: phases, the fold, noise, ghosts, chemical shift; and the protocols."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from bids_mfi.cli import build_verb_parser
 from bids_mfi.dixon import phase_cosine
 from bids_mfi.synthesis.painting import TissueVolume
 from bids_mfi.synthesis.protocol import (
@@ -26,6 +27,7 @@ def settings_of(name="paper", **changes):
     drawn = draw_settings(np.random.default_rng(0), PROTOCOLS[name])
     clean = {
         "noise": 0.0, "field": (0.0,) * 9, "chemical_shift_voxels": 0.0, "ghost": 0.0,
+        "motion_voxels": 0.0,
         "fat_gain": 1.0, "scale": 100.0,
     }  # fmt: skip
     return replace(drawn, **(clean | changes))
@@ -63,8 +65,6 @@ def test_images_by_hand():
     assert out_phase[3, 4, 5].item() == pytest.approx(60.0, rel=1e-5)
     _, folded = scan(0.2, 0.8, **exact)
     assert folded[3, 4, 5].item() == pytest.approx(60.0, rel=1e-5)
-    _, gained = scan(0.8, 0.2, fat_gain=2.0, **exact)
-    assert gained[3, 4, 5].item() == pytest.approx(40.0, rel=1e-5)
 
 
 def test_decay_takes_more_of_the_later_echo():
@@ -102,6 +102,16 @@ def test_ghosts_repeat_the_image_along_the_phase_axis():
     assert int((in_phase > 0).sum()) == 3
 
 
+def test_motion_blurs_along_the_phase_axis():
+    volume = body_of(0.0, 0.0)
+    volume.water[12, 10, 8] = 1.0
+    blurred, _ = scan(volume, None, motion_voxels=1.0, phase_axis=1)
+    plain, _ = scan(volume, None)
+    third = plain.max().item() / 3
+    assert blurred[12, 9:12, 8].tolist() == pytest.approx([third] * 3, rel=1e-5)
+    assert int((blurred > 1e-3).sum()) == 3
+
+
 def test_receive_field_is_smooth_and_even_without_coefficients():
     like = torch.zeros(SHAPE)
     assert torch.equal(receive_field(like, (0.0,) * 9), torch.ones(SHAPE))
@@ -136,4 +146,18 @@ def test_protocols_cover_what_is_promised():
     planes = {protocol.plane for protocol in PROTOCOLS.values()}
     assert planes == {"axial", "coronal", "sagittal"}
     assert {protocol.field_strength_t for protocol in PROTOCOLS.values()} == {1.5, 3.0}
-    assert len({field.name for field in fields(settings_of())}) > 15
+    in_plane = [size for protocol in PROTOCOLS.values() for size in protocol.in_plane_mm]
+    slices = [size for protocol in PROTOCOLS.values() for size in protocol.slice_mm]
+    assert (min(in_plane), max(in_plane)) == (0.5, 1.2)
+    assert min(slices) <= 2.0
+    assert max(slices) == 5.0
+    moved = [draw_settings(np.random.default_rng(s), PROTOCOLS["coronal-1.5T"]) for s in range(80)]
+    share = np.mean([settings.ghost > 0 and settings.motion_voxels > 0 for settings in moved])
+    assert 0.15 < share < 0.45
+
+
+def test_help_names_all_protocols(capsys):
+    with pytest.raises(SystemExit):
+        build_verb_parser().parse_args(["simulate", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(name in text.replace("- ", "-") for name in (*PROTOCOLS, VARIED))

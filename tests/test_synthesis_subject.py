@@ -1,6 +1,7 @@
 """Random persons painted on grids: shape, sides, sizes, fat and levels, each from several sides."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,11 +19,12 @@ from bids_mfi.synthesis.deformation import (
     rotation_matrix,
     transform_points,
 )
-from bids_mfi.synthesis.labelmap import prepare_label_map
-from bids_mfi.synthesis.levels import expand_levels, find_level_slices, restrict_to_levels
+from bids_mfi.synthesis.labelmap import expand_levels, prepare_label_map
+from bids_mfi.synthesis.levels import find_level_slices, restrict_to_levels
 from bids_mfi.synthesis.noise import shift_linear, smooth_noise
 from bids_mfi.synthesis.painting import fill_grid
 from bids_mfi.synthesis.subject import change_subject, draw_subject
+from bids_mfi.synthesis.tissues import Tissue
 
 CENTRE_MM = (0.0, -20.0, -8.0)
 PERSON = Participant("M", 40.0, 25.0)
@@ -38,7 +40,7 @@ def plain_subject(neck, **changes):
     drawn = draw_subject(np.random.default_rng(1), neck, PERSON, variation=0.0)
     still = {
         "growth_mm": np.zeros(256, np.float32), "plane_mm": 0.0, "skin_fat_mm": 5.0, "tubes": (),
-        "label_map": replace(neck, jaw_codes=()),
+        "metal": None,
     }  # fmt: skip
     return replace(drawn, **(still | changes))
 
@@ -204,15 +206,82 @@ def test_fat_of_a_muscle_is_what_was_asked_for(neck):
         assert float(100 * fat / (fat + water)) == pytest.approx(wanted, rel=0.2)
 
 
-def test_metal_voids_signal_but_not_labels(neck):
-    subject = plain_subject(neck, label_map=neck)
-    seeds = range(8)
-    signal = []
-    for seed in seeds:
-        volume = fill_grid(replace(subject, seed=seed), grid_of((4.0, 4.0, 4.0)), (1, 1, 1))
-        signal.append(float((volume.water + volume.fat).sum()))
-        assert int((volume.labels > 0).sum()) > 2_500
-    assert min(signal) < 0.998 * max(signal)
+def test_metal_voids_signal_around_it_but_not_labels(neck):
+    grid = grid_of((4.0, 4.0, 4.0))
+    plain = fill_grid(plain_subject(neck), grid, (1, 1, 1))
+    x, y, z = (float(v) for v in neck.jaw_mm[0])
+    void = fill_grid(plain_subject(neck, metal=(x, y, z, 12.0)), grid, (1, 1, 1))
+    lost = (plain.water + plain.fat) - (void.water + void.fat)
+    at = np.linalg.inv(grid.matrix) @ [x, y, z, 1]
+    where = np.argwhere(lost.numpy() > 0.2)
+    assert len(where) > 10
+    assert np.linalg.norm((where - at[:3]) * 4.0, axis=1).max() < 20
+    assert torch.equal(plain.labels, void.labels)
+
+
+def test_metal_is_in_the_jaw_of_some(neck):
+    drawn = [draw_subject(np.random.default_rng(s), neck).metal for s in range(60)]
+    found = [metal for metal in drawn if metal is not None]
+    assert 8 < len(found) < 30
+    jaw = neck.jaw_mm
+    for x, y, z, radius_mm in found:
+        assert (jaw.min(axis=0) <= [x, y, z]).all()
+        assert ([x, y, z] <= jaw.max(axis=0)).all()
+        assert 5 <= radius_mm <= 16
+    alone = replace(neck, jaw_mm=neck.jaw_mm[:0])
+    assert all(draw_subject(np.random.default_rng(s), alone).metal is None for s in range(20))
+
+
+def test_no_muscle_is_crushed_by_its_neighbours(neck):
+    """All grow as they may; every muscle keeps a good part of its volume, planes included."""
+    before = volume_ml(plain_subject(neck))
+    least = np.ones(15)
+    for seed in range(12):
+        drawn = draw_subject(np.random.default_rng(seed), neck, PERSON)
+        after = volume_ml(plain_subject(neck, growth_mm=drawn.growth_mm))
+        least = np.minimum(least, after / np.maximum(before, 1e-9))
+    assert least[1:].min() > 0.25
+    pushed = np.full(256, 3.0, np.float32)
+    code = np.flatnonzero(neck.tissues == WEBER2021.of("SPCap", "L").index)
+    pushed[code] = -1.0
+    after = volume_ml(plain_subject(neck, growth_mm=pushed))
+    assert after[WEBER2021.of("SPCap", "L").index] > 0.3 * before[WEBER2021.of("SPCap", "L").index]
+
+
+def test_tubes_run_where_the_map_has_nothing_of_the_kind(neck):
+    tubes = draw_subject(np.random.default_rng(0), neck).tubes
+    assert [tube.tissue.name for tube in tubes] == ["AIR", "ARTERY", "VEIN", "ARTERY", "VEIN"]
+    assert all(tube.slices.all() for tube in tubes)
+    occupied = neck.occupied.copy()
+    code = int(np.flatnonzero(neck.tissues == Tissue.DISC)[0])
+    tissues = neck.tissues.copy()
+    tissues[code] = Tissue.ARTERY
+    other = replace(neck, tissues=tissues, occupied=occupied)
+    tubes = draw_subject(np.random.default_rng(0), other).tubes
+    assert tubes[0].slices.all()
+    assert np.array_equal(tubes[1].slices, ~occupied[code])
+    volume = fill_grid(plain_subject(neck, tubes=tubes[:1]), grid_of(), (1, 1, 1))
+    without = fill_grid(plain_subject(neck), grid_of(), (1, 1, 1))
+    assert float((without.water + without.fat).sum()) > float((volume.water + volume.fat).sum())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_change_nothing(neck, threads):
+    former = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        subject = draw_subject(np.random.default_rng(2), neck)
+        volume = fill_grid(subject, grid_of((4.0, 4.0, 4.0)), (2, 2, 2))
+    finally:
+        torch.set_num_threads(former)
+    assert np.array_equal(volume.labels.numpy(), reference_volume(neck).labels.numpy())
+    assert np.array_equal(volume.water.numpy(), reference_volume(neck).water.numpy())
+
+
+def reference_volume(neck):
+    return fill_grid(
+        draw_subject(np.random.default_rng(2), neck), grid_of((4.0, 4.0, 4.0)), (2, 2, 2)
+    )
 
 
 def test_persons_differ_and_are_decided_by_their_generator(neck):
@@ -274,6 +343,17 @@ def test_labels_are_kept_at_their_levels_only(neck, axcodes):
     height = upright_grid_.matrix[2, 2] * z.mean() + upright_grid_.matrix[2, 3]
     assert height == pytest.approx(-24.0, abs=2.5)  # LS: C5 and C6, 8 to 40 mm below
     assert np.array_equal(kept[kept > 0], labels[kept > 0])
+
+
+@pytest.mark.parametrize("nod_degrees", [-12.0, 12.0])
+def test_levels_of_a_strongly_bent_neck_are_all_found(neck, nod_degrees):
+    plain = plain_subject(neck).deformation
+    bent = replace(plain, nod=float(np.deg2rad(nod_degrees)), whole=(0.25, 0.1, 0.1),
+                   lordosis_mm=12.0)  # fmt: skip
+    found = find_level_slices(plain_subject(neck, deformation=bent), grid_of())
+    assert list(found) == ["C2", "C3", "C4", "C5", "C6", "C7", "T1"]
+    middles = [(low + high) / 2 for low, high in found.values()]
+    assert all(a - b > 5 for a, b in pairwise(middles))
 
 
 def test_levels_outside_the_scan_leave_nothing(neck):

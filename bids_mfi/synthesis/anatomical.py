@@ -5,7 +5,7 @@ Every scan is decided by its seed: label map, person, protocol, field of view.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,9 @@ from bids_mfi.synthesis.acquisition import Body
 from bids_mfi.synthesis.cases import TrainingCase
 from bids_mfi.synthesis.composition import Participant
 from bids_mfi.synthesis.deformation import rotation_matrix
-from bids_mfi.synthesis.labelmap import load_label_map
+from bids_mfi.synthesis.labelmap import LabelMap
 from bids_mfi.synthesis.levels import find_level_slices, restrict_to_levels
-from bids_mfi.synthesis.painting import fill_grid
+from bids_mfi.synthesis.painting import TissueVolume, fill_grid
 from bids_mfi.synthesis.protocol import (
     PROTOCOLS,
     VARIED,
@@ -82,16 +82,15 @@ def make_scan(
         ``all``: muscles are labelled over their whole length; ``paper``: at the levels of the
         label map's table only.
     least_mm : tuple of float
-        Voxels finer than this are made this large at once, with the noise of their mean.
+        Voxels finer than this are made this large at once, see :func:`coarsen`.
     device : torch.device
         That does the work.
     """
     grid = draw_grid(rng, settings, least_mm)
-    finer = np.array(settings.spacing_mm) / np.array(grid.spacing_mm)
-    noise = settings.noise * float(np.sqrt(np.minimum(finer, 1).prod()))
-    subsamples = choose_subsamples(grid.spacing_mm)
-    volume = fill_grid(subject, grid, subsamples, device)
-    in_phase, out_phase = acquire(rng, volume, settings, noise)
+    seen = coarsen(settings, grid)
+    volume = fill_grid(subject, grid, choose_subsamples(grid.spacing_mm), device)
+    volume = TissueVolume(volume.water, volume.fat * settings.fat_gain, volume.labels)
+    in_phase, out_phase = acquire(rng, volume, seen)
     labels = volume.labels.cpu().numpy().astype(np.int16)
     if levels == "paper":
         slices = find_level_slices(subject, grid)
@@ -106,8 +105,23 @@ def make_scan(
     )
 
 
+def coarsen(settings: ScanSettings, grid: Grid) -> ScanSettings:
+    """Restate settings for a coarser grid than the scan's own: distances in its voxels, less noise.
+
+    The noise is that of averaged complex signals; the floor that magnitudes of finer voxels keep in
+    air and in dark tissue is lower here.
+    """
+    finer = np.minimum(np.array(settings.spacing_mm) / np.array(grid.spacing_mm), 1)
+    return replace(
+        settings,
+        noise=settings.noise * float(np.sqrt(finer.prod())),
+        chemical_shift_voxels=settings.chemical_shift_voxels * float(finer[settings.readout_axis]),
+        motion_voxels=settings.motion_voxels * float(finer[settings.phase_axis]),
+    )
+
+
 def choose_subsamples(spacing_mm: Sequence[float]) -> tuple[int, int, int]:
-    """Points along each axis of a voxel: one for each SUBSAMPLE_MM, from 2 to 4, 2 at least.
+    """Points along each axis of a voxel: about one for each SUBSAMPLE_MM, from 2 to 4.
 
     >>> choose_subsamples((0.7, 1.4, 5.0))
     (2, 2, 4)
@@ -138,7 +152,7 @@ def draw_grid(
 
 
 def make_case(
-    paths: Sequence[Path],
+    maps: Sequence[LabelMap],
     seed: int,
     spacing_mm: tuple[float, float, float],
     protocol: str = VARIED,
@@ -149,8 +163,8 @@ def make_case(
 
     Parameters
     ----------
-    paths : sequence of Path
-        Label maps; one is drawn.
+    maps : sequence of LabelMap
+        One is drawn.
     seed : int
         The same seed and arguments give the same case.
     spacing_mm : tuple of float
@@ -162,7 +176,7 @@ def make_case(
         See :func:`make_scan`.
     """
     rng = np.random.default_rng(seed)
-    label_map = load_label_map(paths[int(rng.integers(len(paths)))])
+    label_map = maps[int(rng.integers(len(maps)))]
     subject = draw_subject(rng, label_map, variation=float(rng.uniform(*VARIATION)))
     settings = draw_settings(rng, draw_protocol(rng, protocol))
     scan = make_scan(rng, subject, settings, levels, spacing_mm, device)

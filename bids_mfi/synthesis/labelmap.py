@@ -8,7 +8,7 @@ fat planes and subcutaneous fat of a subject are then comparisons of these numbe
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, find_objects
-from scipy.spatial import ConvexHull, Delaunay
+from scipy.spatial import ConvexHull, Delaunay, QhullError
 from torch import Tensor
 
 from bids_mfi.errors import InputError
@@ -27,34 +27,38 @@ from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
 DEPTH_STEP_MM = 0.05
 SKIN_STEP_MM = 0.25
 SKIN_OFFSET_MM = 24.0
-MOST_LABELS = 250
+MOST_LABELS = 249  # more codes are needed for a body and for tubes
 LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3")
 MIDLINE_MM = 8.0
 AROUND_MUSCLES_MM = 9.0
+BEFORE_MUSCLES_MM = 12.0  # of the spine, from the muscles' centre
+MOST_JAW_POINTS = 2000
 
 # What a name in a label table stands for; the first pattern that is found in it counts.
 NAME_PATTERNS: tuple[tuple[str, Tissue], ...] = (
     (r"disc", Tissue.DISC),
     (r"canal|csf|cerebrospinal", Tissue.CEREBROSPINAL_FLUID),
-    (r"cord", Tissue.CORD),
-    (r"vein|jugular", Tissue.VEIN),
-    (r"vessel|artery|carotid", Tissue.ARTERY),
-    (r"vertebra|skull|mandib|maxill|teeth|hyoid_?bone|^hyoid$|clavicle|scapula$|rib|bone|cranium",
-     Tissue.MARROW),
-    (r"trachea|airway|pharynx|sinus", Tissue.AIR),
-    (r"esophagus|oesophagus|mucosa", Tissue.MUCOSA),
-    (r"cartilage|larynx", Tissue.CARTILAGE),
-    (r"parotid|submandib|saliva|gland", Tissue.SALIVARY_GLAND),
+    (r"spinal_?cord|myelum|^cord", Tissue.CORD),
+    (r"_vein|^vein|jugular", Tissue.VEIN),
+    (r"vessel|arter|carotid|aorta", Tissue.ARTERY),
+    (r"parotid|submandib|sublingual|saliva|gland(?!.*muscle)", Tissue.SALIVARY_GLAND),
+    (r"muscle|scalen|splenius|longissimus|iliocostal|suboccipital|rhomboid|serratus|mastic"
+     r"|platysma|interspinal|intertransvers|digastric|masseter|pterygoid|hyoid_|thyroid_|stern\w*hyoid"
+     r"|sternothyroid|cricothyroid|constrictor|rotatores|levator|supraspin|deltoid|pector",
+     Tissue.OTHER_MUSCLE),
+    (r"cartilage|larynx|vocal|epiglott", Tissue.CARTILAGE),
+    (r"(?:^|_)vertebra|skull|cranium|(?:^|_)mandib|maxill|teeth|tooth|hyoid|clavic|scapula"
+     r"|(?:^|_)ribs?(?:_|$)|bone|sternum|manubrium|sacrum|coccyx", Tissue.MARROW),
+    (r"trachea|airway|pharyn|sinus", Tissue.AIR),
+    (r"o?esophag|mucosa", Tissue.MUCOSA),
     (r"thyroid", Tissue.THYROID),
     (r"tongue", Tissue.TONGUE),
     (r"brain|cerebell", Tissue.BRAIN),
     (r"ligament", Tissue.LIGAMENT),
     (r"subcutaneous", Tissue.SUBCUTANEOUS_FAT),
-    (r"intermuscular|fat", Tissue.INTERMUSCULAR_FAT),
-    (r"skin", Tissue.SKIN),
-    (r"soft_tissue|body|fill", Tissue.LOOSE_TISSUE),
-    (r"muscle|scalen|splenius|longissimus|iliocostal|suboccipital|rhomboid|serratus|hyoid|mastic"
-     r"|platysma|interspinal|intertransvers|digastric|masseter|pterygoid", Tissue.OTHER_MUSCLE),
+    (r"(?:^|_)fat(?:_|$)|intermuscular", Tissue.INTERMUSCULAR_FAT),
+    (r"(?:^|_)skin(?:_|$)", Tissue.SKIN),
+    (r"soft_tissue|(?:^|_)body|fill", Tissue.LOOSE_TISSUE),
 )  # fmt: skip
 CLASS_TISSUES = {
     "bone": Tissue.MARROW,
@@ -70,7 +74,7 @@ MUSCLE_PATTERNS = {
     "TR": r"trapezius",
     "LS": r"levator_scapul",
 }
-JAW = re.compile(r"teeth|mandib|maxill")
+JAW = re.compile(r"teeth|tooth|(?:^|_)mandib|maxill")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +93,8 @@ class LabelMap:
         height of C4 or of the middle.
     tissues : ndarray of uint8, shape (256,)
         Tissue of each code; muscles of the table as 1 to 14.
+    occupied : ndarray of bool, shape (256, z)
+        In which slices the structure of each code is; none for code 0.
     levels : tuple of (str, float, float)
         Vertebral level, lowest and highest z of its body in millimetres, half a disc included.
     spine : ndarray of float32, shape (z, 2)
@@ -97,8 +103,10 @@ class LabelMap:
         The muscles that the map holds, with the paper's levels.
     half_thickness_mm : ndarray of float32, shape (256,)
         Of the structure of each code where it is thick: 90th percentile of the distance to others.
-    jaw_codes : tuple of int
-        Codes of jaws and teeth.
+    jaw_mm : ndarray of float32, shape (n, 3)
+        Some points of jaws and teeth.
+    reading : tuple of (str, str)
+        Name of each structure and the tissue that it was taken as.
     unrecognised : tuple of str
         Names taken as loose tissue because nothing else was known of them.
     """
@@ -107,16 +115,27 @@ class LabelMap:
     packed: Tensor
     affine: NDArray[np.float64]
     tissues: NDArray[np.uint8]
+    occupied: NDArray[np.bool_]
     levels: tuple[tuple[str, float, float], ...]
     spine: NDArray[np.float32]
     table: MuscleTable
     half_thickness_mm: NDArray[np.float32]
-    jaw_codes: tuple[int, ...]
+    jaw_mm: NDArray[np.float32]
+    reading: tuple[tuple[str, str], ...]
     unrecognised: tuple[str, ...]
+
+    def slices_with(self, kinds: Sequence[Tissue]) -> NDArray[np.bool_]:
+        """Slices in which one of the map's structures is of one of these tissues, shape (z,)."""
+        named = self.codes_of(kinds)
+        return np.asarray(self.occupied[named].any(axis=0))
+
+    def codes_of(self, kinds: Sequence[Tissue]) -> NDArray[np.intp]:
+        """Codes of structures of these tissues; air around the body has none."""
+        return np.flatnonzero(np.isin(self.tissues, kinds) & self.occupied.any(axis=1))
 
 
 def find_label_maps(paths: Sequence[Path]) -> list[Path]:
-    """List the label maps that the paths name: files, or all ``*.nii.gz`` and ``*.nii`` of folders.
+    """List the label maps that the paths name: files, or those in folders; each once.
 
     Raises
     ------
@@ -125,18 +144,24 @@ def find_label_maps(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        inside = sorted([*path.rglob("*.nii.gz"), *path.rglob("*.nii")]) if path.is_dir() else []
+        inside = _list_folder(path) if path.is_dir() else []
         if path.is_dir() and not inside:
             raise InputError(f"{path}: holds no .nii or .nii.gz file, expected label maps there.")
         if not path.exists():
             raise InputError(f"{path}: no such file, expected a label map; check the path.")
         found += inside or [path]
-    return found
+    return list(dict.fromkeys(path.absolute() for path in found))
 
 
-@lru_cache(maxsize=16)
+def _list_folder(folder: Path) -> list[Path]:
+    """All NIfTI files below a folder; only ``*dseg`` where there are any of this name."""
+    images = sorted([*folder.rglob("*.nii.gz"), *folder.rglob("*.nii")])
+    return [path for path in images if "dseg.nii" in path.name] or images
+
+
+@lru_cache(maxsize=4)
 def load_label_map(path: Path) -> LabelMap:
-    """Read a label map and its table, and prepare it; once a process.
+    """Read a label map and its table, and prepare it.
 
     Parameters
     ----------
@@ -273,7 +298,7 @@ def prepare_label_map(
             f"{WEBER2021.of('TR', 'L').name} (or the columns muscle and hemi)."
         )
     spacing = grid.spacing_mm
-    _fill_body(codes, tissues, spacing)
+    _fill_body(codes, tissues, spacing, has_body=Tissue.LOOSE_TISSUE in found)
     spine, levels, height_mm = _find_spine(codes, kept, tissues, spacing)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -_origin(spine, height_mm, spacing)
@@ -285,11 +310,15 @@ def prepare_label_map(
         packed=torch.from_numpy(packed),
         affine=affine,
         tissues=tissues,
+        occupied=_find_slices(codes),
         levels=tuple((level, low + shift, high + shift) for level, low, high in levels),
         spine=spine,
         table=MuscleTable(tuple(m for m in WEBER2021 if m.index in present)),
         half_thickness_mm=_half_thickness_mm(packed),
-        jaw_codes=tuple(i for i, row in enumerate(kept, 1) if JAW.search(row["name"].lower())),
+        jaw_mm=_jaw_points_mm(codes, kept, affine),
+        reading=tuple(
+            (row["name"], _name_tissue(tissue)) for row, tissue in zip(kept, found, strict=True)
+        ),
         unrecognised=tuple(
             row["name"] for row, tissue in zip(kept, found, strict=True) if tissue is None
         ),
@@ -313,15 +342,38 @@ def _encode(
     return lookup[labels], [by_index[value] for value in values]
 
 
+def _name_tissue(tissue: int | None) -> str:
+    if tissue is not None and 1 <= tissue <= N_MUSCLES:
+        return next(m.abbreviation for m in WEBER2021 if m.index == tissue)
+    kind = Tissue.LOOSE_TISSUE if tissue is None else Tissue(tissue)
+    return kind.name.lower().replace("_", " ")
+
+
+def _jaw_points_mm(
+    codes: NDArray[np.uint8], rows: list[dict[str, str]], affine: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    jaws = [code for code, row in enumerate(rows, 1) if JAW.search(row["name"].lower())]
+    points = np.argwhere(np.isin(codes, jaws))
+    points = points[:: max(1, len(points) // MOST_JAW_POINTS)]
+    return (points @ affine[:3, :3].T + affine[:3, 3]).astype(np.float32)
+
+
 def _fill_body(
-    codes: NDArray[np.uint8], tissues: NDArray[np.uint8], spacing: tuple[float, ...]
+    codes: NDArray[np.uint8],
+    tissues: NDArray[np.uint8],
+    spacing: tuple[float, ...],
+    has_body: bool,
 ) -> None:
-    """Give a map without a body around its structures one, their hull and a margin; in place."""
-    if np.isin(tissues, (Tissue.LOOSE_TISSUE, Tissue.SUBCUTANEOUS_FAT, Tissue.SKIN)).any():
+    """Give a map without a body around its structures one, of loose tissue; in place.
+
+    It is the structures' hull in each slice, and a margin unless skin or the fat below it is there.
+    """
+    if has_body:
         return
-    code = int(np.flatnonzero(tissues).max()) + 1
-    hull = np.stack([_fill_hull(codes[..., k] > 0) for k in range(codes.shape[2])], axis=2)
-    body = distance_transform_edt(~hull, sampling=spacing) < AROUND_MUSCLES_MM
+    code = int(codes.max()) + 1
+    body = np.stack([_fill_hull(codes[..., k] > 0) for k in range(codes.shape[2])], axis=2)
+    if not np.isin(tissues, (Tissue.SKIN, Tissue.SUBCUTANEOUS_FAT)).any():
+        body = distance_transform_edt(~body, sampling=spacing) < AROUND_MUSCLES_MM
     codes[body & (codes == 0)] = code
     tissues[code] = Tissue.LOOSE_TISSUE
 
@@ -332,8 +384,19 @@ def _fill_hull(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if len(points) < 3 or (np.ptp(points, axis=0) == 0).any():
         return plane
     everywhere = np.argwhere(np.ones_like(plane))
-    inside = Delaunay(points[ConvexHull(points).vertices]).find_simplex(everywhere) >= 0
+    try:
+        inside = Delaunay(points[ConvexHull(points).vertices]).find_simplex(everywhere) >= 0
+    except QhullError:  # all on one line
+        return plane
     return np.asarray(inside.reshape(plane.shape) | plane)
+
+
+def _find_slices(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    occupied = np.zeros((256, codes.shape[2]), bool)
+    for k in range(codes.shape[2]):
+        occupied[np.unique(codes[..., k]), k] = True
+    occupied[0] = False
+    return occupied
 
 
 def _half_thickness_mm(packed: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -347,9 +410,8 @@ def _half_thickness_mm(packed: NDArray[np.int32]) -> NDArray[np.float32]:
 def _pack(codes: NDArray[np.uint8], spacing: tuple[float, ...]) -> NDArray[np.int32]:
     """Code, neighbour, depth and depth below the skin of every voxel, a byte each."""
     neighbour, depth = _find_neighbours(codes, spacing)
-    half = min(spacing) / 2
     skin = _skin_depth_mm(codes, spacing)
-    depth_steps = np.clip(np.rint((depth - half) / DEPTH_STEP_MM), 0, 255).astype(np.int32)
+    depth_steps = np.clip(np.rint(depth / DEPTH_STEP_MM), 0, 255).astype(np.int32)
     skin_steps = np.rint((skin + SKIN_OFFSET_MM) / SKIN_STEP_MM)
     packed = np.clip(skin_steps, 0, 255).astype(np.int32) << 24
     packed |= depth_steps << 16
@@ -361,7 +423,10 @@ def _pack(codes: NDArray[np.uint8], spacing: tuple[float, ...]) -> NDArray[np.in
 def _find_neighbours(
     codes: NDArray[np.uint8], spacing: tuple[float, ...]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Nearest other code and the distance to it, mm, of every voxel with a code; 0 elsewhere."""
+    """Nearest other code and the distance to its surface, mm, of every voxel with a code.
+
+    The surface lies half a voxel before the centre of the nearest voxel of the other code.
+    """
     neighbour, depth = np.zeros_like(codes), np.zeros(codes.shape, np.float32)
     boxes = ((code, box) for code, box in enumerate(find_objects(codes), start=1) if box)
     for code, box in boxes:
@@ -374,8 +439,10 @@ def _find_neighbours(
         if inside.all():
             continue
         distance, nearest = distance_transform_edt(inside, sampling=spacing, return_indices=True)
-        depth[wide][inside] = distance[inside]
-        neighbour[wide][inside] = part[tuple(axis[inside] for axis in nearest)]
+        at = np.stack([axis[inside] for axis in nearest])
+        voxels = np.abs(at - np.stack(np.nonzero(inside))).max(axis=0)
+        depth[wide][inside] = distance[inside] * (1 - 0.5 / voxels)
+        neighbour[wide][inside] = part[tuple(at)]
     return neighbour, depth
 
 
@@ -396,13 +463,15 @@ def _find_spine(
 ) -> tuple[NDArray[np.float32], list[tuple[str, float, float]], float]:
     """Middle of the vertebral bodies by slice, heights of the levels, and of C4; mm from voxel 0.
 
-    A vertebral body is what lies in front of the canal near the midline. Without canal, cord or
-    vertebrae the muscles' centre stands for the spine, and there are no levels.
+    A vertebral body is what lies in front of the canal near the midline. Without canal and cord a
+    line in front of the muscles' centre stands for the spine, and there are no levels.
     """
     canal = np.isin(codes, np.flatnonzero(
         np.isin(tissues, (Tissue.CEREBROSPINAL_FLUID, Tissue.CORD))))  # fmt: skip
     muscles = (tissues[codes] >= 1) & (tissues[codes] <= N_MUSCLES)
     middle = _centre_by_slice(canal if canal.any() else muscles, spacing)
+    if not canal.any():
+        middle[:, 1] += BEFORE_MUSCLES_MM
     levels: dict[str, tuple[float, float]] = {}
     fronts = np.full((codes.shape[2], 2), np.nan)
     for code, row in enumerate(rows, start=1):
@@ -455,3 +524,49 @@ def _origin(
     """Point of the map, mm from voxel 0, that becomes the origin."""
     k = int(np.clip(round(height_mm / spacing[2]), 0, len(spine) - 1))
     return np.array([float(spine[k, 0]), float(spine[k, 1]), height_mm])
+
+
+def common_table(paths: Sequence[Path], maps: Sequence[LabelMap], levels: str) -> MuscleTable:
+    """Labels of scans made from several label maps, after a check that every map can give them.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        For messages.
+    maps : sequence of LabelMap
+    levels : str
+        ``paper`` or ``all``.
+
+    Raises
+    ------
+    InputError
+        The maps hold different muscles, or one lacks a vertebral level that is needed.
+    """
+    table = maps[0].table
+    for path, label_map in zip(paths, maps, strict=True):
+        if label_map.table != table:
+            raise InputError(
+                f"{path}: holds other muscles than {paths[0]}, expected the same in all label "
+                "maps. Use them one by one."
+            )
+        known = {name for name, _, _ in label_map.levels}
+        needed = {level for muscle in table for level in expand_levels(muscle.levels)}
+        if levels == "paper" and not needed <= known:
+            raise InputError(
+                f"{path}: has no vertebrae {', '.join(sorted(needed - known))} (or no spinal canal "
+                "behind them), expected those of the paper's levels. Label the muscles over their "
+                "whole length: levels all."
+            )
+    if levels == "paper":
+        return table
+    return MuscleTable(tuple(replace(muscle, levels="all") for muscle in table))
+
+
+def expand_levels(levels: str) -> list[str]:
+    """Single levels of a range.
+
+    >>> expand_levels("C6-T1"), expand_levels("C4")
+    (['C6', 'C7', 'T1'], ['C4'])
+    """
+    first, _, last = levels.partition("-")
+    return list(LEVELS[LEVELS.index(first) : LEVELS.index(last or first) + 1])

@@ -5,10 +5,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bids_mfi.errors import InputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.synthesis.deformation import map_points, transform_points
-from bids_mfi.synthesis.labelmap import LEVELS
+from bids_mfi.synthesis.labelmap import expand_levels
 from bids_mfi.synthesis.subject import Subject
 
 BODY_RADIUS_MM = 6.0
@@ -25,9 +26,14 @@ def find_level_slices(subject: Subject, grid: Grid) -> dict[str, tuple[float, fl
     -------
     dict
         Level to the lowest and highest voxel index along that axis, as real numbers.
+
+    Raises
+    ------
+    InputError
+        A level of the label map has no place in the subject.
     """
     axis, label_map = upward_axis(grid), subject.label_map
-    x, y = torch.arange(-24, 25, 4.0), torch.arange(-10, 60, 4.0)
+    x, y = torch.arange(-60, 61, 4.0), torch.arange(-90, 91, 4.0)
     z = torch.arange(-140, 141, 1.0)
     world = torch.stack(torch.meshgrid(x, y, z, indexing="ij"))
     mapped = map_points(subject.deformation, world)
@@ -38,9 +44,14 @@ def find_level_slices(subject: Subject, grid: Grid) -> dict[str, tuple[float, fl
     slices = {}
     for level, low, high in label_map.levels:
         inside = near & (mapped[2] >= low) & (mapped[2] < high)
-        if inside.sum() >= LEAST_POINTS:
-            found = index[inside]
-            slices[level] = _middle_range(found, grid.spacing_mm[axis], high - low, subject)
+        if inside.sum() < LEAST_POINTS:
+            raise InputError(
+                f"{label_map.name}: its {level} was not found again in a random person, expected "
+                "vertebral bodies in front of the canal. Check the vertebrae's labels, or use "
+                "levels all."
+            )
+        found = index[inside]
+        slices[level] = _middle_range(found, grid.spacing_mm[axis], high - low, subject)
     return slices
 
 
@@ -91,13 +102,3 @@ def restrict_to_levels(
         chosen = (labels == muscle.index) & slices.reshape(shape)
         kept[chosen] = muscle.index
     return kept
-
-
-def expand_levels(levels: str) -> list[str]:
-    """Single levels of a range.
-
-    >>> expand_levels("C6-T1"), expand_levels("C4")
-    (['C6', 'C7', 'T1'], ['C4'])
-    """
-    first, _, last = levels.partition("-")
-    return list(LEVELS[LEVELS.index(first) : LEVELS.index(last or first) + 1])

@@ -18,7 +18,7 @@ from bids_mfi.synthesis.composition import MOST_FAT
 from bids_mfi.synthesis.deformation import map_points, transform_points
 from bids_mfi.synthesis.labelmap import DEPTH_STEP_MM, SKIN_OFFSET_MM, SKIN_STEP_MM, LabelMap
 from bids_mfi.synthesis.noise import smooth_noise
-from bids_mfi.synthesis.subject import Subject
+from bids_mfi.synthesis.subject import MOST_WASTED, Subject
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue
 
 LATTICE_MM = 7.0
@@ -27,8 +27,6 @@ TEMPLATE_SHELL_MM = 5.0  # soft tissue this near to the skin of a label map is f
 SKIN_MM = 1.5
 CORTEX_MM = 1.1
 MOST_PLANE = 0.35  # of the half-thickness of the thinner muscle
-METAL_SHARE = 0.3
-METAL_MM = (5.0, 16.0)
 FIXED = (
     Tissue.MARROW, Tissue.DISC, Tissue.CEREBROSPINAL_FLUID, Tissue.CORD, Tissue.AIR,
     Tissue.CARTILAGE, Tissue.BRAIN,
@@ -81,7 +79,7 @@ def fill_grid(
         sums += tables.signals[:, tissue.int()]
     sums /= len(parts)
     water, fat = _mix(sums, _texture(rng, subject, points_mm))
-    left = _metal_factor(rng, points, points_mm, subject.label_map)
+    left = _metal_factor(subject, points_mm)
     volumes = (water * left, fat * left, _majority(parts))
     return TissueVolume(*(points.spread(values, grid.shape) for values in volumes))
 
@@ -200,11 +198,13 @@ class _Tables:
         moves = ~np.isin(tissues, FIXED)
         growth = subject.growth_mm
         both = moves[:, None] & moves[None, :]  # (neighbour, code)
-        push = np.where(both, growth[:, None] - growth[None, :], 0)
+        most = MOST_WASTED * subject.label_map.half_thickness_mm
+        push = np.clip(growth[:, None] - growth[None, :], -most[:, None], most[None, :])
+        push = np.where(both, push, 0)
         gap = np.where(~moves[:, None] & moves[None, :], -growth[None, :], 0)
         muscle = ((tissues >= 1) & (tissues <= N_MUSCLES)) | (tissues == Tissue.OTHER_MUSCLE)
-        most = np.where(muscle, MOST_PLANE * subject.label_map.half_thickness_mm, np.inf)
-        plane = np.minimum(most[:, None], most[None, :])
+        least = np.where(muscle, MOST_PLANE * subject.label_map.half_thickness_mm, np.inf)
+        plane = np.minimum(least[:, None], least[None, :])
         plane = np.where(both & np.isfinite(plane), plane, 0)
         arrays = (tissues, push.ravel(), gap.ravel(), plane.ravel(), _signal_rows(subject))
         kinds = (np.uint8, *(np.float32,) * 4)
@@ -315,7 +315,8 @@ def _insert_tubes(subject: Subject) -> tuple[Tensor, NDArray[np.uint8]]:
     for number, tube in enumerate(subject.tubes):
         code = 255 - number
         tissues[code] = tube.tissue
-        for k, centre in enumerate(tube.centre_mm):
+        for k in np.flatnonzero(tube.slices):
+            centre = tube.centre_mm[k]
             box, inside = _disc((centre - origin[:2]) / spacing[:2], tube.radii_mm / spacing[:2])
             plane = packed[..., k][box]
             put = inside[: plane.shape[0], : plane.shape[1]] & filling[plane & 255]
@@ -364,18 +365,11 @@ def _majority(parts: list[Tensor]) -> Tensor:
     return labels
 
 
-def _metal_factor(
-    rng: np.random.Generator, points: _Points, points_mm: Tensor, label_map: LabelMap
-) -> Tensor:
-    """Share of the signal that dental metal somewhere in the jaws leaves; 1 in most subjects."""
-    wanted, radius_mm, where = rng.random() < METAL_SHARE, rng.uniform(*METAL_MM), rng.random()
-    whole = torch.ones_like(points_mm[0])
-    if not wanted or not label_map.jaw_codes:
-        return whole
-    code = _look_up(points.centre, points.packed) & 255
-    jaws = torch.isin(code, torch.tensor(label_map.jaw_codes, device=code.device)).nonzero()[:, 0]
-    if not len(jaws):
-        return whole
-    middle = points_mm[:, jaws[int(where * len(jaws))], None]
+def _metal_factor(subject: Subject, points_mm: Tensor) -> Tensor:
+    """Share of the signal that dental metal leaves; 1 in most subjects."""
+    if subject.metal is None:
+        return torch.ones_like(points_mm[0])
+    x, y, z, radius_mm = subject.metal
+    middle = torch.tensor([x, y, z], device=points_mm.device)[:, None]
     distance = (points_mm - middle).square().sum(dim=0)
     return 1 - torch.exp(-((distance / radius_mm**2) ** 2))

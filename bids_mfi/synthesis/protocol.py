@@ -52,7 +52,7 @@ class Protocol:
     field_sd : tuple of float
         Standard deviation of the coefficients of the receive field's logarithm.
     artefact_share : float
-        Share of scans with ghosts of movement.
+        Share of scans with blur and ghosts of movement.
     """
 
     name: str
@@ -77,7 +77,7 @@ PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
         Protocol("paper", 3.0, (2.46, 3.69)),
-        Protocol("axial-3T", 3.0, (2.46, 1.23), in_plane_mm=(0.6, 1.2), slice_mm=(2.0, 4.0),
+        Protocol("axial-3T", 3.0, (2.46, 1.23), in_plane_mm=(0.5, 1.2), slice_mm=(2.0, 4.0),
                  oblique_degrees=4.0),
         Protocol("axial-1.5T", 1.5, (4.77, 2.39), in_plane_mm=(0.8, 1.2), slice_mm=(3.0, 5.0),
                  oblique_degrees=4.0, noise=(0.04, 0.1), t2star_ms=_T2STAR_1_5T_MS),
@@ -106,8 +106,9 @@ class ScanSettings:
 
     Attributes are those of :class:`Protocol`, and: ``field``, the nine coefficients of the receive
     field's logarithm; ``chemical_shift_voxels``, how far fat is moved along ``readout_axis``;
-    ``ghost`` and ``ghost_voxels``, strength and distance of a ghost along ``phase_axis`` as a
-    share of the field of view; ``scale``, the signal of muscle in the scanner's units.
+    ``motion_voxels``, how far the body moves to and fro along ``phase_axis``; ``ghost`` and
+    ``ghost_share``, strength of a ghost and its distance as a share of the field of view;
+    ``scale``, the signal of muscle in the scanner's units.
     ``spacing_mm``, ``coverage_mm`` and ``turn_degrees`` are along the body's x, y, z.
     """
 
@@ -127,6 +128,7 @@ class ScanSettings:
     chemical_shift_voxels: float
     readout_axis: int
     phase_axis: int
+    motion_voxels: float
     ghost: float
     ghost_share: float
     scale: float
@@ -205,6 +207,7 @@ def draw_settings(rng: np.random.Generator, protocol: Protocol) -> ScanSettings:
         chemical_shift_voxels=float(rng.uniform(-0.8, 0.8)),
         readout_axis=int(readout),
         phase_axis=int(phase),
+        motion_voxels=float(rng.uniform(0.2, 1.2)) if moved else 0.0,
         ghost=float(rng.uniform(0.02, 0.12)) if moved else 0.0,
         ghost_share=float(rng.choice([1 / 2, 1 / 3, 1 / 4])),
         scale=float(np.exp(rng.uniform(*np.log(SCALE_RANGE)))),
@@ -212,10 +215,7 @@ def draw_settings(rng: np.random.Generator, protocol: Protocol) -> ScanSettings:
 
 
 def acquire(
-    rng: np.random.Generator,
-    volume: TissueVolume,
-    settings: ScanSettings,
-    noise: float | None = None,
+    rng: np.random.Generator, volume: TissueVolume, settings: ScanSettings
 ) -> tuple[Tensor, Tensor]:
     """In-phase and out-of-phase magnitude images in the scanner's units.
 
@@ -225,8 +225,7 @@ def acquire(
     volume : TissueVolume
         On a grid whose axes point along x, y, z of the body.
     settings : ScanSettings
-    noise : float, optional
-        In place of that of the settings, for voxels of another size.
+        ``fat_gain`` is not applied: it is part of the volume.
 
     Returns
     -------
@@ -235,13 +234,13 @@ def acquire(
     generator = torch_generator(rng, volume.water.device)
     sensitivity = settings.scale * receive_field(volume.water, settings.field)
     water = volume.water * sensitivity
-    fat = volume.fat * (sensitivity * settings.fat_gain)
+    fat = volume.fat * sensitivity
     fat = shift_linear(fat, settings.chemical_shift_voxels, settings.readout_axis)
-    sd = settings.scale * (settings.noise if noise is None else noise)
+    sd = settings.scale * settings.noise
     images = []
     for echo_ms in (settings.in_phase_ms, settings.out_phase_ms):
         real, imaginary = _signal(water, fat, settings, echo_ms)
-        real, imaginary = (_add_ghost(part, settings) for part in (real, imaginary))
+        real, imaginary = (_move(part, settings) for part in (real, imaginary))
         for part in (real, imaginary):
             part += sd * torch.randn(part.shape, generator=generator, device=part.device)
         images.append(torch.hypot(real, imaginary))
@@ -259,12 +258,15 @@ def _signal(
     return water_left * water + (fat_left * cosine) * fat, (fat_left * sine) * fat
 
 
-def _add_ghost(image: Tensor, settings: ScanSettings) -> Tensor:
-    """Fainter copies of the image, displaced along the phase direction."""
+def _move(image: Tensor, settings: ScanSettings) -> Tensor:
+    """Blur along the phase direction, and fainter copies of the image displaced along it."""
+    axis, far = settings.phase_axis, settings.motion_voxels
+    if far:
+        image = (shift_linear(image, far, axis) + image + shift_linear(image, -far, axis)) / 3
     if settings.ghost == 0:
         return image
-    voxels = round(settings.ghost_share * image.shape[settings.phase_axis])
-    copies = image.roll(voxels, settings.phase_axis) + image.roll(-voxels, settings.phase_axis)
+    voxels = round(settings.ghost_share * image.shape[axis])
+    copies = image.roll(voxels, axis) + image.roll(-voxels, axis)
     return (1 - settings.ghost) * image + (settings.ghost / 2) * copies
 
 

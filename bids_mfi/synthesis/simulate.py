@@ -33,6 +33,7 @@ from bids_mfi.synthesis.sources import (
 BIDS_VERSION = "1.11.1"
 TRUTH_COLUMNS = ("index", "name", "muscle", "hemi", "voxels", "volume_ml", "mfi_percent")
 NOT_AVAILABLE = "n/a"
+PAPER_TIMING = {"RepetitionTimeExcitation": 0.00705, "FlipAngle": 12}
 
 
 def simulate_dataset(
@@ -67,7 +68,7 @@ def simulate_dataset(
             f"{participants} participants, {sessions} sessions and seed {seed} were asked for; "
             "expected at least 1 participant, 1 session and seed 0."
         )
-    _check_empty(out_dir)
+    check_empty(out_dir)
     # A new folder gets its name when it is complete; an empty one may be a mount point.
     partial = out_dir if out_dir.is_dir() else out_dir.with_name(f".{out_dir.name}.partial")
     try:
@@ -80,7 +81,13 @@ def simulate_dataset(
         raise OutputError(f"{out_dir}: cannot write the simulated dataset ({error}).") from error
 
 
-def _check_empty(out_dir: Path) -> None:
+def check_empty(out_dir: Path) -> None:
+    """Refuse a folder that holds anything.
+
+    Raises
+    ------
+    OutputError
+    """
     if out_dir.exists() and not out_dir.is_dir():
         raise OutputError(f"{out_dir}: is a file, expected a new or empty folder.")
     if out_dir.is_dir() and any(out_dir.iterdir()):
@@ -154,10 +161,11 @@ def _write_scan(root: Path, entities: tuple[str, ...], scan: SimulatedScan) -> N
     folder, stem = _anat(root, entities)
     facts = scan.facts
     echoes = (
-        (1, scan.in_phase, "IN_PHASE", facts.in_phase_ms),
-        (2, scan.out_phase, "OUT_PHASE", facts.out_phase_ms),
+        (facts.in_phase_ms, "IN_PHASE", scan.in_phase),
+        (facts.out_phase_ms, "OUT_PHASE", scan.out_phase),
     )
-    for number, image, token, echo_ms in echoes:
+    by_time = sorted(echoes, key=lambda echo: echo[0])
+    for number, (echo_ms, token, image) in enumerate(by_time, start=1):
         name = f"{stem}_echo-{number}_MEGRE"
         (folder / f"{name}.nii.gz").write_bytes(encode_image(image, scan.grid))
         _write_json(folder / f"{name}.json", _sidecar(facts, token, echo_ms))
@@ -172,8 +180,7 @@ def _sidecar(facts: ScanFacts, token: str, echo_ms: float) -> dict[str, object]:
         "ImagingFrequency": facts.imaging_frequency_mhz,
         "ImageType": ["ORIGINAL", "PRIMARY", "M", token],
         "EchoTime": round(echo_ms / 1000, 6),
-        "RepetitionTimeExcitation": 0.00705,
-        "FlipAngle": 12,
+        **(PAPER_TIMING if facts.protocol == "paper" else {}),
         "MRAcquisitionType": "3D",
         "NonlinearGradientCorrection": False,
         "ScanningSequence": "GR",
@@ -262,9 +269,10 @@ _TRUTH_README = """# Truth of the synthetic scans
 `*_seg-muscle_dseg.nii.gz`: the muscles, {levels}.
 `*_FFmap.nii.gz`: true fat fraction in percent. `*_seg-muscle_mfi.tsv`: volume and true MFI.
 
-The truth is free of noise, of the fold at 50 % and of T2* decay. MFI computed from the images and
-the true labels differs from it: decay between the echoes adds 1 to 2 points, and the fold takes
-away as much or more from muscles with fatty streaks.
+The truth is free of noise, of the fold at 50 % and of T2* decay; T1 weighting is part of it. MFI
+computed from the images and the true labels differs from it: decay between the echoes adds 1 to 2
+points where the out-of-phase echo is the later one and takes them away where it is the earlier, and
+the fold takes away as much or more from muscles with fatty streaks.
 """
 
 

@@ -5,7 +5,7 @@ sessions; participant and number decide them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol as Interface
 
@@ -24,17 +24,17 @@ from bids_mfi.synthesis.composition import (
     draw_fat_percent,
     draw_participant,
 )
-from bids_mfi.synthesis.labelmap import LabelMap, find_label_maps, load_label_map
-from bids_mfi.synthesis.levels import expand_levels
+from bids_mfi.synthesis.labelmap import common_table, find_label_maps, load_label_map
 from bids_mfi.synthesis.phantom import change_posture, draw_shape
 from bids_mfi.synthesis.protocol import (
     IMAGING_FREQUENCY_MHZ,
     PROTOCOLS,
     VARIED,
+    ScanSettings,
     draw_protocol,
     draw_settings,
 )
-from bids_mfi.synthesis.subject import change_subject, draw_subject
+from bids_mfi.synthesis.subject import Subject, change_subject, draw_subject
 
 SCAN_SHAPE = (240, 190, 40)
 SCAN_SPACING_MM = (1.0, 1.0, 3.0)
@@ -248,6 +248,8 @@ class AnatomySource:
     levels : str
         ``paper``: muscles are labelled at the levels of Table 1 of the paper; ``all``: over their
         whole length.
+    device : str
+        Of torch, that does the work; another one draws other noise.
 
     Raises
     ------
@@ -259,7 +261,11 @@ class AnatomySource:
     licence: str | None = None
 
     def __init__(
-        self, paths: Sequence[Path], protocol: str = VARIED, levels: str = "paper"
+        self,
+        paths: Sequence[Path],
+        protocol: str = VARIED,
+        levels: str = "paper",
+        device: str = "cpu",
     ) -> None:
         if protocol not in (*PROTOCOLS, VARIED):
             raise InputError(
@@ -268,8 +274,8 @@ class AnatomySource:
             )
         files = find_label_maps(paths)
         self.maps = [load_label_map(path) for path in files]
-        self.protocol, self.levels = protocol, levels
-        self.table = _common_table(files, self.maps, levels)
+        self.protocol, self.levels, self.device = protocol, levels, device
+        self.table = common_table(files, self.maps, levels)
         self.notes = tuple(
             f"{label_map.name}: taken as soft tissue: {', '.join(label_map.unrecognised)}"
             for label_map in self.maps
@@ -279,9 +285,11 @@ class AnatomySource:
         self.description = (
             f"Each scan is of a random person on the anatomy of {names}, whose licence and credit "
             f"bind these images too. Protocol: {protocol}; the sidecars say which, as "
-            "ProtocolName. Echo 1 is in phase, echo 2 out of phase. Images are magnitudes, with "
+            "ProtocolName. Echoes are numbered by their time. Images are magnitudes, with "
             "T1 weighting, T2* decay, chemical shift, a receive field, partial volume, Rician "
-            "noise, and in some scans ghosts and dental metal."
+            "noise, and in some scans movement and dental metal. How the label map was read: "
+            + "; ".join(f"{name}: {tissue}" for m in self.maps for name, tissue in m.reading)
+            + "."
         )
 
     def scans(
@@ -297,7 +305,12 @@ class AnatomySource:
         for session in range(sessions):
             settings = draw_settings(rng, protocol)
             posed = change_subject(rng, subject) if session else subject
-            yield _store_anatomical(make_scan(rng, posed, settings, self.levels), axcodes)
+            yield _store_anatomical(self._scan(rng, posed, settings), axcodes)
+
+    def _scan(
+        self, rng: np.random.Generator, subject: Subject, settings: ScanSettings
+    ) -> AnatomicalScan:
+        return make_scan(rng, subject, settings, self.levels, device=self.device)
 
 
 def _store_anatomical(scan: AnatomicalScan, axcodes: tuple[str, str, str]) -> SimulatedScan:
@@ -308,25 +321,3 @@ def _store_anatomical(scan: AnatomicalScan, axcodes: tuple[str, str, str]) -> Si
         round(settings.spacing_mm[normal], 3), settings.protocol,
     )  # fmt: skip
     return store_scan((scan.in_phase, scan.out_phase), scan.body, scan.grid, axcodes, facts)
-
-
-def _common_table(files: Sequence[Path], maps: Sequence[LabelMap], levels: str) -> MuscleTable:
-    """Labels of the dataset, after a check that every map can give them."""
-    table = maps[0].table
-    for path, label_map in zip(files, maps, strict=True):
-        if label_map.table != table:
-            raise InputError(
-                f"{path}: holds other muscles than {files[0]}, expected the same in all label "
-                "maps of a dataset. Simulate them one by one."
-            )
-        known = {name for name, _, _ in label_map.levels}
-        needed = {level for muscle in table for level in expand_levels(muscle.levels)}
-        if levels == "paper" and not needed <= known:
-            raise InputError(
-                f"{path}: has no vertebrae {', '.join(sorted(needed - known))} (or no spinal canal "
-                "behind them), expected those of the paper's levels. Label the muscles over their "
-                "whole length: --levels all."
-            )
-    if levels == "paper":
-        return table
-    return MuscleTable(tuple(replace(muscle, levels="all") for muscle in table))

@@ -21,6 +21,10 @@ from bids_mfi.synthesis.deformation import Deformation, draw_deformation
 from bids_mfi.synthesis.labelmap import LabelMap
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue, signal_tables
 
+AIRWAYS = (Tissue.AIR,)
+VESSELS = (Tissue.ARTERY, Tissue.VEIN)
+METAL_SHARE = 0.3
+METAL_MM = (5.0, 16.0)
 MALE_SIZE = 1.0
 POSTURE_CHANGE = 0.4
 FEMALE_SIZE = 0.93
@@ -45,13 +49,16 @@ class Tube:
     ----------
     tissue : Tissue
     centre_mm : ndarray of float32, shape (z, 2)
-        By slice of the label map; NaN where it does not run.
+        By slice of the label map.
+    slices : ndarray of bool, shape (z,)
+        Where it runs.
     radii_mm : tuple of float
         Along x and y.
     """
 
     tissue: Tissue
     centre_mm: NDArray[np.float32]
+    slices: NDArray[np.bool_]
     radii_mm: tuple[float, float]
 
 
@@ -79,6 +86,8 @@ class Subject:
     tubes : tuple of Tube
     texture : tuple of float
         Standard deviation of the logarithm of patches, share of streaks, length of patches in mm.
+    metal : tuple of float or None
+        x, y, z in millimetres of the label map and radius of what dental metal makes void.
     seed : int
         Of the random fields.
     """
@@ -95,6 +104,7 @@ class Subject:
     fat_percent: NDArray[np.float32]
     tubes: tuple[Tube, ...]
     texture: tuple[float, float, float]
+    metal: tuple[float, float, float, float] | None
     seed: int
 
 
@@ -134,6 +144,7 @@ def draw_subject(
         fat_percent=fat_percent,
         tubes=tuple(_draw_tubes(rng, label_map)),
         texture=(float(texture[0]), float(texture[1]), float(texture[2])),
+        metal=_draw_metal(rng, label_map),
         seed=int(rng.integers(2**62)),
     )
 
@@ -141,8 +152,9 @@ def draw_subject(
 def _draw_signals(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Signal tables of one person: brightness and fat of each tissue vary, fat as a whole too."""
     amplitude, fat_percent = signal_tables()
-    varied = amplitude * np.exp(0.15 * rng.standard_normal(TABLE_SIZE))
-    varied[: N_MUSCLES + 1] = amplitude[: N_MUSCLES + 1]
+    spread = np.full(TABLE_SIZE, 0.15)
+    spread[[*range(N_MUSCLES + 1), Tissue.OTHER_MUSCLE]] = 0.04  # no muscle is told by its water
+    varied = amplitude * np.exp(spread * rng.standard_normal(TABLE_SIZE))
     fatty = fat_percent > 60
     varied[fatty] *= np.exp(0.2 * rng.standard_normal())
     shift = 4.0 * rng.standard_normal(TABLE_SIZE) * (fat_percent > 5)
@@ -177,21 +189,36 @@ def _draw_muscle_fat(rng: np.random.Generator, person: Participant) -> NDArray[n
     return np.clip(fat, LEAST_FAT_PERCENT, MOST_MUSCLE_FAT_PERCENT).astype(np.float32)
 
 
+def _draw_metal(
+    rng: np.random.Generator, label_map: LabelMap
+) -> tuple[float, float, float, float] | None:
+    wanted, radius_mm = rng.random() < METAL_SHARE, float(rng.uniform(*METAL_MM))
+    if not wanted or not len(label_map.jaw_mm):
+        return None
+    x, y, z = (float(v) for v in label_map.jaw_mm[int(rng.integers(len(label_map.jaw_mm)))])
+    return x, y, z, radius_mm
+
+
 def _draw_tubes(rng: np.random.Generator, label_map: LabelMap) -> Iterator[Tube]:
-    """Airway in front of the spine, carotid and jugular between spine and SCM on either side."""
+    """Airway in front of the spine, carotid and jugular between spine and SCM on either side.
+
+    They run in slices in which the label map has nothing of the kind.
+    """
     spine = label_map.spine
 
     def along(x_mm: float, y_mm: float) -> NDArray[np.float32]:
         return np.asarray(spine + np.array([x_mm, y_mm]), np.float32)
 
+    airless, bloodless = (~label_map.slices_with(kinds) for kinds in (AIRWAYS, VESSELS))
     front = along(rng.normal(0, 1.5), rng.uniform(24, 32))
-    yield Tube(Tissue.AIR, front, (float(rng.uniform(5, 11)), float(rng.uniform(3, 8))))
+    yield Tube(Tissue.AIR, front, airless, (float(rng.uniform(5, 11)), float(rng.uniform(3, 8))))
     for side in (1.0, -1.0):
         out, fore = rng.uniform(24, 30), rng.uniform(10, 18)
         radius = float(rng.uniform(2.5, 3.8))
-        yield Tube(Tissue.ARTERY, along(side * out, fore), (radius, radius))
+        yield Tube(Tissue.ARTERY, along(side * out, fore), bloodless, (radius, radius))
         jugular = along(side * (out + rng.uniform(5, 9)), fore + rng.uniform(-6, 1))
-        yield Tube(Tissue.VEIN, jugular, (float(rng.uniform(2, 7)), float(rng.uniform(2, 5))))
+        radii = (float(rng.uniform(2, 7)), float(rng.uniform(2, 5)))
+        yield Tube(Tissue.VEIN, jugular, bloodless, radii)
 
 
 def change_subject(rng: np.random.Generator, subject: Subject) -> Subject:
