@@ -542,7 +542,7 @@ def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--bids-dir",
         type=Path,
         metavar="DIR",
-        help="dataset with the images, if it is not where the sidecars say",
+        help="dataset with the images, if it is not where the sidecars say; means --measure images",
     )
     evaluate.set_defaults(handler=_run_evaluate)
 
@@ -729,11 +729,16 @@ def _print_comparison(found: "Comparison") -> int:
     for scan, problem in found.failed:
         print(f"{scan}: FAILED: {problem}", file=sys.stderr)
     for where, names in (("first", found.reference_only), ("second", found.compared_only)):
-        for name in names[:MOST_NAMES]:
-            print(f"only in the {where}, not compared: {name}", file=sys.stderr)
-        if len(names) > MOST_NAMES:
-            more = len(names) - MOST_NAMES
-            print(f"only in the {where}: {more} more, listed in the report", file=sys.stderr)
+        lines = [f"only in the {where}, not compared: {name}" for name in names]
+        _print_some(lines, f"only in the {where}")
+    _print_some(found.unknown_labels, "labels without a name")
     print(found.sentence)
     print(f"report: {found.page}")
     return found.exit_code
+
+
+def _print_some(lines: Sequence[str], what: str) -> None:
+    for line in lines[:MOST_NAMES]:
+        print(line, file=sys.stderr)
+    if len(lines) > MOST_NAMES:
+        print(f"{what}: {len(lines) - MOST_NAMES} more, listed in the report", file=sys.stderr)
