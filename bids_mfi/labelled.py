@@ -34,7 +34,7 @@ from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import resample_channels
-from bids_mfi.network.train import TrainingData, check_table, draft_bundle
+from bids_mfi.network.train import HELD_OUT, LEARNT_FROM, TrainingData, check_table, draft_bundle
 from bids_mfi.options import RunOptions, TrainOptions
 
 LABEL_FOLDER = Path("derivatives", "labels")
@@ -160,7 +160,7 @@ def load_labelled_data(
         table=plan.table,
         ranges=describe_ranges(plan, cases),
         count=len(learnt),
-        held_out=bool(held),
+        validated_on=HELD_OUT if held else LEARNT_FROM,
     )
     return data, plan
 
@@ -510,7 +510,7 @@ def describe_plan(plan: ScanPlan) -> list[str]:
 
 
 def describe_absent(cases: Sequence[LabelledCase], table: MuscleTable) -> list[str]:
-    """Name muscles of the table that no scan carries; their Dice stays 0."""
+    """Name muscles of the table that no scan carries; their Dice is n/a."""
     present = set().union(*(np.unique(case.labels).tolist() for case in cases))
     absent = [muscle.abbreviation for muscle in table if muscle.index not in present]
     return [f"labelled in no scan: {', '.join(absent)}"] if absent else []

@@ -24,7 +24,7 @@ from bids_mfi.labelled import (
     resample_labels,
 )
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.network.train import draft_bundle
+from bids_mfi.network.train import LEARNT_FROM, draft_bundle
 from bids_mfi.options import RunOptions, TrainOptions
 
 OPTIONS = TrainOptions(spacing_mm=(4.0, 4.0, 6.0))
@@ -124,7 +124,7 @@ def test_validation_on_the_training_scans_holds_nobody_out(dataset: Path) -> Non
     options = replace(OPTIONS, validation="training")
     assert set(roles_of(dataset, options).values()) == {TRAINING}
     data, _ = load_labelled_data(source_of(dataset), options, None, lambda line: None)
-    assert not data.held_out
+    assert data.validated_on == LEARNT_FROM
     assert len(data.validation) == data.count == 5
     with pytest.raises(InputError, match="holds nobody out"):
         roles_of(dataset, options, validation_participants=("01",))
