@@ -371,8 +371,8 @@ def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | 
     if classes > MOST_CLASSES:
         raise InputError(
             f"the label table has numbers up to {classes - 1}, expected {MOST_CLASSES - 1} at "
-            "most, because the network has a class for every number up to the highest. In table and "
-            f"label maps renumber the labels 1 to {len(table)}."
+            "most, because the network has a class for every number up to the highest. In table "
+            f"and label maps renumber the labels 1 to {len(table)}."
         )
     if options.mirror_share:
         try:
