@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from bids_mfi import __version__
 from bids_mfi.errors import InputError, MFIError, OutputError
-from bids_mfi.options import LEVEL_CHOICES, RunOptions, TrainOptions
+from bids_mfi.options import HIGHEST_SEED, LEVEL_CHOICES, RunOptions, TrainOptions
 
 if TYPE_CHECKING:
     from bids_mfi.evaluation import Comparison
 
+MOST_DIGITS = len(str(HIGHEST_SEED))
 MOST_NAMES = 10  # printed of what was not compared
 
 NOTICE = "Research software, not a medical device."
@@ -168,9 +169,9 @@ def _positive_int(text: str) -> int:
     return value
 
 
-def _natural_int(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 on")
+def _seed(text: str) -> int:
+    if not text.isdecimal() or len(text) > MOST_DIGITS or int(text) > HIGHEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {HIGHEST_SEED}")
     return int(text)
 
 
@@ -350,7 +351,7 @@ def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     simulate.add_argument(
         "--seed",
-        type=_natural_int,
+        type=_seed,
         default=1,
         metavar="S",
         help="the same seed gives the same bytes (default: %(default)s)",
@@ -464,7 +465,7 @@ def _add_recipe(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--batch-size", type=_positive_int, metavar="N", help="volumes of a step")
     group.add_argument(
-        "--seed", type=_natural_int, metavar="S", help="of weights, cases, changes and split"
+        "--seed", type=_seed, metavar="S", help="of weights, cases, changes and split"
     )
     group.add_argument(
         "--spacing",
@@ -542,7 +543,7 @@ def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--bids-dir",
         type=Path,
         metavar="DIR",
-        help="dataset with the images, if it is not where the sidecars say",
+        help="dataset with the images, if it is not where the sidecars say; means --measure images",
     )
     evaluate.set_defaults(handler=_run_evaluate)
 
@@ -729,11 +730,16 @@ def _print_comparison(found: "Comparison") -> int:
     for scan, problem in found.failed:
         print(f"{scan}: FAILED: {problem}", file=sys.stderr)
     for where, names in (("first", found.reference_only), ("second", found.compared_only)):
-        for name in names[:MOST_NAMES]:
-            print(f"only in the {where}, not compared: {name}", file=sys.stderr)
-        if len(names) > MOST_NAMES:
-            more = len(names) - MOST_NAMES
-            print(f"only in the {where}: {more} more, listed in the report", file=sys.stderr)
+        lines = [f"only in the {where}, not compared: {name}" for name in names]
+        _print_some(lines, f"only in the {where}")
+    _print_some(found.unknown_labels, "labels without a name")
     print(found.sentence)
     print(f"report: {found.page}")
     return found.exit_code
+
+
+def _print_some(lines: Sequence[str], what: str) -> None:
+    for line in lines[:MOST_NAMES]:
+        print(line, file=sys.stderr)
+    if len(lines) > MOST_NAMES:
+        print(f"{what}: {len(lines) - MOST_NAMES} more, listed in the report", file=sys.stderr)

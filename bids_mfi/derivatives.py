@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 from bids_mfi import __version__
 from bids_mfi.dixon import ENTITY_ORDER, DixonPair
 from bids_mfi.errors import DatasetError, OutputError, PairError
-from bids_mfi.muscles import MuscleTable
+from bids_mfi.muscles import LABEL_TABLE, MuscleTable
 from bids_mfi.quality import QCFlag
 from bids_mfi.quantify import MuscleMeasure
 from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
@@ -29,7 +29,7 @@ from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atom
 PROGRAM = "bids_mfi"
 BIDS_VERSION = "1.11.1"
 MISSING = "n/a"
-LABEL_TABLE = "seg-muscle_dseg.tsv"
+PREFERRED = "_seg-muscle_"  # in the name of a label map, before those of other segmentations
 
 # These come after all other entities.
 ENTITIES_AFTER_SEG = ("seg", "res", "den", "label", "desc")
@@ -217,6 +217,16 @@ class ScanPaths:
 
 
 # --- names -------------------------------------------------------------------------------------
+
+
+def prefer_muscle_maps(paths: Sequence[Path]) -> list[Path]:
+    """Label maps of one scan: those named ``seg-muscle`` if there are any, else all.
+
+    >>> maps = [Path("sub-1_seg-muscle_dseg.nii"), Path("sub-1_seg-bone_dseg.nii")]
+    >>> [path.name for path in prefer_muscle_maps(maps)]
+    ['sub-1_seg-muscle_dseg.nii']
+    """
+    return [path for path in paths if PREFERRED in path.name] or list(paths)
 
 
 def derivative_stem(entities: Iterable[tuple[str, str]]) -> str:

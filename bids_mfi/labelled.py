@@ -3,7 +3,8 @@
 Scans are found by :mod:`bids_mfi.discovery` as everywhere. The label map of a scan is the
 ``*_dseg.nii.gz`` in the derivative's folder of the same participant and session whose entities do
 not contradict those of the scan; ``seg``, ``desc`` and ``label`` may be anything. Nothing is
-guessed: two candidates are an error, and what has no counterpart is listed.
+guessed: of two candidates that named ``seg-muscle`` is taken, else they are an error, and what
+has no counterpart is listed.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi import tables
-from bids_mfi.derivatives import MISSING, derivative_stem
+from bids_mfi.derivatives import MISSING, derivative_stem, prefer_muscle_maps
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.discovery.naming import INDEX_ENTITIES, ImageName, parse_name
 from bids_mfi.dixon import DixonPair, read_pair, read_pair_zooms_mm
@@ -33,7 +34,7 @@ from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import resample_channels
-from bids_mfi.network.train import TrainingData, check_table, draft_bundle
+from bids_mfi.network.train import HELD_OUT, LEARNT_FROM, TrainingData, check_table, draft_bundle
 from bids_mfi.options import RunOptions, TrainOptions
 
 LABEL_FOLDER = Path("derivatives", "labels")
@@ -159,7 +160,7 @@ def load_labelled_data(
         table=plan.table,
         ranges=describe_ranges(plan, cases),
         count=len(learnt),
-        held_out=bool(held),
+        validated_on=HELD_OUT if held else LEARNT_FROM,
     )
     return data, plan
 
@@ -211,7 +212,7 @@ def plan_scans(source: LabelledSource, options: TrainOptions) -> ScanPlan:
     claimed = {scan.labels for scan in scans}
     return ScanPlan(
         scans=split_scans(scans, source.validation_participants, options),
-        table=read_label_table(folder),
+        table=read_label_table(folder, sorted(claimed)),
         unlabelled=tuple(unlabelled),
         unusable=tuple(unusable),
         unmatched=tuple(path for path in maps if path not in claimed),
@@ -249,12 +250,15 @@ def _example(folder: Path) -> Path:
 def find_label_map(scan: DixonPair | UnusableScan, maps: dict[Path, ImageName]) -> Path | None:
     """Find the one label map whose name does not contradict the scan; None if there is none.
 
+    ``seg-muscle`` goes before other segmentations.
+
     Raises
     ------
     InputError
         Two or more fit.
     """
     fitting = [path for path, name in maps.items() if fits_scan(name.entities, scan)]
+    fitting = prefer_muscle_maps(fitting)
     if len(fitting) > 1:
         names = ", ".join(str(path) for path in fitting[:SHOWN])
         raise InputError(
@@ -385,23 +389,20 @@ def choose_held_out(
 # ------------------------------------------------------------------------------------ table
 
 
-def read_label_table(folder: Path) -> MuscleTable:
-    """Table of the derivative's ``*dseg.tsv``; that of Weber et al. 2021 if there is none.
+def read_label_table(folder: Path, maps: Iterable[Path] = ()) -> MuscleTable:
+    """Table of the derivative or of its label maps; that of Weber et al. 2021 if there is none.
 
     Without ``levels`` muscles count as labelled over their whole length.
 
     Raises
     ------
     InputError
-        There are several, or one cannot be read.
+        As :func:`bids_mfi.tables.read_labels_of`.
     """
-    paths = sorted(folder.glob("*dseg.tsv"))
-    if not paths:
+    found = tables.read_labels_of(folder, maps)
+    if found is None:
         return WEBER2021
-    if len(paths) > 1:
-        names = ", ".join(path.name for path in paths)
-        raise InputError(f"{folder}: holds {len(paths)} label tables ({names}), expected one.")
-    table = tables.read_label_table(paths[0])
+    table, _ = found
     whole = (
         replace(muscle, levels="all") if muscle.levels == MISSING else muscle for muscle in table
     )
@@ -509,7 +510,7 @@ def describe_plan(plan: ScanPlan) -> list[str]:
 
 
 def describe_absent(cases: Sequence[LabelledCase], table: MuscleTable) -> list[str]:
-    """Name muscles of the table that no scan carries; their Dice stays 0."""
+    """Name muscles of the table that no scan carries; their Dice is n/a."""
     present = set().union(*(np.unique(case.labels).tolist() for case in cases))
     absent = [muscle.abbreviation for muscle in table if muscle.index not in present]
     return [f"labelled in no scan: {', '.join(absent)}"] if absent else []

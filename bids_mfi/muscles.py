@@ -93,6 +93,28 @@ class MuscleTable:
         other = {"L": "R", "R": "L"}
         return {m.index: self.of(m.muscle, other[m.hemi]).index for m in self.muscles}
 
+    def find_conflict(self, other: "MuscleTable") -> tuple[Muscle, Muscle] | None:
+        """Find a number that means another muscle in ``other``, or a muscle of another number.
+
+        Returns
+        -------
+        (Muscle, Muscle) or None
+            The first one of this table and that of the other; None if the two agree.
+
+        Examples
+        --------
+        >>> WEBER2021.find_conflict(MuscleTable(WEBER2021.muscles[:2])) is None
+        True
+        """
+        for mine in self:
+            for theirs in other:
+                same_number = mine.index == theirs.index
+                if same_number != (mine.abbreviation == theirs.abbreviation):
+                    return mine, theirs
+        return None
+
+
+LABEL_TABLE = "seg-muscle_dseg.tsv"  # name of the label table of a whole derivative
 
 LONG_NAMES = {
     "MFSS": "multifidus_semispinalis_cervicis",

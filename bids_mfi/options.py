@@ -35,6 +35,7 @@ class RunOptions:
     verbose: int = 0
 
 
+HIGHEST_SEED = 2**63 - 1
 SCHEDULES = ("constant", "cosine")
 LOSSES = ("dice_hinge", "dice_hinge_double_softmax", "dice_hinge_and_cross_entropy")
 VALIDATIONS = ("held_out", "training")
@@ -63,7 +64,7 @@ class TrainOptions:
     samples_per_volume : int
         Windows drawn from each case, one a step; 1 where whole volumes are learnt.
     seed : int
-        Of weights, order of cases, augmentation and split.
+        Of weights, order of cases, augmentation and split; 0 to HIGHEST_SEED.
     spacing_mm : tuple of float
         Voxel size of the grid on which the network works, RAS order.
     normalization : str

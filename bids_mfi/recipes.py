@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi.errors import InputError
-from bids_mfi.options import LEVEL_CHOICES, LOSSES, SCHEDULES, VALIDATIONS, TrainOptions
+from bids_mfi.options import (
+    HIGHEST_SEED,
+    LEVEL_CHOICES,
+    LOSSES,
+    SCHEDULES,
+    VALIDATIONS,
+    TrainOptions,
+)
 
 RECIPES = Path(__file__).parent / "data" / "recipes"
 WINDOW_DIVISOR = 8
@@ -65,7 +72,10 @@ RULES: Mapping[str, Rule] = {
     "schedule": _one_of(SCHEDULES),
     "batch_size": _whole(1),
     "samples_per_volume": _whole(1),
-    "seed": _whole(0),
+    "seed": Rule(
+        lambda value: _is_whole(value) and 0 <= value <= HIGHEST_SEED,
+        f"a whole number from 0 to {HIGHEST_SEED}",
+    ),
     "spacing_mm": _three(lambda v: _is_number(v) and 0.3 <= v <= 20, "numbers 0.3 to 20"),
     "normalization": _one_of(("batch", "instance")),
     "loss": _one_of(LOSSES),

@@ -5,8 +5,6 @@ and columns, further columns, a byte order mark, ``sub-`` or not. Whatever could
 is refused with the rows named; nothing is dropped silently.
 """
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bids_mfi.errors import InputError
-from bids_mfi.muscles import LONG_NAMES, Muscle, MuscleTable
+from bids_mfi.muscles import LABEL_TABLE, LONG_NAMES, Muscle, MuscleTable
 
 MISSING = "n/a"
 MISSING_WORDS = frozenset({"", "n/a", "na", "nan", "null", "none"})
@@ -27,7 +25,10 @@ VALUES = ("volume_ml", "mfi_percent")
 PAPER_ORDER = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
 HEMIS = {"l": "L", "left": "L", "r": "R", "right": "R"}
 NAMED_ROWS = 3
-HIGHEST = 1e9  # no percentage or volume is beyond
+HIGHEST = 1e9  # no volume is beyond
+# MFI of noise may be a little below 0 or above 100.
+RANGES = {"volume_ml": (0.0, HIGHEST), "mfi_percent": (-100.0, 200.0)}
+RANGE_WORDS = {"volume_ml": "from 0 on", "mfi_percent": "from -100 to 200"}
 DEFAULT_COLOR = "#808080"
 MOST_LABELS = 32767  # of a label map in int16
 
@@ -108,14 +109,21 @@ def _read_measures(path: Path, needed: Sequence[str]) -> pd.DataFrame:
 def read_cells(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     """Read a tab-separated file as text, stripped; the index is the line in the file.
 
+    BIDS knows no quoting, but spreadsheets quote: quotes around a whole cell are taken off.
+
     Raises
     ------
     InputError
         It is missing or no UTF-8 text, lacks one of the ``needed`` columns, has two columns of one
-        name, no rows, or a row with more or fewer cells than the header.
+        name, no rows, a row with more or fewer cells than the header, or a cell whose quotes are
+        not balanced.
     """
-    lines = csv.reader(io.StringIO(_read_text(path), newline=""), delimiter="\t")
-    rows = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if any(row)]
+    lines = enumerate(_read_text(path).split("\n"), start=1)
+    rows = [
+        (number, [_unquote(path, number, cell.strip()) for cell in line.split("\t")])
+        for number, line in lines
+        if line.strip()
+    ]
     header = rows[0][1] if rows else []
     _check_header(path, header, needed)
     for line, row in rows[1:]:
@@ -128,6 +136,23 @@ def read_cells(path: Path, needed: Sequence[str]) -> pd.DataFrame:
         raise InputError(f"{path}: has a header and no rows, expected one row a muscle.")
     index = pd.Index([line for line, _ in rows[1:]], name="line")
     return pd.DataFrame([row for _, row in rows[1:]], columns=header, index=index, dtype="str")
+
+
+def _unquote(path: Path, line: int, cell: str) -> str:
+    """Take the quotes off a cell that a spreadsheet put in quotes.
+
+    >>> [_unquote(Path("a.tsv"), 2, cell) for cell in ('"TR"', '"5"" cut"', '5" cut')]
+    ['TR', '5" cut', '5" cut']
+    """
+    if not cell.startswith('"'):
+        return cell
+    inner = cell[1:-1]
+    if len(cell) < 2 or not cell.endswith('"') or '"' in inner.replace('""', ""):
+        raise InputError(
+            f"{path}: line {line} has the cell {cell}, whose quotes are not balanced. Expected "
+            "text without quotes, or quotes around the whole cell; remove the stray quote."
+        )
+    return inner.replace('""', '"').strip()
 
 
 def _read_text(path: Path) -> str:
@@ -196,10 +221,12 @@ def _parse_number(path: Path, line: Any, column: str, cell: str) -> float:
         value = float(cell.replace("_", "?"))
     except ValueError:
         value = math.inf
-    if not abs(value) <= HIGHEST:
+    low, high = RANGES[column]
+    if not low <= value <= high:
         hint = " Write decimals with a point." if "," in cell else ""
         raise InputError(
-            f"{path}: line {line} has '{cell}' for {column}, expected a number or n/a.{hint}"
+            f"{path}: line {line} has '{cell}' for {column}, expected a number "
+            f"{RANGE_WORDS[column]}, or n/a; correct it.{hint}"
         )
     return value
 
@@ -279,7 +306,8 @@ def pair_tables(
     Raises
     ------
     InputError
-        Two lines of a table have the same keys, or the tables have no row in common.
+        Two lines of a table have the same keys, the tables have no row in common, or identifiers
+        without a partner differ only as a spreadsheet changes them.
     """
     ignored = tuple(
         key
@@ -291,7 +319,9 @@ def pair_tables(
         check_unique(table, KEYS, path)
         reason = f"The other table has no {' and no '.join(ignored)} to tell them apart; add it."
         check_unique(table, keys, path, reason)
+        _check_participants(table, path)
     rows = _join(reference, compared, keys, ignored)
+    _check_near_misses(rows, paths)
     if not (rows["found_in"] == "both").any():
         raise InputError(
             f"{paths[0]} and {paths[1]}: no row of one has a partner in the other: the first has "
@@ -299,6 +329,50 @@ def pair_tables(
             f"rows of the same {', '.join(keys)}; check the identifiers."
         )
     return PairedTables(rows, ignored)
+
+
+def _loosen(label: str) -> str:
+    """Make identifiers alike that a spreadsheet may have made different.
+
+    >>> [_loosen(label) for label in ("01", "1.0", "Sub-1", "P01", "000")]
+    ['1', '1', '1', 'p01', '0']
+    """
+    plain = label.lower()
+    for prefix in PREFIXES.values():
+        plain = plain.removeprefix(prefix)
+    return plain.removesuffix(".0").lstrip("0") or "0"
+
+
+def _check_participants(table: pd.DataFrame, path: Path) -> None:
+    """Refuse two participants that differ only in zeros, ``.0`` or case."""
+    known: dict[str, str] = {}
+    for label in table["participant_id"].unique():
+        other = known.setdefault(_loosen(label), label)
+        if other != label:
+            raise InputError(
+                f"{path}: has the participants sub-{other} and sub-{label} at once, which may be "
+                "one person. Expected one way to write each; correct the column participant_id."
+            )
+
+
+def _check_near_misses(rows: pd.DataFrame, paths: tuple[Path, Path]) -> None:
+    """Refuse rows without a partner that would have one but for zeros, ``.0`` or case."""
+    alone: dict[str, dict[tuple[str, ...], str]] = {"reference": {}, "compared": {}, "both": {}}
+    for _, row in rows.iterrows():
+        key = (*(_loosen(row[name]) for name in SCAN_KEYS), row["muscle"], row["hemi"])
+        alone[row["found_in"]][key] = name_scan(row)
+    near = {
+        f"{scan} against {alone['compared'][key]}": None
+        for key, scan in alone["reference"].items()
+        if key in alone["compared"]
+    }
+    if near:
+        more = f" and {len(near) - NAMED_ROWS} more" if len(near) > NAMED_ROWS else ""
+        raise InputError(
+            f"{paths[0]} and {paths[1]}: {', '.join(list(near)[:NAMED_ROWS])}{more} differ only in "
+            "leading zeros, a trailing .0 or case. Expected the same identifiers in both; import "
+            "these columns as text, or correct them."
+        )
 
 
 def _join(
@@ -412,6 +486,40 @@ def _find_twice(names: Iterable[str]) -> str:
     return ""
 
 
+def read_labels_of(folder: Path, maps: Iterable[Path]) -> tuple[MuscleTable, Path] | None:
+    """Read the label table of a derivative, or those beside its label maps.
+
+    Parameters
+    ----------
+    folder : Path
+        Its own table goes before others; LABEL_TABLE before ``*dseg.tsv`` of another name.
+    maps : iterable of Path
+        Label maps; a table beside one has its name, ending in ``.tsv``.
+
+    Returns
+    -------
+    (MuscleTable, Path) or None
+        The table with most muscles, and its file; None if there is none.
+
+    Raises
+    ------
+    InputError
+        A table is damaged, there are several, or a number means different muscles in two.
+    """
+    roots = sorted(folder.glob("*dseg.tsv"))
+    roots = [path for path in roots if path.name == LABEL_TABLE] or roots
+    if len(roots) > 1:
+        raise InputError(
+            f"{folder}: has {len(roots)} label tables ({', '.join(p.name for p in roots)}), "
+            f"expected one, or one named {LABEL_TABLE}; move the others to another folder."
+        )
+    beside = (path.with_name(path.name.rpartition("_")[0] + "_dseg.tsv") for path in maps)
+    found = [(read_label_table(p), p) for p in roots or [p for p in beside if p.is_file()]]
+    for table, path in found[1:]:
+        check_same_labels(found[0][0], table, (found[0][1], path))
+    return max(found, key=lambda entry: len(entry[0]), default=None)
+
+
 def check_same_labels(first: MuscleTable, second: MuscleTable, paths: tuple[Path, Path]) -> None:
     """Refuse two tables in which a number means different muscles, or a muscle different numbers.
 
@@ -420,12 +528,11 @@ def check_same_labels(first: MuscleTable, second: MuscleTable, paths: tuple[Path
     InputError
         It names the first difference.
     """
-    for mine in first:
-        for other in second:
-            same_number = mine.index == other.index
-            if same_number != (mine.abbreviation == other.abbreviation):
-                raise InputError(
-                    f"{paths[0]} has label {mine.index} for {mine.abbreviation}, {paths[1]} has "
-                    f"label {other.index} for {other.abbreviation}. Expected the same numbers in "
-                    "both; renumber the labels of one."
-                )
+    conflict = first.find_conflict(second)
+    if conflict is not None:
+        mine, other = conflict
+        raise InputError(
+            f"{paths[0]} has label {mine.index} for {mine.abbreviation}, {paths[1]} has "
+            f"label {other.index} for {other.abbreviation}. Expected the same numbers in "
+            "both; renumber the labels of one."
+        )

@@ -19,7 +19,9 @@ from bids_mfi.network.segment import choose_device
 from bids_mfi.network.train import (
     CURVE,
     DEFAULT_NAME,
+    DICE_NAMES,
     LOG,
+    NEW_SEEDS,
     SCANS,
     Case,
     TrainingData,
@@ -164,6 +166,7 @@ def synthetic_data(options: TrainOptions, label_maps: Sequence[Path] = ()) -> Tr
         validation=[case_at(VALIDATION_SEED + i) for i in range(VALIDATION_CASES)],
         table=table,
         ranges=(*anatomical.describe_variety(paths, options.spacing_mm), ("phantom", share)),
+        validated_on=NEW_SEEDS,
     )
 
 
@@ -174,6 +177,7 @@ def _phantom_data(options: TrainOptions, first: int) -> TrainingData:
         validation=[make_case(VALIDATION_SEED + i, spacing_mm) for i in range(VALIDATION_CASES)],
         table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
         ranges=describe_variety(spacing_mm),
+        validated_on=NEW_SEEDS,
     )
 
 
@@ -222,8 +226,7 @@ def write_curve(out_dir: Path, data: TrainingData) -> None:
             "Leave the folder alone while it is being written."
         ) from error
     if rows:
-        name = "held-out Dice" if data.held_out else "Dice on training scans"
-        write_atomically(out_dir / CURVE, draw_curve(rows, name))
+        write_atomically(out_dir / CURVE, draw_curve(rows, DICE_NAMES[data.validated_on]))
 
 
 def read_number(text: str) -> float:

@@ -72,6 +72,7 @@ def test_wrong_usage_ends_with_2(wrong, capsys):
         ["simulate"],
         ["simulate", "out", "--seed", "-5"],
         ["train", "out", "--seed", "-3"],
+        ["train", "out", "--seed", str(2**63)],
         ["train", "out", "--spacing", "0.001", "1", "1"],
         ["train", "out", "--steps", "0"],
         ["convert", "model"],

@@ -276,6 +276,25 @@ def test_images_are_found_by_bids_dir(truth, tmp_path):
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["Measure"] == "images"
 
 
+def test_a_wrong_bids_dir_is_refused_and_a_right_one_means_images(truth, tmp_path, capsys):
+    """Tables that could be taken instead are beside all label maps."""
+    for person in PEOPLE:
+        write_measures(truth, person, [("TR", "L", 10, 20)])
+    out, wrong = tmp_path / "out", tmp_path / "wrong"
+    with pytest.raises(InputError, match="wrong: is no folder"):
+        evaluate_folders(truth, truth, out, bids_dir=wrong)
+    wrong.mkdir()
+    with pytest.raises(InputError, match=r"wrong: holds no image of the 4 scans.*--bids-dir"):
+        evaluate_folders(truth, truth, out, bids_dir=wrong)
+    with pytest.raises(InputError, match=r"--bids-dir .* --measure tables"):
+        evaluate_folders(truth, truth, out, "tables", bids_dir=truth.parents[1])
+    assert not out.exists()
+    shutil.copytree(truth.parents[1] / "sub-01", wrong / "sub-01")
+    call = ["evaluate", str(truth), str(truth), str(out), "--bids-dir", str(wrong)]
+    assert main_verbs(call) == 1
+    assert "1 scans compared, 3 failed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["sub-01_desc-manual_dseg", "sub-01_acq-dixon_space-IP_dseg",
                                   "sub-01_seg-brown_desc-a_dseg"])  # fmt: skip
 def test_hand_made_names_are_paired(truth, tmp_path, name):
@@ -339,9 +358,10 @@ def test_scans_that_all_fail_are_an_error_and_nothing_is_written(truth, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_labels_of_no_muscle_are_named(truth, tmp_path):
+def test_labels_of_no_muscle_are_named(truth, tmp_path, capsys):
     prediction = copy_prediction(truth, tmp_path, lambda _p, x: np.where(x == 3, 99, x))
-    evaluate_folders(truth, prediction, tmp_path / "out")
+    assert main_verbs(["evaluate", str(truth), str(prediction), str(tmp_path / "out")]) == 0
+    assert "prediction: label 99 in 4 scans" in capsys.readouterr().err
     page = (tmp_path / "out" / "evaluation.html").read_text()
     assert "prediction: label 99 in 4 scans" in page
 

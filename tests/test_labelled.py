@@ -24,7 +24,7 @@ from bids_mfi.labelled import (
     resample_labels,
 )
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.network.train import draft_bundle
+from bids_mfi.network.train import LEARNT_FROM, draft_bundle
 from bids_mfi.options import RunOptions, TrainOptions
 
 OPTIONS = TrainOptions(spacing_mm=(4.0, 4.0, 6.0))
@@ -124,7 +124,7 @@ def test_validation_on_the_training_scans_holds_nobody_out(dataset: Path) -> Non
     options = replace(OPTIONS, validation="training")
     assert set(roles_of(dataset, options).values()) == {TRAINING}
     data, _ = load_labelled_data(source_of(dataset), options, None, lambda line: None)
-    assert not data.held_out
+    assert data.validated_on == LEARNT_FROM
     assert len(data.validation) == data.count == 5
     with pytest.raises(InputError, match="holds nobody out"):
         roles_of(dataset, options, validation_participants=("01",))
@@ -165,11 +165,30 @@ def test_a_name_without_session_fits_no_session(dataset: Path) -> None:
 
 
 def test_two_maps_of_a_scan_are_refused(dataset: Path) -> None:
-    write_labels(dataset, "sub-02_acq-dixon_desc-second_dseg.nii.gz")
+    write_labels(dataset, "sub-02_acq-dixon_seg-muscle_desc-second_dseg.nii.gz")
     with pytest.raises(
         InputError, match=r"sub-02_acq-dixon: 2 label maps fit .*second.*expected one"
     ):
         roles_of(dataset)
+
+
+def test_other_segmentations_in_the_folder_are_looked_over(dataset: Path) -> None:
+    """As in an evaluation: seg-muscle goes before others, of maps and of tables."""
+    other = write_labels(dataset, "sub-02_acq-dixon_seg-vertebra_dseg.nii.gz")
+    labels = dataset / "derivatives" / "labels"
+    (labels / "seg-muscle_dseg.tsv").write_text("index\tname\n1\tright_a\n2\tleft_a\n")
+    (labels / "seg-vertebra_dseg.tsv").write_text("index\tname\n1\tright_b\n2\tleft_b\n")
+    plan = plan_scans(source_of(dataset), OPTIONS)
+    assert plan.unmatched == (other,)
+    assert [muscle.abbreviation for muscle in plan.table] == ["a_R", "a_L"]
+
+
+def test_tables_beside_the_maps_are_read_as_in_an_evaluation(dataset: Path) -> None:
+    for path in (dataset / "derivatives" / "labels").glob("**/*_dseg.nii.gz"):
+        name = path.name.replace("_dseg.nii.gz", "_dseg.tsv")
+        path.with_name(name).write_text("index\tname\n1\tright_a\n2\tleft_a\n")
+    table = plan_scans(source_of(dataset), OPTIONS).table
+    assert [muscle.abbreviation for muscle in table] == ["a_R", "a_L"]
 
 
 def test_one_map_of_two_scans_is_refused(dataset: Path) -> None:
@@ -223,7 +242,7 @@ def test_damaged_tables_are_refused(tmp_path: Path, rows: str) -> None:
 def test_two_tables_are_refused(tmp_path: Path) -> None:
     for name in ("a_dseg.tsv", "dseg.tsv"):
         (tmp_path / name).write_text("index\tname\n")
-    with pytest.raises(InputError, match="holds 2 label tables"):
+    with pytest.raises(InputError, match="has 2 label tables"):
         read_label_table(tmp_path)
 
 

@@ -63,6 +63,8 @@ def test_a_file_and_the_command_line_replace_values(tmp_path: Path) -> None:
     [
         ("stepps = 4", "stepps is no key of a recipe. Expected steps, "),
         ("steps = 0", "steps is 0, expected a whole number from 1 on"),
+        ("seed = -1", "seed is -1, expected a whole number from 0 to 9223372036854775807"),
+        ("seed = 9223372036854775808", "seed is 9223372036854775808, expected"),
         ("steps = true", "steps is True, expected a whole number"),
         ("learning_rate = nan", "learning_rate is nan, expected a number"),
         ('loss = "dice"', "loss is 'dice', expected dice_hinge or "),

@@ -82,6 +82,37 @@ def test_a_cell_that_is_no_number_is_named(tmp_path, cell, said):
         read_long_table(path)
 
 
+@pytest.mark.parametrize(
+    ("volume", "mfi", "said"),
+    [
+        ("-0.1", "20", "line 2 has '-0.1' for volume_ml, expected a number from 0 on"),
+        ("1", "-101", "line 2 has '-101' for mfi_percent, expected a number from -100 to 200"),
+        ("1", "2000", "line 2 has '2000' for mfi_percent"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(tmp_path, volume, mfi, said):
+    rows = [("01", "a", "1", "12", "TR", "L", volume, mfi)]
+    with pytest.raises(InputError, match=said):
+        read_long_table(write(tmp_path / "a.tsv", rows))
+
+
+def test_a_stray_quote_swallows_no_lines(tmp_path):
+    rows = [(f"{i:02d}", "a", "1", "12", "TR", "L", "1", "2", "") for i in range(1, 51)]
+    for place in (0, 38):  # lines 2 and 40
+        rows[place] = (*rows[place][:-1], '"cut')
+    with pytest.raises(InputError, match=r'line 2 .*"cut.*quot'):
+        read_long_table(write(tmp_path / "a.tsv", rows, (*HEADER, "note")))
+
+
+def test_quotes_around_a_cell_do_not_matter(tmp_path):
+    quoted = [tuple(f'"{cell}"' for cell in row) for row in (HEADER, *ROWS)]
+    plain = read_long_table(write(tmp_path / "a.tsv"))
+    assert read_long_table(write(tmp_path / "b.tsv", quoted[1:], quoted[0])).equals(plain)
+    said = [(*row, note) for row, note in zip(ROWS, ('5" cut', '"a ""b"" c"', '""'), strict=True)]
+    table = read_long_table(write(tmp_path / "c.tsv", said, (*HEADER, "note")))
+    assert list(table["note"]) == ['5" cut', 'a "b" c', ""]
+
+
 def test_a_missing_column_is_named(tmp_path):
     path = write(tmp_path / "a.tsv", *columns("participant_id", "muscle", "hemi", "volume_ml"))
     with pytest.raises(InputError, match="has no column mfi_percent"):
@@ -194,6 +225,39 @@ def test_tables_without_a_common_row_are_refused(tmp_path):
     other = [("sub-09", *row[1:]) for row in ROWS[:2]]
     with pytest.raises(InputError, match=r"sub-01 ses-a run-1 TR_L, the second sub-09"):
         pair(tmp_path, write(tmp_path / "a.tsv"), write(tmp_path / "b.tsv", other))
+
+
+def with_cell(column, change):
+    place = HEADER.index(column)
+    return [(*row[:place], change(row[place]), *row[place + 1 :]) for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "other"),
+    [
+        ("participant_id", "01", "1"),
+        ("participant_id", "01", "1.0"),
+        ("participant_id", "sub-P1", "p1"),
+        ("session_id", "1", "1.0"),
+        ("session_id", "1", "01"),
+        ("session_id", "ses-PRE", "ses-pre"),
+    ],
+)
+def test_identifiers_that_a_spreadsheet_changed_are_refused(tmp_path, column, cell, other):
+    """Also where some rows still find a partner."""
+    more = ("sub-18", "9", "1", "12", "TR", "L", "10", "20")
+    tables = [
+        write(tmp_path / name, [*with_cell(column, lambda old, new=new: new)[:2], more])
+        for name, new in (("a.tsv", cell), ("b.tsv", other))
+    ]
+    with pytest.raises(InputError, match=r"sub-\S+ ses-\S+ run-1 against sub-.*as text"):
+        pair(tmp_path, *tables)
+
+
+def test_participants_that_are_nearly_the_same_are_ambiguous(tmp_path):
+    rows = [*ROWS, ("sub-1", "a", "1", "12", "TR", "L", "10.5", "20")]
+    with pytest.raises(InputError, match=r"a\.tsv: .*sub-01 and sub-1 "):
+        pair(tmp_path, write(tmp_path / "a.tsv", rows), write(tmp_path / "b.tsv"))
 
 
 # --- labels ------------------------------------------------------------------------------------

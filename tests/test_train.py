@@ -21,12 +21,16 @@ from bids_mfi.network.segment import segment_channels
 from bids_mfi.network.train import (
     BUNDLE,
     CHECKPOINT,
+    HELD_OUT,
+    LEARNT_FROM,
     LOG,
     LOSS_FUNCTIONS,
+    NEW_SEEDS,
     Progress,
     TrainingData,
     channels_of,
     custom_card,
+    describe_lacking,
     draft_bundle,
     draw_window,
     has_plateaued,
@@ -237,6 +241,98 @@ def test_tuning_needs_as_many_labels(uninterrupted: ModelBundle, tmp_path: Path)
     data = tiny_data(table=MuscleTable(WEBER2021.muscles[:4]))
     with pytest.raises(BundleError, match="knows labels up to 2, but those of the data go up to 4"):
         train(OPTIONS, data, tmp_path, start=uninterrupted)
+
+
+def test_tuning_needs_the_same_muscle_for_a_number(
+    uninterrupted: ModelBundle, tmp_path: Path
+) -> None:
+    first, second = WEBER2021.muscles[:2]
+    swapped = MuscleTable((replace(second, index=1), replace(first, index=2)))
+    with pytest.raises(BundleError, match=r"label 1 for MFSS_R, .* label 1 for MFSS_L"):
+        train(OPTIONS, tiny_data(table=swapped), tmp_path, start=uninterrupted)
+    lines = describe_lacking(MuscleTable((second,)), uninterrupted)
+    assert lines == ["muscles of the bundle that the data lack and it will forget: MFSS_R"]
+    assert describe_lacking(TABLE, uninterrupted) == describe_lacking(TABLE, None) == []
+
+
+def test_numbers_with_large_holes_are_refused(tmp_path: Path) -> None:
+    first, second = WEBER2021.muscles[:2]
+    table = MuscleTable((first, replace(second, index=256)))
+    with pytest.raises(InputError, match=r"up to 256, .*255.*renumber the labels 1 to 2"):
+        train(OPTIONS, tiny_data(table=table), tmp_path)
+
+
+def test_a_muscle_that_no_validation_case_holds_has_no_dice(tmp_path: Path) -> None:
+    """Dice n/a, not 0; that of a muscle that is missed is 0."""
+    whole = tiny_case(10_000)
+    half = replace(whole, labels=np.where(whole.labels == 2, 0, whole.labels))
+    lines: list[str] = []
+    bundle = train(OPTIONS, tiny_data(validation=[half]), tmp_path, report=lines.append)
+    rows = log_of(tmp_path)
+    assert [row[4] for row in rows[1:]] == ["n/a", "n/a"]
+    assert all(row[2] == row[3] for row in rows[1:])
+    assert "nan" not in "".join(lines)
+    assert dict(bundle.training)["validation_dice_mean"] == f"{float(rows[-1][2]):.4f}"
+    nothing = replace(whole, labels=np.zeros_like(whole.labels))
+    with pytest.raises(MFIError, match="no validation case holds a muscle"):
+        train(OPTIONS, tiny_data(validation=[nothing]), tmp_path / "none")
+
+
+def test_a_bundle_without_its_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
+    train(replace(OPTIONS, steps=1), tiny_data(), tmp_path)
+    (tmp_path / CHECKPOINT).unlink()
+    with pytest.raises(OutputError, match=r"bundle .* no checkpoint\.pt.*Name a new"):
+        train(replace(OPTIONS, steps=1), tiny_data(), tmp_path)
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan])
+def test_cases_without_signal_are_refused_before_the_first_step(
+    tmp_path: Path, value: float
+) -> None:
+    empty = np.full((24, 20, 8), value, dtype=np.float32)
+    data = tiny_data(case_at=lambda n: replace(tiny_case(n), in_phase=empty, out_phase=empty))
+    with pytest.raises(InputError, match="no signal or contain NaN"):
+        train(OPTIONS, data, tmp_path)
+
+
+def test_a_changed_label_table_is_other_data(uninterrupted: ModelBundle) -> None:
+    first, second = TABLE
+    for change in ({"levels": "C7"}, {"muscle": "TR"}):
+        pair = MuscleTable((replace(first, **change), replace(second, **change)))
+        with pytest.raises(OutputError, match="belongs to a training with labels"):
+            train(OPTIONS, tiny_data(table=pair), uninterrupted.folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("on", "line", "fact"),
+    [
+        (HELD_OUT, "held-out Dice 0.", "2 held out"),
+        (LEARNT_FROM, "Dice on training scans 0.", "2 of those learnt from"),
+        (NEW_SEEDS, "Dice on new scans 0.", "2 new scans, of the anatomies learnt from"),
+    ],
+)
+def test_what_the_dice_is_measured_on_is_said(
+    tmp_path: Path, on: str, line: str, fact: str
+) -> None:
+    lines: list[str] = []
+    options = replace(OPTIONS, steps=1)
+    bundle = train(options, tiny_data(validated_on=on), tmp_path, report=lines.append)
+    assert line in lines[-1]
+    assert dict(bundle.training)["validation_cases"] == fact
+
+
+def test_a_window_larger_than_a_volume_is_said_once(tmp_path: Path) -> None:
+    lines: list[str] = []
+    options = replace(OPTIONS, window=(32, 16, 8))
+    train(options, tiny_data(), tmp_path / "a", report=lines.append)
+    assert [line for line in lines if "window" in line] == [
+        "window 32 x 16 x 8 is larger than 2 of 2 volumes, the smallest 24 x 20 x 8 with padding: "
+        "copies of their edge are learnt from too"
+    ]
+    assert len(lines) == 3
+    padded = replace(options, padding=(4, 0, 0))
+    train(padded, tiny_data(), tmp_path / "b", report=lines.append)
+    assert len(lines) == 5
 
 
 def test_settled_averages_are_not_replaced_by_the_first_batch(tmp_path: Path) -> None:

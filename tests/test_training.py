@@ -8,10 +8,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from toy_neck import write_toy_neck
 
 from bids_mfi.cards import read_card
 from bids_mfi.cli import main_verbs
 from bids_mfi.network.bundle import load_bundle
+from bids_mfi.network.train import NEW_SEEDS
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve, lowest_dice
 from bids_mfi.synthesis import simulate, sources
@@ -179,6 +181,16 @@ def test_a_card_is_made_of_name_and_licence_or_read(tmp_path: Path) -> None:
     assert own.name == OWN_CARD
 
 
+def test_synthetic_scans_are_not_called_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the seeds are others; the anatomies are those learnt from."""
+    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    options = TrainOptions(spacing_mm=(8.0, 8.0, 8.0), phantom_share=0.0, device="cpu")
+    assert synthetic_data(options).validated_on == NEW_SEEDS
+    assert synthetic_data(options, [write_toy_neck(tmp_path)]).validated_on == NEW_SEEDS
+
+
 def test_synthetic_cases_are_decided_by_seed_and_number() -> None:
     first, same, other = (
         synthetic_data(TrainOptions(seed=seed, spacing_mm=(5.0, 5.0, 6.0))).case_at(3)
@@ -206,6 +218,9 @@ def test_curve_has_the_same_bytes_for_the_same_rows() -> None:
     changed[1]["dice_TR_L"] = 0.2
     assert draw_curve(rows()) != draw_curve(changed)
     assert lowest_dice(changed[1]) == 0.2
+    changed[1]["dice_TR_L"] = math.nan  # in no validation case
+    assert lowest_dice(changed[1]) == 0.75
+    assert draw_curve(changed)
 
 
 def test_one_row_and_an_unmeasured_loss_can_be_drawn() -> None:

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from bids_mfi.derivatives import LABEL_TABLE, derivative_stem
+from bids_mfi.derivatives import derivative_stem, prefer_muscle_maps
 from bids_mfi.dixon import DixonPair, NamedByEntities
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import WEBER2021, MuscleTable
-from bids_mfi.tables import check_same_labels, read_label_table
+from bids_mfi.tables import check_same_labels, read_labels_of
 
 TOLERATED = frozenset({"seg", "desc", "label", "space", "res", "den"})
 NUMBERS = frozenset({"run", "echo", "chunk"})
-PREFERRED = "_seg-muscle_"
 LABEL_MAPS = ("_dseg.nii.gz", "_dseg.nii")
 MEASURES = ("_mfi.tsv",)
 PAPER = Path("the paper's Table 1")
@@ -100,7 +99,7 @@ def find_by_scan(folder: Path, endings: Iterable[str]) -> dict[Entities, Path]:
 
 
 def _choose(folder: Path, paths: list[Path]) -> Path:
-    preferred = [path for path in paths if PREFERRED in path.name] or paths
+    preferred = prefer_muscle_maps(paths)
     if len(preferred) > 1:
         names = ", ".join(path.relative_to(folder).as_posix() for path in preferred)
         raise InputError(
@@ -166,8 +165,8 @@ def read_labels_of_both(
     """
     pairs = list(pairs)
     found = [
-        _read_labels_of(truth, [pair.truth for pair in pairs]),
-        _read_labels_of(prediction, [pair.prediction for pair in pairs]),
+        read_labels_of(truth, [pair.truth for pair in pairs]),
+        read_labels_of(prediction, [pair.prediction for pair in pairs]),
     ]
     tables = [entry for entry in found if entry is not None]
     if not tables:
@@ -175,22 +174,6 @@ def read_labels_of_both(
     for table, path in tables[1:]:
         check_same_labels(tables[0][0], table, (tables[0][1], path))
     return tables[0][0], str(tables[0][1])
-
-
-def _read_labels_of(folder: Path, maps: Iterable[Path]) -> tuple[MuscleTable, Path] | None:
-    """Read the table of a folder, or of its label maps."""
-    roots = sorted(folder.glob("*dseg.tsv"))
-    roots = [path for path in roots if path.name == LABEL_TABLE] or roots
-    if len(roots) > 1:
-        raise InputError(
-            f"{folder}: has {len(roots)} label tables ({', '.join(p.name for p in roots)}), "
-            f"expected one, or one named {LABEL_TABLE}."
-        )
-    beside = [_sibling(path, "_dseg.tsv") for path in maps]
-    tables = [(read_label_table(p), p) for p in roots or [p for p in beside if p.is_file()]]
-    for table, path in tables[1:]:
-        check_same_labels(tables[0][0], table, (tables[0][1], path))
-    return max(tables, key=lambda entry: len(entry[0]), default=None)
 
 
 def _sibling(label_map: Path, ending: str) -> Path:

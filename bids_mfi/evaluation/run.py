@@ -3,7 +3,7 @@
 A scan that fails costs itself only. What has no partner is counted and named.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Comparison:
         Each scan that could not be compared, and why.
     reference_only, compared_only : tuple of str
         What only one input has.
+    unknown_labels : tuple of str
+        Labels of the maps that the label table does not name.
     """
 
     sentence: str
@@ -63,6 +65,7 @@ class Comparison:
     failed: tuple[tuple[str, str], ...] = ()
     reference_only: tuple[str, ...] = ()
     compared_only: tuple[str, ...] = ()
+    unknown_labels: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -165,16 +168,18 @@ def evaluate_folders(
     measure : str
         Where MFI and volume come from: ``images``, ``tables`` or ``auto``.
     bids_dir : Path, optional
-        Dataset of the images, if it is not where the sidecars say.
+        Dataset of the images, if it is not where the sidecars say; with it they are measured on,
+        never taken from tables.
 
     Raises
     ------
     InputError
-        The folders cannot be compared, or every scan failed.
+        The folders cannot be compared, every scan failed, or ``bids_dir`` holds no image of them.
     OutputError
         The folder holds something else, or cannot be written.
     """
     outputs.check_out_dir(out_dir, "evaluate")
+    measure = _settle_measure(measure, bids_dir)
     scans = pair_label_maps(truth, prediction)
     table, labels_from = read_labels_of_both(truth, prediction, scans.pairs)
     measure, sources = _find_sources(scans.pairs, truth, prediction, measure, bids_dir)
@@ -196,7 +201,7 @@ def evaluate_folders(
         f"{_describe_dice(page.segmentation)}; results in {out_dir}"
     )
     written = out_dir / outputs.PAGES["evaluate"]
-    return Comparison(sentence, written, failed, scans.truth_only, scans.prediction_only)
+    return Comparison(sentence, written, failed, scans.truth_only, scans.prediction_only, unknown)
 
 
 def _make_page(
@@ -238,6 +243,31 @@ def _encode_evaluation(
     }
 
 
+def _settle_measure(measure: str, bids_dir: Path | None) -> str:
+    """Let a dataset that is named mean that its images are measured on."""
+    if bids_dir is None:
+        return measure
+    if not bids_dir.is_dir():
+        raise InputError(
+            f"{bids_dir}: is no folder. Expected the dataset of the images; correct --bids-dir."
+        )
+    if measure == "tables":
+        raise InputError(
+            "--bids-dir names the dataset of images, but --measure tables uses none. Leave out one "
+            "of them."
+        )
+    return "images"
+
+
+def _check_images(images: Mapping[str, ScanImages | None], bids_dir: Path | None) -> None:
+    """Refuse a dataset that was named and holds the images of no scan."""
+    if bids_dir is not None and not any(images.values()):
+        raise InputError(
+            f"{bids_dir}: holds no image of the {len(images)} scans. Expected the dataset to which "
+            "bids:raw: in the Sources of their *_mfi.json or *_dseg.json leads; correct --bids-dir."
+        )
+
+
 def _find_sources(
     pairs: tuple[ScanPair, ...],
     truth: Path,
@@ -249,6 +279,7 @@ def _find_sources(
     images: dict[str, ScanImages | None] = {}
     if measure != "tables":
         images = {pair.scan: find_images(pair, truth, prediction, bids_dir) for pair in pairs}
+        _check_images(images, bids_dir)
     tables: tuple[dict[str, Path], dict[str, Path]] = ({}, {})
     if measure == "tables" or (measure == "auto" and None in images.values()):
         tables = (_find_tables(truth, pairs), _find_tables(prediction, pairs))

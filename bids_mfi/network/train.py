@@ -1,7 +1,7 @@
 """Training of the dense V-Net; must not know where cases come from, BIDS or reports.
 
 One loop, in the order of time: case -> standardise and pad -> augment -> window -> network -> loss
--> Adam; at every validation the held-out cases are segmented, ``log.tsv`` gets a row and
+-> Adam; at every validation the validation cases are segmented, ``log.tsv`` gets a row and
 ``checkpoint.pt`` is written. A case is asked for by its number and all chance is drawn from seed
 and number, so a training that was interrupted goes on as if it had not been.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,6 +55,17 @@ SETTLED_UPDATES = 1000
 WINDOW_CHANCE, AFFINE_CHANCE = 1, 2
 # What may differ when a training is resumed; `steps` only where it does not change the past.
 FREE_OPTIONS = ("validate_every", "patience", "min_delta", "device")
+
+# What a validation is made on, as the bundle says it, and the name of its Dice.
+HELD_OUT = "held out"
+LEARNT_FROM = "of those learnt from"
+NEW_SEEDS = "new scans, of the anatomies learnt from"
+DICE_NAMES = {
+    HELD_OUT: "held-out Dice",
+    LEARNT_FROM: "Dice on training scans",
+    NEW_SEEDS: "Dice on new scans",
+}
+MOST_CLASSES = 256
 
 Batch = tuple[Tensor, Tensor]
 Prepared = tuple[NDArray[np.float32], NDArray[np.int16]]
@@ -110,8 +122,8 @@ class TrainingData:
     count : int or None
         How many different cases there are, numbered 0 to count - 1 in the first round; None if
         there is no end of them.
-    held_out : bool
-        Whether the validation cases are others than those learnt from.
+    validated_on : str
+        What the validation cases are to those learnt from: HELD_OUT, LEARNT_FROM or NEW_SEEDS.
     """
 
     case_at: Callable[[int], Case]
@@ -119,7 +131,7 @@ class TrainingData:
     table: MuscleTable
     ranges: tuple[tuple[str, str], ...] = ()
     count: int | None = None
-    held_out: bool = True
+    validated_on: str = HELD_OUT
 
 
 DEFAULT_NAME = "custom"
@@ -212,7 +224,8 @@ def train(
         Gets ``log.tsv``, ``checkpoint.pt`` and ``bundle/``; a checkpoint found there is resumed.
     card : ModelCard
     report : callable
-        Gets a line at every validation, after log and checkpoint were written.
+        Gets a line at every validation, after log and checkpoint were written; before the first
+        step one on labels or windows that do not quite fit.
     start : ModelBundle, optional
         Weights to start from; it also decides grid, normalisation, windows and landmarks.
 
@@ -222,6 +235,8 @@ def train(
         The folder cannot be written, or holds a checkpoint of another training.
     BundleError
         The labels of the data do not fit ``start``.
+    InputError
+        The cases have no signal, or labels that cannot be learnt.
     MFIError
         The training diverged.
     """
@@ -234,6 +249,8 @@ def train(
     elif start is None:
         progress.draft = replace(progress.draft, landmarks=learn_from_cases(data))
     write_log(progress, data.table, out_dir)  # a folder that cannot be written is known at once
+    for line in (*describe_lacking(data.table, start), *describe_large_window(options, data)):
+        report(line)
     if start is not None and not progress.rows:
         line = validate(progress, data, options, math.nan)  # what is there to be improved
         write_log(progress, data.table, out_dir)
@@ -273,7 +290,7 @@ def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOpt
 
 
 def check_folder(out_dir: Path) -> None:
-    """Refuse a folder that holds anything but a training.
+    """Refuse a folder that holds anything but a training, or a bundle that would be lost.
 
     Raises
     ------
@@ -284,6 +301,11 @@ def check_folder(out_dir: Path) -> None:
         found = {path.name for path in out_dir.iterdir()} if out_dir.exists() else set()
     except OSError as error:
         raise explain_os_error(out_dir, error) from error
+    if BUNDLE in found and CHECKPOINT not in found:
+        raise OutputError(
+            f"{out_dir}: holds a bundle and no {CHECKPOINT}, so nothing can be resumed and the "
+            "bundle would be overwritten. Name a new folder, or move the bundle elsewhere."
+        )
     others = sorted(found - {LOG, BUNDLE, CURVE, SCANS})
     if others and CHECKPOINT not in found:
         raise OutputError(
@@ -306,9 +328,11 @@ def make_progress(
     BundleError
         The labels of the data do not fit ``start``.
     InputError
-        Cases are to be mirrored, and a muscle has no counterpart.
+        Cases are to be mirrored, and a muscle has no counterpart; a number is too large; or no
+        validation case holds a muscle.
     """
     check_table(data.table, options, start)
+    check_validation(data)
     torch.manual_seed(options.seed)
     classes = 1 + max(muscle.index for muscle in data.table)
     if start is None:
@@ -322,13 +346,34 @@ def make_progress(
 
 
 def learn_from_cases(data: TrainingData) -> Landmarks:
-    """Intensity landmarks of all cases, or of the first ones where there is no end of them."""
+    """Intensity landmarks of all cases, or of the first ones where there is no end of them.
+
+    Raises
+    ------
+    InputError
+        They do not rise, or are not finite.
+    """
     numbers = range(LANDMARK_CASES if data.count is None else data.count)
-    return learn_landmarks(channels_of(data.case_at(number)) for number in numbers)
+    landmarks = learn_landmarks(channels_of(data.case_at(number)) for number in numbers)
+    for row in landmarks:
+        if not (all(a <= b for a, b in pairwise(row)) and row[0] < row[-1]):  # false for NaN
+            raise InputError(
+                "The training scans have no signal or contain NaN: their intensity landmarks are "
+                f"{', '.join(map(str, row))}, expected rising numbers. Look for empty or damaged "
+                "images and leave them out."
+            )
+    return landmarks
 
 
 def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | None) -> None:
     """Check that labels can be mirrored, and learnt by the network of ``start``."""
+    classes = 1 + max(muscle.index for muscle in table)
+    if classes > MOST_CLASSES:
+        raise InputError(
+            f"the label table has numbers up to {classes - 1}, expected {MOST_CLASSES - 1} at "
+            "most, because the network has a class for every number up to the highest. In table "
+            f"and label maps renumber the labels 1 to {len(table)}."
+        )
     if options.mirror_share:
         try:
             table.mirrored_indices()
@@ -338,12 +383,73 @@ def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | 
                 "because mirrored scans are learnt from. Add the other side, or set mirror_share "
                 "to 0 in the recipe."
             ) from error
+    if start is not None:
+        check_start(table, start)
+
+
+def check_start(table: MuscleTable, start: ModelBundle) -> None:
+    """Refuse labels that are not those of the bundle to start from.
+
+    Raises
+    ------
+    BundleError
+    """
     classes = 1 + max(muscle.index for muscle in table)
-    if start is not None and classes != start.out_channels:
+    conflict = start.table.find_conflict(table)
+    if conflict is not None:
+        own, other = conflict
+        raise BundleError(
+            f"{start.folder}: has label {own.index} for {own.abbreviation}, but the data have "
+            f"label {other.index} for {other.abbreviation}; expected the same numbers. Give the "
+            "muscles the numbers of the bundle, or train from random weights, without --from."
+        )
+    if classes != start.out_channels:
         raise BundleError(
             f"{start.folder}: knows labels up to {start.out_channels - 1}, but those of the data "
             f"go up to {classes - 1}; expected as many. Give the muscles the numbers of the "
             "bundle, or train from random weights, without --from."
+        )
+
+
+def describe_lacking(table: MuscleTable, start: ModelBundle | None) -> list[str]:
+    """Name the muscles of the bundle to start from that the data do not have."""
+    wanted = {muscle.index for muscle in table}
+    lacking = [m.abbreviation for m in (start.table if start else ()) if m.index not in wanted]
+    if not lacking:
+        return []
+    return [f"muscles of the bundle that the data lack and it will forget: {', '.join(lacking)}"]
+
+
+def describe_large_window(options: TrainOptions, data: TrainingData) -> list[str]:
+    """Say that windows are larger than the volumes, if they are; only the known cases are seen."""
+    if options.window is None:
+        return []
+    cases = [*data.validation, *map(data.case_at, range(data.count or 0))]
+    margins = 2 * np.array(options.padding)
+    shapes = [tuple((margins + case.labels.shape).tolist()) for case in cases]
+    small = [shape for shape in shapes if any(np.less(shape, options.window))]
+    if not small:
+        return []
+    window, smallest = (" x ".join(map(str, size)) for size in (options.window, min(small)))
+    return [
+        f"window {window} is larger than {len(small)} of {len(shapes)} volumes, the smallest "
+        f"{smallest} with padding: copies of their edge are learnt from too"
+    ]
+
+
+def check_validation(data: TrainingData) -> None:
+    """Refuse validation cases on which no Dice can be measured.
+
+    Raises
+    ------
+    InputError
+    """
+    indices = [muscle.index for muscle in data.table]
+    if not any(np.isin(case.labels, indices).any() for case in data.validation):
+        raise InputError(
+            f"no validation case holds a muscle of the label table ({len(data.validation)} cases), "
+            "expected one at least, because their Dice chooses the weights. Hold out participants "
+            "with labels."
         )
 
 
@@ -537,7 +643,7 @@ def validate(progress: Progress, data: TrainingData, options: TrainOptions, loss
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise diverged(progress.step, "weights are not finite")
     dice = validation_dice(progress, data)
-    mean = float(np.mean(list(dice.values())))
+    mean = float(np.nanmean(list(dice.values())))
     row = {"step": progress.step, "seconds": round(progress.seconds, 1), "loss": loss}
     row |= {"dice_mean": mean}
     row |= {f"dice_{m.abbreviation}": dice[m.index] for m in data.table}
@@ -545,14 +651,14 @@ def validate(progress: Progress, data: TrainingData, options: TrainOptions, loss
     if mean >= progress.best_dice or not progress.best_state:
         progress.best_dice = mean
         progress.best_state = {name: tensor.detach().clone() for name, tensor in state.items()}
-    return describe_progress(progress, options, "held-out" if data.held_out else "training")
+    return describe_progress(progress, options, DICE_NAMES[data.validated_on])
 
 
-def describe_progress(progress: Progress, options: TrainOptions, cases: str) -> str:
+def describe_progress(progress: Progress, options: TrainOptions, dice_name: str) -> str:
     """Make a line of the newest row of the log, with the time that is left at most."""
     row = progress.rows[-1]
-    lowest = min(value for key, value in row.items() if key.startswith("dice_"))
-    dice = f"{cases} Dice {row['dice_mean']:.3f} (lowest muscle {lowest:.3f})"
+    lowest = np.nanmin([value for key, value in row.items() if key.startswith("dice_")])
+    dice = f"{dice_name} {row['dice_mean']:.3f} (lowest muscle {lowest:.3f})"
     if progress.step == 0:
         return f"before the first step  {dice}"
     left = progress.seconds / progress.step * (options.steps - progress.step)
@@ -563,17 +669,16 @@ def describe_progress(progress: Progress, options: TrainOptions, cases: str) -> 
 
 
 def validation_dice(progress: Progress, data: TrainingData) -> dict[int, float]:
-    """Mean Dice of each muscle over the validation cases that hold it; 0 if it was never right."""
+    """Mean Dice of each muscle over the validation cases that hold it; NaN if none does."""
     network = progress.network.eval()
-    rows = [
-        dice_by_muscle(
-            label_channels(channels_of(case), progress.draft, network), case.labels, data.table
-        )
-        for case in data.validation
-    ]
-    values = np.array([[row[muscle.index] for muscle in data.table] for row in rows])
-    means = np.nansum(values, axis=0) / np.maximum(np.isfinite(values).sum(axis=0), 1)
-    return {m.index: float(value) for m, value in zip(data.table, means, strict=True)}
+    values: dict[int, list[float]] = {muscle.index: [] for muscle in data.table}
+    for case in data.validation:
+        labels = label_channels(channels_of(case), progress.draft, network)
+        held = np.unique(case.labels)
+        for index, value in dice_by_muscle(labels, case.labels, data.table).items():
+            if index in held:
+                values[index].append(value)
+    return {index: float(np.mean(found)) if found else math.nan for index, found in values.items()}
 
 
 def has_plateaued(rows: Sequence[Mapping[str, float]], options: TrainOptions) -> bool:
@@ -604,7 +709,9 @@ def write_log(progress: Progress, table: MuscleTable, out_dir: Path) -> None:
 
 
 def write_number(value: float) -> str:
-    """Six digits; ``n/a`` for what is not measurable, the loss before the first step.
+    """Six digits; ``n/a`` for what is not measurable.
+
+    That is the loss before the first step, and the Dice of a muscle that no validation case holds.
 
     >>> write_number(0.25), write_number(math.nan)
     ('0.25', 'n/a')
@@ -636,7 +743,7 @@ def write_checkpoint(
 
 def describe_origin(data: TrainingData, start: ModelBundle | None) -> dict[str, str]:
     """Say what is learnt from, in words that differ where a resumed training would differ."""
-    labels = ", ".join(f"{muscle.index} {muscle.name}" for muscle in data.table)
+    labels = ", ".join(f"{m.index} {m.name} {m.abbreviation} {m.levels}" for m in data.table)
     weights = start.identity if start else "random"
     return {**dict(data.ranges), "labels": labels, "start weights": weights}
 
@@ -757,8 +864,7 @@ def describe_recipe(
         "augmentation": describe_augmentation(options),
         "precision": "bfloat16 autocast" if progress.bfloat16 else "float32",
         "seed": options.seed,
-        "validation_cases": f"{len(data.validation)}"
-        + (" held out" if data.held_out else " of those learnt from"),
+        "validation_cases": f"{len(data.validation)} {data.validated_on}",
         "validation_dice_mean": f"{progress.best_dice:.4f}",
     }
     return tuple((key, str(value)) for key, value in recipe.items())

@@ -1,6 +1,7 @@
 """The course of a training as a picture; must not know networks, files or how it was measured."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -55,13 +56,13 @@ def _draw_dice(axes: "Axes", rows: Sequence[Mapping[str, float]], name: str) -> 
 
 
 def lowest_dice(row: Mapping[str, float]) -> float:
-    """Lowest Dice of a muscle in a row.
+    """Lowest Dice of a muscle in a row; one that was not measured (NaN) does not count.
 
     >>> lowest_dice({"step": 1, "dice_mean": 0.5, "dice_TR_L": 0.4, "dice_TR_R": 0.6})
     0.4
     """
     muscles = (key for key in row if key.startswith("dice_") and key != "dice_mean")
-    return min(row[key] for key in muscles)
+    return min((row[key] for key in muscles if not math.isnan(row[key])), default=math.nan)
 
 
 def _draw_loss(axes: "Axes", rows: Sequence[Mapping[str, float]]) -> None:
