@@ -106,7 +106,7 @@ class ScanSettings:
 
     Attributes are those of :class:`Protocol`, and: ``field``, the nine coefficients of the receive
     field's logarithm; ``chemical_shift_voxels``, how far fat is moved along ``readout_axis``;
-    ``motion_voxels``, how far the body moves to and fro along ``phase_axis``; ``ghost`` and
+    ``motion_voxels``, how far the body moves back and forth along ``phase_axis``; ``ghost`` and
     ``ghost_share``, strength of a ghost and its distance as a share of the field of view;
     ``scale``, the signal of muscle in the scanner's units.
     ``spacing_mm``, ``coverage_mm`` and ``turn_degrees`` are along the body's x, y, z.
