@@ -552,9 +552,10 @@ def _add_agreement(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
     agreement = verbs.add_parser(
         "agreement",
         help="agreement of two raters or models from their tables",
-        description="Agreement of two tables in the format of group_mfi.tsv: bias, limits of "
-        "agreement, ICC(2,1) and more of each muscle and side. Rows are paired by participant_id, "
-        "session_id, run_id, muscle and hemi.",
+        description="Agreement of two tab-separated tables: bias, limits of agreement, ICC(2,1) "
+        "and more of each muscle and side. A row is a scan and muscle, with the columns "
+        "participant_id, muscle, hemi, volume_ml and mfi_percent, and session_id and run_id where "
+        "there are several. Rows are paired by all columns but the two measures.",
         epilog=EXIT_STATUSES,
     )
     agreement.add_argument("reference", type=Path, metavar="A.tsv", help="the reference")
@@ -596,6 +597,7 @@ def _run_simulate(arguments: argparse.Namespace) -> int:
         arguments.sessions,
         arguments.seed,
         source,
+        lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(f"synthetic BIDS dataset: {arguments.out_dir}")
     return 0
@@ -636,6 +638,11 @@ def _run_train(arguments: argparse.Namespace) -> int:
     _check_train_arguments(arguments)
     random = "scratch" if arguments.dataset else "synthetic"
     recipe = arguments.recipe or ("finetune" if arguments.start else random)
+    if recipe == "finetune" and arguments.start is None:
+        raise InputError(
+            "the recipe finetune has the low rate of a tuning, but no bundle to start from was "
+            "given. Name it by --from, or take another recipe."
+        )
     stated = recipe_keys(recipe) | set(given)
     return _train(arguments, read_recipe(recipe, given), frozenset(stated))
 
@@ -652,7 +659,8 @@ def _check_train_arguments(arguments: argparse.Namespace) -> None:
         or arguments.participant_label or arguments.session_label or arguments.bids_filter_file
     ):  # fmt: skip
         raise InputError(
-            "Options that select scans or labels were given, but no dataset. Name it by --dataset."
+            "Options that select scans or labels, or --dry-run, were given, but no dataset. Name "
+            "it by --dataset."
         )
     if arguments.card and (arguments.name or arguments.licence):
         raise InputError("--card says name and licence; leave out --name and --licence.")

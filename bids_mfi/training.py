@@ -99,6 +99,7 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     check_stated(order, options)
     plan = None
     if order.source is None:
+        report(f"making {VALIDATION_CASES} synthetic scans for validation ...")
         data = synthetic_data(options, order.label_maps)
     else:
         data, plan = load_labelled_data(order.source, options, start, report)

@@ -158,7 +158,11 @@ def custom_card(
     """
     origin = f"Tuned from {start.name} {start.version}. " if start else ""
     chosen = licence or (start.licence if start else "LicenseRef-unspecified")
-    text = f"{chosen}\n\nThe person who trained these weights decides about their use.\n"
+    text = (
+        f"{chosen}\n\nThe person who trained these weights decides about their use. The licence of "
+        "the scans\nor label maps that they learnt from may bind them too; see `training` in "
+        "configs/metadata.json.\n"
+    )
     if start:
         text = f"{chosen}\n\nMade from {start.name} {start.version}, whose licence follows.\n\n"
         text += _read_licence(start)
@@ -246,6 +250,7 @@ def train(
     progress = make_progress(options, data, card, start, device)
     if (out_dir / CHECKPOINT).exists():
         read_checkpoint(out_dir / CHECKPOINT, options, data, progress)
+        report(f"going on from step {progress.step}")
     elif start is None:
         progress.draft = replace(progress.draft, landmarks=learn_from_cases(data))
     write_log(progress, data.table, out_dir)  # a folder that cannot be written is known at once

@@ -10,7 +10,7 @@
 import json
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ def simulate_dataset(
     sessions: int,
     seed: int,
     source: ScanSource | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Write a BIDS dataset of synthetic Dixon scans of the neck, and their truth.
 
@@ -55,6 +56,8 @@ def simulate_dataset(
         The same arguments give the same bytes.
     source : ScanSource, optional
         What is scanned; default the built-in phantom.
+    report : callable
+        Gets a line for each participant.
 
     Raises
     ------
@@ -75,7 +78,9 @@ def simulate_dataset(
         if partial != out_dir:
             shutil.rmtree(partial, ignore_errors=True)
         people = list(enumerate_people(participants, seed))
-        _write_dataset(partial, people, sessions, seed, source or PhantomSource())
+        _write_dataset(
+            partial, report_each(people, report), sessions, seed, source or PhantomSource()
+        )
         partial.rename(out_dir)
     except OSError as error:
         raise OutputError(f"{out_dir}: cannot write the simulated dataset ({error}).") from error
@@ -104,21 +109,32 @@ def enumerate_people(participants: int, seed: int) -> Iterator[tuple[str, Partic
         yield f"sub-{number:0{width}d}", draw_person(seed, number)
 
 
+def report_each(
+    people: list[tuple[str, Participant]], report: Callable[[str], None]
+) -> Iterator[tuple[str, Participant]]:
+    """Yield people, and tell of each when it is its turn."""
+    for number, (label, person) in enumerate(people, start=1):
+        report(f"{label} ({number} of {len(people)})")
+        yield label, person
+
+
 def _write_dataset(
     out_dir: Path,
-    people: list[tuple[str, Participant]],
+    people: Iterable[tuple[str, Participant]],
     sessions: int,
     seed: int,
     source: ScanSource,
 ) -> None:
     truth = out_dir / "derivatives" / "truth"
     truth.mkdir(parents=True)
+    made = []
     for number, (label, person) in enumerate(people, start=1):
+        made.append((label, person))
         for session, scan in enumerate(source.scans(person, sessions, (seed, number)), start=1):
             entities = (label, f"ses-{session:02d}") if sessions > 1 else (label,)
             _write_scan(out_dir, entities, scan)
             _write_truth(truth, entities, scan, source.table)
-    _write_raw_root(out_dir, people, source)
+    _write_raw_root(out_dir, made, source)
     _write_truth_root(truth, source)
 
 
