@@ -133,14 +133,18 @@ def test_figures_are_valid_and_the_same_at_every_call():
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_points_are_drawn_without_lines_that_are_undefined(n):
-    ElementTree.fromstring(draw_agreement([agreement(n=n)], "mfi", NAMES))
+    svg = draw_agreement([agreement(n=n)], "mfi", NAMES)
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert b"nan" not in svg.lower()
 
 
 def test_equal_values_are_drawn():
     same = make_agreement(("TR", "L", "mfi"), ["a", "b"], [5.0, 5.0], [5.0, 5.0], 0)
     nothing = make_agreement(("TR", "R", "mfi"), ["a", "b"], [0.0, 0.0], [0.0, 0.0], 0)
-    ElementTree.fromstring(draw_agreement([same, nothing], "mfi", NAMES))
-    ElementTree.fromstring(draw_agreement([], "mfi", NAMES))
+    for found in ([same, nothing], []):
+        svg = draw_agreement(found, "mfi", NAMES)
+        assert ElementTree.fromstring(svg).tag.endswith("svg")
+        assert b"nan" not in svg.lower()
 
 
 def test_sides_differ_in_form():
