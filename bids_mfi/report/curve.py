@@ -12,6 +12,7 @@ SIZE_INCHES = (7.0, 4.5)
 LOSS_COLOUR, DICE_COLOUR, LOWEST_COLOUR = "#8a8a8a", "#1f5fc0", "#ff8a1f"
 # Text stays text, and names inside the file do not change from run to run.
 HASH_SALT = "bids_mfi"
+MOST_LINEAR = 20.0  # with a higher ratio of losses their axis is logarithmic
 
 
 def draw_curve(rows: Sequence[Mapping[str, float]], dice_name: str = "held-out Dice") -> bytes:
@@ -66,9 +67,13 @@ def lowest_dice(row: Mapping[str, float]) -> float:
 
 
 def _draw_loss(axes: "Axes", rows: Sequence[Mapping[str, float]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.plot([row["step"] for row in rows], [row["loss"] for row in rows], color=LOSS_COLOUR)
-    if any(row["loss"] > 0 for row in rows):
+    losses = [row["loss"] for row in rows if row["loss"] > 0]
+    if losses and max(losses) > MOST_LINEAR * min(losses):
         axes.set_yscale("log")
     axes.set_ylabel("training loss")
     axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3, which="both")
