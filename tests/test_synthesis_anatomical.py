@@ -283,6 +283,22 @@ def test_images_truth_and_sidecars_belong_together(dataset):
         assert sidecar["SliceThickness"] == pytest.approx(grid.spacing_mm[2], abs=0.01)
 
 
+def test_sources_of_the_truth_name_the_in_phase_image_first(dataset):
+    """As the sidecars of run.py do; evaluate takes the two images by their place."""
+    sidecars = sorted((dataset / "derivatives" / "truth").rglob("*_mfi.json"))
+    first_echoes = set()
+    for path in sidecars:
+        sources = json.loads(path.read_text())["Sources"]
+        images = [dataset / source.removeprefix("bids:raw:") for source in sources]
+        told = [
+            json.loads(image.with_name(image.name.replace(".nii.gz", ".json")).read_text())
+            for image in images
+        ]
+        assert [one["ImageType"][-1] for one in told] == ["IN_PHASE", "OUT_PHASE"]
+        first_echoes |= {"echo-1" in sources[0]}
+    assert first_echoes == {True, False}  # either echo is in phase somewhere in this dataset
+
+
 def test_truth_is_restricted_to_the_papers_levels(dataset):
     table = read_tsv(dataset / "derivatives" / "truth" / "seg-muscle_dseg.tsv")
     assert {row["muscle"]: row["levels"] for row in table} == PAPER_LEVELS

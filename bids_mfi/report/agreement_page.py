@@ -13,7 +13,7 @@ from typing import Any
 
 from bids_mfi import __version__
 from bids_mfi.agreement import Agreement, MuscleAgreement, SegmentationSummary, Spread
-from bids_mfi.report.page import TEMPLATES, format_number
+from bids_mfi.report.page import TEMPLATES, format_number, make_environment
 
 WORST = 5
 SIDE_NAMES = {"L": "Left", "R": "Right"}
@@ -103,29 +103,23 @@ class AgreementPage:
 
 def render_agreement_page(page: AgreementPage) -> str:
     """Render a page as HTML that needs no other file, no script and no network."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     style = (TEMPLATES / name for name in ("page.css", "agreement.css"))
-    return environment.get_template("agreement.html").render(
-        page=page,
-        version=__version__,
-        style="".join(path.read_text(encoding="utf-8") for path in style),
-        headlines=_make_headlines(page),
-        accuracy=_prepare_table(page.agreement, _format_accuracy),
-        reliability=_prepare_table(page.agreement, _format_reliability),
-        segmentation=_prepare_segmentation(page.segmentation),
-        metric_heads=[head for _, head, _ in METRIC_HEADS],
-        pictures=[_prepare_picture(measure, svg) for measure, svg in page.figures],
-        worst_scans=_list_worst_scans(page.scans),
-        worst_values=_list_worst_values(page.agreement),
+    return (
+        make_environment()
+        .get_template("agreement.html")
+        .render(
+            page=page,
+            version=__version__,
+            style="".join(path.read_text(encoding="utf-8") for path in style),
+            headlines=_make_headlines(page),
+            accuracy=_prepare_table(page.agreement, _format_accuracy),
+            reliability=_prepare_table(page.agreement, _format_reliability),
+            segmentation=_prepare_segmentation(page.segmentation),
+            metric_heads=[head for _, head, _ in METRIC_HEADS],
+            pictures=[_prepare_picture(measure, svg) for measure, svg in page.figures],
+            worst_scans=_list_worst_scans(page.scans),
+            worst_values=_list_worst_values(page.agreement),
+        )
     )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bids_mfi.dixon import DixonPair
@@ -19,6 +19,9 @@ from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.quality import QCFlag
 from bids_mfi.quantify import MuscleMeasure
 from bids_mfi.report.figures import group_by_muscle, long_name
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent.parent / "data" / "report"
 MISSING = "n/a"
@@ -147,11 +150,11 @@ class ParticipantPage:
     column_descriptions: tuple[tuple[str, str], ...] = ()
 
 
-def render_page(page: ParticipantPage) -> str:
-    """Render a page as HTML that needs no other file, no script and no network."""
+def make_environment() -> "Environment":
+    """Templates of all pages: everything put into them is escaped, and a gap is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -159,6 +162,11 @@ def render_page(page: ParticipantPage) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def render_page(page: ParticipantPage) -> str:
+    """Render a page as HTML that needs no other file, no script and no network."""
+    environment = make_environment()
     environment.filters |= {"number": format_number, "cell": format_cell, "color": check_color}
     return environment.get_template("participant.html").render(
         page=page,

@@ -180,8 +180,7 @@ def _write_scan(root: Path, entities: tuple[str, ...], scan: SimulatedScan) -> N
         (facts.in_phase_ms, "IN_PHASE", scan.in_phase),
         (facts.out_phase_ms, "OUT_PHASE", scan.out_phase),
     )
-    by_time = sorted(echoes, key=lambda echo: echo[0])
-    for number, (echo_ms, token, image) in enumerate(by_time, start=1):
+    for number, (echo_ms, token, image) in zip(facts.echo_numbers, echoes, strict=True):
         name = f"{stem}_echo-{number}_MEGRE"
         (folder / f"{name}.nii.gz").write_bytes(encode_image(image, scan.grid))
         _write_json(folder / f"{name}.json", _sidecar(facts, token, echo_ms))
@@ -213,7 +212,8 @@ def _write_truth(
 ) -> None:
     folder, stem = _anat(root, entities)
     raw = "/".join((*entities, "anat", stem))
-    sources = [f"bids:raw:{raw}_echo-{echo}_MEGRE.nii.gz" for echo in (1, 2)]
+    echoes = scan.facts.echo_numbers  # in phase first, as in the sidecars of a run
+    sources = [f"bids:raw:{raw}_echo-{echo}_MEGRE.nii.gz" for echo in echoes]
     labels = scan.body.labels.astype(np.uint8)
     fat_percent = np.round(scan.body.fat_percent, 2)
     name = f"{stem}_seg-muscle_dseg"

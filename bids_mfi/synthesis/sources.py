@@ -71,6 +71,17 @@ class ScanFacts:
     protocol: str
 
     @property
+    def echo_numbers(self) -> tuple[int, int]:
+        """Number of the in-phase and of the out-of-phase echo, by their time.
+
+        >>> ScanFacts(3.0, 2.46, 3.69, 3.0, "").echo_numbers
+        (1, 2)
+        >>> ScanFacts(3.0, 2.46, 1.23, 3.0, "").echo_numbers
+        (2, 1)
+        """
+        return (1, 2) if self.in_phase_ms < self.out_phase_ms else (2, 1)
+
+    @property
     def imaging_frequency_mhz(self) -> float:
         """Frequency of hydrogen in the scanner."""
         return IMAGING_FREQUENCY_MHZ[self.field_strength_t]
