@@ -126,6 +126,8 @@ LONG_NAMES = {
     "LS": "levator_scapulae",
 }
 
+PAPER_ORDER = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")  # of the paper's tables
+
 PAPER_LEVELS = {
     "MFSS": "C4-C6",
     "LC": "C3-C6",
@@ -146,6 +148,18 @@ _COLORS = {
     ("TR", "R"): "#00757d", ("TR", "L"): "#62dbe3",
     ("LS", "R"): "#8a7a00", ("LS", "L"): "#f1e25a",
 }  # fmt: skip
+
+
+def rank_muscle(muscle: str, hemi: str) -> tuple[int, str, str]:
+    """Sorting key in the order of the paper's tables, left before right, others after.
+
+    Examples
+    --------
+    >>> sorted([("TR", "R"), ("MFSS", "L"), ("TR", "L")], key=lambda pair: rank_muscle(*pair))
+    [('MFSS', 'L'), ('TR', 'L'), ('TR', 'R')]
+    """
+    known = PAPER_ORDER.index(muscle) if muscle in PAPER_ORDER else len(PAPER_ORDER)
+    return known, muscle, hemi
 
 
 def paper_table(levels: dict[str, str] | None = None) -> MuscleTable:

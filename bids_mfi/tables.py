@@ -14,7 +14,14 @@ from typing import Any
 import pandas as pd
 
 from bids_mfi.errors import InputError
-from bids_mfi.muscles import LABEL_TABLE, LONG_NAMES, Muscle, MuscleTable
+from bids_mfi.muscles import (
+    LABEL_TABLE,
+    LONG_NAMES,
+    PAPER_ORDER,
+    Muscle,
+    MuscleTable,
+    rank_muscle,
+)
 
 MISSING = "n/a"
 MISSING_WORDS = frozenset({"", "n/a", "na", "nan", "null", "none"})
@@ -22,7 +29,6 @@ SCAN_KEYS = ("participant_id", "session_id", "run_id")
 KEYS = (*SCAN_KEYS, "muscle", "hemi")
 PREFIXES = {"participant_id": "sub-", "session_id": "ses-", "run_id": "run-"}
 VALUES = ("volume_ml", "mfi_percent")
-PAPER_ORDER = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
 HEMIS = {"l": "L", "left": "L", "r": "R", "right": "R"}
 NAMED_ROWS = 3
 HIGHEST = 1e9  # no volume is beyond
@@ -31,18 +37,6 @@ RANGES = {"volume_ml": (0.0, HIGHEST), "mfi_percent": (-100.0, 200.0)}
 RANGE_WORDS = {"volume_ml": "from 0 on", "mfi_percent": "from -100 to 200"}
 DEFAULT_COLOR = "#808080"
 MOST_LABELS = 32767  # of a label map in int16
-
-
-def rank_muscle(muscle: str, hemi: str) -> tuple[int, str, str]:
-    """Sorting key in the order of the paper's tables, left before right, others after.
-
-    Examples
-    --------
-    >>> sorted([("TR", "R"), ("MFSS", "L"), ("TR", "L")], key=lambda pair: rank_muscle(*pair))
-    [('MFSS', 'L'), ('TR', 'L'), ('TR', 'R')]
-    """
-    known = PAPER_ORDER.index(muscle) if muscle in PAPER_ORDER else len(PAPER_ORDER)
-    return known, muscle, hemi
 
 
 # --- measures ----------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from bids_mfi.agreement import (
     summarise,
 )
 from bids_mfi.evaluation.scans import METRICS, SURFACES, MuscleRow
-from bids_mfi.tables import PairedTables, name_scan, rank_muscle
+from bids_mfi.muscles import rank_muscle
+from bids_mfi.tables import PairedTables, name_scan
 
 COLUMNS = {"mfi": "mfi_percent", "volume": "volume_ml"}
 

@@ -1,0 +1,141 @@
+"""One value of each participant and muscle; must not know files, pages or any test.
+
+A muscle's value is the mean of its left and right side, as in Weber et al. 2021
+(doi:10.1038/s41598-021-95972-x). What a missing side does is a rule that the user chooses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bids_mfi.muscles import rank_muscle
+
+MEASURES = {"mfi": "mfi_percent", "volume": "volume_ml"}
+COVARIATES = ("sex", "age", "bmi")
+SEXES = ("F", "M")
+MEAN = "mean"  # stands where a muscle's name stands, for the mean of all muscles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """The participants of one session.
+
+    Attributes
+    ----------
+    measure : str
+        ``mfi`` (percent) or ``volume`` (ml).
+    missing : str
+        ``both``: a muscle counts when both sides are there (rule A). ``complete``: as that, and
+        only participants with all muscles, sex, age and BMI (rule B). ``any``: one side suffices
+        (rule C).
+    people : DataFrame
+        Index participant_id. ``sex`` (F, M or missing), ``age`` (years), ``bmi`` (kg/m^2), NaN
+        where missing, and whatever else is known of the participants.
+    values : DataFrame
+        Same index; float64, a column a muscle in the order of the paper, NaN where missing.
+    left, right : DataFrame
+        The two sides; same index and columns.
+    """
+
+    measure: str
+    missing: str
+    people: pd.DataFrame
+    values: pd.DataFrame
+    left: pd.DataFrame
+    right: pd.DataFrame
+
+    @property
+    def muscles(self) -> tuple[str, ...]:
+        """Abbreviations, in the order of the columns of ``values``."""
+        return tuple(self.values.columns)
+
+    def select(self, muscles: Sequence[str], covariates: Sequence[str] = COVARIATES) -> pd.Index:
+        """Participants in whom these muscles and covariates are all there."""
+        known = self.people[list(covariates)].notna().all(axis=1)
+        return self.values.index[known & self.values[list(muscles)].notna().all(axis=1)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """What came out of an analysis.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a result, with the columns of its file; NaN where there is none.
+    notes : tuple of str
+        A sentence for each reason why something is missing or to be doubted.
+    """
+
+    table: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+
+def make_cohort(long: pd.DataFrame, people: pd.DataFrame, measure: str, missing: str) -> Cohort:
+    """Arrange measures by participant and muscle.
+
+    Parameters
+    ----------
+    long : DataFrame
+        One row a participant, muscle and side: ``participant_id``, ``muscle``, ``hemi`` (L or R),
+        ``mfi_percent`` and ``volume_ml``, NaN where missing.
+    people : DataFrame
+        Index participant_id, columns ``sex``, ``age``, ``bmi`` and others. Those without a row in
+        ``long`` are left out; those with rows but not in here have no covariates.
+    measure : str
+        ``mfi`` or ``volume``.
+    missing : str
+        ``both``, ``complete`` or ``any``, see :class:`Cohort`.
+
+    Returns
+    -------
+    Cohort
+        Participants in ascending order of their identifier; those without any value, and muscles
+        without any, are left out.
+
+    Examples
+    --------
+    >>> long = pd.DataFrame({"participant_id": ["sub-1", "sub-1"], "muscle": ["TR", "TR"],
+    ...                      "hemi": ["L", "R"], "mfi_percent": [8.0, 10.0], "volume_ml": [1, 2]})
+    >>> people = pd.DataFrame({"sex": ["F"], "age": [30.0], "bmi": [22.0]}, index=["sub-1"])
+    >>> make_cohort(long, people, "mfi", "both").values["TR"].tolist()
+    [9.0]
+    """
+    left, right = (_arrange(long, MEASURES[measure], hemi) for hemi in ("L", "R"))
+    left, right = left.align(right)
+    muscles = sorted(left.columns, key=lambda name: rank_muscle(name, ""))
+    left, right = left[muscles], right[muscles]
+    values = (left + right) / 2
+    if missing == "any":
+        values = values.fillna(left).fillna(right)
+    values = values[values.notna().any(axis=1)].sort_index()
+    values = values.loc[:, values.notna().any(axis=0)]
+    cohort = Cohort(measure, missing, _arrange_people(people, values.index), values, left, right)
+    kept = cohort.select(cohort.muscles) if missing == "complete" else values.index
+    columns = list(values.columns)
+    return Cohort(
+        measure,
+        missing,
+        cohort.people.loc[kept],
+        values.loc[kept],
+        left.loc[kept, columns],
+        right.loc[kept, columns],
+    )
+
+
+def _arrange(long: pd.DataFrame, column: str, hemi: str) -> pd.DataFrame:
+    side = long[long["hemi"] == hemi]
+    return side.pivot(index="participant_id", columns="muscle", values=column).astype(np.float64)
+
+
+def _arrange_people(people: pd.DataFrame, participants: pd.Index) -> pd.DataFrame:
+    known = people.reindex(participants)
+    for name in COVARIATES:
+        if name not in known:
+            known[name] = np.nan
+    known["sex"] = known["sex"].astype("object").where(known["sex"].isin(SEXES), None)
+    for name in ("age", "bmi"):
+        known[name] = known[name].astype(np.float64)
+    return known

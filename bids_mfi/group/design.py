@@ -1,0 +1,101 @@
+"""Between-participants designs: matrices and what their columns mean; must not know any test.
+
+Sex is coded +1 (F) and -1 (M), so that the intercept weighs both alike, as SPSS does with Type III
+sums of squares.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+INTERCEPT = "intercept"
+SEX_CODES = {"F": 1.0, "M": -1.0}
+LEAST_SINGULAR = 1e-10  # of the largest singular value of the standardised columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """Design matrix of the participants.
+
+    Attributes
+    ----------
+    matrix : float64 (participants, columns)
+        The first column is 1.
+    terms : tuple of (str, tuple of int)
+        Name and columns of each term, the first being the intercept.
+    participants : Index
+        The participant of each row.
+    """
+
+    matrix: NDArray[np.float64]
+    terms: tuple[tuple[str, tuple[int, ...]], ...]
+    participants: pd.Index
+
+    @property
+    def rank(self) -> int:
+        """Number of columns; a design of lower rank is refused, see :func:`explain_design`."""
+        return int(self.matrix.shape[1])
+
+    @property
+    def df_error(self) -> int:
+        """Participants less columns."""
+        return len(self.participants) - self.rank
+
+
+def standard_design(people: pd.DataFrame, centred: bool = False) -> Design:
+    """Intercept, sex, age and BMI, as the paper's models have them.
+
+    Parameters
+    ----------
+    people : DataFrame
+        Complete in ``sex`` (F, M), ``age`` and ``bmi``.
+    centred : bool
+        Take the means of age and BMI off; the test of the intercept then holds at the mean
+        participant and not at age 0 and BMI 0.
+
+    Examples
+    --------
+    >>> people = pd.DataFrame({"sex": ["F", "M"], "age": [30.0, 40.0], "bmi": [22.0, 26.0]})
+    >>> standard_design(people, centred=True).matrix.tolist()
+    [[1.0, 1.0, -5.0, -2.0], [1.0, -1.0, 5.0, 2.0]]
+    """
+    sex = people["sex"].map(SEX_CODES).to_numpy(np.float64)
+    covariates = people[["age", "bmi"]].to_numpy(np.float64)
+    if centred:
+        covariates = covariates - covariates.mean(axis=0)
+    matrix = np.column_stack([np.ones(len(people)), sex, covariates])
+    names = (INTERCEPT, "sex", "age", "bmi")
+    return Design(matrix, tuple((name, (i,)) for i, name in enumerate(names)), people.index)
+
+
+def explain_design(design: Design) -> str | None:
+    """Say in a sentence why nothing can be estimated with a design; None if all can.
+
+    Examples
+    --------
+    >>> people = pd.DataFrame({"sex": ["F"] * 6, "age": [30.0, 31, 32, 40, 41, 50],
+    ...                        "bmi": [22.0, 26, 23, 21, 30, 25]})
+    >>> explain_design(standard_design(people))
+    'sex is the same in all 6 participants'
+    """
+    n = len(design.participants)
+    if design.df_error < 1:
+        return (
+            f"{n} participants have all values, and the model has {design.rank} terms: at least "
+            f"{design.rank + 1} are needed"
+        )
+    for name, columns in design.terms[1:]:
+        if any(_is_constant(design.matrix[:, column]) for column in columns):
+            return f"{name} is the same in all {n} participants"
+    scaled = design.matrix[:, 1:] - design.matrix[:, 1:].mean(axis=0)
+    singular = np.linalg.svd(scaled / np.linalg.norm(scaled, axis=0), compute_uv=False)
+    if singular.size and singular[-1] < LEAST_SINGULAR * singular[0]:
+        names = ", ".join(name for name, _ in design.terms[1:])
+        return f"of {names} one follows from the others in these {n} participants"
+    return None
+
+
+def _is_constant(column: NDArray[np.float64]) -> bool:
+    return bool(np.ptp(column) <= 1e-12 * max(1.0, float(np.abs(column).max())))
