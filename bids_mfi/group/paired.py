@@ -112,7 +112,7 @@ def test_correlation(r: float, df: int) -> tuple[float, float, float, float, flo
     Examples
     --------
     >>> [round(x, 3) for x in test_correlation(0.5, 10)]
-    [1.826, 10.0, 0.098, -0.104, 0.833]
+    [1.826, 10.0, 0.098, -0.104, 0.834]
     """
     if df < 1 or not abs(r) < 1:
         return NAN, float(df), NAN, NAN, NAN

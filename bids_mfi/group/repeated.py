@@ -111,11 +111,11 @@ def fit_repeated_measures(values: Floats, design: Design) -> RepeatedMeasures:
     >>> ones = Design(np.ones((3, 1)), (("intercept", (0,)),), pd.Index(["a", "b", "c"]))
     >>> found = fit_repeated_measures(np.array([[1.0, 2], [2, 4], [3, 3.5]]), ones)
     >>> [(row["effect"], round(row["f"], 3)) for row in found.effects][:1]
-    [('muscle', 6.75)]
+    [('muscle', 7.0)]
     """
     n, k = values.shape
-    inverse: Floats = np.linalg.inv(design.matrix.T @ design.matrix)
-    slopes = np.linalg.lstsq(design.matrix, values, rcond=None)[0]
+    inverse = np.asarray(np.linalg.inv(design.matrix.T @ design.matrix), np.float64)
+    slopes = np.asarray(np.linalg.lstsq(design.matrix, values, rcond=None)[0], np.float64)
     residuals = values - design.matrix @ slopes
     contrasts, mean = linalg.helmert(k).T, np.full((k, 1), k**-0.5)
     error = _clear(contrasts.T @ residuals.T @ residuals @ contrasts, values)
@@ -153,7 +153,7 @@ def _test_within(
     effect: str, hypothesis: Floats, error: Floats, freedom: tuple[int, int], spheric: Sphericity
 ) -> list[dict[str, Any]]:
     (q, df_error), p = freedom, len(error)
-    found = _test(np.trace(hypothesis), np.trace(error), (q * p, df_error * p))
+    found = _test(float(np.trace(hypothesis)), float(np.trace(error)), (q * p, df_error * p))
     rows = []
     for correction, epsilon in spheric.corrections.items():
         df1, df2 = epsilon * found["df1"], epsilon * found["df2"]
@@ -163,9 +163,8 @@ def _test_within(
             "df2": df2,
             "p": _upper_tail(found["f"], df1, df2),
         }
-        rows.append(
-            {"stratum": "within", "effect": effect, "correction": correction} | found | tested
-        )
+        named = {"stratum": "within", "effect": effect, "correction": correction}
+        rows.append({**named, **found, **tested})
     return rows
 
 
@@ -177,7 +176,7 @@ def _test_between(
         "effect": effect,
         "correction": UNCORRECTED,
         "epsilon": NAN,
-        **_test(hypothesis[0, 0], error[0, 0], freedom),
+        **_test(float(hypothesis[0, 0]), float(error[0, 0]), freedom),
     }
 
 
@@ -186,7 +185,7 @@ def _test(ss: float, ss_error: float, freedom: tuple[int, int]) -> dict[str, flo
     f = (ss / df1) / (ss_error / df2) if ss_error > 0 else NAN
     eta = ss / (ss + ss_error) if ss_error > 0 else NAN
     p = _upper_tail(f, df1, df2)
-    return {"df1": df1, "df2": df2, "ss": float(ss), "f": f, "p": p, "partial_eta_sq": eta}
+    return {"df1": df1, "df2": df2, "ss": ss, "f": f, "p": p, "partial_eta_sq": eta}
 
 
 def _upper_tail(f: float, df1: float, df2: float) -> float:
