@@ -14,10 +14,18 @@ from typing import TYPE_CHECKING
 
 from bids_mfi import __version__
 from bids_mfi.errors import InputError, MFIError, OutputError
-from bids_mfi.options import HIGHEST_SEED, LEVEL_CHOICES, RunOptions, TrainOptions
+from bids_mfi.options import (
+    CORRECTIONS,
+    HIGHEST_SEED,
+    LEVEL_CHOICES,
+    MISSING_RULES,
+    RunOptions,
+    TrainOptions,
+)
 
 if TYPE_CHECKING:
     from bids_mfi.evaluation import Comparison
+    from bids_mfi.group_run.findings import Finding
 
 MOST_DIGITS = len(str(HIGHEST_SEED))
 MOST_NAMES = 10  # printed of what was not compared
@@ -44,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_selection(parser.add_argument_group("which scans"))
     _add_measuring(parser.add_argument_group("what is measured"))
     _add_running(parser.add_argument_group("how it runs"))
+    _add_statistics(parser.add_argument_group("statistics of the level group"))
     return parser
 
 
@@ -162,6 +171,42 @@ def _add_running(group: "argparse._ArgumentGroup") -> None:
     )
 
 
+def _add_statistics(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--participants-file",
+        type=Path,
+        metavar="FILE",
+        help="table with participant_id, sex, age and bmi (or height in cm and weight in kg); with "
+        "a column session_id a line a session (default: participants.tsv of BIDS_DIR)",
+    )
+    group.add_argument(
+        "--session", metavar="LABEL", help="session that is analysed (default: the first)"
+    )
+    group.add_argument(
+        "--missing",
+        choices=MISSING_RULES,
+        help="a muscle counts when both sides are there; the same, and only participants with "
+        "all muscles, sex, age and BMI; or when any side is there (default: both)",
+    )
+    group.add_argument(
+        "--correction",
+        choices=CORRECTIONS,
+        help="adjusted p-values beside the raw ones (default: none, as in the paper)",
+    )
+    group.add_argument(
+        "--model",
+        metavar="FORMULA",
+        help="a further model with columns of the participants' table, for example "
+        "'mfi ~ group + age + sex'",
+    )
+    group.add_argument(
+        "--controls",
+        metavar="CONDITION",
+        help="who is a control, for example \"group == 'control'\": gives each participant's "
+        "centiles among them by sex, age and BMI",
+    )
+
+
 def _positive_int(text: str) -> int:
     value = int(text) if text.isdecimal() else 0
     if value < 1:
@@ -214,6 +259,12 @@ def read_options(arguments: argparse.Namespace) -> RunOptions:
         stop_on_first_crash=arguments.stop_on_first_crash,
         write_graph=arguments.write_graph,
         overwrite=arguments.overwrite,
+        participants_file=_absolute(arguments.participants_file),
+        session=arguments.session,
+        missing=arguments.missing or "both",
+        correction=arguments.correction or "none",
+        model=arguments.model,
+        controls=arguments.controls,
         dry_run=arguments.dry_run,
         json=arguments.json,
         verbose=arguments.verbose,
@@ -231,8 +282,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.json and not arguments.dry_run:
         parser.error("--json needs --dry-run")
+    _refuse_group_options(parser, arguments)
     options = read_options(arguments)
     return _report_errors(lambda: _run_app(options))
+
+
+GROUP_OPTIONS = ("participants_file", "session", "missing", "correction", "model", "controls")
+
+
+def _refuse_group_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse options that would have no effect at the level participant."""
+    given = [name for name in GROUP_OPTIONS if getattr(arguments, name) is not None]
+    if given and arguments.analysis_level != "group":
+        parser.error(f"--{given[0].replace('_', '-')} belongs to the level group")
+    if arguments.json and arguments.analysis_level == "group":
+        parser.error("--json belongs to the level participant")
 
 
 def _report_errors(handler: Callable[[], int]) -> int:
@@ -258,14 +322,40 @@ def _report_errors(handler: Callable[[], int]) -> int:
 
 
 def _run_app(options: RunOptions) -> int:
-    if options.dry_run:
-        return _print_scans(options)
     if options.analysis_level == "group":
-        raise MFIError(
-            "The group level is not part of this version. The participant level writes one "
-            "*_mfi.tsv a scan, which any statistics program reads."
+        return _print_collection(options) if options.dry_run else _run_group(options)
+    return _print_scans(options) if options.dry_run else _run_participants(options)
+
+
+def _print_collection(options: RunOptions) -> int:
+    from bids_mfi.group_run import describe_collection
+
+    sentence, findings = describe_collection(options)
+    _print_findings(findings)
+    print(sentence)
+    return 0
+
+
+def _run_group(options: RunOptions) -> int:
+    from bids_mfi.group_run import run_group
+
+    summary = run_group(options)
+    for _, problem in summary.failed:
+        print(f"FAILED: {problem}", file=sys.stderr)
+    _print_findings(summary.findings)
+    print(f"{summary.sentence}; results in {options.output_dir}")
+    print(f"report: {summary.page}")
+    return summary.exit_code
+
+
+def _print_findings(findings: "Sequence[Finding]") -> None:
+    for finding in findings:
+        some = ", ".join(finding.names[:MOST_NAMES])
+        more = (
+            f" and {len(finding.names) - MOST_NAMES:,} more" if finding.names[MOST_NAMES:] else ""
         )
-    return _run_participants(options)
+        names = f" [{some}{more}]" if some else ""
+        print(f"{finding.severity}: {finding.text}{names}", file=sys.stderr)
 
 
 def _print_scans(options: RunOptions) -> int:

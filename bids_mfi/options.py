@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+MISSING_RULES = ("both", "complete", "any")
+CORRECTIONS = ("none", "holm", "fdr_bh")
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -30,6 +33,12 @@ class RunOptions:
     stop_on_first_crash: bool = False
     write_graph: bool = False
     overwrite: bool = False
+    participants_file: Path | None = None
+    session: str | None = None
+    missing: str = "both"
+    correction: str = "none"
+    model: str | None = None
+    controls: str | None = None
     dry_run: bool = False
     json: bool = False
     verbose: int = 0

@@ -1,0 +1,67 @@
+"""All analyses of a cohort in the order of the paper; must not know files or pages."""
+
+import pandas as pd
+
+from bids_mfi.group.adjust import add_adjusted
+from bids_mfi.group.cohort import MEAN, Analysis, Cohort
+from bids_mfi.group.covariance import (
+    analyse_repeated,
+    compare_sexes,
+    correlate_partially,
+    estimate_means,
+)
+from bids_mfi.group.paired import compare_muscles, correlate_muscles, describe_muscles
+
+
+def analyse_cohort(cohort: Cohort, correction: str) -> dict[str, Analysis]:
+    """Make the paper's analyses.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    correction : str
+        ``none``, ``holm`` or ``fdr_bh``: adjusted p-values beside the raw ones. A family is: the
+        pairs of muscles (t-tests; correlations), the muscles (sex; age; BMI in the ANCOVA; partial
+        correlations with age; with BMI). The omnibus tests are not adjusted.
+
+    Returns
+    -------
+    dict of str to Analysis
+        By name, in the order of the paper's Results.
+    """
+    repeated = analyse_repeated(cohort)
+    partial, residuals = correlate_partially(cohort)
+    found = {
+        "descriptives": describe_muscles(cohort),
+        "rmancova": Analysis(repeated.effects, repeated.notes),
+        "sphericity": Analysis(repeated.sphericity),
+        "multivariate": Analysis(repeated.multivariate),
+        "emm": estimate_means(cohort),
+        "musclecorr": correlate_muscles(cohort),
+        "pairedt": compare_muscles(cohort),
+        "ancova": compare_sexes(cohort),
+        "partialcorr": partial,
+        "residuals": Analysis(residuals),
+    }
+    return {name: _adjust(name, one, correction) for name, one in found.items()}
+
+
+P_COLUMNS = {
+    "musclecorr": ("p",),
+    "pairedt": ("p",),
+    "ancova": ("p_sex", "p_age", "p_bmi"),
+    "partialcorr": ("p",),
+}
+
+
+def _adjust(name: str, analysis: Analysis, correction: str) -> Analysis:
+    if name not in P_COLUMNS or correction == "none":
+        return analysis
+    table = analysis.table
+    family = "x" if name == "partialcorr" else None
+    if name != "ancova":
+        return Analysis(add_adjusted(table, P_COLUMNS[name], correction, family), analysis.notes)
+    is_mean = table["muscle"] == MEAN  # the mean of all muscles is no member of the family
+    adjusted = add_adjusted(table[~is_mean], P_COLUMNS[name], correction)
+    whole = pd.concat([adjusted, table[is_mean]], ignore_index=True)
+    return Analysis(whole[list(adjusted.columns)], analysis.notes)

@@ -1,0 +1,177 @@
+"""Order of the group level from OUTPUT_DIR's tables to files; must not know formulas or print."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_mfi.derivatives import check_output_dir
+from bids_mfi.errors import InputError, MFIError
+from bids_mfi.group.analyses import analyse_cohort
+from bids_mfi.group.cohort import Cohort, make_cohort
+from bids_mfi.group_run.collect import SCAN, Collection, collect_tables
+from bids_mfi.group_run.findings import Finding
+from bids_mfi.group_run.outputs import (
+    MEASURES_TABLE,
+    PAGE,
+    VOLUME,
+    TableFile,
+    describe_table,
+    make_table_file,
+    remove_outdated,
+)
+from bids_mfi.group_run.people import STANDARD, People, read_people
+from bids_mfi.group_run.selection import Selection, select_session
+from bids_mfi.options import RunOptions
+from bids_mfi.storage import remove_stale_partials, write_atomically
+
+VISIT = ["participant_id", "session_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSummary:
+    """What a group run came to, for the person who ran it.
+
+    Attributes
+    ----------
+    sentence : str
+        What was analysed.
+    page : Path
+        The report.
+    findings : tuple of Finding
+    failed : tuple of (str, str)
+        Tables that cannot be read, and why.
+    """
+
+    sentence: str
+    page: Path
+    findings: tuple[Finding, ...]
+    failed: tuple[tuple[str, str], ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 if a table could not be read."""
+        return MFIError.exit_code if self.failed else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Input:
+    """Everything that is known before statistics begin."""
+
+    options: RunOptions
+    collection: Collection
+    people: People
+    selection: Selection
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found, gravest first."""
+        found = (*self.collection.findings, *self.people.findings, *self.selection.findings)
+        grades = ("error", "warning", "info")
+        return tuple(sorted(found, key=lambda finding: grades.index(finding.severity)))
+
+
+def run_group(options: RunOptions) -> GroupSummary:
+    """Run the group level: from the tables of OUTPUT_DIR to statistics and a report.
+
+    Raises
+    ------
+    InputError
+        There are no tables, or a table of participants or an option makes no sense.
+    OutputError
+        OUTPUT_DIR is not ours, or cannot be written.
+    """
+    given = _read_input(options)
+    cohorts = {name: _make_cohort(given, name) for name in ("mfi", "volume")}
+    files = {MEASURES_TABLE: make_table_file(MEASURES_TABLE, list_measures(given))}
+    for measure, cohort in cohorts.items():
+        prefix = VOLUME if measure == "volume" else ""
+        for name, analysis in analyse_cohort(cohort, options.correction).items():
+            key = prefix + name
+            files[key] = make_table_file(key, analysis.table, analysis.notes)
+    _write(options, files, _describe_run(given, cohorts["mfi"]))
+    return GroupSummary(
+        _summarise(given, cohorts["mfi"]),
+        options.output_dir / PAGE,
+        given.findings,
+        given.collection.failed,
+    )
+
+
+def describe_collection(options: RunOptions) -> tuple[str, tuple[Finding, ...]]:
+    """Say what would be analysed, and what was found; writes nothing."""
+    given = _read_input(options)
+    return _summarise(given, _make_cohort(given, "mfi")), given.findings
+
+
+def _read_input(options: RunOptions) -> _Input:
+    if not options.bids_dir.is_dir():
+        raise InputError(
+            f"{options.bids_dir}: is no folder. Expected the BIDS dataset, where the group level "
+            "looks for participants.tsv; correct the path."
+        )
+    check_output_dir(options.bids_dir, options.output_dir)
+    collection = collect_tables(options)
+    visits = list(dict.fromkeys(collection.scans[VISIT].itertuples(index=False, name=None)))
+    people = read_people(options.bids_dir, options.participants_file, visits)
+    return _Input(options, collection, people, select_session(collection.scans, options.session))
+
+
+def _make_cohort(given: _Input, measure: str) -> Cohort:
+    scans = given.collection.scans.loc[given.selection.scans]
+    rows = given.collection.rows
+    long = rows[rows[SCAN].isin(scans.index)].merge(
+        scans[["participant_id"]], left_on=SCAN, right_index=True
+    )
+    people = given.people.table.loc[list(scans[VISIT].itertuples(index=False, name=None))]
+    return make_cohort(long, people.droplevel("session_id"), measure, given.options.missing)
+
+
+def list_measures(given: _Input) -> pd.DataFrame:
+    """Put identifiers, measures, origin and covariates together, a row a scan, muscle and side."""
+    scans = given.collection.scans.drop(columns=["qc_flags", "page"])
+    identifiers = [name for name in scans.columns if name.endswith("_id")]
+    origin = [name for name in scans.columns if name not in identifiers]
+    scans = scans.assign(analysed=[
+        "yes" if place in given.selection.scans else "no" for place in scans.index
+    ])  # fmt: skip
+    covariates = given.people.table[list(STANDARD)].reset_index()
+    scans = scans.merge(covariates, on=VISIT, how="left", validate="many_to_one")
+    rows = given.collection.rows
+    own = [name for name in rows.columns if name not in (SCAN, "flags", *scans.columns)]
+    table = rows.merge(scans, left_on=SCAN, right_index=True, validate="many_to_one")
+    return table[[*identifiers, *own, "flags", *origin, "analysed", *STANDARD]]
+
+
+def _describe_run(given: _Input, cohort: Cohort) -> dict[str, Any]:
+    options = given.options
+    return {
+        "Session": given.selection.session or None,
+        "Participants": len(cohort.values),
+        "Missing": options.missing,
+        "Correction": options.correction,
+        "ParticipantsTable": Path(given.people.source).name or None,
+    }
+
+
+def _summarise(given: _Input, cohort: Cohort) -> str:
+    collection, session = given.collection, given.selection.session
+    people = collection.scans["participant_id"].nunique()
+    return (
+        f"{len(collection.scans):,} scans of {people:,} participants collected; "
+        f"{len(cohort.values):,} participants analysed{f' in {session}' if session else ''}, "
+        f"{len(cohort.select(())):,} of them with sex, age and BMI"
+    )
+
+
+def _write(options: RunOptions, files: Mapping[str, TableFile], facts: Mapping[str, Any]) -> None:
+    remove_stale_partials(options.output_dir)
+    written: dict[str, bytes] = {}
+    for file in files.values():
+        written[file.name] = file.data
+        written[file.name.replace(".tsv", ".json")] = describe_table(file, facts)
+    for name, data in written.items():
+        write_atomically(options.output_dir / name, data)
+    remove_outdated(options.output_dir, written)

@@ -1,0 +1,94 @@
+"""Which scan stands for a participant; must not know measures, people or statistics."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bids_mfi.errors import InputError
+from bids_mfi.group_run.collect import name_scans, natural_key
+from bids_mfi.group_run.findings import Finding, make_findings
+from bids_mfi.tables import MISSING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """The scans of one session, one of each participant.
+
+    Attributes
+    ----------
+    session : str
+        ``ses-LABEL``, or empty where no scan has a session.
+    scans : Index
+        Of the table of scans.
+    findings : tuple of Finding
+    """
+
+    session: str
+    scans: pd.Index
+    findings: tuple[Finding, ...]
+
+
+def list_sessions(scans: pd.DataFrame) -> tuple[str, ...]:
+    """Sessions in natural order, ``ses-2`` before ``ses-10``; scans without one are not counted."""
+    return tuple(sorted(set(scans["session_id"]) - {MISSING}, key=natural_key))
+
+
+def select_session(scans: pd.DataFrame, asked: str | None) -> Selection:
+    """Choose the session that is analysed, and one scan of each participant in it.
+
+    Parameters
+    ----------
+    scans : DataFrame
+        Sorted, with ``participant_id`` and ``session_id``.
+    asked : str or None
+        Label with or without ``ses-``; None for the first session. A participant whose scans have
+        no session label at all has one session, which counts as the first.
+
+    Raises
+    ------
+    InputError
+        No scan is of the session asked for.
+    """
+    sessions = list_sessions(scans)
+    session = f"ses-{asked.removeprefix('ses-')}" if asked else next(iter(sessions), "")
+    if asked and session not in sessions:
+        raise InputError(
+            f"--session {asked}: no table is of this session; there are "
+            f"{', '.join(sessions) or 'no sessions at all'}. Name one of them, or leave it out."
+        )
+    chosen = scans["session_id"] == session
+    if not asked:
+        labelled = scans.loc[scans["session_id"] != MISSING, "participant_id"]
+        chosen |= ~scans["participant_id"].isin(labelled)
+    return _take_first(scans, scans[chosen], session, sessions)
+
+
+def _take_first(
+    scans: pd.DataFrame, chosen: pd.DataFrame, session: str, sessions: tuple[str, ...]
+) -> Selection:
+    repeated = chosen.duplicated("participant_id", keep="first")
+    absent = set(scans["participant_id"]) - set(chosen["participant_id"])
+    unlabelled = chosen[chosen["session_id"] == MISSING] if session else chosen.iloc[:0]
+    findings = [
+        *make_findings(
+            "info",
+            "{n} scans are further scans of a participant in the same session. The first one (by "
+            "acquisition and run) counts; all are in group_mfi.tsv.",
+            name_scans(chosen[repeated]),
+        ),
+        *make_findings(
+            "warning",
+            f"{{n}} participants have no scan of {session}, and are in no analysis of it.",
+            absent,
+        ),
+        *make_findings(
+            "info",
+            f"{{n}} participants have scans without a session, which count as {session}.",
+            unlabelled["participant_id"],
+        ),
+    ]
+    if len(sessions) > 1:
+        others = ", ".join(name for name in sessions if name != session)
+        text = f"Session {session} was analysed; there are also {others} (--session)."
+        findings.insert(0, Finding("info", text))
+    return Selection(session, chosen.index[~repeated], tuple(findings))
