@@ -85,7 +85,7 @@ def make_group_folder(
 
 
 def repeat_runs(muscles: pd.DataFrame, runs: int, sd_percent: float, seed: int) -> pd.DataFrame:
-    """Give each scan further runs that differ from it by noise of this much MFI; the first as is."""
+    """Give each scan further runs: the first as it is, the others with noise of this much MFI."""
     rng = np.random.default_rng(seed)
     copies = []
     for run in range(1, runs + 1):
