@@ -76,14 +76,24 @@ def run_group(root, tables, variant):
     return output_dir
 
 
+def read_parts(output_dir, name, prefix="group_"):
+    """Written tables to compare with one expected: of each coding where the means have both."""
+    written = read_written(output_dir, name, prefix)
+    if prefix == "group_volume_":
+        written = written.rename(columns={"resid_volume": "resid_mfi"})
+    if name == "emm" and "covariates" in written:
+        return [rows for _, rows in written.groupby("covariates")]
+    return [written]
+
+
 def compare_all(output_dir, expected, prefix="group_"):
     """All that differs from the expected tables."""
-    problems = []
-    for name, table in expected.items():
-        written = read_written(output_dir, name, prefix)
-        named = {"resid_volume": "resid_mfi"} if prefix == "group_volume_" else {}
-        problems += compare_tables(name, written.rename(columns=named), table)
-    return problems
+    return [
+        problem
+        for name, table in expected.items()
+        for written in read_parts(output_dir, name, prefix)
+        for problem in compare_tables(name, written, table)
+    ]
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
@@ -151,18 +161,17 @@ def row_of_sphericity(covariates, model):
     row = lower([{name: model[name] for name in names} | model["mauchly"] | model["epsilon"]])[0]
     row["rank"], row["huynh_feldt"] = row.pop("rank_between"), row.pop("huynh_feldt_original")
     del row["p_r_car_3p_variant"]
-    means = model["covariate_means"] if covariates == "raw" else {"age": np.nan, "bmi": np.nan}
-    return {"covariates": covariates, **row, "mean_age": means["age"], "mean_bmi": means["bmi"]}
+    return {"covariates": covariates, **row}
 
 
-def rows_of_means(covariates, model):
+def rows_of_means(model):
     names = {"emmean": "estimate", "lower": "ci_lower", "upper": "ci_upper"}
     for factor, key, found in (
         ("sex", "sex", model["emm_sex_average"]),
         ("muscle", "muscle", model["emm_muscle"]),
     ):
         for row in lower(found, names):
-            yield {"covariates": covariates, "factor": factor, "level": row.pop(key), **row}
+            yield {"factor": factor, "level": row.pop(key), **row}
 
 
 def shared_tables():
@@ -173,23 +182,33 @@ def shared_tables():
     tables["rmancova"] = pd.DataFrame(
         [row for name, model in models.items() for row in rows_of_effects(name, model)]
     )
-    tables["sphericity"] = pd.DataFrame([row_of_sphericity(*item) for item in models.items()])
+    means = lower([models["raw"]["covariate_means"]], {"age": "mean_age", "bmi": "mean_bmi"})[0]
+    tables["sphericity"] = pd.DataFrame(
+        [row_of_sphericity(*item) | means for item in models.items()]
+    )
     tables["multivariate"] = pd.DataFrame(
         {"covariates": name, "effect": effect, **lower([test])[0]}
         for name, model in models.items()
         for effect, test in model["multivariate"].items()
     )
-    tables["emm"] = pd.DataFrame(
-        [row for name, model in models.items() for row in rows_of_means(name, model)]
-    )
-    differences = pd.DataFrame(
-        {"covariates": name, "factor": "sex", "level": "F-M",
-         **lower([model["sex_difference_F_minus_M_average"]])[0]}
-        for name, model in models.items()
-    )  # fmt: skip
-    residuals = read_tsv(SHARED / "expected" / "cohort_residuals.tsv")
-    listwise = pd.DataFrame(content["partial_correlations_listwise"])
-    return tables | {"residuals": residuals}, differences, listwise
+    tables["residuals"] = read_tsv(SHARED / "expected" / "cohort_residuals.tsv")
+    return tables
+
+
+def shared_means():
+    """Marginal means of the 84 people and, apart, the difference; of each coding."""
+    content = json.loads((SHARED / "expected" / "cohort.json").read_text())
+    for model in (content[key] for key in MODELS.values()):
+        difference = lower([model["sex_difference_F_minus_M_average"]])[0]
+        yield (
+            pd.DataFrame(rows_of_means(model)),
+            pd.DataFrame([{"factor": "sex", "level": "F-M", **difference}]),
+        )
+
+
+def shared_listwise():
+    content = json.loads((SHARED / "expected" / "cohort.json").read_text())
+    return pd.DataFrame(content["partial_correlations_listwise"])
 
 
 def numbers_in(content):
@@ -213,8 +232,9 @@ def shared_run(tmp_path_factory):
 @needs_shared
 def test_no_expected_number_of_the_84_people_is_passed_over():
     content = json.loads((SHARED / "expected" / "cohort.json").read_text())
-    tables, differences, listwise = shared_tables()
-    columns = [t[name] for t in (*tables.values(), differences, listwise) for name in t]
+    means = [table for pair in shared_means() for table in pair]
+    tables = (*shared_tables().values(), *means, shared_listwise())
+    columns = [table[name] for table in tables for name in table]
     compared = {float(x) for column in columns for x in column if not isinstance(x, str)}
     assert len(numbers_in(content)) > 700
     assert numbers_in(content) - {False} <= compared
@@ -222,17 +242,23 @@ def test_no_expected_number_of_the_84_people_is_passed_over():
 
 @needs_shared
 def test_84_people_come_out_as_expected(shared_run):
-    tables, differences, _ = shared_tables()
     problems = []
-    for name, expected in tables.items():
+    for name, expected in shared_tables().items():
         written = read_written(shared_run, name)
         if name == "ancova":
             written = written[written["muscle"] != "mean"]
-        if name == "emm":
-            difference = written[written["level"] == "F-M"]
-            problems += compare_tables(name, difference, differences)
-            written = written[written["level"] != "F-M"]
         problems += compare_tables(name, written, expected)
+    assert not problems, summarise(problems)
+
+
+@needs_shared
+def test_means_of_the_84_people_come_out_as_expected(shared_run):
+    problems = []
+    for means, difference in shared_means():
+        for written in read_parts(shared_run, "emm"):
+            is_difference = written["level"] == "F-M"
+            problems += compare_tables("emm", written[~is_difference], means)
+            problems += compare_tables("emm", written[is_difference], difference)
     assert not problems, summarise(problems)
 
 
@@ -251,7 +277,7 @@ def test_ancova_of_the_mean_is_the_test_between_the_84_people(shared_run):
 def test_partial_correlations_of_complete_cases_of_the_84_people(tmp_path):
     variant = Variant("cohort", "cohort", ("--missing", "complete"))
     written = read_written(run_group(tmp_path, read_shared_cohort(), variant), "partialcorr")
-    problems = compare_tables("partialcorr", written, shared_tables()[2])
+    problems = compare_tables("partialcorr", written, shared_listwise())
     assert not problems, summarise(problems)
 
 

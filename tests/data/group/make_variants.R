@@ -254,8 +254,6 @@ sphericity <- function(data, fit, found, eps, label) {
     ss_error_within = errors["muscle", "Error SS"], w = w, chi2 = chi2, df = df,
     p_chi2 = tails[1], p_chi2_second_order = tails[1] + second * (tails[2] - tails[1]),
     t(eps[-1]))
-  if (label == "raw") row$mean_age <- mean(data$age)
-  if (label == "raw" && !is.null(data$bmi)) row$mean_bmi <- mean(data$bmi)
   row
 }
 
@@ -267,26 +265,25 @@ centre <- function(data, covariates) {
 both_ways <- function(data, formula, covariates) {
   raw <- rm_tables(data, formula, "raw")
   centred <- rm_tables(centre(data, covariates), formula, "centred")
-  centred$sphericity[setdiff(names(raw$sphericity), names(centred$sphericity))] <- NA
-  Map(rbind, raw, centred)
+  tables <- Map(rbind, raw, centred)
+  for (name in covariates) tables$sphericity[[paste0("mean_", name)]] <- mean(data[[name]])
+  tables
 }
 
-emm_rows <- function(table, factor, levels, label) {
-  table <- as.data.frame(table)
-  value <- intersect(c("emmean", "estimate"), names(table))
-  data.frame(covariates = label, factor = factor, level = levels, estimate = table[[value]],
-             se = table$SE, df = table$df, ci_lower = table$lower.CL, ci_upper = table$upper.CL,
-             t = if (value == "estimate") table$t.ratio else NA,
-             p = if (value == "estimate") table$p.value else NA)
+emm_rows <- function(means, factor, levels) {
+  table <- as.data.frame(summary(means, infer = c(TRUE, TRUE)))
+  data.frame(factor = factor, level = levels, estimate = table[[intersect(c("emmean", "estimate"),
+             names(table))]], se = table$SE, df = table$df, ci_lower = table$lower.CL,
+             ci_upper = table$upper.CL, t = table$t.ratio, p = table$p.value)
 }
 
-emm_table <- function(data, label) {
+# Whether covariates are centred makes no difference to means at their means.
+emm_table <- function(data) {
   data$mean <- rowMeans(data[muscles])
   of_sex <- emmeans(lm(mean ~ sex + age + bmi, data), ~sex)
   of_muscle <- emmeans(fit_all(data, ~ sex + age + bmi), ~rep.meas, mult.name = "rep.meas")
-  difference <- summary(pairs(of_sex), infer = c(TRUE, TRUE))
-  rbind(emm_rows(of_sex, "sex", c("F", "M"), label), emm_rows(difference, "sex", "F-M", label),
-        emm_rows(of_muscle, "muscle", muscles, label))
+  rbind(emm_rows(of_sex, "sex", c("F", "M")), emm_rows(pairs(of_sex), "sex", "F-M"),
+        emm_rows(of_muscle, "muscle", muscles))
 }
 
 # ---- one muscle, two muscles ----------------------------------------------------------------
@@ -372,8 +369,7 @@ expected_of <- function(data) {
   list(descriptives = do.call(rbind, lapply(muscles, descriptives_row, data = data)),
        rmancova = model$rmancova, sphericity = model$sphericity,
        multivariate = model$multivariate,
-       emm = rbind(emm_table(listwise, "raw"),
-                   emm_table(centre(listwise, c("age", "bmi")), "centred")),
+       emm = emm_table(listwise),
        ancova = do.call(rbind, lapply(c(muscles, "mean"), ancova_row, data = data)),
        pairedt = pairs_of(data, t_row), musclecorr = pairs_of(data, cor_row),
        partialcorr = do.call(rbind, lapply(partial, `[[`, "row")),
