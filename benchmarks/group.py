@@ -1,0 +1,111 @@
+"""Time and memory of the group level on studies of many sessions.
+
+``python benchmarks/group.py [--repeats N] [--sessions N ...] [--folder DIR] [-- OPTION ...]``
+
+Prints a Markdown table; nothing is asserted. Each study is made in a temporary folder, laid out as
+the participant level leaves it: two sessions a participant, fourteen rows a session. ``run.py`` is
+then run as often as said, each time on the same folder, so that all but the first run find the
+tables in the system's cache. Options behind ``--`` go to ``run.py``.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SESSIONS = (1000, 5000, 20000)
+REPEATS = 3
+SEED = 1
+KIB_PER_GIB = 1024**2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the runs on one study took."""
+
+    sessions: int
+    rows: int
+    seconds: tuple[float, ...]
+    peak_gb: tuple[float, ...]
+
+
+def run_once(command: list[str], log: Path) -> tuple[float, float]:
+    """Wall time (s) and peak memory (GiB) of a command; its words go to ``log``.
+
+    The memory is the largest resident set of the process or of one of its children.
+    """
+    started = time.monotonic()
+    with log.open("wb") as file:
+        actions = [(os.POSIX_SPAWN_DUP2, file.fileno(), number) for number in (1, 2)]
+        process = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
+        _, status, usage = os.wait4(process, 0)
+    seconds = time.monotonic() - started
+    code = os.waitstatus_to_exitcode(status)
+    if code:
+        sys.exit(f"{' '.join(command)}: exit status {code}\n{log.read_text()[-2000:]}")
+    return seconds, usage.ru_maxrss / KIB_PER_GIB
+
+
+def count_rows(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file) - 1
+
+
+def measure_study(root: Path, sessions: int, repeats: int, more: list[str]) -> Measured:
+    """Make a study and run the group level on it."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from group_folder import make_large_folder
+
+    started = time.monotonic()
+    bids_dir, output_dir = make_large_folder(root, sessions, SEED)
+    print(f"{sessions} sessions written in {time.monotonic() - started:.1f} s", file=sys.stderr)
+    command = [sys.executable, str(ROOT / "run.py"), str(bids_dir), str(output_dir), "group", *more]
+    runs = [run_once(command, root / "log.txt") for _ in range(repeats)]
+    seconds, peak_gb = zip(*runs, strict=True)
+    return Measured(sessions, count_rows(output_dir / "group_mfi.tsv"), seconds, peak_gb)
+
+
+def format_table(studies: list[Measured]) -> str:
+    """Medians with their range, and how often those of the first study they are."""
+    lines = [
+        "| sessions | rows | seconds, median (range) | x first | peak memory, GiB | x first |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for study in studies:
+        median_s, median_gb = statistics.median(study.seconds), statistics.median(study.peak_gb)
+        first_s, first_gb = (
+            statistics.median(values) for values in (studies[0].seconds, studies[0].peak_gb)
+        )
+        lines.append(
+            f"| {study.sessions:,} | {study.rows:,} | {median_s:.1f} ({min(study.seconds):.1f}-"
+            f"{max(study.seconds):.1f}) | {median_s / first_s:.1f} | {median_gb:.2f} | "
+            f"{median_gb / first_gb:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure studies of several sizes and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--sessions", type=int, nargs="+", default=SESSIONS)
+    parser.add_argument("--folder", type=Path, help="where the studies are put for the while")
+    parser.add_argument("options", nargs="*", help="options of run.py, behind --")
+    arguments = parser.parse_args()
+    studies = []
+    for sessions in arguments.sessions:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            studies.append(
+                measure_study(Path(folder), sessions, arguments.repeats, arguments.options)
+            )
+    print(f"{len(os.sched_getaffinity(0))} processors, {arguments.repeats} runs each")
+    print(format_table(studies))
+
+
+if __name__ == "__main__":
+    main()
