@@ -105,6 +105,15 @@ def test_group_level_says_what_r_says(tmp_path, variant):
     assert not problems, summarise(problems)
 
 
+def test_second_run_on_the_same_folder_writes_the_same(tmp_path):
+    output_dir = run_group(tmp_path, read_variant("missing"), VARIANTS["missing, default"])
+    before = {path.name: path.read_bytes() for path in output_dir.glob("group_*.tsv")}
+    assert {f"group_{name}.tsv" for name in (*KEYS, "mfi")} <= before.keys()
+    assert main([str(tmp_path / "bids"), str(output_dir), "group"]) == 0
+    after = {path.name: path.read_bytes() for path in output_dir.glob("group_*.tsv")}
+    assert after == before
+
+
 # --- the cohort of 84 people -------------------------------------------------------------------
 
 CORRECTIONS = {
