@@ -43,20 +43,21 @@ def _average_index(left: Floats, right: Floats) -> Floats:
     total = np.where(usable, left + right, 1.0)
     index = np.where(usable, 200 * (left - right) / total, 0.0)
     n = usable.sum(axis=0)
-    return index.sum(axis=0) / np.where(n > 0, n, np.nan)
+    return np.asarray(index.sum(axis=0) / np.where(n > 0, n, np.nan), np.float64)
 
 
 def _explain(table: pd.DataFrame, left: Floats, right: Floats) -> tuple[str, ...]:
     reasons = []
     both = np.isfinite(left) & np.isfinite(right)
     empty = (both & ~(left + right > 0)).sum(axis=0)
-    for i, row in enumerate(table.itertuples()):
-        if row.n < 2:
-            reason = f"no test, because {row.n} participants have both sides and 2 are needed"
-            reasons.append((row.muscle, reason))
-        elif row.sd_diff == 0:
-            reasons.append((row.muscle, "no test, because left less right is the same in all"))
-        if empty[i]:
-            reason = f"the index leaves out {empty[i]} participants whose sides add up to 0"
-            reasons.append((row.muscle, reason))
+    columns = (table["muscle"], table["n"], table["sd_diff"], empty)
+    for muscle, n, sd, zeros in zip(*columns, strict=True):
+        if n < 2:
+            reason = f"no test, because {n} participants have both sides and 2 are needed"
+            reasons.append((muscle, reason))
+        elif sd == 0:
+            reasons.append((muscle, "no test, because left less right is the same in all"))
+        if zeros:
+            reason = f"the index leaves out {zeros} participants whose sides add up to 0"
+            reasons.append((muscle, reason))
     return gather_reasons("Asymmetry", reasons)

@@ -134,7 +134,7 @@ def _make_panel(people: pd.DataFrame, values: pd.Series, is_control: Booleans) -
 
 
 def _judge(panel: _Panel) -> tuple[dict[str, Floats] | None, str | None]:
-    """Expected value, z and centile of all participants of the panel; or why there is none."""
+    """Find expected value, z and centile of all in the panel; or say why there is none."""
     n = int(panel.trained.sum())
     if n < LEAST_CONTROLS:
         return None, f"{n} controls have all values, and at least {LEAST_CONTROLS} are needed"
@@ -156,8 +156,8 @@ def _judge(panel: _Panel) -> tuple[dict[str, Floats] | None, str | None]:
 def _standardise(
     fit: Fit, matrix: Floats, values: Floats, trained: Booleans
 ) -> tuple[Floats, Floats, Floats]:
-    """Expected value, t and its degrees of freedom; controls are left out one by one."""
-    leverages = np.einsum("ij,jk,ik->i", matrix, fit.unscaled, matrix)
+    """Find expected value, t and its degrees of freedom; leave controls out one by one."""
+    leverages = ((matrix @ fit.unscaled) * matrix).sum(axis=1)
     expected = matrix @ fit.coefficients
     t = (values - expected) / np.sqrt(fit.variance * (1 + leverages))
     df = np.full(len(values), float(fit.df))
@@ -175,7 +175,7 @@ def _spread(judged: Booleans, expected: Floats, t: Floats, df: Floats) -> dict[s
 
 
 def _normalise(t: Floats, df: Floats) -> Floats:
-    """Normal deviate of the same tail as t.
+    """Find the normal deviate of the same tail as t.
 
     Where the tail is too small for a number, Wallace's approximation stands for it (1959,
     doi:10.1214/aoms/1177706095).
@@ -211,11 +211,11 @@ def _describe(panel: _Panel, table: pd.DataFrame) -> list[str]:
     remarks = [text.replace("in all", "in all controls")] if text else []
     missing, outside = int((~panel.judged).sum()), int((table["outside_range"] == "yes").sum())
     if missing:
-        remarks.append(f"{missing} participants have none, because the model lacks their sex, "
-                       "age or BMI, or they do")  # fmt: skip
+        why = "a covariate is missing, or no control is like them in it"
+        remarks.append(f"{missing} participants have no centile, because {why}")
     if outside:
-        remarks.append(f"{outside} participants are outside the range of the controls, where the "
-                       "model extrapolates")  # fmt: skip
+        where = "outside the range of the controls, where the model extrapolates"
+        remarks.append(f"{outside} participants are {where}")
     return remarks
 
 

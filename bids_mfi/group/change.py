@@ -2,11 +2,12 @@
 
 All functions take ``visits``: a row a participant, session and muscle, with columns
 ``participant_id``, ``session_id``, ``muscle``, ``value`` (unit of the measure), ``sex`` (F, M or
-missing), ``age`` (years) and ``bmi`` (kg/m^2), NaN where missing; and ``sessions``, the names of the
-sessions in their order. Change is the later session less the first.
+missing), ``age`` (years) and ``bmi`` (kg/m^2), NaN where missing; and ``sessions``, the names of
+the sessions in their order. Change is the later session less the first.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from bids_mfi.group.notes import gather_reasons, order_muscles
 from bids_mfi.group.student import CONFIDENCE, describe_differences, test_estimates
 
 Floats = NDArray[np.float64]
+Row = dict[str, Any]
 NAN = float("nan")
 LIMIT_SDS = 1.96
 SEX_STEP = 2.0  # between the codes of F and M
@@ -74,21 +76,25 @@ def _arrange(visits: pd.DataFrame, sessions: tuple[str, ...]) -> dict[str, pd.Da
     """Values of each muscle, participants by sessions."""
     used = visits[visits["session_id"].isin(sessions)]
     wide = used.pivot(index="participant_id", columns=["muscle", "session_id"], values="value")
+    muscles = order_muscles(used["muscle"])
+    columns = pd.MultiIndex.from_product([muscles, sessions])
+    array = wide.reindex(columns=columns).to_numpy(np.float64)
+    parts = np.split(array, len(muscles), axis=1) if muscles else []
     return {
-        muscle: wide[muscle].reindex(columns=list(sessions)).astype(np.float64)
-        for muscle in order_muscles(used["muscle"])
+        muscle: pd.DataFrame(part, index=wide.index, columns=list(sessions))
+        for muscle, part in zip(muscles, parts, strict=True)
     }
 
 
-def _pair_row(values: pd.DataFrame, first: str, later: str) -> dict[str, object]:
+def _pair_row(values: pd.DataFrame, first: str, later: str) -> Row:
     found = describe_differences(values[[later]], values[[first]])
-    row: dict[str, object] = {NAMES.get(name, name): column[0] for name, column in found.items()}
+    row = {NAMES.get(name, name): column[0] for name, column in found.items()}
     start, change = float(found["mean_second"][0]), float(found["mean_diff"][0])
     percent = 100 * change / start if start > 0 else NAN
     return {"session_from": first, "session_to": later, "percent_change": percent} | row
 
 
-def _explain_pairs(row: dict[str, object]) -> list[str]:
+def _explain_pairs(row: Row) -> list[str]:
     between = f"{row['session_from']} and {row['session_to']}"
     if row["n"] in (0, 1):
         return [f"no test, because {row['n']} participants have a value in {between}"]
@@ -172,9 +178,7 @@ def _first_known(visits: pd.DataFrame, sessions: tuple[str, ...]) -> pd.DataFram
     return seen.groupby("participant_id")[list(COVARIATES)].first()
 
 
-def _model_muscle(
-    values: pd.DataFrame, people: pd.DataFrame
-) -> tuple[list[dict[str, object]], list[str]]:
+def _model_muscle(values: pd.DataFrame, people: pd.DataFrame) -> tuple[list[Row], list[str]]:
     """Rows of one muscle, and what there is to say about them."""
     blank = _blank_rows(tuple(values.columns))
     values = values[values.notna().any(axis=1)]
@@ -191,14 +195,11 @@ def _model_muscle(
     return rows, remarks + remark
 
 
-def _blank_rows(sessions: tuple[str, ...]) -> list[dict[str, object]]:
-    effects = [("session", name) for name in sessions[1:]]
-    effects += [(name, NAN) for name in COVARIATES]  # type: ignore[misc]
-    return [
-        dict.fromkeys(MODEL_COLUMNS[1:], NAN) | {"effect": effect, "session": session}
-        | {"n": 0, "n_participants": 0}
-        for effect, session in effects
-    ]  # fmt: skip
+def _blank_rows(sessions: tuple[str, ...]) -> list[Row]:
+    effects: list[tuple[str, Any]] = [("session", name) for name in sessions[1:]]
+    effects += [(name, NAN) for name in COVARIATES]
+    empty: Row = dict.fromkeys(MODEL_COLUMNS[1:], NAN) | {"n": 0, "n_participants": 0}
+    return [empty | {"effect": effect, "session": session} for effect, session in effects]
 
 
 def _describe_left_out(usable: Usable, incomplete: int) -> list[str]:
@@ -240,23 +241,18 @@ def _explain_model(model: _Model) -> str | None:
     return None
 
 
-def _fit_rows(
-    model: _Model, blank: list[dict[str, object]]
-) -> tuple[list[dict[str, object]], list[str]]:
+def _fit_rows(model: _Model, blank: list[Row]) -> tuple[list[Row], list[str]]:
     """Rows with the numbers of the fit."""
     counts = {"n": len(model.values), "n_participants": len(np.unique(model.participants))}
     blank = [row | counts for row in blank]
     fit = fit_random_intercept(model.matrix, model.values, model.participants)
     if fit is None:
-        return blank, ["n/a, because the values of a participant do not vary"]
+        return blank, ["n/a, because sessions and participants explain all values without error"]
     errors = np.sqrt(np.diag(fit.covariance))
     spreads = {"sd_participants": fit.sd_groups, "sd_residual": fit.sd_residual}
-    places = {name: i for i, name in enumerate((None, *model.covariates, *model.sessions))}
     rows = []
     for row in blank:
-        within = row["effect"] == "session"
-        place = places.get(row["session"] if within else row["effect"])  # type: ignore[arg-type]
-        df = model.df_within if within else model.df_between
+        place, df = _find_column(model, row)
         step = SEX_STEP if row["effect"] == "sex" else 1.0
         if place is not None:
             estimate, se = step * float(fit.coefficients[place]), step * float(errors[place])
@@ -265,6 +261,17 @@ def _fit_rows(
         rows.append(row | spreads)
     boundary = "participants differ no more than values of one participant do"
     return rows, [] if fit.sd_groups > 0 else [boundary]
+
+
+def _find_column(model: _Model, row: Row) -> tuple[int | None, int]:
+    """Column of an effect, None if it is left out, and its degrees of freedom."""
+    if row["effect"] != "session":
+        known = row["effect"] in model.covariates
+        place = 1 + model.covariates.index(row["effect"]) if known else None
+        return place, model.df_between
+    known = row["session"] in model.sessions
+    first = 1 + len(model.covariates)
+    return first + model.sessions.index(row["session"]) if known else None, model.df_within
 
 
 # --- repeated scans ----------------------------------------------------------------------------
@@ -308,7 +315,7 @@ def _repeat_row(scans: pd.DataFrame) -> tuple[dict[str, float], str | None]:
     sessions = values.groupby([scans["participant_id"], scans["session_id"]])
     sizes = sessions.transform("size")
     again = sizes > 1
-    n_sessions, n_scans = int((1 / sizes[again]).sum().round()), int(again.sum())
+    n_sessions, n_scans = round(float((1 / sizes[again]).sum())), int(again.sum())
     row = dict.fromkeys(REPEAT_COLUMNS[1:], NAN) | {"n_sessions": n_sessions, "n_scans": n_scans}
     df = n_scans - n_sessions
     if df < 1:

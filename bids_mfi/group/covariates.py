@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bids_mfi.group.cohort import COVARIATES
 from bids_mfi.group.design import INTERCEPT, SEX_CODES, Design
@@ -86,12 +87,12 @@ def covariate_design(
     [[1.0, 1.0, -5.0], [1.0, -1.0, 5.0]]
     """
     centre = people if centre is None else centre
-    columns = [np.ones(len(people))]
+    columns: list[NDArray[np.float64]] = [np.ones(len(people))]
     for name in names:
         if name == "sex":
-            columns.append(people[name].map(SEX_CODES).to_numpy(np.float64))
+            columns.append(np.asarray(people[name].map(SEX_CODES), np.float64))
         else:
             mean = centre[name].mean() if len(centre) else 0.0
-            columns.append((people[name] - mean).to_numpy(np.float64))
+            columns.append(np.asarray(people[name] - mean, np.float64))
     terms = tuple((name, (i,)) for i, name in enumerate((INTERCEPT, *names)))
     return Design(np.column_stack(columns), terms, people.index)

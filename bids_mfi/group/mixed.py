@@ -93,7 +93,8 @@ def fit_random_intercept(
     Examples
     --------
     >>> x = np.column_stack([np.ones(6), [0, 1, 0, 1, 0, 1]])
-    >>> found = fit_random_intercept(x, np.array([1.0, 2, 3, 5, 8, 9]), np.array([0, 0, 1, 1, 2, 2]))
+    >>> y, groups = np.array([1.0, 2, 3, 5, 8, 9]), np.array([0, 0, 1, 1, 2, 2])
+    >>> found = fit_random_intercept(x, y, groups)
     >>> round(float(found.coefficients[1]), 6), round(found.sd_residual, 6)
     (1.333333, 0.408248)
     """

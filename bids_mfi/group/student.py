@@ -54,7 +54,7 @@ def two_tailed(t: ArrayLike, df: ArrayLike) -> Floats:
 
     Examples
     --------
-    >>> float(two_tailed(1.0, 1.0))
+    >>> round(float(two_tailed(1.0, 1.0)), 12)
     0.5
     """
     values, freedom = np.asarray(t, np.float64), np.asarray(df, np.float64)
