@@ -27,11 +27,14 @@ class Design:
         Name and columns of each term, the first being the intercept.
     participants : Index
         The participant of each row.
+    names : tuple of str
+        Of the columns, where a term has several; empty where each column is a term.
     """
 
     matrix: NDArray[np.float64]
     terms: tuple[tuple[str, tuple[int, ...]], ...]
     participants: pd.Index
+    names: tuple[str, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -87,14 +90,22 @@ def explain_design(design: Design) -> str | None:
             f"{design.rank + 1} are needed"
         )
     for name, columns in design.terms[1:]:
-        if any(_is_constant(design.matrix[:, column]) for column in columns):
+        constant = [_is_constant(design.matrix[:, column]) for column in columns]
+        if all(constant):
             return f"{name} is the same in all {n} participants"
-    scaled = design.matrix[:, 1:] - design.matrix[:, 1:].mean(axis=0)
-    singular = np.linalg.svd(scaled / np.linalg.norm(scaled, axis=0), compute_uv=False)
-    if singular.size and singular[-1] < LEAST_SINGULAR * singular[0]:
+        if any(constant) or _is_deficient(design.matrix[:, columns]):
+            return f"a level of {name} has none of the {n} participants with all values"
+    if _is_deficient(design.matrix[:, 1:]):
         names = ", ".join(name for name, _ in design.terms[1:])
         return f"of {names} one follows from the others in these {n} participants"
     return None
+
+
+def _is_deficient(columns: NDArray[np.float64]) -> bool:
+    """Whether a column follows from the others and the intercept; none may be constant."""
+    centred = columns - columns.mean(axis=0)
+    singular = np.linalg.svd(centred / np.linalg.norm(centred, axis=0), compute_uv=False)
+    return bool(singular.size and singular[-1] < LEAST_SINGULAR * singular[0])
 
 
 def _is_constant(column: NDArray[np.float64]) -> bool:

@@ -1,0 +1,78 @@
+"""Participants whose value does not fit their sex, age and BMI; must not know files or pages."""
+
+import numpy as np
+import pandas as pd
+
+from bids_mfi.group.cohort import COVARIATES, Analysis, Cohort
+from bids_mfi.group.covariates import covariate_design
+from bids_mfi.group.design import Design, explain_design
+from bids_mfi.group.least_squares import fit_least_squares, leave_one_out
+from bids_mfi.group.notes import gather_reasons
+from bids_mfi.group.student import two_tailed
+
+OUTLIER_COLUMNS = (
+    "participant_id", "muscle", "value", "expected", "studentised", "p_bonferroni",
+)  # fmt: skip
+LEVEL = 0.05
+LEAST_DF = 2  # of error, so that the others still have one
+
+
+def find_outliers(cohort: Cohort) -> Analysis:
+    """List values that the model of all other participants does not expect.
+
+    Each muscle has its own model, value ~ sex + age + bmi, or value ~ 1 where that cannot be
+    fitted. A value is listed where the p of its externally studentised residual, times the number
+    of participants in the model (Bonferroni), is below .05.
+
+    Returns
+    -------
+    Analysis
+        ``OUTLIER_COLUMNS``: the value, what the others' model expects (both in the unit of the
+        measure), the residual in standard deviations and the corrected p. By muscle, the furthest
+        first.
+
+    References
+    ----------
+    Cook & Weisberg 1982, Residuals and influence in regression, chapter 2.
+    """
+    tables, reasons = [pd.DataFrame(columns=list(OUTLIER_COLUMNS))], []
+    for muscle in cohort.muscles:
+        design, remarks = _choose_design(cohort, muscle)
+        reasons += [(muscle, remark) for remark in remarks]
+        if design is None:
+            continue
+        table, judged = _judge(cohort.values.loc[design.participants, muscle], design)
+        if not judged:
+            reasons.append((muscle, "not searched, because the values have no variance"))
+        tables.append(table)
+    whole = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
+    return Analysis(whole, gather_reasons("Outliers", reasons))
+
+
+def _choose_design(cohort: Cohort, muscle: str) -> tuple[Design | None, list[str]]:
+    """Model with covariates, or of the mean only, or none; and why."""
+    known = cohort.values.index[cohort.values[muscle].notna()]
+    complete = cohort.select([muscle])
+    design = covariate_design(cohort.people.loc[complete], COVARIATES)
+    why = explain_design(design)
+    if why is None and design.df_error >= LEAST_DF:
+        left_out = len(known) - len(complete)
+        text = f"{left_out} participants not judged, because their sex, age or BMI is missing"
+        return design, [text] if left_out else []
+    design = covariate_design(cohort.people.loc[known], ())
+    if design.df_error < LEAST_DF:
+        return None, [f"not searched, because only {len(known)} participants have a value"]
+    few = f"only {len(complete)} participants have all values"
+    return design, [f"judged by the mean only, because {why or few}"]
+
+
+def _judge(values: pd.Series, design: Design) -> tuple[pd.DataFrame, bool]:
+    """Outliers of one muscle, and whether any participant could be judged."""
+    outcome = values.to_numpy(np.float64)
+    found = leave_one_out(fit_least_squares(design.matrix, outcome), outcome)
+    p = np.minimum(two_tailed(found.studentised, found.df) * len(outcome), 1.0)
+    columns = (values.index, values.name, outcome, found.expected, found.studentised, p)
+    table = pd.DataFrame(dict(zip(OUTLIER_COLUMNS, columns, strict=True)))
+    listed = table[table["p_bonferroni"] < LEVEL]
+    order = listed["studentised"].abs().sort_values(ascending=False, kind="stable").index
+    return listed.loc[order], bool(np.isfinite(p).any())

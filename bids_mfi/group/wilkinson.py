@@ -1,0 +1,187 @@
+"""The text of a model's formula; must not know participants, values or any test.
+
+A formula is ``mfi ~ group + age + sex``. Nothing of the text is ever run: it is taken apart here,
+and only names made here go to formulaic, which does the algebra of terms (Wilkinson & Rogers 1973,
+doi:10.2307/2346786).
+"""
+
+import re
+from dataclasses import dataclass
+
+from formulaic import Formula  # type: ignore[import-untyped]
+from formulaic.errors import FormulaicError  # type: ignore[import-untyped]
+
+from bids_mfi.errors import InputError
+from bids_mfi.group.cohort import MEASURES
+
+FUNCTIONS = ("C", "center", "scale", "log")
+MOST_VARIABLES = 10
+EXPECTED = (
+    "Expected: mfi or volume, ~, and names of columns of participants.tsv joined by + - * : ^ and "
+    "parentheses, for example 'mfi ~ group + age + sex'. A name with spaces stands in backticks; "
+    f"the functions are {', '.join(f'{name}()' for name in FUNCTIONS)}."
+)
+TOKEN = re.compile(r"`(?P<quoted>[^`]+)`|(?P<name>[^\W\d]\w*)|(?P<number>\d\w*)|(?P<sign>\*\*|\S)")
+SIGNS = ("+", "-", "*", ":", "^", "**", "(", ")")
+POWERS = ("2", "3")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A column of the participants as a formula uses it.
+
+    Attributes
+    ----------
+    column : str
+    functions : tuple of str
+        Applied to it, the outermost first.
+    """
+
+    column: str
+    functions: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As the user wrote it, for example ``scale(log(age))``."""
+        return "".join(f"{f}(" for f in self.functions) + self.column + ")" * len(self.functions)
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether its mean is 0."""
+        return self.functions[:1] in (("center",), ("scale",))
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFormula:
+    """A formula taken apart.
+
+    Attributes
+    ----------
+    text : str
+        As the user wrote it.
+    measure : str
+        ``mfi`` or ``volume``.
+    variables : tuple of Variable
+        In the order in which they appear.
+    terms : tuple of tuple of int
+        Places in ``variables`` of each term, main effects first, without the intercept.
+    """
+
+    text: str
+    measure: str
+    variables: tuple[Variable, ...]
+    terms: tuple[tuple[int, ...], ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the terms use, each once."""
+        used = {place for term in self.terms for place in term}
+        return tuple(dict.fromkeys(v.column for i, v in enumerate(self.variables) if i in used))
+
+    def name_term(self, term: tuple[int, ...]) -> str:
+        """Name of a term, for example ``group:age``."""
+        return ":".join(self.variables[place].name for place in term)
+
+
+def parse_formula(text: str) -> ParsedFormula:
+    """Take a formula apart; nothing of it is run.
+
+    Raises
+    ------
+    InputError
+        The left side is not ``mfi`` or ``volume``, or the right side holds anything but names of
+        columns, ``+ - * : ^ ** ( )``, a power of 2 or 3 and the functions C, center, scale, log.
+
+    Examples
+    --------
+    >>> parsed = parse_formula("mfi ~ group * center(age)")
+    >>> [parsed.name_term(term) for term in parsed.terms]
+    ['group', 'center(age)', 'group:center(age)']
+    """
+    left, tilde, right = text.partition("~")
+    if not tilde or left.strip() not in MEASURES:
+        found = f"'{left.strip()}' stands left of ~" if tilde else "it has no ~"
+        raise refuse_formula(text, found)
+    algebra, variables = _translate(text, _split(text, right))
+    try:
+        formula = list(Formula(algebra))
+    except FormulaicError as error:
+        raise refuse_formula(text, "its signs are not between two names each") from error
+    places = [[str(factor.expr) for factor in term.factors] for term in formula]
+    terms = tuple(tuple(int(name[1:]) for name in term) for term in places if term != ["1"])
+    if not terms:
+        raise refuse_formula(text, "nothing is left right of ~")
+    return ParsedFormula(text, left.strip(), tuple(variables), terms)
+
+
+def refuse_formula(text: str, found: str) -> InputError:
+    """Make the error that says what was found in a formula, and what was expected."""
+    return InputError(f"The formula '{text}' cannot be used: {found}. {EXPECTED}")
+
+
+def _split(text: str, right: str) -> list[tuple[str, str]]:
+    """Kind (quoted, name, number, sign) and text of each token."""
+    tokens = [
+        (match.lastgroup or "", match[match.lastgroup or 0]) for match in TOKEN.finditer(right)
+    ]
+    for kind, token in tokens:
+        if kind == "sign" and token not in SIGNS:
+            raise refuse_formula(text, f"'{token}' is no part of a formula")
+    return tokens
+
+
+def _translate(text: str, tokens: list[tuple[str, str]]) -> tuple[str, list[Variable]]:
+    """Write the formula with v0, v1, ... for its variables, and list these."""
+    parts: list[str] = []
+    variables: list[Variable] = []
+    place = 0
+    while place < len(tokens):
+        kind, token = tokens[place]
+        if kind == "number":
+            _check_number(text, token, parts)
+            parts.append(token)
+            place += 1
+        elif kind == "sign":
+            parts.append("**" if token == "^" else token)
+            place += 1
+        else:
+            variable, place = _read_variable(text, tokens, place)
+            if variable not in variables:
+                variables.append(variable)
+            parts.append(f"v{variables.index(variable)}")
+    if len(variables) > MOST_VARIABLES:
+        raise refuse_formula(
+            text, f"it has {len(variables)} variables and may have {MOST_VARIABLES}"
+        )
+    return " ".join(parts), variables
+
+
+def _check_number(text: str, token: str, parts: list[str]) -> None:
+    if parts[-1:] != ["**"]:
+        raise refuse_formula(
+            text, f"'{token}' is a number, and the intercept is always in the model"
+        )
+    if token not in POWERS:
+        raise refuse_formula(text, f"the power '{token}' is not {' or '.join(POWERS)}")
+
+
+def _read_variable(text: str, tokens: list[tuple[str, str]], place: int) -> tuple[Variable, int]:
+    """Variable that begins at this token, and the place after it."""
+    functions: list[str] = []
+    while tokens[place][0] == "name" and tokens[place + 1 : place + 2] == [("sign", "(")]:
+        functions.append(tokens[place][1])
+        place += 2
+        if place >= len(tokens) or tokens[place][0] not in ("name", "quoted"):
+            raise refuse_formula(text, f"{functions[-1]}() needs the name of one column")
+    name = tokens[place][1]
+    place += 1
+    if tokens[place : place + len(functions)] != [("sign", ")")] * len(functions):
+        raise refuse_formula(
+            text, f"{functions[-1]}() takes the name of one column and nothing else"
+        )
+    unknown = [name for name in functions if name not in FUNCTIONS]
+    if unknown:
+        raise refuse_formula(text, f"{unknown[0]}() is no function of a formula")
+    if "C" in functions and len(functions) > 1:
+        raise refuse_formula(text, "C() makes levels, on which no other function works")
+    return Variable(name, tuple(functions)), place + len(functions)
