@@ -150,12 +150,14 @@ def read_cells(path: Path, needed: Sequence[str]) -> pd.DataFrame:
 
 def _split_cells(path: Path, needed: Sequence[str]) -> tuple[list[str], list[tuple[int, Row]]]:
     """Header, and the number and cells of each line, as :func:`read_cells` has them."""
-    lines = enumerate(_read_text(path).split("\n"), start=1)
+    text = _read_text(path)
     rows = [
-        (number, [_unquote(path, number, cell.strip()) for cell in line.split("\t")])
-        for number, line in lines
+        (number, [cell.strip() for cell in line.split("\t")])
+        for number, line in enumerate(text.split("\n"), start=1)
         if line.strip()
     ]
+    if '"' in text:
+        rows = [(n, [_unquote(path, n, cell) for cell in cells]) for n, cells in rows]
     header = rows[0][1] if rows else []
     _check_header(path, header, needed)
     for line, row in rows[1:]:

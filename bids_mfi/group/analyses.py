@@ -3,6 +3,7 @@
 import pandas as pd
 
 from bids_mfi.group.adjust import add_adjusted
+from bids_mfi.group.asymmetry import measure_asymmetry
 from bids_mfi.group.cohort import MEAN, Analysis, Cohort
 from bids_mfi.group.covariance import (
     analyse_repeated,
@@ -10,11 +11,16 @@ from bids_mfi.group.covariance import (
     correlate_partially,
     estimate_means,
 )
+from bids_mfi.group.design import explain_design
+from bids_mfi.group.formula import fit_formula, make_design
+from bids_mfi.group.outliers import find_outliers
 from bids_mfi.group.paired import compare_muscles, correlate_muscles, describe_muscles
+from bids_mfi.group.repeated import EFFECT_COLUMNS, fit_repeated_measures
+from bids_mfi.group.wilkinson import ParsedFormula
 
 
 def analyse_cohort(cohort: Cohort, correction: str) -> dict[str, Analysis]:
-    """Make the paper's analyses.
+    """Make the paper's analyses, then asymmetry and outliers.
 
     Parameters
     ----------
@@ -42,8 +48,40 @@ def analyse_cohort(cohort: Cohort, correction: str) -> dict[str, Analysis]:
         "ancova": compare_sexes(cohort),
         "partialcorr": partial,
         "residuals": Analysis(residuals),
+        "asymmetry": measure_asymmetry(cohort),
+        "outliers": find_outliers(cohort),
     }
     return {name: _adjust(name, one, correction) for name, one in found.items()}
+
+
+def analyse_formula(cohort: Cohort, parsed: ParsedFormula) -> dict[str, Analysis]:
+    """Fit the user's model to each muscle, and as a repeated-measures analysis of all muscles.
+
+    Raises
+    ------
+    InputError
+        A column of the formula is not there.
+    """
+    terms, coefficients = fit_formula(cohort, parsed)
+    return {
+        "model": terms,
+        "model_coefficients": coefficients,
+        "model_rmancova": _repeat_formula(cohort, parsed),
+    }
+
+
+def _repeat_formula(cohort: Cohort, parsed: ParsedFormula) -> Analysis:
+    complete = cohort.values.dropna()
+    design, _ = make_design(parsed, cohort.people.loc[complete.index])
+    reason = explain_design(design)
+    if len(cohort.muscles) < 2:
+        reason = "there are fewer than two muscles with values"
+    if reason:
+        note = f"Repeated-measures analysis of the model: n/a, because {reason}."
+        return Analysis(pd.DataFrame(columns=list(EFFECT_COLUMNS)), (note,))
+    values = complete.loc[design.participants].to_numpy("float64")
+    found = fit_repeated_measures(values, design)
+    return Analysis(pd.DataFrame(found.effects, columns=list(EFFECT_COLUMNS)))
 
 
 P_COLUMNS = {

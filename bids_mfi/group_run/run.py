@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pandas as pd
 
 from bids_mfi.derivatives import check_output_dir
 from bids_mfi.errors import InputError, MFIError
-from bids_mfi.group.analyses import analyse_cohort
-from bids_mfi.group.cohort import Cohort, make_cohort
+from bids_mfi.group.analyses import analyse_cohort, analyse_formula
+from bids_mfi.group.cohort import MEASURES, Analysis, Cohort, make_cohort
+from bids_mfi.group.wilkinson import ParsedFormula, parse_formula
 from bids_mfi.group_run.collect import SCAN, Collection, collect_tables
 from bids_mfi.group_run.findings import Finding
+from bids_mfi.group_run.further import analyse_centiles, analyse_change
 from bids_mfi.group_run.outputs import (
     MEASURES_TABLE,
     PAGE,
@@ -84,13 +87,12 @@ def run_group(options: RunOptions) -> GroupSummary:
         OUTPUT_DIR is not ours, or cannot be written.
     """
     given = _read_input(options)
-    cohorts = {name: _make_cohort(given, name) for name in ("mfi", "volume")}
+    parsed = parse_formula(options.model) if options.model else None
+    cohorts = {measure: _make_cohort(given, measure) for measure in MEASURES}
+    analyses = _analyse(given, cohorts, parsed)
     files = {MEASURES_TABLE: make_table_file(MEASURES_TABLE, list_measures(given))}
-    for measure, cohort in cohorts.items():
-        prefix = VOLUME if measure == "volume" else ""
-        for name, analysis in analyse_cohort(cohort, options.correction).items():
-            key = prefix + name
-            files[key] = make_table_file(key, analysis.table, analysis.notes)
+    for key, analysis in analyses.items():
+        files[key] = make_table_file(key, analysis.table, analysis.notes)
     _write(options, files, _describe_run(given, cohorts["mfi"]))
     return GroupSummary(
         _summarise(given, cohorts["mfi"]),
@@ -98,6 +100,24 @@ def run_group(options: RunOptions) -> GroupSummary:
         given.findings,
         given.collection.failed,
     )
+
+
+def _analyse(
+    given: _Input, cohorts: Mapping[str, Cohort], parsed: ParsedFormula | None
+) -> dict[str, Analysis]:
+    """Make all analyses: of MFI, what was asked for beside it, and the same of volume."""
+    options, scans = given.options, given.collection.scans
+    found: dict[str, Analysis] = {}
+    for measure, cohort in cohorts.items():
+        own = analyse_cohort(cohort, options.correction)
+        if parsed is not None and parsed.measure == measure:
+            own |= analyse_formula(cohort, parsed)
+        own |= analyse_change(scans, partial(_make_cohort, given, measure))
+        if options.controls and measure == "mfi":
+            own |= analyse_centiles(cohort, options.controls)
+        prefix = VOLUME if measure == "volume" else ""
+        found |= {prefix + name: analysis for name, analysis in own.items()}
+    return found
 
 
 def describe_collection(options: RunOptions) -> tuple[str, tuple[Finding, ...]]:
@@ -119,8 +139,9 @@ def _read_input(options: RunOptions) -> _Input:
     return _Input(options, collection, people, select_session(collection.scans, options.session))
 
 
-def _make_cohort(given: _Input, measure: str) -> Cohort:
-    scans = given.collection.scans.loc[given.selection.scans]
+def _make_cohort(given: _Input, measure: str, places: pd.Index | None = None) -> Cohort:
+    """Make the cohort of these scans, one of each participant; those selected by default."""
+    scans = given.collection.scans.loc[given.selection.scans if places is None else places]
     rows = given.collection.rows
     long = rows[rows[SCAN].isin(scans.index)].merge(
         scans[["participant_id"]], left_on=SCAN, right_index=True
