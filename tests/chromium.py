@@ -194,7 +194,9 @@ class Page:
 
     def requests(self):
         """Addresses of all requests, without what follows the kind of a data address."""
-        return [event["request"]["url"][:200] for event in self._events("Network.requestWillBeSent")]
+        return [
+            event["request"]["url"][:200] for event in self._events("Network.requestWillBeSent")
+        ]
 
     def errors(self):
         """Uncaught exceptions, errors on the console and errors in the log."""

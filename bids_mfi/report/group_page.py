@@ -26,6 +26,7 @@ LONGEST_TABLE = 200  # rows shown; the file holds all
 LONGEST_LIST = 1000
 FEW_NAMES = 5  # more are folded
 SIGNIFICANT_DIGITS = 4
+TIMES = "\u00d7"
 MEASURE_NAMES = {"mfi": "MFI", "volume": "Volume"}
 SEVERITIES = {"error": "error", "warning": "warning", "note": "info"}
 VOLUME = "volume_"
@@ -35,11 +36,17 @@ PAPER_TABLES = (
     "descriptives", "rmancova", "sphericity", "multivariate", "emm", "ancova", "pairedt",
     "musclecorr", "partialcorr", "residuals", "asymmetry", "outliers",
 )  # fmt: skip
+OMNIBUS_CAPTION = (
+    "Effects within participants with Greenhouse-Geisser correction, effects between participants "
+    "without. Raw: age and BMI as they are, so that the effect of muscle holds at age 0 and BMI 0 "
+    "(as SPSS and the paper have it). Centred: at the mean age and BMI."
+)
 # A picture belongs to the first of these that its name holds.
 PLACES = (("5a", "figure5a"), ("5b", "figure5b"), ("pair", "pairplot"), ("6", "figure6"))
 EFFECT_NAMES = {
     "intercept": "intercept", "sex": "sex", "age": "age", "bmi": "BMI", "muscle": "muscle",
-    "muscle:sex": "muscle × sex", "muscle:age": "muscle × age", "muscle:bmi": "muscle × BMI",
+    "muscle:sex": f"muscle {TIMES} sex", "muscle:age": f"muscle {TIMES} age",
+    "muscle:bmi": f"muscle {TIMES} BMI",
 }  # fmt: skip
 HEADS = {"p": "p", "t": "t", "f": "F", "r": "r", "n": "n", "bmi": "BMI", "ss": "SS", "x": "with"}
 
@@ -361,10 +368,10 @@ def name_effect(effect: object) -> str:
 
     Examples
     --------
-    >>> name_effect("muscle:bmi"), name_effect("group")
-    ('muscle × BMI', 'group')
+    >>> name_effect("bmi"), name_effect("muscle:bmi") == "muscle \u00d7 BMI", name_effect("group")
+    ('BMI', True, 'group')
     """
-    return EFFECT_NAMES.get(str(effect), str(effect).replace(":", " × "))
+    return EFFECT_NAMES.get(str(effect), str(effect).replace(":", f" {TIMES} "))
 
 
 def name_muscle(muscle: object) -> str:
@@ -422,7 +429,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         MUSCLE, N,
         Column("Female, EMM ± SE", format_spread, ("emm_f", "emm_f_se")),
         Column("Male, EMM ± SE", format_spread, ("emm_m", "emm_m_se")),
-        Column("Female − male ± SE", format_spread, ("diff_f_minus_m", "diff_se")),
+        Column(f"Female {MINUS} male ± SE", format_spread, ("diff_f_minus_m", "diff_se")),
         Column("F sex", format_three, ("f_sex",)),
         Column("df", _format_df, ("df2",)),
         Column("p sex", format_starred, ("p_sex",)),
@@ -440,7 +447,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         MUSCLE, N,
         Column("Left", format_signed, ("mean_left",)),
         Column("Right", format_signed, ("mean_right",)),
-        Column("Left − right", format_signed, ("mean_diff",)),
+        Column(f"Left {MINUS} right", format_signed, ("mean_diff",)),
         Column("SD", format_signed, ("sd_diff",)),
         DIFFERENCE_CI, *T_TEST,
     ),
@@ -474,7 +481,7 @@ def show_all(entry: TableEntry) -> View:
         Column(name_column(name), _choose_form(name), (name,), _is_text(entry.table[name]))
         for name in map(str, entry.table.columns)
     ]
-    return show_table(entry.table, columns, entry.title)
+    return show_table(entry.table, columns, f"All columns of {entry.name}.")
 
 
 def _choose_form(name: str) -> Callable[..., str]:
@@ -488,14 +495,16 @@ def _is_text(column: pd.Series) -> bool:
 
 
 def _say_cut(rows: int) -> str:
-    return f" The first {LONGEST_TABLE} of {rows:,} rows; the file has all." * (rows > LONGEST_TABLE)
+    return f" The first {LONGEST_TABLE} of {rows:,} rows; the file has all." * (
+        rows > LONGEST_TABLE
+    )
 
 
 def _show_named(key: str, entry: TableEntry, caption: str = "") -> list[View]:
     """Choose how a table of this name is shown."""
     if entry.table.empty:
         return []
-    if key == "rmancova" and {"effect", "covariates", "correction"} <= set(entry.table.columns):
+    if key == "rmancova":
         return [_show_omnibus(entry)]
     if key in COLUMNS:
         return [show_table(entry.table, COLUMNS[key], caption or entry.title)]
@@ -503,30 +512,36 @@ def _show_named(key: str, entry: TableEntry, caption: str = "") -> list[View]:
 
 
 def _show_omnibus(entry: TableEntry) -> View:
-    """The RM-ANCOVA as the paper prints it: raw covariates first, centred ones beside them."""
-    table = entry.table
-    chosen = table[table["correction"].isin(["greenhouse_geisser"]) | (table["stratum"] == "between")]
-    chosen = chosen[(chosen["stratum"] == "within") | (chosen["correction"] == "none")]
-    kinds = [kind for kind in ("raw", "centred") if kind in set(chosen["covariates"])]
+    """Arrange the RM-ANCOVA as the paper prints it: raw covariates first, centred ones beside."""
     cells: dict[str, dict[str, tuple[str, str, str]]] = {}
-    for row in chosen.to_dict("records"):
+    for row in _choose_corrections(entry.table):
         cells.setdefault(str(row["effect"]), {})[str(row["covariates"])] = (
             format_test(row["f"], row["df1"], row["df2"]),
             format_starred(row["p"]),
             format_three(row["partial_eta_sq"]),
         )
+    kinds = [kind for kind in ("raw", "centred") if any(kind in found for found in cells.values())]
     nothing = (MISSING,) * 3
-    columns = [(f"{head}, {kind}", False) for kind in kinds for head in ("F", "p", "partial η²")]
     return View(
-        "Effects within participants with Greenhouse-Geisser correction, effects between "
-        "participants without. Raw: age and BMI as they are, so that the effect of muscle holds at "
-        "age 0 and BMI 0 (as SPSS and the paper have it). Centred: at the mean age and BMI.",
-        (("Effect", True), *columns),
+        OMNIBUS_CAPTION,
+        (
+            ("Effect", True),
+            *((f"{head}, {kind}", False) for kind in kinds for head in ("F", "p", "partial η²")),
+        ),
         tuple(
             (name_effect(effect), *(text for kind in kinds for text in found.get(kind, nothing)))
             for effect, found in cells.items()
         ),
     )
+
+
+def _choose_corrections(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Of each effect the row with Greenhouse-Geisser correction, or else that without any."""
+    chosen: dict[tuple[Any, Any], dict[Any, Any]] = {}
+    for correction in ("none", "greenhouse_geisser"):
+        for row in table[table["correction"] == correction].to_dict("records"):
+            chosen[row["covariates"], row["effect"]] = row
+    return list(chosen.values())
 
 
 def _show_matrix(entry: TableEntry, name: str, caption: str) -> list[View]:
@@ -541,7 +556,9 @@ def _show_matrix(entry: TableEntry, name: str, caption: str) -> list[View]:
     }
     first, second = (list(dict.fromkeys(table[column])) for column in ("muscle_a", "muscle_b"))
     heads = (("Muscle", True), *((str(muscle), False) for muscle in first))
-    rows = ((str(muscle), *(cells.get((muscle, other), "") for other in first)) for muscle in second)
+    rows = (
+        (str(muscle), *(cells.get((muscle, other), "") for other in first)) for muscle in second
+    )
     return [View(caption, heads, tuple(rows))]
 
 
@@ -577,7 +594,7 @@ def _strip_prefix(tables: Mapping[str, TableEntry]) -> dict[str, TableEntry]:
 
 
 def _column(people: pd.DataFrame, name: str) -> pd.Series:
-    """A column of the participants, all missing if there is none."""
+    """Take a column of the participants, all missing if there is none."""
     if name in people:
         return people[name]
     return pd.Series([None] * len(people), index=people.index, dtype=object)
@@ -602,7 +619,9 @@ def _count_people(people: pd.DataFrame) -> list[tuple[str, int]]:
 
 def _count_words(people: pd.DataFrame, name: str) -> list[tuple[str, int]]:
     """Count the participants of each word, the most frequent first."""
-    return [(word or "unknown", count) for word, count in Counter(_words(people, name)).most_common()]
+    return [
+        (word or "unknown", count) for word, count in Counter(_words(people, name)).most_common()
+    ]
 
 
 def _list_missing(page: GroupPage) -> dict[str, Any]:
@@ -656,6 +675,7 @@ def make_plot_data(page: GroupPage) -> dict[str, Any]:
     """
     index = page.people.index
     muscles = list(page.values.columns)
+    frames = {"values": page.values, "left": page.left, "right": page.right}
     return {
         "measure": MEASURE_NAMES.get(page.measure, page.measure),
         "unit": page.unit,
@@ -664,9 +684,7 @@ def make_plot_data(page: GroupPage) -> dict[str, Any]:
         "people": _collect_people(page.people),
         **{
             name: {str(muscle): shorten(_side(frame, muscle, index)) for muscle in muscles}
-            for name, frame in (
-                ("values", page.values), ("left", page.left), ("right", page.right)
-            )  # fmt: skip
+            for name, frame in frames.items()
         },
         "residuals": _collect_residuals(_table(page, "residuals"), index),
         **_collect_results(page),
@@ -674,12 +692,12 @@ def make_plot_data(page: GroupPage) -> dict[str, Any]:
 
 
 def encode_json(data: object) -> str:
-    """Encode as JSON that can stand in a script element.
+    r"""Encode as JSON that can stand in a script element.
 
     Examples
     --------
     >>> encode_json({"name": "</script>"})
-    '{"name":"\\\\u003c/script\\\\u003e"}'
+    '{"name":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     for character in "<>&":
@@ -732,7 +750,7 @@ def _share(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _table(page: GroupPage, key: str) -> pd.DataFrame:
-    """A table of the page, empty if there is none."""
+    """Take a table of the page, empty if there is none."""
     return page.tables[key].table if key in page.tables else pd.DataFrame()
 
 
@@ -759,7 +777,8 @@ def _collect_results(page: GroupPage) -> dict[str, Any]:
     }
     return {
         "means": {
-            str(row["muscle"]): _numbers(row, ("n", "mean", "se")) for row in records["descriptives"]
+            str(row["muscle"]): _numbers(row, ("n", "mean", "se"))
+            for row in records["descriptives"]
         },
         "marginal": {
             str(row["muscle"]): _numbers(row, ("emm_f", "emm_f_se", "emm_m", "emm_m_se"))
@@ -817,7 +836,7 @@ def _find_place(name: str) -> str:
 def _list_downloads(page: GroupPage) -> list[dict[str, str]]:
     """Every table and figure with what a link to it holds: the file, or its name if it is large."""
     files = [
-        (entry.name, entry.title, f"{len(entry.table):,} rows", entry.data, "text/tab-separated-values")
+        (entry.name, entry.title, _count_rows(entry.table), entry.data, "text/tab-separated-values")
         for entry in page.tables.values()
     ]
     files += [(path, title, "figure", svg, "image/svg+xml") for path, title, svg in page.figures]
@@ -832,6 +851,10 @@ def _list_downloads(page: GroupPage) -> list[dict[str, str]]:
         }
         for path, title, kind, data, media in files
     ]
+
+
+def _count_rows(table: pd.DataFrame) -> str:
+    return f"{len(table):,} row{'' if len(table) == 1 else 's'}"
 
 
 def _link_file(path: str, data: bytes, media: str) -> str:

@@ -10,9 +10,10 @@
   const CONFIG = {
     responsive: true,
     displaylogo: false,
-    showLink: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-    toImageButtonOptions: { format: "svg" },
+    // The data are people's: no button may send them anywhere.
+    showSendToCloud: false,
+    plotlyServerURL: "",
+    modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
   };
   const FONT = { family: '"DejaVu Sans", Arial, sans-serif', size: 12, color: "#1b1f24" };
   const LONGEST_MATCHES = 12;
@@ -40,11 +41,18 @@
 
   // --- which points, where -----------------------------------------------------------------
 
-  // A fixed order that looks like chance (multiplicative hash): of a large cohort the first ones
-  // are drawn, always the same.
-  const hash = (i) => Math.imul(i + 1, 2654435761) >>> 0;
-  const drawingOrder = everyone.slice().sort((a, b) => hash(a) - hash(b));
-  const jitter = (i) => hash(i * 7 + 3) / 2 ** 32 - 0.5;
+  // A number from 0 to 1 that looks like chance and is always the same for a participant. Two
+  // rounds of multiplying and folding, so that the order and the jitter have nothing in common.
+  function scramble(i, salt) {
+    let bits = Math.imul(i + 1, 0x9e3779b1) ^ Math.imul(salt, 0x85ebca6b);
+    bits = Math.imul(bits ^ (bits >>> 15), 0x2c1b3c6d);
+    bits = Math.imul(bits ^ (bits >>> 12), 0x297a2d39);
+    return ((bits ^ (bits >>> 15)) >>> 0) / 2 ** 32;
+  }
+
+  // Of a large cohort the first ones of this order are drawn.
+  const drawingOrder = everyone.slice().sort((a, b) => scramble(a, 1) - scramble(b, 1));
+  const jitter = (i) => scramble(i, 2) - 0.5;
 
   function choosePoints(has) {
     const shown = [];
@@ -114,7 +122,7 @@
       hoverlabel: { bgcolor: "#ffffff", bordercolor: "#1b1f24", font: { color: "#1b1f24" }, align: "left" },
       paper_bgcolor: "#ffffff",
       plot_bgcolor: "#ffffff",
-      margin: { l: 60, r: 15, t: 35, b: 45 },
+      margin: { l: 60, r: 15, t: 68, b: 45 },
       dragmode: "zoom",
     };
   }
@@ -123,7 +131,8 @@
 
   function draw(id, traces, layout, places) {
     const div = document.getElementById(id);
-    Plotly.newPlot(div, traces, layout, CONFIG);
+    const config = { ...CONFIG, toImageButtonOptions: { format: "svg", filename: `group_${id}` } };
+    Plotly.newPlot(div, traces, layout, config);
     const found = traces.map((trace, n) => (trace.name === "selected" ? n : -1)).filter((n) => n >= 0);
     plots.push({ div, traces: found, places });
     div.on("plotly_click", (event) => {
@@ -134,9 +143,9 @@
     document.querySelectorAll(`details.static[data-plot="${id}"]`).forEach((fold) => (fold.open = false));
   }
 
-  function sayDrawn(id, fullest, thinned) {
-    document.getElementById(`${id}-note`).textContent = thinned
-      ? `${countWords(data.limit)} of ${countWords(fullest)} participants drawn in a panel; search finds all, and means, lines and tests are of all.`
+  function sayDrawn(id, fullest, where) {
+    document.getElementById(`${id}-note`).textContent = fullest > data.limit
+      ? `${countWords(data.limit)} of ${countWords(fullest)} participants drawn ${where}; search finds all, and means, lines and tests are of all.`
       : "";
   }
 
@@ -178,7 +187,7 @@
     traces.push(selectedTrace(placeChosen(place), { mode: "lines+markers", line: { color: COLORS.chosen, width: 1 } }));
     const layout = stripLayout(muscles.map((muscle) => escapeText(muscle)));
     draw(id, traces, layout, [place]);
-    sayDrawn(id, fullest, fullest > data.limit);
+    sayDrawn(id, fullest, "for each muscle");
   }
 
   const strip = (muscle, x, i) => ({
@@ -190,7 +199,7 @@
 
   function stripLayout(names) {
     return {
-      ...baseLayout(460),
+      ...baseLayout(490),
       xaxis: { ...axisStyle, tickvals: names.map((_, m) => m), ticktext: names, range: [-0.6, names.length - 0.4], showgrid: false, tickfont: { size: 13 } },
       yaxis: { ...axisStyle, title: { text: `${measure} (${unit})` }, range: findRange(muscles.map((muscle) => data.values[muscle])) },
     };
@@ -199,8 +208,10 @@
   // As Figure 5A, the sexes beside each other: Figure 5B. The mean of all muscles has no points.
   function drawSexes() {
     const id = "figure5b";
-    const known = people.sex.filter((sex) => sex === "F" || sex === "M").length;
-    if (!known) return sayNothing(id, "no participant's sex is known");
+    const hasSex = (i) => people.sex[i] === "F" || people.sex[i] === "M";
+    const hasValue = (i) => muscles.some((muscle) => isNumber(data.values[muscle][i]));
+    if (!everyone.some(hasSex)) return sayNothing(id, "no participant's sex is known");
+    if (!everyone.some((i) => hasSex(i) && hasValue(i))) return sayNothing(id, "no participant of known sex has a value");
     const shift = { F: -0.19, M: 0.19 };
     const at = (m, i) => m + shift[people.sex[i]] + 0.26 * jitter(i);
     const names = data.marginal.mean ? [...muscles, "mean"] : muscles;
@@ -217,20 +228,19 @@
       traces.push(pointTrace(points, { name, showlegend: true, marker: { size: sex === "F" ? 5 : 6, symbol, color: COLORS[sex], opacity: 0.5 } }));
       traces.push(marginalTrace(names, sex, shift[sex]));
     }
-    const place = (i) => people.sex[i] !== "F" && people.sex[i] !== "M" ? NOWHERE : {
+    const place = (i) => (hasSex(i) ? {
       x: muscles.map((_, m) => at(m, i)),
       y: muscles.map((muscle) => data.values[muscle][i]),
-    };
+    } : NOWHERE);
     traces.push(selectedTrace(placeChosen(place), { mode: "lines+markers", line: { color: COLORS.chosen, width: 1 } }));
     const layout = stripLayout(names.map((name) => (name === "mean" ? "mean of all" : escapeText(name))));
-    layout.legend = { orientation: "h", x: 1, xanchor: "right", y: 1.02, yanchor: "bottom" };
-    layout.margin.t = 55;
+    layout.legend = { orientation: "h", x: 0, xanchor: "left", y: 1.07, yanchor: "bottom" };
     layout.annotations = names.map((name, m) => ({
       x: m, y: 1, xref: "x", yref: "paper", yanchor: "bottom", showarrow: false,
       text: `<b>${data.marginal[name]?.stars || ""}</b>`, font: { size: 16 },
     }));
     draw(id, traces, layout, [place]);
-    sayDrawn(id, fullest, fullest > data.limit);
+    sayDrawn(id, fullest, "for each muscle and sex");
   }
 
   function marginalTrace(names, sex, shift) {
@@ -283,7 +293,7 @@
       });
     });
     draw(id, traces, layout, places);
-    sayDrawn(id, fullest, fullest > data.limit);
+    sayDrawn(id, fullest, "in each panel");
   }
 
   const hasBoth = (panel, i) => isNumber(panel.x[i]) && isNumber(panel.y[i]);
@@ -318,7 +328,7 @@
       });
     });
     drawPanels("pairplot", panels, {
-      rows: count, columns: count, gapX: 0.035, gapY: 0.045, height: 120 + 150 * count,
+      rows: count, columns: count, gapX: 0.035, gapY: 0.045, height: 140 + 150 * count,
       nothing: "no participant has two muscles",
     });
   }
@@ -346,7 +356,7 @@
     });
     drawPanels("figure6", panels, {
       rows: Math.max(1, found.length), columns: muscles.length, gapX: 0.03, gapY: 0.22,
-      height: 90 + 270 * Math.max(1, found.length), nothing: "there are no residuals",
+      height: 115 + 270 * Math.max(1, found.length), nothing: "there are no residuals",
     });
   }
 
@@ -365,7 +375,7 @@
     });
     const rows = Math.ceil(muscles.length / columns);
     drawPanels("sides", panels, {
-      rows, columns, gapX: 0.06, gapY: 0.17, height: 90 + 270 * rows, nothing: "no participant has both sides of a muscle",
+      rows, columns, gapX: 0.06, gapY: 0.17, height: 115 + 270 * rows, nothing: "no participant has both sides of a muscle",
     });
   }
 
@@ -373,13 +383,17 @@
 
   function choose(i) {
     chosen = i;
-    for (const plot of plots) {
-      const places = plot.places.map(placeChosen);
-      Plotly.restyle(plot.div, { x: places.map((place) => place.x), y: places.map((place) => place.y) }, plot.traces);
-    }
     showPanel();
-    const hashText = i === null ? location.pathname + location.search : `#${encodeURIComponent(people.id[i])}`;
-    history.replaceState(null, "", hashText);
+    const address = i === null ? location.pathname + location.search : `#${encodeURIComponent(people.id[i])}`;
+    history.replaceState(null, "", address);
+    // One plot a task: the panel is seen first, and then one ring after the other.
+    plots.forEach((plot) => setTimeout(() => ringChosen(plot)));
+  }
+
+  function ringChosen(plot) {
+    const places = plot.places.map(placeChosen);
+    const update = { x: places.map((place) => place.x), y: places.map((place) => place.y) };
+    Plotly.restyle(plot.div, update, plot.traces);
   }
 
   function add(parent, tag, text, attributes = {}) {
@@ -501,6 +515,7 @@
   }
 
   function startSearch() {
+    input.addEventListener("focus", () => input.select());
     input.addEventListener("input", showMatches);
     input.addEventListener("keydown", handleKey);
     input.addEventListener("blur", () => openList(false));
