@@ -1,0 +1,581 @@
+// Plots of the page of a cohort, all from the one block of JSON in it. Nothing is computed here but
+// where to draw. One participant can be chosen, by search, by a click or by the address
+// (group.html#sub-01), and is then ringed in every plot.
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("group-data").textContent);
+  const { muscles, people, unit, measure } = data;
+  const everyone = people.id.map((_, i) => i);
+  const COLORS = { all: "#3f6f9f", F: "#b3541e", M: "#0b4fa8", line: "#1b1f24", chosen: "#d0006f" };
+  const CONFIG = {
+    responsive: true,
+    displaylogo: false,
+    // The data are people's: no button may send them anywhere.
+    showSendToCloud: false,
+    plotlyServerURL: "",
+    modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
+  };
+  const FONT = { family: '"DejaVu Sans", Arial, sans-serif', size: 12, color: "#1b1f24" };
+  const LONGEST_MATCHES = 12;
+
+  // Plots that are drawn: { div, traces: numbers of the traces named "selected", at: place of a
+  // participant in each of them }.
+  const plots = [];
+  let chosen = null;
+
+  // --- words -------------------------------------------------------------------------------
+
+  // plotly reads a little HTML in its texts; names must stay names.
+  const escapeText = (text) =>
+    String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const isNumber = (value) => typeof value === "number";
+  const formatValue = (value) => (isNumber(value) ? value.toFixed(2).replace("-", "\u2212") : "n/a");
+  const countWords = (count) => count.toLocaleString("en-US");
+  const spread = (mean, error) => formatValue(mean) + (isNumber(error) ? ` \u00b1 ${formatValue(error)}` : "");
+
+  // What hovering a participant says: name, what is plotted, and how to get to the page.
+  function describe(i, what) {
+    const how = people.page[i] ? "click: all values and the link to the page" : "click: all values";
+    return `<b>${escapeText(people.id[i])}</b><br>${what}<br><i>${how}</i>`;
+  }
+
+  // --- which points, where -----------------------------------------------------------------
+
+  // A number from 0 to 1 that looks like chance and is always the same for a participant. Two
+  // rounds of multiplying and folding, so that the order and the jitter have nothing in common.
+  function scramble(i, salt) {
+    let bits = Math.imul(i + 1, 0x9e3779b1) ^ Math.imul(salt, 0x85ebca6b);
+    bits = Math.imul(bits ^ (bits >>> 15), 0x2c1b3c6d);
+    bits = Math.imul(bits ^ (bits >>> 12), 0x297a2d39);
+    return ((bits ^ (bits >>> 15)) >>> 0) / 2 ** 32;
+  }
+
+  // Of a large cohort the first ones of this order are drawn.
+  const drawingOrder = everyone.slice().sort((a, b) => scramble(a, 1) - scramble(b, 1));
+  const jitter = (i) => scramble(i, 2) - 0.5;
+
+  function choosePoints(has) {
+    const shown = [];
+    for (const i of drawingOrder) {
+      if (has(i)) shown.push(i);
+      if (shown.length === data.limit) break;
+    }
+    return shown;
+  }
+
+  // Ends of an axis over all participants, drawn or not, so that it stays when one is chosen.
+  function findRange(lists, margin = 0.06) {
+    let low = Infinity;
+    let high = -Infinity;
+    for (const list of lists) {
+      for (const value of list) {
+        if (!isNumber(value)) continue;
+        if (value < low) low = value;
+        if (value > high) high = value;
+      }
+    }
+    if (low > high) return [0, 1];
+    const pad = (high - low) * margin || 1;
+    return [low - pad, high + pad];
+  }
+
+  // --- traces ------------------------------------------------------------------------------
+
+  function pointTrace(points, style) {
+    return {
+      type: "scatter",
+      mode: "markers",
+      x: points.map((point) => point.x),
+      y: points.map((point) => point.y),
+      text: points.map((point) => describe(point.i, point.what)),
+      customdata: points.map((point) => point.i),
+      hovertemplate: "%{text}<extra></extra>",
+      showlegend: false,
+      ...style,
+    };
+  }
+
+  function selectedTrace(place, style = {}) {
+    return {
+      type: "scatter",
+      mode: "markers",
+      name: "selected",
+      x: place.x,
+      y: place.y,
+      marker: { symbol: "circle-open", size: 13, color: COLORS.chosen, line: { width: 3 } },
+      hoverinfo: "skip",
+      showlegend: false,
+      ...style,
+    };
+  }
+
+  const NOWHERE = { x: [], y: [] };
+  const placeChosen = (place) => (chosen === null ? NOWHERE : place(chosen));
+
+  // --- drawing -----------------------------------------------------------------------------
+
+  function baseLayout(height) {
+    return {
+      height,
+      font: FONT,
+      hovermode: "closest",
+      hoverlabel: { bgcolor: "#ffffff", bordercolor: "#1b1f24", font: { color: "#1b1f24" }, align: "left" },
+      paper_bgcolor: "#ffffff",
+      plot_bgcolor: "#ffffff",
+      margin: { l: 60, r: 15, t: 68, b: 45 },
+      dragmode: "zoom",
+    };
+  }
+
+  const axisStyle = { zeroline: false, showline: true, linecolor: "#5d6873", gridcolor: "#e6e9ed", ticks: "outside", tickcolor: "#5d6873" };
+
+  function draw(id, traces, layout, places) {
+    const div = document.getElementById(id);
+    const config = { ...CONFIG, toImageButtonOptions: { format: "svg", filename: `group_${id}` } };
+    Plotly.newPlot(div, traces, layout, config);
+    const found = traces.map((trace, n) => (trace.name === "selected" ? n : -1)).filter((n) => n >= 0);
+    plots.push({ div, traces: found, places });
+    div.on("plotly_click", (event) => {
+      const i = event.points[0].customdata;
+      if (isNumber(i)) choose(i);
+    });
+    // With its plot drawn the picture is only wanted for print.
+    document.querySelectorAll(`details.static[data-plot="${id}"]`).forEach((fold) => (fold.open = false));
+  }
+
+  function sayDrawn(id, fullest, where) {
+    document.getElementById(`${id}-note`).textContent = fullest > data.limit
+      ? `${countWords(data.limit)} of ${countWords(fullest)} participants drawn ${where}; search finds all, and means, lines and tests are of all.`
+      : "";
+  }
+
+  function sayNothing(id, why) {
+    document.getElementById(`${id}-note`).textContent = `Nothing to draw: ${why}.`;
+  }
+
+  const countValues = (list) => list.reduce((count, value) => count + isNumber(value), 0);
+
+  // Strips of participants, a muscle a strip: Figure 5A.
+  function drawMuscles() {
+    const id = "figure5a";
+    const counts = muscles.map((muscle) => countValues(data.values[muscle]));
+    const fullest = Math.max(0, ...counts);
+    if (!fullest) return sayNothing(id, "no participant has a value");
+    const at = (m, i) => m + 0.5 * jitter(i);
+    const points = muscles.flatMap((muscle, m) =>
+      choosePoints((i) => isNumber(data.values[muscle][i])).map((i) => strip(muscle, at(m, i), i)));
+    const means = muscles.map((muscle) => data.means[muscle] || {});
+    const traces = [
+      pointTrace(points, { name: "participants", marker: { size: 5, color: COLORS.all, opacity: 0.45 } }),
+      {
+        type: "scatter",
+        mode: "markers",
+        name: "mean",
+        x: muscles.map((_, m) => m),
+        y: means.map((row) => row.mean ?? null),
+        error_y: { array: means.map((row) => row.se ?? 0), color: COLORS.line, thickness: 2, width: 8 },
+        marker: { symbol: "line-ew-open", size: 22, color: COLORS.line, line: { width: 3 } },
+        text: means.map((row, m) => `${escapeText(muscles[m])}: mean \u00b1 SE ${spread(row.mean, row.se)} ${unit}, n = ${row.n ?? "n/a"}`),
+        hovertemplate: "%{text}<extra></extra>",
+        showlegend: false,
+      },
+    ];
+    const place = (i) => ({
+      x: muscles.map((_, m) => at(m, i)),
+      y: muscles.map((muscle) => data.values[muscle][i]),
+    });
+    traces.push(selectedTrace(placeChosen(place), { mode: "lines+markers", line: { color: COLORS.chosen, width: 1 } }));
+    const layout = stripLayout(muscles.map((muscle) => escapeText(muscle)));
+    draw(id, traces, layout, [place]);
+    sayDrawn(id, fullest, "for each muscle");
+  }
+
+  const strip = (muscle, x, i) => ({
+    i,
+    x,
+    y: data.values[muscle][i],
+    what: `${escapeText(muscle)} ${formatValue(data.values[muscle][i])} ${unit}`,
+  });
+
+  function stripLayout(names) {
+    return {
+      ...baseLayout(490),
+      xaxis: { ...axisStyle, tickvals: names.map((_, m) => m), ticktext: names, range: [-0.6, names.length - 0.4], showgrid: false, tickfont: { size: 13 } },
+      yaxis: { ...axisStyle, title: { text: `${measure} (${unit})` }, range: findRange(muscles.map((muscle) => data.values[muscle])) },
+    };
+  }
+
+  // As Figure 5A, the sexes beside each other: Figure 5B. The mean of all muscles has no points.
+  function drawSexes() {
+    const id = "figure5b";
+    const hasSex = (i) => people.sex[i] === "F" || people.sex[i] === "M";
+    const hasValue = (i) => muscles.some((muscle) => isNumber(data.values[muscle][i]));
+    if (!everyone.some(hasSex)) return sayNothing(id, "no participant's sex is known");
+    if (!everyone.some((i) => hasSex(i) && hasValue(i))) return sayNothing(id, "no participant of known sex has a value");
+    const shift = { F: -0.19, M: 0.19 };
+    const at = (m, i) => m + shift[people.sex[i]] + 0.26 * jitter(i);
+    const names = data.marginal.mean ? [...muscles, "mean"] : muscles;
+    const traces = [];
+    let fullest = 0;
+    for (const sex of ["F", "M"]) {
+      const points = muscles.flatMap((muscle, m) => {
+        const has = (i) => people.sex[i] === sex && isNumber(data.values[muscle][i]);
+        fullest = Math.max(fullest, everyone.reduce((count, i) => count + has(i), 0));
+        return choosePoints(has).map((i) => strip(muscle, at(m, i), i));
+      });
+      const symbol = sex === "F" ? "circle" : "triangle-up";
+      const name = sex === "F" ? "female" : "male";
+      traces.push(pointTrace(points, { name, showlegend: true, marker: { size: sex === "F" ? 5 : 6, symbol, color: COLORS[sex], opacity: 0.5 } }));
+      traces.push(marginalTrace(names, sex, shift[sex]));
+    }
+    const place = (i) => (hasSex(i) ? {
+      x: muscles.map((_, m) => at(m, i)),
+      y: muscles.map((muscle) => data.values[muscle][i]),
+    } : NOWHERE);
+    traces.push(selectedTrace(placeChosen(place), { mode: "lines+markers", line: { color: COLORS.chosen, width: 1 } }));
+    const layout = stripLayout(names.map((name) => (name === "mean" ? "mean of all" : escapeText(name))));
+    layout.legend = { orientation: "h", x: 0, xanchor: "left", y: 1.07, yanchor: "bottom" };
+    layout.annotations = names.map((name, m) => ({
+      x: m, y: 1, xref: "x", yref: "paper", yanchor: "bottom", showarrow: false,
+      text: `<b>${data.marginal[name]?.stars || ""}</b>`, font: { size: 16 },
+    }));
+    draw(id, traces, layout, [place]);
+    sayDrawn(id, fullest, "for each muscle and sex");
+  }
+
+  function marginalTrace(names, sex, shift) {
+    const key = `emm_${sex.toLowerCase()}`;
+    const rows = names.map((name) => data.marginal[name] || {});
+    const words = sex === "F" ? "female" : "male";
+    return {
+      type: "scatter",
+      mode: "markers",
+      name: `estimated marginal mean, ${words}`,
+      x: names.map((_, m) => m + shift),
+      y: rows.map((row) => row[key] ?? null),
+      error_y: { array: rows.map((row) => row[`${key}_se`] ?? 0), color: COLORS.line, thickness: 2, width: 6 },
+      marker: { symbol: sex === "F" ? "circle" : "triangle-up", size: 10, color: "#ffffff", line: { color: COLORS.line, width: 2 } },
+      text: rows.map((row, m) => `${escapeText(names[m])}, ${words}: EMM \u00b1 SE ${spread(row[key], row[`${key}_se`])} ${unit}<br>sex: p ${escapeText(row.p ?? "n/a")}`),
+      hovertemplate: "%{text}<extra></extra>",
+      showlegend: false,
+    };
+  }
+
+  // Many small panels. A panel: { row, column, x, y (of all participants), names, title, line }.
+  function drawPanels(id, panels, options) {
+    const drawn = panels.filter((panel) => everyone.some((i) => hasBoth(panel, i)));
+    if (!drawn.length) return sayNothing(id, options.nothing);
+    const layout = { ...baseLayout(options.height), annotations: [] };
+    const traces = [];
+    const places = [];
+    let fullest = 0;
+    drawn.forEach((panel, n) => {
+      const suffix = n ? String(n + 1) : "";
+      const axes = { xaxis: `x${suffix}`, yaxis: `y${suffix}` };
+      Object.assign(layout, placeAxes(panel, suffix, options));
+      fullest = Math.max(fullest, everyone.reduce((count, i) => count + hasBoth(panel, i), 0));
+      const points = choosePoints((i) => hasBoth(panel, i)).map((i) => ({
+        i,
+        x: panel.x[i],
+        y: panel.y[i],
+        what: `${panel.names[0]} ${formatValue(panel.x[i])}<br>${panel.names[1]} ${formatValue(panel.y[i])}`,
+      }));
+      traces.push(pointTrace(points, { ...axes, name: "participants", marker: { size: 4, color: COLORS.all, opacity: 0.5 } }));
+      if (panel.line) {
+        traces.push({ type: "scatter", mode: "lines", name: "line", ...axes, ...panel.line, line: { color: COLORS.line, width: 1.5 }, hoverinfo: "skip", showlegend: false });
+      }
+      const place = (i) => (hasBoth(panel, i) ? { x: [panel.x[i]], y: [panel.y[i]] } : NOWHERE);
+      places.push(place);
+      traces.push(selectedTrace(placeChosen(place), axes));
+      layout.annotations.push({
+        text: panel.title, xref: `${axes.xaxis} domain`, yref: `${axes.yaxis} domain`, x: 0, y: 1,
+        xanchor: "left", yanchor: "bottom", showarrow: false, align: "left", font: { size: 11 },
+      });
+    });
+    draw(id, traces, layout, places);
+    sayDrawn(id, fullest, "in each panel");
+  }
+
+  const hasBoth = (panel, i) => isNumber(panel.x[i]) && isNumber(panel.y[i]);
+
+  function placeAxes(panel, suffix, { rows, columns, gapX, gapY }) {
+    const width = (1 - gapX * (columns - 1)) / columns;
+    const height = (1 - gapY * (rows - 1)) / rows;
+    const left = panel.column * (width + gapX);
+    const top = 1 - panel.row * (height + gapY);
+    const small = { ...axisStyle, tickfont: { size: 10 }, nticks: 5 };
+    const title = (text) => ({ text, font: { size: 11 }, standoff: 4 });
+    return {
+      [`xaxis${suffix}`]: { ...small, domain: [left, left + width], anchor: `y${suffix}`, range: panel.rangeX, title: title(panel.titleX || "") },
+      [`yaxis${suffix}`]: { ...small, domain: [Math.max(0, top - height), top], anchor: `x${suffix}`, range: panel.rangeY, title: title(panel.titleY || "") },
+    };
+  }
+
+  function drawPairs() {
+    const count = muscles.length - 1;
+    const panels = [];
+    muscles.forEach((b, row) => {
+      muscles.slice(0, row).forEach((a, column) => {
+        const found = data.correlations.find((one) =>
+          (one.a === a && one.b === b) || (one.a === b && one.b === a));
+        panels.push({
+          row: row - 1, column, x: data.values[a], y: data.values[b],
+          names: [escapeText(a), escapeText(b)], title: found ? found.text : "",
+          titleX: row === count ? `${escapeText(a)} (${unit})` : "",
+          titleY: column === 0 ? `${escapeText(b)} (${unit})` : "",
+          rangeX: findRange([data.values[a]]), rangeY: findRange([data.values[b]]),
+        });
+      });
+    });
+    drawPanels("pairplot", panels, {
+      rows: count, columns: count, gapX: 0.035, gapY: 0.045, height: 140 + 150 * count,
+      nothing: "no participant has two muscles",
+    });
+  }
+
+  function drawResiduals() {
+    const found = ["age", "bmi"].filter((covariate) => data.residuals[covariate]);
+    const panels = found.flatMap((covariate, row) => {
+      const lists = data.residuals[covariate];
+      const word = covariate === "bmi" ? "BMI" : covariate;
+      const rangeY = findRange(Object.values(lists).map((list) => list.y));
+      return muscles.map((muscle, column) => ({ muscle, column })).filter(({ muscle }) => lists[muscle])
+        .map(({ muscle, column }) => {
+          const { x, y } = lists[muscle];
+          const result = data.partial.find((one) => one.muscle === muscle && one.x === covariate) || {};
+          const ends = findRange([x], 0);
+          return {
+            row, column, x, y,
+            names: [`${word} residual`, `${escapeText(muscle)} residual`],
+            title: `<b>${escapeText(muscle)}</b><br>${result.text || ""}`,
+            titleX: `${word} residual`, titleY: column === 0 ? `${measure} residual (${unit})` : "",
+            rangeX: findRange([x]), rangeY,
+            line: isNumber(result.resid_slope) ? { x: ends, y: ends.map((end) => end * result.resid_slope) } : null,
+          };
+        });
+    });
+    drawPanels("figure6", panels, {
+      rows: Math.max(1, found.length), columns: muscles.length, gapX: 0.03, gapY: 0.22,
+      height: 115 + 270 * Math.max(1, found.length), nothing: "there are no residuals",
+    });
+  }
+
+  function drawSides() {
+    const columns = Math.min(4, muscles.length);
+    const panels = muscles.map((muscle, m) => {
+      const x = data.left[muscle];
+      const y = data.right[muscle];
+      const range = findRange([x, y]);
+      return {
+        row: Math.floor(m / columns), column: m % columns, x, y,
+        names: [`${escapeText(muscle)} left`, `${escapeText(muscle)} right`],
+        title: `<b>${escapeText(muscle)}</b>`, titleX: `left (${unit})`, titleY: `right (${unit})`,
+        rangeX: range, rangeY: range, line: { x: range, y: range },
+      };
+    });
+    const rows = Math.ceil(muscles.length / columns);
+    drawPanels("sides", panels, {
+      rows, columns, gapX: 0.06, gapY: 0.17, height: 115 + 270 * rows, nothing: "no participant has both sides of a muscle",
+    });
+  }
+
+  // --- the chosen participant --------------------------------------------------------------
+
+  function choose(i) {
+    chosen = i;
+    showPanel();
+    const address = i === null ? location.pathname + location.search : `#${encodeURIComponent(people.id[i])}`;
+    history.replaceState(null, "", address);
+    // One plot a task: the panel is seen first, and then one ring after the other.
+    plots.forEach((plot) => setTimeout(() => ringChosen(plot)));
+  }
+
+  function ringChosen(plot) {
+    const places = plot.places.map(placeChosen);
+    const update = { x: places.map((place) => place.x), y: places.map((place) => place.y) };
+    Plotly.restyle(plot.div, update, plot.traces);
+  }
+
+  function add(parent, tag, text, attributes = {}) {
+    const element = parent.appendChild(document.createElement(tag));
+    if (text !== undefined) element.textContent = text;
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  }
+
+  const sharedWord = (shared, i) => shared.words[shared.of[i]];
+
+  function showPanel() {
+    const panel = document.getElementById("panel");
+    panel.replaceChildren();
+    panel.hidden = chosen === null;
+    document.getElementById("clear").disabled = chosen === null;
+    say(chosen === null ? "Or click a point of a plot." : "Ringed in every plot that has the values.");
+    if (chosen === null) return;
+    const i = chosen;
+    const who = add(panel, "p", undefined, { class: "who" });
+    add(who, "b", people.id[i]);
+    const sex = { F: "female", M: "male" }[people.sex[i]] || "sex n/a";
+    add(who, "span", `${sex}, age ${people.age[i] ?? "n/a"}, BMI ${people.bmi[i] ?? "n/a"}`);
+    for (const name of ["session", "bundle"]) {
+      const word = sharedWord(people[name], i);
+      if (word) add(who, "span", name === "bundle" ? `weights ${word}` : word);
+    }
+    if (people.page[i]) add(who, "a", `Open the page of ${people.id[i]}`, { href: people.page[i] });
+    const flags = sharedWord(people.flags, i);
+    if (flags) add(panel, "p", `Flags: ${flags}`, { class: "doubts" });
+    addValues(panel, i);
+  }
+
+  function addValues(panel, i) {
+    const wide = add(panel, "div", undefined, { class: "wide" });
+    const table = add(wide, "table");
+    const head = add(table, "tr");
+    add(head, "th", `${measure}, ${unit}`, { scope: "col" });
+    muscles.forEach((muscle) => add(head, "th", muscle, { scope: "col" }));
+    for (const [word, lists] of [["value", data.values], ["left", data.left], ["right", data.right]]) {
+      const row = add(table, "tr");
+      add(row, "th", word, { scope: "row" });
+      muscles.forEach((muscle) => add(row, "td", formatValue(lists[muscle][i])));
+    }
+  }
+
+  const say = (text) => (document.getElementById("state").textContent = text);
+
+  // --- search ------------------------------------------------------------------------------
+
+  const input = document.getElementById("search");
+  const list = document.getElementById("matches");
+  const lowered = people.id.map((id) => id.toLowerCase());
+  let matches = [];
+  let active = -1;
+
+  function showMatches() {
+    const wanted = input.value.trim().toLowerCase();
+    matches = wanted ? everyone.filter((i) => lowered[i].includes(wanted)) : [];
+    // The very name first: sub-1 before sub-10.
+    matches.sort((a, b) => (lowered[b] === wanted) - (lowered[a] === wanted));
+    list.replaceChildren();
+    matches.slice(0, LONGEST_MATCHES).forEach((i, n) => {
+      const item = add(list, "li", people.id[i], { role: "option", id: `match-${n}` });
+      // mousedown comes before the input loses the focus and the list is closed
+      item.addEventListener("mousedown", (event) => {
+        event.preventDefault();
+        pick(i);
+      });
+    });
+    setActive(matches.length ? 0 : -1);
+    openList(matches.length > 0);
+    if (wanted) say(matches.length ? `${countWords(matches.length)} of ${countWords(people.id.length)} names match.` : "No name matches.");
+  }
+
+  function openList(open) {
+    list.hidden = !open;
+    input.setAttribute("aria-expanded", String(open));
+    if (!open) input.removeAttribute("aria-activedescendant");
+  }
+
+  function setActive(n) {
+    active = n;
+    [...list.children].forEach((item, k) => item.setAttribute("aria-selected", String(k === n)));
+    if (n >= 0) {
+      input.setAttribute("aria-activedescendant", `match-${n}`);
+      list.children[n].scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  function pick(i) {
+    input.value = people.id[i];
+    openList(false);
+    choose(i);
+  }
+
+  function clearChoice() {
+    input.value = "";
+    openList(false);
+    choose(null);
+  }
+
+  function handleKey(event) {
+    const last = list.children.length - 1;
+    if (event.key === "ArrowDown" && last >= 0) {
+      openList(true);
+      setActive(Math.min(last, active + 1));
+    } else if (event.key === "ArrowUp" && last >= 0) {
+      setActive(Math.max(0, active - 1));
+    } else if (event.key === "Enter" && !list.hidden && active >= 0) {
+      pick(matches[active]);
+    } else if (event.key === "Escape") {
+      if (list.hidden) clearChoice();
+      openList(false);
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+
+  function startSearch() {
+    input.addEventListener("focus", () => input.select());
+    input.addEventListener("input", showMatches);
+    input.addEventListener("keydown", handleKey);
+    input.addEventListener("blur", () => openList(false));
+    document.getElementById("clear").addEventListener("click", clearChoice);
+    document.getElementById("finder").hidden = people.id.length === 0;
+  }
+
+  // --- address and copying -----------------------------------------------------------------
+
+  // The participant that the address names; other ends of an address are headings of the page.
+  function readAddress() {
+    let name = location.hash.slice(1);
+    try {
+      name = decodeURIComponent(name);
+    } catch {
+      return null;
+    }
+    const i = people.id.indexOf(name);
+    return i >= 0 ? i : null;
+  }
+
+  function followAddress() {
+    const i = readAddress();
+    if (i !== null && i !== chosen) pick(i);
+  }
+
+  function startCopying() {
+    const button = document.getElementById("copy");
+    if (!button) return;
+    const text = document.getElementById("methods-text");
+    const tell = (words) => (document.getElementById("copied").textContent = words);
+    const mark = () => {
+      getSelection().selectAllChildren(text);
+      tell("The text is selected: copy it with the keyboard.");
+    };
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      if (!navigator.clipboard) return mark();
+      navigator.clipboard.writeText(text.textContent.trim()).then(() => tell("Copied."), mark);
+    });
+  }
+
+  // --- start -------------------------------------------------------------------------------
+
+  startSearch();
+  startCopying();
+  chosen = readAddress();
+  if (chosen !== null) input.value = people.id[chosen];
+  showPanel();
+  addEventListener("hashchange", followAddress);
+
+  // One plot a task, so that the page answers in between and one that fails stops no other.
+  const steps = [drawPairs, drawMuscles, drawSexes, drawResiduals, drawSides];
+  let left = steps.length;
+  steps.forEach((step) => setTimeout(() => {
+    try {
+      step();
+    } finally {
+      left -= 1;
+      if (!left) document.documentElement.dataset.plots = "drawn";
+    }
+  }));
+})();

@@ -1,0 +1,296 @@
+"""The page of a cohort in a browser, opened from disk without a network."""
+
+import json
+import math
+import time
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+import pytest
+from chromium import Browser, Page
+from test_group_page import empty_page, make_entry, make_frame, make_page, nan_page
+
+from bids_mfi.report.group_page import render_group_page
+
+PLOTS = ("pairplot", "figure5a", "figure5b", "figure6", "sides")
+READY = "document.documentElement.dataset.plots === 'drawn'"
+ODD = "sub-<b>&\"'%41 é"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Write a page, open it, and look at the end that nothing went wrong and nothing was loaded."""
+    tabs = []
+
+    def open_page(page, anchor="", script=True):
+        file = tmp_path / "group.html"
+        file.write_text(render_group_page(page), encoding="utf-8")
+        tab = Page(browser, script=script)
+        tabs.append(tab)
+        tab.open(file.as_uri() + anchor)
+        if script:
+            tab.wait_for(READY)
+        return tab
+
+    yield open_page
+    for tab in tabs:
+        assert tab.errors() == []
+        requests = tab.requests()
+        assert requests
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in requests), requests
+        assert sum(url.startswith("file:") for url in requests) == 1
+
+
+def complete_page(count=8, **changes):
+    """A cohort without gaps, every participant with residuals."""
+    people = [f"sub-{k:04d}" for k in range(1, count + 1)]
+    muscles = ["MFSS", "LC", "TR"]
+    values = np.random.default_rng(5).uniform(5, 25, (2, count, 3)).round(2)
+    left, right = (make_frame(side, people, muscles) for side in values)
+    table = pd.DataFrame(
+        {
+            "sex": np.resize(["F", "M"], count),
+            "age": np.linspace(20, 60, count),
+            "bmi": np.linspace(30, 20, count),
+            "page": [f"{name}.html" for name in people],
+            "session": "ses-01",
+            "bundle": "weights 1",
+            "flags": "",
+        },
+        index=left.index,
+    )
+    residuals = [
+        {"participant_id": name, "muscle": muscle, "x": x, "resid_x": k - 3.5,
+         "resid_mfi": float(k % 3)}
+        for x in ("age", "bmi") for muscle in muscles for k, name in enumerate(people)
+    ]  # fmt: skip
+    tables = dict(make_page().tables) | {"residuals": make_entry("residuals", residuals)}
+    page = make_page(people=table, values=(left + right) / 2, left=left, right=right, tables=tables)
+    return make_page(**{name: getattr(page, name) for name in page.__slots__} | changes)
+
+
+def selected(tab, plot):
+    """X and y of each trace named 'selected' of a plot."""
+    script = (
+        f"document.getElementById('{plot}').data.filter((t) => t.name === 'selected')"
+        ".map((t) => [Array.from(t.x), Array.from(t.y)])"
+    )
+    return tab.evaluate(script)
+
+
+def chosen_everywhere(tab, plots=PLOTS):
+    done = " && ".join(
+        f"document.getElementById('{plot}').data.some((t) => t.name === 'selected' && t.x.length)"
+        for plot in plots
+    )
+    tab.wait_for(done)
+
+
+def search(tab, text):
+    tab.evaluate("document.getElementById('search').focus()")
+    tab.type(text)
+    tab.press("Enter")
+    tab.wait_for("!document.getElementById('panel').hidden")
+
+
+def text(tab, element):
+    return tab.evaluate(f"document.getElementById('{element}').innerText")
+
+
+def test_a_searched_participant_is_ringed_in_every_plot(show, tmp_path):
+    page = complete_page()
+    tab = show(page)
+    search(tab, "0003")
+    chosen_everywhere(tab)
+    of = {frame: getattr(page, frame).loc["sub-0003"].tolist() for frame in
+          ("values", "left", "right")}  # fmt: skip
+    values = [pytest.approx(value, rel=1e-3) for value in of["values"]]
+    for plot in ("figure5a", "figure5b"):
+        ((_, heights),) = selected(tab, plot)
+        assert heights == values
+    pairs = [place for place in selected(tab, "pairplot")]
+    assert pairs == [[[values[a]], [values[b]]] for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert selected(tab, "sides") == [
+        [[pytest.approx(x, rel=1e-3)], [pytest.approx(y, rel=1e-3)]]
+        for x, y in zip(of["left"], of["right"], strict=True)
+    ]
+    assert selected(tab, "figure6") == [[[-1.5], [2]]] * 6
+    tab.screenshot(tmp_path / "selected.png")
+    assert (tmp_path / "selected.png").stat().st_size > 10_000
+
+
+def test_the_panel_names_the_participant_and_links_to_its_page(show):
+    tab = show(complete_page())
+    search(tab, "SUB-0003")
+    panel = text(tab, "panel")
+    assert panel.startswith("sub-0003")
+    assert "female, age" in panel
+    assert (
+        tab.evaluate("document.querySelector('#panel a').getAttribute('href')") == "sub-0003.html"
+    )
+    assert tab.evaluate("location.hash") == "#sub-0003"
+    assert tab.evaluate("document.querySelectorAll('#panel td').length") == 9
+
+
+def test_the_choice_can_be_cleared(show):
+    tab = show(complete_page(), "#sub-0002")
+    chosen_everywhere(tab)
+    assert "sub-0002" in text(tab, "panel")
+    tab.evaluate("document.getElementById('clear').click()")
+    tab.wait_for("document.getElementById('panel').hidden")
+    for plot in PLOTS:
+        tab.wait_for(f"document.getElementById('{plot}').data.every("
+                     "(t) => t.name !== 'selected' || !t.x.length)")  # fmt: skip
+    assert tab.evaluate("location.hash") == ""
+    assert tab.evaluate("document.getElementById('search').value") == ""
+
+
+def test_the_keyboard_alone_finds_a_participant(show):
+    tab = show(complete_page())
+    tab.evaluate("document.getElementById('search').focus()")
+    tab.type("sub-")
+    assert "8 of 8 names match" in text(tab, "state")
+    tab.press("ArrowDown")
+    tab.press("ArrowDown")
+    active = tab.evaluate("document.getElementById('search').getAttribute('aria-activedescendant')")
+    assert text(tab, active) == "sub-0003"
+    tab.press("Enter")
+    tab.wait_for("!document.getElementById('panel').hidden")
+    assert text(tab, "panel").startswith("sub-0003")
+    tab.press("Escape")
+    tab.wait_for("document.getElementById('panel').hidden")
+
+
+def test_an_unknown_name_says_so_and_chooses_nothing(show):
+    tab = show(complete_page())
+    tab.evaluate("document.getElementById('search').focus()")
+    tab.type("nobody")
+    tab.press("Enter")
+    assert text(tab, "state") == "No name matches."
+    assert tab.evaluate("document.getElementById('panel').hidden")
+
+
+def test_hovering_names_a_participant_and_a_click_chooses_it(show):
+    tab = show(complete_page())
+    tab.evaluate("document.getElementById('figure5a').scrollIntoView({block: 'center'})")
+    time.sleep(0.3)
+    x, y = tab.evaluate(
+        "(() => { const point = document.querySelector('#figure5a .points path');"
+        " const r = point.getBoundingClientRect();"
+        " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+    )
+    tab.move(x, y)
+    tab.wait_for("document.querySelector('#figure5a .hoverlayer').textContent.includes('sub-')")
+    label = tab.evaluate("document.querySelector('#figure5a .hoverlayer').textContent")
+    assert "link to the page" in label
+    tab.click(x, y)
+    tab.wait_for("!document.getElementById('panel').hidden")
+    assert text(tab, "panel").split()[0] in label
+
+
+def test_no_button_sends_data_away(show):
+    tab = show(complete_page())
+    titles = tab.evaluate("[...document.querySelectorAll('.modebar-btn')].map("
+                          "(b) => b.dataset.title || b.getAttribute('aria-label'))")  # fmt: skip
+    assert len(titles) >= 5 * len(PLOTS)
+    assert not [title for title in titles if "share" in title.lower() or "cloud" in title.lower()]
+    assert tab.evaluate("document.querySelectorAll('.modebar a[href^=http]').length") == 0
+
+
+def test_a_table_is_saved_as_it_is(show, browser, tmp_path):
+    page = complete_page()
+    tab = show(page)
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    tab.evaluate("document.querySelector('a[download=\"group_ancova.tsv\"]').click()")
+    file = folder / "group_ancova.tsv"
+    end = time.monotonic() + 20
+    while not file.is_file() and time.monotonic() < end:
+        tab.evaluate("1")
+        time.sleep(0.05)
+    assert file.read_bytes() == page.tables["ancova"].data
+
+
+def test_without_scripts_tables_and_pictures_are_there(show):
+    tab = show(complete_page(), script=False)
+    tree = tab.call("DOM.getDocument", depth=-1)
+    found = tab.call(
+        "DOM.querySelector", nodeId=tree["root"]["nodeId"], selector="details.static img"
+    )
+    box = tab.call("DOM.getBoxModel", nodeId=found["nodeId"])["model"]
+    assert box["width"] > 500
+
+
+def test_a_large_cohort_is_thinned_in_words_and_search_finds_all(show):
+    tab = show(complete_page(700))
+    assert "600 of 700 participants drawn" in text(tab, "figure5a-note")
+    drawn = tab.evaluate("document.getElementById('pairplot').data[0].customdata.length")
+    assert drawn == 600
+    shown = set(tab.evaluate("document.getElementById('figure5a').data[0].customdata"))
+    left_out = min(set(range(700)) - shown)
+    search(tab, f"{left_out + 1:04d}")
+    chosen_everywhere(tab)
+    assert text(tab, "panel").startswith(f"sub-{left_out + 1:04d}")
+
+
+def odd_page():
+    page = complete_page(4)
+    names = {"sub-0001": ODD}
+    frames = {name: getattr(page, name).rename(index=names)
+              for name in ("people", "values", "left", "right")}  # fmt: skip
+    frames["people"].loc[ODD, ["page", "flags"]] = ["sub-%3Cb%3E.html", "<i>cut</i>"]
+    return complete_page(4, **frames)
+
+
+def test_odd_names_stay_names(show):
+    tab = show(odd_page(), f"#{quote(ODD)}")
+    chosen_everywhere(tab, ("figure5a", "sides"))
+    assert ODD in text(tab, "panel")
+    assert "<i>cut</i>" in text(tab, "panel")
+    assert tab.evaluate("document.querySelectorAll('#panel i').length") == 0
+
+
+def one_sex():
+    page = complete_page(5)
+    return complete_page(5, people=page.people.assign(sex="F"))
+
+
+def no_participants_file():
+    page = complete_page(5)
+    people = page.people.assign(sex=None, age=math.nan, bmi=math.nan)
+    return complete_page(5, people=people, tables={})
+
+
+@pytest.mark.parametrize(
+    ("make", "silent"),
+    [
+        (empty_page, set(PLOTS)),
+        (nan_page, {"pairplot", "figure5a", "figure5b", "figure6"}),
+        (make_page, set()),
+        (one_sex, set()),
+        (no_participants_file, {"figure5b", "figure6"}),
+        (lambda: complete_page(1), set()),
+    ],
+)
+def test_gaps_break_nothing_and_are_said(show, make, silent):
+    tab = show(make())
+    drawn = {plot for plot in PLOTS
+             if tab.evaluate(f"Boolean(document.getElementById('{plot}').data)")}  # fmt: skip
+    assert drawn == set(PLOTS) - silent
+    for plot in silent:
+        assert text(tab, f"{plot}-note").startswith("Nothing to draw: ")
+
+
+def test_the_data_block_is_the_only_source(show):
+    """What the plots draw is in the page once, as JSON that any program reads."""
+    tab = show(complete_page())
+    block = tab.evaluate("document.getElementById('group-data').textContent")
+    assert json.loads(block)["people"]["id"][0] == "sub-0001"
