@@ -5,13 +5,13 @@ right open triangles and thin lines, so that the sides differ in form and not in
 same numbers give the same bytes.
 """
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bids_mfi.agreement import MuscleAgreement
+from bids_mfi.report.style import INK, PALE, choose_limits, encode_svg, use_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,16 +26,6 @@ COLORS = {"L": "#0063a6", "R": "#c2410c"}
 MARKERS = {"L": "o", "R": "^"}
 LINE_POINTS = {"L": 1.9, "R": 0.9}
 MOST_TICKS = 5
-LEAST_SPAN = 1e-3
-MARGIN = 0.08
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "bids_mfi",
-    "svg.fonttype": "path",
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def draw_agreement(found: Sequence[MuscleAgreement], measure: str, names: tuple[str, str]) -> bytes:
@@ -55,7 +45,6 @@ def draw_agreement(found: Sequence[MuscleAgreement], measure: str, names: tuple[
     bytes
         SVG without a date.
     """
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     groups: dict[str, list[MuscleAgreement]] = {}
@@ -64,7 +53,7 @@ def draw_agreement(found: Sequence[MuscleAgreement], measure: str, names: tuple[
             groups.setdefault(one.muscle, []).append(one)
     rows = max(1, -(-len(groups) // MUSCLES_A_ROW))
     width, height = 2 * MUSCLES_A_ROW * PANEL_INCHES[0], rows * PANEL_INCHES[1] + HEAD_INCHES
-    with mpl.rc_context(STYLE):
+    with use_style():
         figure = Figure(figsize=(width, height))
         axes = figure.subplots(rows, 2 * MUSCLES_A_ROW, squeeze=False).ravel()
         for empty in axes[2 * len(groups) :]:
@@ -77,7 +66,7 @@ def draw_agreement(found: Sequence[MuscleAgreement], measure: str, names: tuple[
             left=0.045, right=0.985, bottom=0.5 / height, top=1 - (HEAD_INCHES + 0.2) / height,
             wspace=0.34, hspace=0.42,
         )  # fmt: skip
-        return _encode(figure)
+        return encode_svg(figure)
 
 
 def _draw_correlation(
@@ -85,8 +74,8 @@ def _draw_correlation(
 ) -> None:
     """Draw reference against compared, best fit dashed, slope through the origin solid."""
     values = [x for one in sides for pair in _pairs(one) for x in pair]
-    low, high = _limits(values)
-    axes.plot((low, high), (low, high), color="#b8bec6", linewidth=0.8, zorder=0)
+    low, high = choose_limits(values)
+    axes.plot((low, high), (low, high), color=PALE, linewidth=0.8, zorder=0)
     for place, one in enumerate(sides):
         color, width, ends = COLORS[one.hemi], LINE_POINTS[one.hemi], np.array([low, high])
         _draw_points(axes, [(cnn, gt) for gt, cnn in _pairs(one)], one.hemi)
@@ -110,9 +99,9 @@ def _draw_differences(
     axes: "Axes", muscle: str, sides: Sequence[MuscleAgreement], names: tuple[str, str], unit: str
 ) -> None:
     """Draw differences against means, with bias (dashed) and limits of agreement (dotted)."""
-    low, high = _limits([(gt + cnn) / 2 for one in sides for gt, cnn in _pairs(one)])
+    low, high = choose_limits([(gt + cnn) / 2 for one in sides for gt, cnn in _pairs(one)])
     heights = [cnn - gt for one in sides for gt, cnn in _pairs(one)]
-    axes.axhline(0, color="#b8bec6", linewidth=0.8, zorder=0)
+    axes.axhline(0, color=PALE, linewidth=0.8, zorder=0)
     for one in sides:
         _draw_points(axes, [((gt + cnn) / 2, cnn - gt) for gt, cnn in _pairs(one)], one.hemi)
         stats = one.agreement
@@ -122,7 +111,7 @@ def _draw_differences(
         for height, style in drawn:
             axes.axhline(height, color=COLORS[one.hemi], ls=style, lw=LINE_POINTS[one.hemi])
             _mark_line(axes, height, one.hemi)
-    axes.set(xlim=(low, high), ylim=_limits([*heights, 0.0]), box_aspect=1)
+    axes.set(xlim=(low, high), ylim=choose_limits([*heights, 0.0]), box_aspect=1)
     axes.set(xlabel=f"mean {unit}", ylabel=f"{names[1]} \u2212 {names[0]} {unit.split()[-1]}")
     axes.locator_params(nbins=MOST_TICKS)
     axes.set_title(muscle, loc="left", fontweight="bold", fontsize=10)
@@ -153,21 +142,6 @@ def _draw_points(axes: "Axes", points: Sequence[tuple[float, float]], hemi: str)
         )  # fmt: skip
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Choose the ends of an axis, a little beyond the values.
-
-    Examples
-    --------
-    >>> _limits([0.0, 100.0])
-    (-8.0, 108.0)
-    """
-    if not values:
-        return 0.0, 1.0
-    low, high = min(values), max(values)
-    span = max(high - low, LEAST_SPAN * max(1.0, abs(high)))
-    return low - MARGIN * span, high + MARGIN * span
-
-
 def _number(value: float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else "n/a"
 
@@ -175,7 +149,7 @@ def _number(value: float) -> str:
 def _draw_legend(figure: "Figure", height: float) -> None:
     from matplotlib.lines import Line2D
 
-    def line(style: Any, label: str, color: str = "#30363d") -> Line2D:
+    def line(style: Any, label: str, color: str = INK) -> Line2D:
         return Line2D([], [], linestyle=style, color=color, linewidth=1.2, label=label)
 
     points = [
@@ -189,16 +163,9 @@ def _draw_legend(figure: "Figure", height: float) -> None:
         line("-", "slope \u03b2 through the origin"),
         line("--", "best fit; bias"),
         line(":", "limits of agreement, bias \u00b1 1.96 SD"),
-        line("-", "equality", "#b8bec6"),
+        line("-", "equality", PALE),
     ]
     figure.legend(
         handles=[*points, *lines], loc="upper center", ncols=6, frameon=False, fontsize=9,
         bbox_to_anchor=(0.5, 1 - 0.1 / height),
     )  # fmt: skip
-
-
-def _encode(figure: "Figure") -> bytes:
-    """Encode as SVG without date or program name."""
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return file.getvalue()

@@ -1,17 +1,16 @@
 """The course of a training as a picture; must not know networks, files or how it was measured."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from bids_mfi.report.style import HASH_SALT, encode_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE_INCHES = (7.0, 4.5)
 LOSS_COLOUR, DICE_COLOUR, LOWEST_COLOUR = "#8a8a8a", "#1f5fc0", "#ff8a1f"
-# Text stays text, and names inside the file do not change from run to run.
-HASH_SALT = "bids_mfi"
 MOST_LINEAR = 20.0  # with a higher ratio of losses their axis is logarithmic
 
 
@@ -34,15 +33,14 @@ def draw_curve(rows: Sequence[Mapping[str, float]], dice_name: str = "held-out D
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
+    # Text stays text.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": HASH_SALT}):
         figure = Figure(figsize=SIZE_INCHES, layout="constrained")
         FigureCanvasSVG(figure)
         upper, lower = figure.subplots(2, sharex=True)
         _draw_dice(upper, rows, dice_name)
         _draw_loss(lower, rows)
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return file.getvalue()
+        return encode_svg(figure)
 
 
 def _draw_dice(axes: "Axes", rows: Sequence[Mapping[str, float]], name: str) -> None:
