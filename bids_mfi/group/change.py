@@ -365,7 +365,9 @@ def list_changes(
         sdc = float(limits.get(muscle, NAN))
         tables += [_list_pairs(values, muscle, sessions[0], later, sdc) for later in sessions[1:]]
         if np.isnan(sdc):
-            reasons.append((muscle, "not compared with the smallest detectable change: unknown"))
+            reasons.append(
+                (muscle, "not compared with the smallest detectable change, which is unknown")
+            )
     whole = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
     whole = whole.sort_values("participant_id", kind="stable", ignore_index=True)
     return Analysis(whole, gather_reasons("Changes", reasons))
