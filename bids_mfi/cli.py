@@ -25,7 +25,7 @@ from bids_mfi.options import (
 
 if TYPE_CHECKING:
     from bids_mfi.evaluation import Comparison
-    from bids_mfi.group_run.findings import Finding
+    from bids_mfi.report.group_page import Finding
 
 MOST_DIGITS = len(str(HIGHEST_SEED))
 MOST_NAMES = 10  # printed of what was not compared

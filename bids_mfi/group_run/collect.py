@@ -17,9 +17,10 @@ import pandas as pd
 
 from bids_mfi.derivatives import page_path, parse_entities, read_sidecar
 from bids_mfi.errors import DatasetError, InputError
-from bids_mfi.group_run.findings import Finding, make_findings
+from bids_mfi.group_run.findings import make_findings
 from bids_mfi.muscles import rank_muscle
 from bids_mfi.options import RunOptions
+from bids_mfi.report.group_page import Finding
 from bids_mfi.tables import MISSING, MISSING_WORDS, read_scan_rows
 
 ENDING = "_mfi.tsv"
@@ -157,7 +158,7 @@ def _choose_segmentation(paths: Sequence[Path]) -> tuple[list[Path], list[Findin
     ]
     kept = set(chosen)
     return chosen, make_findings(
-        "info",
+        "note",
         "{n} tables of further segmentations of the same scan were left out; a scan counts once, "
         "with seg-muscle if it has that.",
         (path.name for path in paths if path not in kept),
@@ -332,7 +333,7 @@ DOUBTS = {
         "{n} tables have no sidecar, so their scan was not finished, or another program wrote "
         "them. They are used; which weights made them is not known.",
     ),
-    "foreign": ("info", "{n} tables have a sidecar that names no weights. They are used."),
+    "foreign": ("note", "{n} tables have a sidecar that names no weights. They are used."),
 }
 
 

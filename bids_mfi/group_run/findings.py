@@ -1,37 +1,10 @@
-"""What was found, left out or decided by rule, in words; must not know where it is shown."""
+"""Findings about the data, made from names; must not know where they are shown."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from bids_mfi.report.group_page import Finding
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One fact about the data that a reader of the statistics must know.
-
-    Attributes
-    ----------
-    severity : str
-        ``error`` (something is missing that should be there), ``warning`` (the numbers are to be
-        doubted) or ``info`` (decided by rule, nothing to be done).
-    text : str
-        One sentence: what was found, what was done, what the user can do.
-    names : tuple of str
-        The participants, scans or files concerned.
-    """
-
-    severity: str
-    text: str
-    names: tuple[str, ...] = ()
-
-
-def count_names(names: Iterable[str], one: str, many: str) -> str:
-    """Count in words.
-
-    >>> count_names(["a"], "scan", "scans"), count_names(["a", "b"], "scan", "scans")
-    ('1 scan', '2 scans')
-    """
-    count = len(list(names))
-    return f"{count:,} {one if count == 1 else many}"
+GRADES = ("error", "warning", "note")
 
 
 def make_findings(severity: str, text: str, names: Iterable[str]) -> list[Finding]:
@@ -39,10 +12,24 @@ def make_findings(severity: str, text: str, names: Iterable[str]) -> list[Findin
 
     Parameters
     ----------
+    severity : str
+        ``error`` (something is missing that should be there), ``warning`` (numbers are to be
+        doubted) or ``note`` (decided by rule, nothing to be done).
     text : str
-        May hold ``{n}``, which becomes the number of names.
+        One sentence: what was found, what was done, what the user can do. May hold ``{n}``, which
+        becomes the number of names.
     names : iterable of str
-        Sorted and without repetition in the finding.
+        The participants, scans or files concerned; sorted and without repetition in the finding.
+
+    Examples
+    --------
+    >>> make_findings("note", "{n} scans.", ["b", "a", "b"])[0].text
+    '2 scans.'
     """
     known = tuple(sorted(set(names)))
     return [Finding(severity, text.replace("{n}", f"{len(known):,}"), known)] if known else []
+
+
+def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Put the gravest first."""
+    return tuple(sorted(findings, key=lambda finding: GRADES.index(finding.severity)))

@@ -1,6 +1,6 @@
 """Analyses beyond the paper that depend on what the data hold; must not know formulas or files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 
@@ -96,7 +96,7 @@ def analyse_centiles(cohort: Cohort, condition: str) -> dict[str, Analysis]:
     return {"centiles": found, "centiles_calibration": calibrate_centiles(found.table)}
 
 
-def name_further(analyses: Mapping[str, Analysis]) -> tuple[str, ...]:
+def name_further(analyses: Iterable[str]) -> tuple[str, ...]:
     """Name the kinds of further analyses that were made, in the order of the methods."""
     made = {name.split("_")[0] for name in analyses}
     return tuple(name for name in ("model", "change", "centiles") if name in made)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from bids_mfi import __version__
 from bids_mfi.derivatives import COLUMN_DESCRIPTIONS, PROGRAM, encode_json
+from bids_mfi.report.group_page import TableEntry
 from bids_mfi.storage import explain_os_error
 from bids_mfi.tables import MISSING
 
@@ -183,33 +183,11 @@ DESCRIPTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TableFile:
-    """A table as it is written.
-
-    Attributes
-    ----------
-    name : str
-        File name.
-    title : str
-    table : DataFrame
-    notes : tuple of str
-    data : bytes
-        Tab-separated text.
-    """
-
-    name: str
-    title: str
-    table: pd.DataFrame
-    notes: tuple[str, ...]
-    data: bytes
-
-
-def make_table_file(key: str, table: pd.DataFrame, notes: Iterable[str] = ()) -> TableFile:
+def make_table_file(key: str, table: pd.DataFrame, notes: Iterable[str] = ()) -> TableEntry:
     """Name and encode a table; ``volume_`` before the key marks a secondary one."""
     secondary = key.startswith(VOLUME)
     title = (SECONDARY if secondary else "") + TITLES[key.removeprefix(VOLUME)]
-    return TableFile(f"{PREFIX}{key}.tsv", title, table, tuple(notes), encode_frame(table))
+    return TableEntry(f"{PREFIX}{key}.tsv", title, table, tuple(notes), encode_frame(table))
 
 
 def encode_frame(table: pd.DataFrame) -> bytes:
@@ -243,7 +221,7 @@ def _encode_count(cell: Any) -> str:
     return str(int(cell)) if cell == int(cell) else repr(float(cell))
 
 
-def describe_table(file: TableFile, facts: Mapping[str, Any]) -> bytes:
+def describe_table(file: TableEntry, facts: Mapping[str, Any]) -> bytes:
     """Encode the sidecar of a table: title, columns, notes and what the run was."""
     columns = {str(name): _describe_column(str(name)) for name in file.table.columns}
     return encode_json(

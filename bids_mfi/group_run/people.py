@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from bids_mfi.errors import InputError
-from bids_mfi.group_run.findings import Finding, make_findings
+from bids_mfi.group_run.findings import make_findings
+from bids_mfi.report.group_page import Finding
 from bids_mfi.tables import MISSING, is_missing, loosen_label, read_cells
 
 TABLE = "participants.tsv"
@@ -139,7 +140,7 @@ def _read_lines(path: Path) -> tuple[dict[tuple[str, str], Cells], list[Finding]
     name = path.name
     return lines, [
         *make_findings(
-            "info", f"{{n}} participants stand on several lines of {name} with the same values; "
+            "note", f"{{n}} participants stand on several lines of {name} with the same values; "
             "they count once.", same),
         *make_findings(
             "warning", f"{{n}} participants stand on several lines of {name} with different "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,30 @@ from bids_mfi.group.analyses import analyse_cohort, analyse_formula
 from bids_mfi.group.cohort import MEASURES, Analysis, Cohort, make_cohort
 from bids_mfi.group.wilkinson import ParsedFormula, parse_formula
 from bids_mfi.group_run.collect import SCAN, Collection, collect_tables
-from bids_mfi.group_run.findings import Finding
-from bids_mfi.group_run.further import analyse_centiles, analyse_change
+from bids_mfi.group_run.findings import make_findings, sort_findings
+from bids_mfi.group_run.further import analyse_centiles, analyse_change, name_further
+from bids_mfi.group_run.methods import write_methods
 from bids_mfi.group_run.outputs import (
+    FIGURES,
     MEASURES_TABLE,
     PAGE,
     VOLUME,
-    TableFile,
     describe_table,
     make_table_file,
     remove_outdated,
 )
 from bids_mfi.group_run.people import STANDARD, People, read_people
+from bids_mfi.group_run.presentation import (
+    Figure,
+    arrange_people,
+    draw_figures,
+    list_missing,
+    name_sources,
+    state_facts,
+)
 from bids_mfi.group_run.selection import Selection, select_session
 from bids_mfi.options import RunOptions
+from bids_mfi.report.group_page import Finding, GroupPage, TableEntry, render_group_page
 from bids_mfi.storage import remove_stale_partials, write_atomically
 
 VISIT = ["participant_id", "session_id"]
@@ -71,9 +82,11 @@ class _Input:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What was found, gravest first."""
-        found = (*self.collection.findings, *self.people.findings, *self.selection.findings)
-        grades = ("error", "warning", "info")
-        return tuple(sorted(found, key=lambda finding: grades.index(finding.severity)))
+        unreadable = (f"{name}: {problem}" for name, problem in self.collection.failed)
+        text = "{n} tables cannot be read; their scans are in no analysis."
+        failed = make_findings("error", text, unreadable)
+        found = (self.collection.findings, self.people.findings, self.selection.findings)
+        return sort_findings((*failed, *chain(*found)))
 
 
 def run_group(options: RunOptions) -> GroupSummary:
@@ -93,7 +106,11 @@ def run_group(options: RunOptions) -> GroupSummary:
     files = {MEASURES_TABLE: make_table_file(MEASURES_TABLE, list_measures(given))}
     for key, analysis in analyses.items():
         files[key] = make_table_file(key, analysis.table, analysis.notes)
-    _write(options, files, _describe_run(given, cohorts["mfi"]))
+    figures = tuple(chain(*(draw_figures(cohort, files) for cohort in cohorts.values())))
+    page = _make_page(given, cohorts["mfi"], files, figures)
+    written = _encode(files, _describe_run(given, cohorts["mfi"]))
+    written |= {path: svg for path, _, svg in figures}
+    _write(options.output_dir, written | {PAGE: render_group_page(page).encode()})
     return GroupSummary(
         _summarise(given, cohorts["mfi"]),
         options.output_dir / PAGE,
@@ -187,12 +204,55 @@ def _summarise(given: _Input, cohort: Cohort) -> str:
     )
 
 
-def _write(options: RunOptions, files: Mapping[str, TableFile], facts: Mapping[str, Any]) -> None:
-    remove_stale_partials(options.output_dir)
+def _make_page(
+    given: _Input,
+    cohort: Cohort,
+    files: Mapping[str, TableEntry],
+    figures: tuple[Figure, ...],
+) -> GroupPage:
+    options, collection, selection = given.options, given.collection, given.selection
+    sources = name_sources(collection, selection) | {"participants": f"{len(cohort.values):,}"}
+    methods, references = write_methods(
+        sources, options.missing, options.correction, name_further(files)
+    )
+    return GroupPage(
+        title="Muscle fat infiltration of the neck: the group",
+        facts=state_facts(options, collection, selection, given.people.source),
+        findings=sort_findings((*given.findings, *_find_empty(given, cohort))),
+        measure=cohort.measure,
+        unit="%",
+        people=arrange_people(cohort, collection, selection),
+        values=cohort.values,
+        left=cohort.left,
+        right=cohort.right,
+        tables=files,
+        figures=figures,
+        methods=methods,
+        references=references,
+        summary=(f"{_summarise(given, cohort)}.",),
+    )
+
+
+def _find_empty(given: _Input, cohort: Cohort) -> list[Finding]:
+    text = {
+        "complete": "{n} scans are in no analysis, because a muscle, sex, age or BMI is missing.",
+    }.get(given.options.missing, "{n} scans have no value of any muscle, and are in no analysis.")
+    return make_findings("warning", text, list_missing(cohort, given.collection, given.selection))
+
+
+def _encode(files: Mapping[str, TableEntry], facts: Mapping[str, Any]) -> dict[str, bytes]:
+    """Encode tables and their sidecars by file name."""
     written: dict[str, bytes] = {}
     for file in files.values():
         written[file.name] = file.data
         written[file.name.replace(".tsv", ".json")] = describe_table(file, facts)
+    return written
+
+
+def _write(output_dir: Path, written: Mapping[str, bytes]) -> None:
+    """Write all files, the page last, and remove those of an earlier run."""
+    for folder in (output_dir, output_dir / FIGURES):
+        remove_stale_partials(folder)
     for name, data in written.items():
-        write_atomically(options.output_dir / name, data)
-    remove_outdated(options.output_dir, written)
+        write_atomically(output_dir / name, data)
+    remove_outdated(output_dir, written)

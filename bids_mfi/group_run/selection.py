@@ -6,7 +6,8 @@ import pandas as pd
 
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.collect import name_scans, natural_key
-from bids_mfi.group_run.findings import Finding, make_findings
+from bids_mfi.group_run.findings import make_findings
+from bids_mfi.report.group_page import Finding
 from bids_mfi.tables import MISSING
 
 
@@ -71,7 +72,7 @@ def _take_first(
     unlabelled = chosen[chosen["session_id"] == MISSING] if session else chosen.iloc[:0]
     findings = [
         *make_findings(
-            "info",
+            "note",
             "{n} scans are further scans of a participant in the same session. The first one (by "
             "acquisition and run) counts; all are in group_mfi.tsv.",
             name_scans(chosen[repeated]),
@@ -82,7 +83,7 @@ def _take_first(
             absent,
         ),
         *make_findings(
-            "info",
+            "note",
             f"{{n}} participants have scans without a session, which count as {session}.",
             unlabelled["participant_id"],
         ),
@@ -90,5 +91,5 @@ def _take_first(
     if len(sessions) > 1:
         others = ", ".join(name for name in sessions if name != session)
         text = f"Session {session} was analysed; there are also {others} (--session)."
-        findings.insert(0, Finding("info", text))
+        findings.insert(0, Finding("note", text))
     return Selection(session, chosen.index[~repeated], tuple(findings))
