@@ -17,7 +17,6 @@ from bids_mfi.group.wilkinson import ParsedFormula, parse_formula
 from bids_mfi.group_run.collect import SCAN, Collection, collect_tables
 from bids_mfi.group_run.findings import make_findings, sort_findings
 from bids_mfi.group_run.further import analyse_centiles, analyse_change, name_further
-from bids_mfi.group_run.methods import write_methods
 from bids_mfi.group_run.outputs import (
     FIGURES,
     MEASURES_TABLE,
@@ -36,6 +35,7 @@ from bids_mfi.group_run.presentation import (
     name_sources,
     state_facts,
 )
+from bids_mfi.group_run.prose import write_methods, write_results
 from bids_mfi.group_run.selection import Selection, select_session
 from bids_mfi.options import RunOptions
 from bids_mfi.report.group_page import Finding, GroupPage, TableEntry, render_group_page
@@ -229,7 +229,10 @@ def _make_page(
         figures=figures,
         methods=methods,
         references=references,
-        summary=(f"{_summarise(given, cohort)}.",),
+        summary=(
+            f"{_summarise(given, cohort)}.",
+            *write_results({key: file.table for key, file in files.items()}, options.correction),
+        ),
     )
 
 

@@ -1,8 +1,17 @@
-"""The methods of a group run in words for a paper; must not know files or pages."""
+"""Methods and results of a group run in words for a paper; must not know files or pages."""
 
+import math
+from collections.abc import Iterable, Mapping
 from importlib import metadata
+from typing import Any
+
+import pandas as pd
 
 from bids_mfi import __version__
+from bids_mfi.group.cohort import MEAN
+from bids_mfi.report.agreement_page import MINUS, format_p
+
+Row = dict[str, Any]
 
 CITED = {
     "weber2021": (
@@ -134,3 +143,111 @@ def write_methods(
     keys += ["pinheiro2000", "bland1999"] if "change" in further else []
     keys += ["seabold2010", "virtanen2020"]
     return tuple(paragraphs), tuple(CITED[key] for key in keys)
+
+
+# --- results -----------------------------------------------------------------------------------
+
+ALPHA = 0.05
+MODERATE_R = 0.3  # of the paper: below, a correlation is weak
+
+
+def write_results(tables: Mapping[str, pd.DataFrame], correction: str) -> tuple[str, ...]:
+    """Write the results in the order of the paper; what could not be estimated gives no sentence.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        ``rmancova``, ``pairedt``, ``ancova`` and ``partialcorr`` of MFI.
+    correction : str
+        As in RunOptions; decides which p-values count.
+    """
+    adjusted = "" if correction == "none" else "_adjusted"
+    how = f"p < {ALPHA:.2f}, {'not corrected' if correction == 'none' else 'corrected'}"
+    sentences = (
+        *_tell_omnibus(_records(tables["rmancova"])),
+        *_tell_pairs(tables["pairedt"][f"p{adjusted}"].dropna(), how),
+        *_tell_mean(_records(tables["ancova"])),
+        *_tell_sexes(_records(tables["ancova"]), f"p_sex{adjusted}", how),
+        *_tell_correlations(tables["partialcorr"]),
+    )
+    return tuple(sentences)
+
+
+def _records(table: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _tell_omnibus(effects: list[Row]) -> Iterable[str]:
+    raw = {(row["effect"], row["correction"]): row for row in effects if row["covariates"] == "raw"}
+    within, between = raw["muscle", "greenhouse_geisser"], raw["sex", "none"]
+    if math.isfinite(within["p"]) and math.isfinite(between["p"]):
+        yield (
+            "A repeated-measures ANCOVA with age and BMI as covariates gave a within-participant "
+            f"effect of the muscle of F({within['df1']:.1f}, {within['df2']:.1f}) = "
+            f"{within['f']:.3f}, {_tell_p(within['p'])} (Greenhouse-Geisser; at age 0 and BMI 0, "
+            "as SPSS tests it) and a between-participant effect of sex of "
+            f"F({between['df1']:.0f}, {between['df2']:.0f}) = {between['f']:.3f}, "
+            f"{_tell_p(between['p'])}."
+        )
+
+
+def _tell_pairs(p: "pd.Series[Any]", how: str) -> Iterable[str]:
+    if len(p):
+        different = int((p < ALPHA).sum())
+        yield f"MFI differed between muscles in {different} of {len(p)} pairs (paired t-tests, {how})."
+
+
+def _tell_mean(ancova: list[Row]) -> Iterable[str]:
+    mean = next(row for row in ancova if row["muscle"] == MEAN)
+    if math.isfinite(mean["p_sex"]):
+        higher = "higher" if mean["diff_f_minus_m"] >= 0 else "lower"
+        yield (
+            f"In the mean of all muscles females had {abs(mean['diff_f_minus_m']):.1f} ± "
+            f"{mean['diff_se']:.1f} percentage points {higher} MFI than males "
+            f"({_tell_p(mean['p_sex'])}, n = {mean['n']:.0f})."
+        )
+
+
+def _tell_sexes(ancova: list[Row], column: str, how: str) -> Iterable[str]:
+    tested = [row for row in ancova if row["muscle"] != MEAN and math.isfinite(row[column])]
+    if not tested:
+        return
+    parts = []
+    for word, sign in (("higher", 1), ("lower", -1)):
+        found = [row for row in tested if row[column] < ALPHA and row["diff_f_minus_m"] * sign > 0]
+        if found:
+            parts.append(f"{word} MFI than males in {_join(row['muscle'] for row in found)}")
+    if parts:
+        yield f"Females had {' and '.join(parts)} ({how})."
+    else:
+        yield f"In no single muscle did the sexes differ ({how})."
+
+
+def _tell_correlations(partial: pd.DataFrame) -> Iterable[str]:
+    for x, word in (("age", "age"), ("bmi", "BMI")):
+        rows = partial[(partial["x"] == x) & partial["r"].notna()]
+        if rows.empty:
+            continue
+        moderate = rows[rows["r"].abs() > MODERATE_R]
+        where = (
+            f"beyond ±{MODERATE_R:.1f} in {_join(moderate['muscle'])}"
+            if len(moderate)
+            else f"within ±{MODERATE_R:.1f} in all muscles"
+        )
+        low, high = (f"{r:.2f}".replace("-", MINUS) for r in (rows["r"].min(), rows["r"].max()))
+        yield f"Partial correlations of MFI with {word} were {where} (r from {low} to {high})."
+
+
+def _join(names: Iterable[Any]) -> str:
+    *most, last = map(str, names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _tell_p(p: float) -> str:
+    """State p with its sign.
+
+    >>> _tell_p(1e-9), _tell_p(0.0211)
+    ('p < 0.001', 'p = 0.021')
+    """
+    text = format_p(p)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
