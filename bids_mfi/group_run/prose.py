@@ -194,7 +194,8 @@ def _tell_omnibus(effects: list[Row]) -> Iterable[str]:
 def _tell_pairs(p: "pd.Series[Any]", how: str) -> Iterable[str]:
     if len(p):
         different = int((p < ALPHA).sum())
-        yield f"MFI differed between muscles in {different} of {len(p)} pairs (paired t-tests, {how})."
+        pairs = f"{different} of {len(p)} pairs"
+        yield f"MFI differed between muscles in {pairs} (paired t-tests, {how})."
 
 
 def _tell_mean(ancova: list[Row]) -> Iterable[str]:
