@@ -624,8 +624,8 @@ def _choose_digits(errors: Sequence[float]) -> int:
 def _number(value: float, digits: int = 2, sign: str = "") -> str:
     """Write a number with a true minus sign.
 
-    >>> _number(-0.256), _number(1.0, 1, "+"), _number(np.nan)
-    ('−0.26', '+1.0', 'n/a')
+    >>> _number(-0.256), _number(1.0, 1, "+"), _number(-0.001), _number(np.nan)
+    ('−0.26', '+1.0', '0.00', 'n/a')
     """
     return f"{value:{sign}z.{digits}f}".replace("-", "\u2212") if np.isfinite(value) else "n/a"
 
