@@ -179,7 +179,7 @@ def _normalise(t: Floats, df: Floats) -> Floats:
     """Find the normal deviate of the same tail as t.
 
     Where the tail is too small for a number, Wallace's approximation stands for it (1959,
-    doi:10.1214/aoms/1177706095).
+    Annals of Mathematical Statistics 30, 1121-1130).
     """
     tail = special.stdtr(df, -np.abs(t))
     far = np.sqrt(df * np.log1p(t * t / df)) * (8 * df + 1) / (8 * df + 3)
