@@ -94,8 +94,8 @@ def test_who_lacks_a_side_is_left_out():
         ([np.nan], [3], set(), "0 participants have both sides"),
         ([4], [3], {"mean_left", "mean_right", "mean_diff", "index_percent"}, "1 participants"),
         (
-            [4.1, 5.1, 7.1],
-            [4, 5, 7],
+            [0.3, 0.4, 1.1],
+            [0.2, 0.3, 1.0],
             {"mean_left", "mean_right", "mean_diff", "sd_diff", "df", "index_percent"},
             "the same in all",
         ),

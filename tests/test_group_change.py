@@ -400,6 +400,17 @@ def test_no_repetition_has_no_detectable_change(rows, note):
     assert note in found.notes[0]
 
 
+def test_a_mean_of_zero_has_no_percentage():
+    found = measure_repeatability(repeats_of(("s1", "a", 1, -1.0), ("s1", "a", 2, 1.0)))
+    assert np.isnan(row_of(found)["cv_percent"])
+    assert row_of(found)["sw"] == pytest.approx(np.sqrt(2))
+    assert "no percentage" in found.notes[0]
+    visits = visits_of(("s1", "a", 0.0), ("s1", "b", 2.0), ("s2", "a", 0.0), ("s2", "b", 3.0))
+    found = paired_change(visits, ("a", "b"))
+    assert np.isnan(row_of(found)["percent_change"])
+    assert found.notes == ("Change of TR: no percentage, because the mean in a is not above 0.",)
+
+
 def test_no_repeated_scan_at_all():
     found = measure_repeatability(repeats_of(("s1", "a", 1, 1.0)).iloc[:0])
     assert found.table.empty

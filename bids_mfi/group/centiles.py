@@ -102,15 +102,16 @@ def _measure_muscle(
     values = cohort.values[muscle].dropna()
     is_control = values.index.isin(controls)
     panel = _make_panel(cohort.people.loc[values.index, list(COVARIATES)], values, is_control)
+    blank = np.full(len(values), NAN)
     table = pd.DataFrame(
         {
             "participant_id": values.index,
             "muscle": muscle,
             "is_control": np.where(is_control, "yes", "no"),
             "value": panel.values,
-            "expected": NAN,
-            "z": NAN,
-            "centile": NAN,
+            "expected": blank,
+            "z": blank,
+            "centile": blank,
             "outside_range": _find_outside(panel),
         },
         columns=list(CENTILE_COLUMNS),
@@ -143,7 +144,7 @@ def _judge(panel: _Panel) -> tuple[dict[str, Floats] | None, str | None]:
     if why:
         return None, f"among the controls {why}"
     people = panel.people[panel.judged]
-    matrix = covariate_design(people, panel.usable.kept, centre=controls).matrix
+    matrix = covariate_design(people, panel.usable.kept).matrix
     trained = panel.trained[panel.judged]
     values = panel.values[panel.judged]
     fit = fit_least_squares(matrix[trained], values[trained])
@@ -178,7 +179,7 @@ def _normalise(t: Floats, df: Floats) -> Floats:
     """Find the normal deviate of the same tail as t.
 
     Where the tail is too small for a number, Wallace's approximation stands for it (1959,
-    doi:10.1214/aoms/1177706095).
+    Annals of Mathematical Statistics 30, 1121-1130).
     """
     tail = special.stdtr(df, -np.abs(t))
     far = np.sqrt(df * np.log1p(t * t / df)) * (8 * df + 1) / (8 * df + 3)

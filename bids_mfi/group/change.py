@@ -98,9 +98,12 @@ def _explain_pairs(row: Row) -> list[str]:
     between = f"{row['session_from']} and {row['session_to']}"
     if row["n"] in (0, 1):
         return [f"no test, because {row['n']} participants have a value in {between}"]
+    reasons = []
     if row["sd_change"] == 0:
-        return [f"no test, because the change is the same in all between {between}"]
-    return []
+        reasons.append(f"no test, because the change is the same in all between {between}")
+    if np.isnan(row["percent_change"]):
+        reasons.append(f"no percentage, because the mean in {row['session_from']} is not above 0")
+    return reasons
 
 
 # --- mixed model -------------------------------------------------------------------------------
@@ -303,7 +306,7 @@ def measure_repeatability(repeats: pd.DataFrame) -> Analysis:
     for muscle in order_muscles(repeats["muscle"]):
         row, why = _repeat_row(known[known["muscle"] == muscle])
         rows.append({"muscle": muscle} | row)
-        reasons += [(muscle, f"n/a, because {why}")] if why else []
+        reasons += [(muscle, why)] if why else []
     notes = gather_reasons("Smallest detectable change", reasons)
     if not rows:
         notes = ("Smallest detectable change: n/a, because there are no repeated scans.",)
@@ -319,12 +322,15 @@ def _repeat_row(scans: pd.DataFrame) -> tuple[dict[str, float], str | None]:
     row = dict.fromkeys(REPEAT_COLUMNS[1:], NAN) | {"n_sessions": n_sessions, "n_scans": n_scans}
     df = n_scans - n_sessions
     if df < 1:
-        return row, "no session has two scans with values"
+        return row, "n/a, because no session has two scans with values"
     apart = (values - sessions.transform("mean"))[again]
     sw = float(np.sqrt((apart**2).sum() / df))
     if sw <= 1e-12 * float(values[again].abs().max()):
-        return row, "the scans of a session have the same values, as copies of one scan have"
-    return row | _detectable(sw, df, float(values[again].mean())), None
+        same = "the scans of a session have the same values, as copies of one scan have"
+        return row, f"n/a, because {same}"
+    row |= _detectable(sw, df, float(values[again].mean()))
+    zero = "no percentage, because the mean is not above 0"
+    return row, zero if np.isnan(row["cv_percent"]) else None
 
 
 def _detectable(sw: float, df: int, mean: float) -> dict[str, float]:

@@ -66,9 +66,7 @@ def sort_covariates(people: pd.DataFrame) -> Usable:
     return Usable(tuple(name for name in known if name not in constant), constant, unknown)
 
 
-def covariate_design(
-    people: pd.DataFrame, names: Sequence[str], centre: pd.DataFrame | None = None
-) -> Design:
+def covariate_design(people: pd.DataFrame, names: Sequence[str]) -> Design:
     """Intercept and these covariates; sex +1 (F) and -1 (M), age and BMI centred.
 
     Parameters
@@ -77,8 +75,6 @@ def covariate_design(
         Complete in ``names``.
     names : sequence of str
         Some of ``sex``, ``age``, ``bmi``, or none.
-    centre : DataFrame, optional
-        Participants whose means are taken off; default ``people``.
 
     Examples
     --------
@@ -86,13 +82,12 @@ def covariate_design(
     >>> covariate_design(people, ["sex", "age"]).matrix.tolist()
     [[1.0, 1.0, -5.0], [1.0, -1.0, 5.0]]
     """
-    centre = people if centre is None else centre
     columns: list[NDArray[np.float64]] = [np.ones(len(people))]
     for name in names:
         if name == "sex":
             columns.append(np.asarray(people[name].map(SEX_CODES), np.float64))
         else:
-            mean = centre[name].mean() if len(centre) else 0.0
+            mean = people[name].mean() if len(people) else 0.0
             columns.append(np.asarray(people[name] - mean, np.float64))
     terms = tuple((name, (i,)) for i, name in enumerate((INTERCEPT, *names)))
     return Design(np.column_stack(columns), terms, people.index)

@@ -14,7 +14,7 @@ from formulaic import model_matrix  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from bids_mfi.errors import InputError
-from bids_mfi.group.cohort import MEAN, SEXES, Analysis, Cohort
+from bids_mfi.group.cohort import MEAN, Analysis, Cohort
 from bids_mfi.group.design import INTERCEPT, Design, explain_design
 from bids_mfi.group.least_squares import Fit, fit_least_squares
 from bids_mfi.group.notes import gather_reasons
@@ -44,8 +44,9 @@ def make_design(parsed: ParsedFormula, people: pd.DataFrame) -> tuple[Design, tu
     parsed : ParsedFormula
     people : DataFrame
         Index participant_id. Numbers are covariates; text, truth values and what stands in
-        ``C()`` are factors, with levels in ascending order, but F before M. The last level has the
-        code -1 in all columns of the factor.
+        ``C()`` are factors, with levels in ascending order. The last level has the
+        code -1 in all columns of the factor. ``center`` takes off the mean of all participants in
+        the design, also where a muscle lacks some of them.
 
     Returns
     -------
@@ -119,10 +120,8 @@ def _apply(parsed: ParsedFormula, numbers: pd.Series, variable: Variable) -> pd.
 
 
 def _order_levels(column: pd.Series) -> list[object]:
-    """Levels in ascending order; F before M as everywhere."""
+    """Levels in ascending order, so that F stands before M as everywhere."""
     levels = list(column.dropna().unique())
-    if set(levels) <= set(SEXES):
-        return [sex for sex in SEXES if sex in levels]
     numbers = all(isinstance(level, int | float | np.number) for level in levels)
     return sorted(levels, key=None if numbers else str)
 

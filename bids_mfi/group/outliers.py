@@ -71,8 +71,10 @@ def _judge(values: pd.Series, design: Design) -> tuple[pd.DataFrame, bool]:
     outcome = values.to_numpy(np.float64)
     found = leave_one_out(fit_least_squares(design.matrix, outcome), outcome)
     p = np.minimum(two_tailed(found.studentised, found.df) * len(outcome), 1.0)
-    columns = (values.index, values.name, outcome, found.expected, found.studentised, p)
-    table = pd.DataFrame(dict(zip(OUTLIER_COLUMNS, columns, strict=True)))
+    numbers = np.column_stack([outcome, found.expected, found.studentised, p])
+    table = pd.DataFrame(numbers, columns=list(OUTLIER_COLUMNS[2:]))
+    table.insert(0, "participant_id", values.index)
+    table.insert(1, "muscle", str(values.name))
     listed = table[table["p_bonferroni"] < LEVEL]
     order = listed["studentised"].abs().sort_values(ascending=False, kind="stable").index
     return listed.loc[order], bool(np.isfinite(p).any())
