@@ -11,7 +11,7 @@ import pandas as pd
 
 DATA = Path(__file__).parent / "data" / "group"
 RELATIVE = 1e-8
-ABSOLUTE = 1e-12
+ABSOLUTE_OF_ZERO = 1e-12  # small p-values are not zeros
 
 KEYS = {
     "descriptives": ("muscle",),
@@ -89,8 +89,10 @@ def index_rows(table: pd.DataFrame, keys: tuple[str, ...]) -> Rows:
 def agrees(written: str, expected: object) -> bool:
     """Whether a cell says what is expected.
 
-    >>> agrees("0.25", 0.25), agrees("n/a", float("nan")), agrees("n/a", 1.0)
-    (True, True, False)
+    >>> agrees("0.25", 0.25), agrees("n/a", float("nan")), agrees("1e-15", 0.0)
+    (True, True, True)
+    >>> agrees("0.2501", 0.25), agrees("n/a", 1.0), agrees("2e-40", 1e-40)
+    (False, False, False)
     """
     if isinstance(expected, str):
         return written == expected
@@ -98,7 +100,8 @@ def agrees(written: str, expected: object) -> bool:
     if math.isnan(number):
         return written == "n/a"
     try:
-        return math.isclose(float(written), number, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+        absolute = 0.0 if number else ABSOLUTE_OF_ZERO
+        return math.isclose(float(written), number, rel_tol=RELATIVE, abs_tol=absolute)
     except ValueError:
         return False
 
