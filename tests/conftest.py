@@ -104,3 +104,9 @@ def tiny_bundle(tmp_path_factory):
     )
     write_bundle(bundle, network.state_dict(), "Apache-2.0\n")
     return bundle.folder
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave out the figures of the group level, which take most of its time on few participants."""
+    monkeypatch.setattr("bids_mfi.group_run.run.draw_figures", lambda cohort, tables: ())
