@@ -340,8 +340,6 @@ def _run_group(options: RunOptions) -> int:
     from bids_mfi.group_run import run_group
 
     summary = run_group(options)
-    for _, problem in summary.failed:
-        print(f"FAILED: {problem}", file=sys.stderr)
     _print_findings(summary.findings)
     print(f"{summary.sentence}; results in {options.output_dir}")
     print(f"report: {summary.page}")
@@ -418,10 +416,10 @@ def build_verb_parser() -> argparse.ArgumentParser:
 
 
 def _add_demo(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    demo = verbs.add_parser("demo", help="simulate a small dataset and run the participant level")
+    demo = verbs.add_parser("demo", help="simulate a small dataset and run both levels")
     demo.add_argument("folder", type=Path, help="gets bids/ (the dataset) and derivatives/")
     demo.add_argument(
-        "--participants", type=_positive_int, default=2, metavar="N", help="default: %(default)s"
+        "--participants", type=_positive_int, default=6, metavar="N", help="default: %(default)s"
     )
     demo.set_defaults(handler=_run_demo)
 
@@ -702,8 +700,12 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     else:
         print(f"writing a synthetic BIDS dataset of {arguments.participants} to {bids_dir} ...")
         simulate_dataset(bids_dir.absolute(), arguments.participants, sessions=1, seed=20210817)
-    print(f"run.py {bids_dir} {out_dir} participant")
-    return main([str(bids_dir), str(out_dir), "participant"])
+    for level in ("participant", "group"):
+        print(f"run.py {bids_dir} {out_dir} {level}")
+        status = main([str(bids_dir), str(out_dir), level])
+        if status:
+            return status
+    return 0
 
 
 def _run_convert(arguments: argparse.Namespace) -> int:

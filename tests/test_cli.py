@@ -11,7 +11,6 @@ from bids_datasets import make_every_convention_dataset
 
 from bids_mfi import __version__
 from bids_mfi.cli import build_parser, build_verb_parser, main, main_verbs, read_options
-from bids_mfi.errors import MFIError
 from bids_mfi.options import RunOptions
 from bids_mfi.progress import show_progress
 
@@ -29,7 +28,8 @@ def test_every_option_reaches_the_options():
         "--bids-database-dir", "db", "--skip-bids-validation", "--bundle", "b", "--device", "cpu",
         "--fat-water", "scanner", "--n-cpus", "3", "--omp-nthreads", "2", "--mem", "4.5", "-w", "w",
         "--use-plugin", "p", "--stop-on-first-crash", "--write-graph", "--overwrite", "--dry-run",
-        "--json", "-vv", "--notrack",
+        "--json", "-vv", "--notrack", "--participants-file", "t", "--session", "s",
+        "--missing", "any", "--correction", "holm", "--model", "mfi ~ age", "--controls", "age > 3",
     )  # fmt: skip
     plain = parse()
     same = {
@@ -105,11 +105,6 @@ def test_version(capsys):
 def test_help_says_what_it_is_not():
     for parser in (build_parser(), build_verb_parser()):
         assert "not a medical device" in " ".join(parser.format_help().split())
-
-
-def test_the_group_level_says_that_it_is_not_there(bids_dir, tmp_path, capsys):
-    assert main([str(bids_dir), str(tmp_path / "out"), "group"]) == MFIError.exit_code
-    assert "group level" in capsys.readouterr().err
 
 
 def test_dry_run_prints_the_pairs_and_touches_nothing(bids_dir, tmp_path, capsys):

@@ -21,7 +21,7 @@ LEAST_MEAN_DICE = 0.60
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    assert main_verbs(["demo", str(folder)]) == 0
+    assert main_verbs(["demo", str(folder), "--participants", "2"]) == 0
     return folder
 
 

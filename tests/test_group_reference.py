@@ -57,6 +57,11 @@ VARIANTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _fast(no_figures):
+    """Figures are not looked at here."""
+
+
 def run_group(root, tables, variant):
     """Make the folder, run the group level, return OUTPUT_DIR."""
     people = tables["participants"]

@@ -159,7 +159,7 @@ def _choose_segmentation(paths: Sequence[Path]) -> tuple[list[Path], list[Findin
     kept = set(chosen)
     return chosen, make_findings(
         "note",
-        "{n} tables of further segmentations of the same scan were left out; a scan counts once, "
+        "Tables of further segmentations of the same scan, left out ({n}): a scan counts once, "
         "with seg-muscle if it has that.",
         (path.name for path in paths if path not in kept),
     )
@@ -320,20 +320,20 @@ def _flags_of_rows(rows: pd.DataFrame, scans: dict[int, dict[str, Any]]) -> list
 DOUBTS = {
     "altered": (
         "warning",
-        "{n} tables were changed after the participant level wrote them. They are used as they "
-        "are; run the participant level again with --overwrite to undo the changes.",
+        "Tables changed after the participant level wrote them ({n}): they are used as they are. "
+        "Run the participant level again with --overwrite to undo the changes.",
     ),
     "damaged": (
         "warning",
-        "{n} tables have a sidecar that cannot be read. The table is used; which weights made it "
-        "is not known.",
+        "Tables with a sidecar that cannot be read ({n}): the table is used; which weights made "
+        "it is not known.",
     ),
     "alone": (
         "warning",
-        "{n} tables have no sidecar, so their scan was not finished, or another program wrote "
-        "them. They are used; which weights made them is not known.",
+        "Tables without a sidecar ({n}): the scan was not finished, or another program wrote them. "
+        "They are used; which weights made them is not known.",
     ),
-    "foreign": ("note", "{n} tables have a sidecar that names no weights. They are used."),
+    "foreign": ("note", "Tables with a sidecar that names no weights ({n}): they are used."),
 }
 
 
@@ -344,7 +344,7 @@ def _find_doubts(described: pd.DataFrame, scans: list[dict[str, Any]]) -> list[F
         findings += make_findings(severity, text, names)
     findings += make_findings(
         "warning",
-        "{n} scans carry a quality flag of the gravest kind. They are used; look at their reports.",
+        "Scans with a quality flag of the gravest kind ({n}): used. Look at their reports.",
         (scan["path"].name.removesuffix(ENDING) for scan in scans if scan.get("serious")),
     )
     for column, text in MIXTURES.items():
@@ -398,6 +398,6 @@ def _list_failures(options: RunOptions, described: pd.DataFrame) -> list[Finding
     ]
     return make_findings(
         "error",
-        "{n} scans failed at the participant level and have no measures (see logs/).",
+        "Scans that failed at the participant level ({n}): they have no measures; see logs/.",
         names,
     )

@@ -16,15 +16,15 @@ def make_findings(severity: str, text: str, names: Iterable[str]) -> list[Findin
         ``error`` (something is missing that should be there), ``warning`` (numbers are to be
         doubted) or ``note`` (decided by rule, nothing to be done).
     text : str
-        One sentence: what was found, what was done, what the user can do. May hold ``{n}``, which
-        becomes the number of names.
+        What was found, ``({n})``, which becomes the number of names, a colon, what was done, and
+        what the user can do.
     names : iterable of str
         The participants, scans or files concerned; sorted and without repetition in the finding.
 
     Examples
     --------
-    >>> make_findings("note", "{n} scans.", ["b", "a", "b"])[0].text
-    '2 scans.'
+    >>> make_findings("note", "Lost scans ({n}).", ["b", "a", "b"])[0].text
+    'Lost scans (2).'
     """
     known = tuple(sorted(set(names)))
     return [Finding(severity, text.replace("{n}", f"{len(known):,}"), known)] if known else []

@@ -140,11 +140,11 @@ def _read_lines(path: Path) -> tuple[dict[tuple[str, str], Cells], list[Finding]
     name = path.name
     return lines, [
         *make_findings(
-            "note", f"{{n}} participants stand on several lines of {name} with the same values; "
-            "they count once.", same),
+            "note", f"Participants on several lines of {name} with the same values ({{n}}): they "
+            "count once.", same),
         *make_findings(
-            "warning", f"{{n}} participants stand on several lines of {name} with different "
-            "values; those that differ are taken as missing. Correct the table.", different),
+            "warning", f"Participants on several lines of {name} with different values ({{n}}): "
+            "those that differ are taken as missing. Correct the table.", different),
     ]  # fmt: skip
 
 
@@ -188,8 +188,8 @@ def _find_own(
         if not cells and person in by_person:
             unclear.append("_".join(_known((person, session))))
     text = (
-        "{n} scans are of a session for which the participants' table has no line, but several of "
-        "other sessions: sex, age and BMI are missing."
+        "Scans of a session for which the participants' table has no line, but several of other "
+        "sessions ({n}): sex, age and BMI are missing."
     )
     return own, make_findings("warning", text, unclear)
 
@@ -209,7 +209,7 @@ def _read_sessions(
                 found[person, _prefix(row.pop(SESSION), "ses-")] = row
         except InputError as error:
             broken.append(str(error))
-    text = "{n} tables of sessions cannot be read; the values of participants.tsv are used."
+    text = "Tables of sessions that cannot be read ({n}): the participants' values are used."
     return found, make_findings("warning", text, broken)
 
 
@@ -243,10 +243,10 @@ def _find_strangers(
     ]
     return [
         *make_findings(
-            "warning", f"{{n}} participants have measures but no line in {path.name}: sex, age and "
-            "BMI are missing, and analyses that need them leave them out.", unlisted),
+            "warning", f"Participants with measures but no line in {path.name} ({{n}}): sex, age "
+            "and BMI are missing, and analyses that need them leave them out.", unlisted),
         *make_findings(
-            "warning", f"{{n}} participants of {path.name} have no measures, and are in no "
+            "warning", f"Participants of {path.name} without measures ({{n}}): they are in no "
             "analysis.", listed - scanned),
     ]  # fmt: skip
 
@@ -329,8 +329,8 @@ def _parse_person(
     known = None if is_missing(sex) else levels.get(sex.strip().lower())
     if known is None and not is_missing(sex):
         doubts.add(
-            "{n} participants have a sex that is neither F nor M (or female, male); it is missing "
-            "in the analyses. Levels in participants.json can explain other codes.",
+            "Participants whose sex is neither F nor M (or female, male) ({n}): it is missing in "
+            "the analyses. Levels in participants.json can explain other codes.",
             f"{name}: {sex}",
         )
     return known, _parse("age", cells, name, doubts), _find_bmi(cells, name, doubts)
@@ -348,8 +348,8 @@ def _parse(what: str, cells: Cells, name: str, doubts: _Doubts) -> float:
     if low <= value <= high:
         return value
     doubts.add(
-        f"{{n}} values of {what} are no number from {low:g} to {high:g} {UNITS[what]}"
-        f"{HINTS.get(what, '')}; they are taken as missing.",
+        f"Values of {what} that are no number from {low:g} to {high:g} {UNITS[what]}"
+        f"{HINTS.get(what, '')} ({{n}}): they are taken as missing.",
         f"{name}: {cell}",
     )
     return math.nan
@@ -367,8 +367,8 @@ def _find_bmi(cells: Cells, name: str, doubts: _Doubts) -> float:
     if low <= bmi <= high:
         return bmi
     doubts.add(
-        f"{{n}} participants have a height and weight that give a BMI beyond {low:g} to {high:g} "
-        "kg/m^2 (exchanged, or other units?); it is taken as missing.",
+        f"Height and weight that give a BMI beyond {low:g} to {high:g} kg/m^2 ({{n}}): exchanged, "
+        "or other units? The BMI is taken as missing.",
         f"{name}: {cells['height']} cm, {cells['weight']} kg",
     )
     return math.nan

@@ -83,7 +83,7 @@ class _Input:
     def findings(self) -> tuple[Finding, ...]:
         """What was found, gravest first."""
         unreadable = (f"{name}: {problem}" for name, problem in self.collection.failed)
-        text = "{n} tables cannot be read; their scans are in no analysis."
+        text = "Tables that cannot be read ({n}): their scans are in no analysis."
         failed = make_findings("error", text, unreadable)
         found = (self.collection.findings, self.people.findings, self.selection.findings)
         return sort_findings((*failed, *chain(*found)))
@@ -237,9 +237,10 @@ def _make_page(
 
 
 def _find_empty(given: _Input, cohort: Cohort) -> list[Finding]:
-    text = {
-        "complete": "{n} scans are in no analysis, because a muscle, sex, age or BMI is missing.",
-    }.get(given.options.missing, "{n} scans have no value of any muscle, and are in no analysis.")
+    if given.options.missing == "complete":
+        text = "Scans in no analysis, because a muscle, sex, age or BMI is missing ({n})."
+    else:
+        text = "Scans without a value of any muscle ({n}): they are in no analysis."
     return make_findings("warning", text, list_missing(cohort, given.collection, given.selection))
 
 

@@ -73,18 +73,18 @@ def _take_first(
     findings = [
         *make_findings(
             "note",
-            "{n} scans are further scans of a participant in the same session. The first one (by "
-            "acquisition and run) counts; all are in group_mfi.tsv.",
+            "Further scans of a participant in the same session ({n}): the first one, by "
+            "acquisition and run, counts; all are in group_mfi.tsv.",
             name_scans(chosen[repeated]),
         ),
         *make_findings(
             "warning",
-            f"{{n}} participants have no scan of {session}, and are in no analysis of it.",
+            f"Participants without a scan of {session} ({{n}}): they are in no analysis of it.",
             absent,
         ),
         *make_findings(
             "note",
-            f"{{n}} participants have scans without a session, which count as {session}.",
+            f"Participants whose scans have no session ({{n}}): they count as {session}.",
             unlabelled["participant_id"],
         ),
     ]
