@@ -14,7 +14,12 @@ from bids_mfi.group.covariance import (
 from bids_mfi.group.design import explain_design
 from bids_mfi.group.formula import fit_formula, make_design
 from bids_mfi.group.outliers import find_outliers
-from bids_mfi.group.paired import compare_muscles, correlate_muscles, describe_muscles
+from bids_mfi.group.paired import (
+    compare_muscles,
+    correlate_muscles,
+    describe_muscles,
+    describe_people,
+)
 from bids_mfi.group.repeated import EFFECT_COLUMNS, fit_repeated_measures
 from bids_mfi.group.wilkinson import ParsedFormula
 
@@ -38,6 +43,7 @@ def analyse_cohort(cohort: Cohort, correction: str) -> dict[str, Analysis]:
     repeated = analyse_repeated(cohort)
     partial, residuals = correlate_partially(cohort)
     found = {
+        "sample": describe_people(cohort),
         "descriptives": describe_muscles(cohort),
         "rmancova": Analysis(repeated.effects, repeated.notes),
         "sphericity": Analysis(repeated.sphericity),

@@ -12,12 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from bids_mfi.group.cohort import Analysis, Cohort
+from bids_mfi.group.cohort import SEXES, Analysis, Cohort
 
 Floats = NDArray[np.float64]
 NAN = float("nan")
 LEVEL = 0.95
 LEAST_PAIRS = 3
+SAMPLE_COLUMNS = ("sex", "n", "n_age", "mean_age", "sd_age", "n_bmi", "mean_bmi", "sd_bmi")
 DESCRIPTIVE_COLUMNS = ("muscle", "n", "mean", "sd", "se", "min", "max")
 PAIRED_COLUMNS = (
     "muscle_a", "muscle_b", "n", "mean_diff", "sd_diff", "se_diff", "t", "df", "p",
@@ -35,6 +36,23 @@ def describe_muscles(cohort: Cohort) -> Analysis:
         se = sd / np.sqrt(len(values))
         rows.append((muscle, len(values), values.mean(), sd, se, values.min(), values.max()))
     return Analysis(pd.DataFrame(rows, columns=list(DESCRIPTIVE_COLUMNS)))
+
+
+def describe_people(cohort: Cohort) -> Analysis:
+    """Count the participants of each sex, with mean and SD (n - 1) of age and BMI."""
+    people = cohort.people
+    groups = {"all": people, **{sex: people[people["sex"] == sex] for sex in SEXES}}
+    rows = [
+        (name, len(rows), *(x for column in ("age", "bmi") for x in _spread(rows[column])))
+        for name, rows in groups.items()
+    ]
+    return Analysis(pd.DataFrame(rows, columns=list(SAMPLE_COLUMNS)))
+
+
+def _spread(column: pd.Series) -> tuple[int, float, float]:
+    values = column.dropna().to_numpy(np.float64)
+    mean = float(values.mean()) if len(values) else NAN
+    return len(values), mean, float(values.std(ddof=1)) if len(values) > 1 else NAN
 
 
 def compare_muscles(cohort: Cohort) -> Analysis:

@@ -21,6 +21,7 @@ MEASURES_TABLE = "mfi"
 
 TITLES = {
     "mfi": "All measures: one row a scan, muscle and side",
+    "sample": "Participants by sex, with age and BMI",
     "descriptives": "Mean and spread of each muscle, left-right means",
     "rmancova": "Repeated-measures ANCOVA: muscles within, sex between, age and BMI as covariates",
     "sphericity": "Repeated-measures ANCOVA: cases, errors, Mauchly's test and epsilons",
@@ -46,7 +47,7 @@ TITLES = {
 SECONDARY = "Volume, secondary: muscles are labelled at certain vertebral levels only. "
 COUNTS = frozenset({
     "n", "n_f", "n_m", "rank", "df", "df1", "df2", "df_error_between", "df_error_within",
-    "n_participants", "n_sessions", "n_scans", "index", "voxels", "signal_voxels",
+    "n_participants", "n_age", "n_bmi", "n_sessions", "n_scans", "index", "voxels", "signal_voxels",
 })  # fmt: skip
 
 P_VALUE = "Two-tailed p, not adjusted for multiple comparisons"
@@ -61,6 +62,10 @@ DESCRIPTIONS = {
     "n": "Participants analysed",
     "n_f": "Of them female",
     "n_m": "Of them male",
+    "n_age": "Participants whose age is known",
+    "sd_age": "Standard deviation (n - 1) of their age, years",
+    "n_bmi": "Participants whose BMI is known",
+    "sd_bmi": "Standard deviation (n - 1) of their BMI, kg/m^2",
     "mean": "Mean",
     "sd": "Standard deviation (n - 1)",
     "se": "Standard error",
@@ -176,7 +181,7 @@ DESCRIPTIONS = {
     "fat_water": "computed, or scanner: where fat and water come from",
     "software_version": "Version of the program that measured the scan",
     "flags": "Quality flags of this muscle",
-    "sex": "F or M, as given for the participant",
+    "sex": "F or M",
     "age": "Age in years, as given for the participant or session",
     "bmi": "Body mass index in kg/m^2, as given or computed",
     "analysed": "Whether the scan stands for its participant in the analyses of the session",
