@@ -15,7 +15,8 @@ import statsmodels.api as sm
 
 from bids_mfi.group.cohort import MEAN, Analysis, Cohort
 from bids_mfi.group.design import explain_design, standard_design
-from bids_mfi.group.paired import LEVEL, is_constant, test_correlation
+from bids_mfi.group.notes import gather_reasons
+from bids_mfi.group.paired import is_constant, test_correlation
 from bids_mfi.group.repeated import (
     EFFECT_COLUMNS,
     MULTIVARIATE_COLUMNS,
@@ -26,6 +27,7 @@ from bids_mfi.group.repeated import (
     Sphericity,
     fit_repeated_measures,
 )
+from bids_mfi.group.student import CONFIDENCE
 
 CODINGS = {"raw": False, "centred": True}
 EFFECTS = ("intercept", "sex", "age", "bmi")
@@ -156,16 +158,16 @@ def compare_sexes(cohort: Cohort) -> Analysis:
     Estimated marginal means at the mean age and BMI of the participants analysed.
     """
     rows: list[dict[str, Any]] = []
-    reasons: dict[str, list[str]] = {}
+    reasons: list[tuple[str, str]] = []
     for name, muscles, values in _each_muscle(cohort):
         reason = explain_cases(cohort, muscles) or _explain_constant(values)
         if reason:
-            reasons.setdefault(reason, []).append(name)
+            reasons.append((name, f"n/a, because {reason}"))
             rows.append(dict.fromkeys(ANCOVA_COLUMNS, NAN) | {"muscle": name, "n": len(values)})
         else:
             rows.append({"muscle": name} | _fit_ancova(cohort.people.loc[values.index], values))
     table = pd.DataFrame(rows, columns=list(ANCOVA_COLUMNS))
-    return Analysis(table, make_notes("ANCOVA for sex", reasons))
+    return Analysis(table, gather_reasons("ANCOVA for sex", reasons))
 
 
 def _each_muscle(cohort: Cohort) -> Iterable[tuple[str, list[str], pd.Series]]:
@@ -180,19 +182,6 @@ def _explain_constant(values: pd.Series) -> str | None:
     if is_constant(values.to_numpy(np.float64)):
         return f"the value is the same in all {len(values)} participants"
     return None
-
-
-def make_notes(what: str, reasons: dict[str, list[str]]) -> tuple[str, ...]:
-    """Make a sentence a reason: what is n/a in which muscles, and why.
-
-    Examples
-    --------
-    >>> make_notes("ANCOVA", {"sex is the same in all 6 participants": ["TR", "LS"]})
-    ('ANCOVA of TR, LS: n/a, because sex is the same in all 6 participants.',)
-    """
-    return tuple(
-        f"{what} of {', '.join(names)}: n/a, because {reason}." for reason, names in reasons.items()
-    )
 
 
 def _fit_ancova(people: pd.DataFrame, values: pd.Series) -> dict[str, Any]:
@@ -264,7 +253,7 @@ def estimate_means(cohort: Cohort) -> Analysis:
 
 def _describe_contrast(fit: Any, contrast: list[float]) -> tuple[float, ...]:
     test = fit.t_test(contrast)
-    lower, upper = test.conf_int(alpha=1 - LEVEL)[0]
+    lower, upper = test.conf_int(alpha=1 - CONFIDENCE)[0]
     sd = test.sd.item()
     t, p = (test.tvalue.item(), test.pvalue.item()) if sd > 0 else (NAN, NAN)
     return test.effect.item(), sd, float(fit.df_resid), float(lower), float(upper), t, p
@@ -285,7 +274,7 @@ def correlate_partially(cohort: Cohort) -> tuple[Analysis, pd.DataFrame]:
     """
     rows: list[dict[str, Any]] = []
     parts: list[pd.DataFrame] = []
-    reasons: dict[str, dict[str, None]] = {}
+    reasons: list[tuple[str, str]] = []
     for x, other in PARTIALS:
         for muscle in cohort.muscles:
             chosen = cohort.select([muscle])
@@ -293,14 +282,14 @@ def correlate_partially(cohort: Cohort) -> tuple[Analysis, pd.DataFrame]:
             named = {"muscle": muscle, "x": x, "controlling": f"sex,{other}", "n": len(chosen)}
             reason = explain_cases(cohort, [muscle]) or _explain_constant(values)
             if reason:
-                reasons.setdefault(reason, {})[muscle] = None
+                reasons.append((muscle, f"n/a, because {reason}"))
                 rows.append(dict.fromkeys(PARTIAL_COLUMNS, NAN) | named)
                 continue
             residuals = _take_out(cohort.people.loc[chosen], values, x, other)
             rows.append(named | _correlate_residuals(residuals))
             parts.append(residuals.assign(muscle=muscle, x=x))
     residuals = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    notes = make_notes("Partial correlations", {why: list(names) for why, names in reasons.items()})
+    notes = gather_reasons("Partial correlations", dict.fromkeys(reasons))
     return (
         Analysis(pd.DataFrame(rows, columns=list(PARTIAL_COLUMNS)), notes),
         residuals.reindex(columns=list(RESIDUAL_COLUMNS)),

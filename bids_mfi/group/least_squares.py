@@ -6,6 +6,7 @@ The matrix must be of full rank; :func:`bids_mfi.group.design.explain_design` sa
 from dataclasses import dataclass
 
 import numpy as np
+import statsmodels.api as sm
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -79,7 +80,7 @@ class LeftOut:
 
 
 def fit_least_squares(matrix: Floats, values: Floats) -> Fit:
-    """Fit by QR decomposition of the columns, each scaled to length 1.
+    """Fit by statsmodels, with columns of length 1 and the outcome's mean taken off.
 
     Parameters
     ----------
@@ -94,20 +95,20 @@ def fit_least_squares(matrix: Floats, values: Floats) -> Fit:
     [1.0, 2.0]
     """
     lengths = np.linalg.norm(matrix, axis=0)
-    q, r = np.linalg.qr(matrix / lengths)
-    inverse = np.linalg.inv(r) / lengths[:, None]
     level = values.mean()
-    along = q.T @ (values - level)
-    coefficients = inverse @ along
+    fit = sm.OLS(values - level, matrix / lengths).fit(method="qr")
+    inverse = fit.normalized_cov_params
+    scaled = matrix / lengths
+    coefficients = fit.params / lengths
     coefficients[0] += level
     return Fit(
         coefficients=coefficients,
-        unscaled=inverse @ inverse.T,
-        residuals=values - level - q @ along,
-        leverages=np.einsum("ij,ij->i", q, q),
+        unscaled=inverse / np.outer(lengths, lengths),
+        residuals=fit.resid,
+        leverages=np.einsum("ij,jk,ik->i", scaled, inverse, scaled, optimize=True),
         total=float(np.sum((values - level) ** 2)),
         scale=float(np.abs(values).max()),
-        df=matrix.shape[0] - matrix.shape[1],
+        df=int(fit.df_resid),
     )
 
 

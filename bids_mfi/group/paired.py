@@ -3,9 +3,7 @@
 As in Weber et al. 2021: two-tailed, uncorrected, each pair of muscles with its own complete cases.
 """
 
-from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +11,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bids_mfi.group.cohort import SEXES, Analysis, Cohort
+from bids_mfi.group.notes import gather_reasons
+from bids_mfi.group.student import CONFIDENCE, describe_differences, two_tailed
 
 Floats = NDArray[np.float64]
 NAN = float("nan")
-LEVEL = 0.95
-LEAST_PAIRS = 3
+LEAST_PAIRS = 2  # for a t-test
+LEAST_POINTS = 3  # for a correlation
 SAMPLE_COLUMNS = ("sex", "n", "n_age", "mean_age", "sd_age", "n_bmi", "mean_bmi", "sd_bmi")
 DESCRIPTIVE_COLUMNS = ("muscle", "n", "mean", "sd", "se", "min", "max")
 PAIRED_COLUMNS = (
@@ -57,54 +57,30 @@ def _spread(column: pd.Series) -> tuple[int, float, float]:
 
 def compare_muscles(cohort: Cohort) -> Analysis:
     """Paired t-test of every two muscles: mean_diff is muscle_a less muscle_b."""
-    rows = [(a, b, *test_difference(x - y)) for a, b, x, y in _pairs(cohort)]
-    notes = _note_few(cohort, rows, "Paired t-test", "all differences are equal")
-    return Analysis(pd.DataFrame(rows, columns=list(PAIRED_COLUMNS)), notes)
-
-
-def test_difference(
-    differences: Floats,
-) -> tuple[int, float, float, float, float, float, float, float, float]:
-    """One-sample t-test against 0.
-
-    Returns
-    -------
-    tuple
-        n, mean, SD, SE, t, df, two-tailed p and the limits of the 95 % confidence interval. NaN
-        where undefined; t and what follows where all differences are equal.
-
-    Examples
-    --------
-    >>> n, mean, *_ = test_difference(np.array([1.0, 2.0, 3.0]))
-    >>> n, mean
-    (3, 2.0)
-    """
-    n = len(differences)
-    mean = float(differences.mean()) if n else NAN
-    if n < 2:
-        return n, mean, NAN, NAN, NAN, NAN, NAN, NAN, NAN
-    sd = float(differences.std(ddof=1))
-    se = sd / n**0.5
-    if not sd > 1e-12 * float(np.abs(differences).max()):
-        return n, mean, sd, se, NAN, float(n - 1), NAN, NAN, NAN
-    t, half = mean / se, float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * se
-    p = 2 * float(stats.t.sf(abs(t), n - 1))
-    return n, mean, sd, se, t, float(n - 1), p, mean - half, mean + half
-
-
-test_difference.__test__ = False  # type: ignore[attr-defined]
+    pairs = list(combinations(cohort.muscles, 2))
+    first, second = (
+        cohort.values[[pair[side] for pair in pairs]].to_numpy(np.float64) for side in (0, 1)
+    )
+    names = pd.DataFrame(pairs, columns=["muscle_a", "muscle_b"])
+    table = names.assign(**describe_differences(first, second))[list(PAIRED_COLUMNS)]
+    reasons = ("fewer than 2 participants have both muscles", "all differences are equal")
+    return Analysis(table, _note_missing("Paired t-test", table, LEAST_PAIRS, reasons))
 
 
 def correlate_muscles(cohort: Cohort) -> Analysis:
     """Pearson correlation of every two muscles, with Fisher's confidence interval."""
-    rows = [(a, b, *_correlate(x, y)) for a, b, x, y in _pairs(cohort)]
-    notes = _note_few(cohort, rows, "Correlation", "a muscle has the same value in all")
-    return Analysis(pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS)), notes)
+    rows = []
+    for a, b in combinations(cohort.muscles, 2):
+        both = cohort.values[[a, b]].dropna().to_numpy(np.float64)
+        rows.append((a, b, *_correlate(both[:, 0], both[:, 1])))
+    table = pd.DataFrame(rows, columns=list(CORRELATION_COLUMNS))
+    reasons = ("fewer than 3 participants have both muscles", "a muscle has the same value in all")
+    return Analysis(table, _note_missing("Correlation", table, LEAST_POINTS, reasons))
 
 
 def _correlate(x: Floats, y: Floats) -> tuple[int, float, float, float, float, float, float]:
     n = len(x)
-    if n < LEAST_PAIRS or is_constant(x) or is_constant(y):
+    if n < LEAST_POINTS or is_constant(x) or is_constant(y):
         return n, NAN, NAN, NAN, NAN, NAN, NAN
     x, y = x - x.mean(), y - y.mean()
     r = float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))
@@ -135,10 +111,10 @@ def test_correlation(r: float, df: int) -> tuple[float, float, float, float, flo
     if df < 1 or not abs(r) < 1:
         return NAN, float(df), NAN, NAN, NAN
     t = r * (df / (1 - r * r)) ** 0.5
-    p = 2 * float(stats.t.sf(abs(t), df))
+    p = float(two_tailed(t, df))
     if df < 2:
         return t, float(df), p, NAN, NAN
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) / (df - 1) ** 0.5
+    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) / (df - 1) ** 0.5
     z = float(np.arctanh(r))
     return t, float(df), p, float(np.tanh(z - half)), float(np.tanh(z + half))
 
@@ -151,33 +127,17 @@ def is_constant(values: Floats) -> bool:
     return bool(np.ptp(values) <= 1e-12 * float(np.abs(values).max(initial=0.0)))
 
 
-def _pairs(cohort: Cohort) -> list[tuple[str, str, Floats, Floats]]:
-    pairs = []
-    for a, b in combinations(cohort.muscles, 2):
-        both = cohort.values[[a, b]].dropna().to_numpy(np.float64)
-        pairs.append((a, b, both[:, 0], both[:, 1]))
-    return pairs
-
-
-def _note_few(
-    cohort: Cohort,
-    rows: Sequence[tuple[Any, ...]],
-    what: str,
-    otherwise: str,
+def _note_missing(
+    what: str, table: pd.DataFrame, least: int, reasons: tuple[str, str]
 ) -> tuple[str, ...]:
-    """Say which pairs have no p, and why."""
-    if len(cohort.muscles) < 2:
+    """Say which pairs have no p: too few participants, or values that do not differ."""
+    if table.empty:
         return (f"{what}: not made, because there are fewer than two muscles with values.",)
-    place = len(rows[0]) - 3
-    missing = [row for row in rows if not np.isfinite(row[place])]
-    few = [f"{row[0]}-{row[1]}" for row in missing if row[2] < LEAST_PAIRS]
-    equal = [f"{row[0]}-{row[1]}" for row in missing if row[2] >= LEAST_PAIRS]
-    reasons = (
-        (few, f"fewer than {LEAST_PAIRS} participants have both muscles"),
-        (equal, otherwise),
-    )
-    return tuple(
-        f"{what} of {', '.join(names)}: n/a, because {reason}."
-        for names, reason in reasons
-        if names
+    missing = table[table["p"].isna()]
+    return gather_reasons(
+        what,
+        (
+            (f"{a}-{b}", f"n/a, because {reasons[int(n >= least)]}")
+            for a, b, n in zip(missing["muscle_a"], missing["muscle_b"], missing["n"], strict=True)
+        ),
     )
