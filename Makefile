@@ -4,13 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test check lock benchmark clean
+.PHONY: demo test check browser lock benchmark clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m bids_mfi demo $(DEMO)
 
-test: $(VENV)/.installed check
+test: $(VENV)/.installed browser check
 	$(BIN)/python -m pytest
+
+# The report of the group is tested in chromium: installed where apt is there and allowed. Without
+# it those tests are skipped, or fail where CI is set, and say so.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+		apt="apt-get"; [ "$$(id -u)" = 0 ] || apt="sudo -n apt-get"; \
+		echo "installing chromium for the tests of the group's report"; \
+		{ $$apt update -qq && $$apt install -qq -y --no-install-recommends chromium; } >/dev/null 2>&1 \
+		|| echo "chromium could not be installed: install it, or its tests are skipped"; }
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
@@ -21,6 +30,7 @@ check: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/participant.py
+	$(BIN)/python benchmarks/group.py
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
