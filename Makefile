@@ -15,7 +15,8 @@ test: $(VENV)/.installed browser check
 # The report of the group is tested in chromium: installed where apt is there and allowed. Without
 # it those tests are skipped, or fail where CI is set, and say so.
 browser:
-	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	command -v google-chrome >/dev/null || { \
 		apt="apt-get"; [ "$$(id -u)" = 0 ] || apt="sudo -n apt-get"; \
 		echo "installing chromium for the tests of the group's report"; \
 		{ $$apt update -qq && $$apt install -qq -y --no-install-recommends chromium; } >/dev/null 2>&1 \

@@ -11,9 +11,12 @@ import io
 import json
 import math
 import os
+import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 from urllib.parse import quote, unquote
@@ -22,6 +25,7 @@ from bids_mfi import __version__
 from bids_mfi.dixon import ENTITY_ORDER, DixonPair
 from bids_mfi.errors import DatasetError, OutputError, PairError
 from bids_mfi.muscles import LABEL_TABLE, MuscleTable
+from bids_mfi.options import RunOptions
 from bids_mfi.quality import QCFlag
 from bids_mfi.quantify import MuscleMeasure
 from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
@@ -740,6 +744,37 @@ def _describe_origin(record: ScanRecord, roles: tuple[str, ...]) -> dict[str, An
         "Software": {"Name": PROGRAM, "Version": __version__},
         "Sources": [bids_uri(images[role], record.bids_dir) for role in roles],
     }
+
+
+# --- runs --------------------------------------------------------------------------------------
+
+
+def write_run_log(
+    output_dir: Path, options: RunOptions, packages: Iterable[str], outcome: Mapping[str, Any]
+) -> None:
+    """Write every option and version of a run, and what came of it, to ``logs/``.
+
+    The only file with a date; its name is new for every run.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    ended = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    record = {
+        "options": {key: _plain(value) for key, value in asdict(options).items()},
+        "bids_mfi": __version__,
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in packages},
+        **outcome,
+    }
+    name = f"run-{ended}-{os.getpid()}.json"
+    write_atomically(output_dir / "logs" / name, encode_json(record))
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
 
 
 # --- formats -----------------------------------------------------------------------------------

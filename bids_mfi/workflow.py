@@ -6,14 +6,11 @@ folder is new for every run and how a killed worker is survived.
 """
 
 import os
-import platform
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from importlib import metadata
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +18,11 @@ from bids_mfi import __version__
 from bids_mfi.derivatives import (
     ScanRecord,
     check_output_dir,
-    encode_json,
     fingerprint_record,
     scan_paths,
     scan_state,
     write_dataset_files,
+    write_run_log,
 )
 from bids_mfi.discovery import UnusableScan, find_scans, list_participants_without_scans
 from bids_mfi.dixon import DixonPair
@@ -547,20 +544,10 @@ def remove_old_failures(
 
 def write_run_record(options: RunOptions, summary: RunSummary, bundle: ModelBundle) -> None:
     """Write every option, version and outcome of this run to ``logs/``."""
-    ended = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    record = {
-        "options": {key: _plain(value) for key, value in asdict(options).items()},
-        "bids_mfi": __version__,
-        "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in RECORDED_PACKAGES},
+    outcome = {
         "bundle": {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},
         "done": list(summary.done),
         "skipped": list(summary.skipped),
         "failed": {failure.scan: failure.problem for failure in summary.failed},
     }
-    name = f"run-{ended}-{os.getpid()}.json"
-    write_atomically(options.output_dir / "logs" / name, encode_json(record))
-
-
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
+    write_run_log(options.output_dir, options, RECORDED_PACKAGES, outcome)

@@ -72,6 +72,15 @@ def test_the_tables_hold_a_number_for_every_muscle(demo):
         assert all(1 < row.volume_ml < 150 for row in rows)
 
 
+def test_the_group_level_runs_on_the_demo(demo):
+    page = (demo / "derivatives/group.html").read_text(encoding="utf-8")
+    assert "sub-02" in page
+    assert "2 participants have all values, and the model has 4 terms" in page
+    lines = (demo / "derivatives/group_mfi.tsv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + 2 * 14
+    assert (demo / "derivatives/group/figures/figure5a.svg").is_file()
+
+
 def test_a_second_demo_uses_what_is_there(demo, capsys):
     assert main_verbs(["demo", str(demo)]) == 0
     printed = capsys.readouterr().out

@@ -580,3 +580,16 @@ def test_a_missing_side_follows_the_rule(people, tmp_path):
         assert run(folders, "--missing", rule) == 0
         counts = read(folders, "descriptives").set_index("muscle")["n"]
         assert (counts["TR"], counts["LC"]) == (of_tr, of_lc)
+
+
+def test_a_run_is_recorded_with_its_options(people, tmp_path):
+    folders = make_group_folder(tmp_path, make_muscles(people), people.iloc[1:])
+    assert run(folders, "--missing", "any", "--model", "mfi ~ age") == 0
+    (log,) = (folders[1] / "logs").glob("run-*.json")
+    record = json.loads(log.read_text())
+    assert record["options"]["missing"] == "any"
+    assert record["options"]["model"] == "mfi ~ age"
+    assert record["packages"]["statsmodels"]
+    assert [finding["names"] for finding in record["findings"]] == [["sub-01"]]
+    sidecar = json.loads((folders[1] / "group_ancova.json").read_text())
+    assert (sidecar["Missing"], sidecar["Model"]) == ("any", "mfi ~ age")

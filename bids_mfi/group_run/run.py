@@ -1,7 +1,7 @@
 """Order of the group level from OUTPUT_DIR's tables to files; must not know formulas or print."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bids_mfi.derivatives import check_output_dir
+from bids_mfi.derivatives import check_output_dir, write_run_log
 from bids_mfi.errors import InputError, MFIError
 from bids_mfi.group.analyses import analyse_cohort, analyse_formula
 from bids_mfi.group.cohort import MEASURES, Analysis, Cohort, make_cohort
@@ -41,6 +41,7 @@ from bids_mfi.options import RunOptions
 from bids_mfi.report.group_page import Finding, GroupPage, TableEntry, render_group_page
 from bids_mfi.storage import remove_stale_partials, write_atomically
 
+RECORDED_PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "formulaic", "plotly")
 VISIT = ["participant_id", "session_id"]
 
 
@@ -111,12 +112,23 @@ def run_group(options: RunOptions) -> GroupSummary:
     written = _encode(files, _describe_run(given, cohorts["mfi"]))
     written |= {path: svg for path, _, svg in figures}
     _write(options.output_dir, written | {PAGE: render_group_page(page).encode()})
-    return GroupSummary(
+    summary = GroupSummary(
         _summarise(given, cohorts["mfi"]),
         options.output_dir / PAGE,
         given.findings,
         given.collection.failed,
     )
+    _write_log(options, summary)
+    return summary
+
+
+def _write_log(options: RunOptions, summary: GroupSummary) -> None:
+    outcome = {
+        "outcome": summary.sentence,
+        "findings": [asdict(finding) for finding in summary.findings],
+        "failed": dict(summary.failed),
+    }
+    write_run_log(options.output_dir, options, RECORDED_PACKAGES, outcome)
 
 
 def _analyse(
@@ -190,6 +202,8 @@ def _describe_run(given: _Input, cohort: Cohort) -> dict[str, Any]:
         "Participants": len(cohort.values),
         "Missing": options.missing,
         "Correction": options.correction,
+        "Model": options.model,
+        "Controls": options.controls,
         "ParticipantsTable": Path(given.people.source).name or None,
     }
 
