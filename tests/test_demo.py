@@ -65,7 +65,7 @@ def test_left_is_left(demo):
 
 
 def test_the_tables_hold_a_number_for_every_muscle(demo):
-    for path in sorted((demo / "derivatives").rglob("*_mfi.tsv")):
+    for path in sorted((demo / "derivatives").glob("sub-*/**/*_mfi.tsv")):
         rows = read_measures(path)
         assert len(rows) == 14
         assert all(0 < row.mfi_percent < 50 for row in rows)
