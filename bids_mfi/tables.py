@@ -35,6 +35,7 @@ HIGHEST = 1e9  # no volume is beyond
 # MFI of noise may be a little below 0 or above 100.
 RANGES = {"volume_ml": (0.0, HIGHEST), "mfi_percent": (-100.0, 200.0)}
 RANGE_WORDS = {"volume_ml": "from 0 on", "mfi_percent": "from -100 to 200"}
+SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars"}
 Row = list[Any]  # cells of a line
 DEFAULT_COLOR = "#808080"
 MOST_LABELS = 32767  # of a label map in int16
@@ -205,14 +206,23 @@ def _read_text(path: Path) -> str:
 def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in header]
     if missing:
-        hint = " It has one column only: is it separated by tabs?" if len(header) == 1 else ""
         raise InputError(
             f"{path}: has no column {' and no column '.join(missing)}; it has "
-            f"{', '.join(header) or 'none at all'}. Expected a table as group_mfi.tsv.{hint}"
+            f"{', '.join(header) or 'none at all'}. Expected a table as group_mfi.tsv."
+            f"{hint_at_separator(header)}"
         )
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise InputError(f"{path}: has two columns {twice[0]}, expected one; rename or remove one.")
+
+
+def hint_at_separator(header: Sequence[str]) -> str:
+    """Say what to do with a table that is probably not separated by tabs; else nothing."""
+    if len(header) != 1:
+        return ""
+    found = next((word for sign, word in SEPARATORS.items() if sign in header[0]), "")
+    what = f"It seems to be separated by {found}" if found else "It has one column only"
+    return f" {what}: save it as tab-separated text."
 
 
 def is_missing(cell: str) -> bool:

@@ -5,35 +5,30 @@ value that makes no sense is missing, and a finding names whose it is.
 """
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
+from bids_mfi.group_run.person import (
+    BODY,
+    Cells,
+    Doubts,
+    guess_kind,
+    parse_person,
+    read_sex_levels,
+)
 from bids_mfi.report.group_page import Finding
-from bids_mfi.tables import MISSING, is_missing, loosen_label, read_cells
+from bids_mfi.tables import MISSING, hint_at_separator, is_missing, loosen_label, read_cells
 
 TABLE = "participants.tsv"
 PARTICIPANT, SESSION = "participant_id", "session_id"
 STANDARD = ("sex", "age", "bmi")
-BODY = ("height", "weight")
-SEX_WORDS = {
-    "f": "F", "female": "F", "woman": "F", "girl": "F",
-    "m": "M", "male": "M", "man": "M", "boy": "M",
-}  # fmt: skip
 YEARS = frozenset({"", "year", "years", "y", "yr", "yrs", "a"})
-# What a person can have; beyond is a slip or another unit. Years, kg/m^2, cm, kg.
-RANGES = {"age": (0.0, 120.0), "bmi": (8.0, 120.0), "height": (40.0, 260.0), "weight": (1.0, 500.0)}
-UNITS = {"age": "years", "bmi": "kg/m^2", "height": "cm", "weight": "kg"}
-HINTS = {"height": " (metres?)"}
-
-Cells = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,25 +50,11 @@ class People:
     source: str = ""
 
 
-@dataclass(slots=True)
-class _Doubts:
-    """Names by what is wrong with their values."""
-
-    found: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, sentence: str, name: str) -> None:
-        self.found.setdefault(sentence, []).append(name)
-
-    def findings(self) -> list[Finding]:
-        return [
-            finding
-            for sentence, names in self.found.items()
-            for finding in make_findings("warning", sentence, names)
-        ]
-
-
 def read_people(
-    bids_dir: Path, participants_file: Path | None, visits: Sequence[tuple[str, str]]
+    bids_dir: Path,
+    participants_file: Path | None,
+    visits: Sequence[tuple[str, str]],
+    asked: Collection[str] = (),
 ) -> People:
     """Read what is known of the participants of these visits.
 
@@ -86,6 +67,9 @@ def read_people(
         participant.
     visits : sequence of (str, str)
         Participant and session with their prefixes; ``n/a`` where there is no session.
+    asked : collection of str
+        Participants that were selected, with their prefix; empty for all. Others without measures
+        are not missed.
 
     Raises
     ------
@@ -96,12 +80,12 @@ def read_people(
     if participants_file is None and not path.exists():
         absent = (
             f"{path} is not there, so sex, age and BMI are not known: only analyses without them "
-            "were made. Add it, or name a table by --participants-file."
+            "are possible. Add it, or name a table by --participants-file."
         )
-        return People(_arrange({}, visits, _Doubts(), {}), (Finding("warning", absent),))
+        return People(_arrange({}, visits, Doubts(), {}), (Finding("warning", absent),))
     lines, findings = _read_lines(path)
     codes = _read_sidecar(path)
-    doubts = _Doubts()
+    doubts = Doubts()
     findings += _check_units(codes, path)
     own, unclear = _find_own(lines, visits)
     sessions, broken = _read_sessions(bids_dir, visits)
@@ -110,7 +94,10 @@ def read_people(
     if not _in_years(codes):
         merged = {visit: cells | {"age": MISSING} for visit, cells in merged.items()}
     table = _arrange(merged, visits, doubts, codes)
-    findings += _find_strangers(lines, visits, path)
+    findings += _find_strangers(
+        {key for key in lines if not asked or key[0] in asked}, visits, path
+    )
+    findings += _find_unknown(merged, path)
     return People(table, (*findings, *doubts.findings()), str(path))
 
 
@@ -151,14 +138,15 @@ def _read_lines(path: Path) -> tuple[dict[tuple[str, str], Cells], list[Finding]
 def _read_standard(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     """Read a table whose standard columns may be written in any case."""
     cells = read_cells(path, ())
-    lower = {str(name).lower(): str(name) for name in cells.columns}
+    header = [str(name) for name in cells.columns]
+    lower = {name.lower(): name for name in header}
     known = (PARTICIPANT, SESSION, *STANDARD, *BODY)
     renamed = {lower[name]: name for name in known if name in lower and name not in cells}
     missing = [name for name in needed if name not in lower]
     if missing:
         raise InputError(
-            f"{path}: has no column {missing[0]}; it has {', '.join(map(str, cells.columns))}. "
-            "Expected tab-separated text with one line a participant."
+            f"{path}: has no column {missing[0]}; it has {', '.join(header)}. "
+            f"Expected tab-separated text with one line a participant.{hint_at_separator(header)}"
         )
     return cells.rename(columns=renamed)
 
@@ -181,7 +169,7 @@ def _find_own(
         by_person.setdefault(person, []).append(cells)
     own, unclear = {}, []
     for person, session in visits:
-        cells = lines.get((person, ""), {}) | lines.get((person, session), {})
+        cells = _merge(lines.get((person, ""), {}), lines.get((person, session), {}))
         if not cells and len(by_person.get(person, ())) == 1:
             cells = by_person[person][0]
         own[person, session] = cells
@@ -230,7 +218,7 @@ def _merge(own: Cells, session: Cells) -> Cells:
 
 
 def _find_strangers(
-    lines: Mapping[tuple[str, str], Cells], visits: Iterable[tuple[str, str]], path: Path
+    lines: Iterable[tuple[str, str]], visits: Iterable[tuple[str, str]], path: Path
 ) -> list[Finding]:
     """Name participants that only the tables of measures have, or only the table of people."""
     listed, scanned = {person for person, _ in lines}, {person for person, _ in visits}
@@ -249,6 +237,29 @@ def _find_strangers(
             "warning", f"Participants of {path.name} without measures ({{n}}): they are in no "
             "analysis.", listed - scanned),
     ]  # fmt: skip
+
+
+def _find_unknown(merged: Mapping[tuple[str, str], Cells], path: Path) -> list[Finding]:
+    """Name columns that are not there, and participants in whose line a value is missing."""
+    listed = {visit: cells for visit, cells in merged.items() if cells}
+    columns = dict.fromkeys(name for cells in listed.values() for name in cells)
+    ways = {"sex": ["sex"], "age": ["age"], "bmi": ["bmi"] if "bmi" in columns else list(BODY)}
+    findings: list[Finding] = []
+    for what, names in ways.items():
+        absent = [name for name in names if name not in columns]
+        if absent and listed:
+            wanted = "bmi, or height and weight" if what == "bmi" else what
+            text = f"{path.name} has no column {wanted}; it has {', '.join(columns)}. Rename it."
+            findings.append(Finding("warning", text))
+            continue
+        text = f"Participants without {' or '.join(names)} in the table ({{n}}): missing."
+        unknown = (
+            "_".join(_known(visit))
+            for visit, cells in listed.items()
+            if any(is_missing(cells.get(name, MISSING)) for name in names)
+        )
+        findings += make_findings("warning", text, unknown)
+    return findings
 
 
 # --- codes -------------------------------------------------------------------------------------
@@ -285,106 +296,20 @@ def _check_units(codes: Mapping[str, Any], path: Path) -> list[Finding]:
 def _arrange(
     merged: Mapping[tuple[str, str], Cells],
     visits: Sequence[tuple[str, str]],
-    doubts: _Doubts,
+    doubts: Doubts,
     codes: Mapping[str, Any],
 ) -> pd.DataFrame:
-    levels = _sex_levels(codes)
-    rows = [_parse_person(merged.get(v, {}), "_".join(_known(v)), doubts, levels) for v in visits]
+    levels = read_sex_levels(codes)
+    rows = [parse_person(merged.get(v, {}), "_".join(_known(v)), doubts, levels) for v in visits]
     index = pd.MultiIndex.from_tuples(visits, names=[PARTICIPANT, SESSION])
     table = pd.DataFrame(rows, columns=list(STANDARD), index=index)
     table["sex"] = table["sex"].astype("object").where(table["sex"].notna(), None)
     further = dict.fromkeys(name for cells in merged.values() for name in cells)
     for name in further:
         if name not in STANDARD:
-            table[name] = _guess_kind([merged.get(v, {}).get(name, MISSING) for v in visits])
+            table[name] = guess_kind([merged.get(v, {}).get(name, MISSING) for v in visits])
     return table
 
 
 def _known(visit: tuple[str, str]) -> list[str]:
     return [label for label in visit if label != MISSING]
-
-
-def _sex_levels(codes: Mapping[str, Any]) -> dict[str, str]:
-    """Words for sex, with those that the sidecar's Levels explain.
-
-    Examples
-    --------
-    >>> _sex_levels({"sex": {"Levels": {"1": "male", "2": "female"}}})["2"]
-    'F'
-    """
-    levels = codes.get("sex", {}).get("Levels", {})
-    known = dict(SEX_WORDS)
-    if isinstance(levels, dict):
-        for code, meaning in levels.items():
-            text = meaning.get("Description", "") if isinstance(meaning, dict) else str(meaning)
-            if text.strip().lower() in SEX_WORDS:
-                known[str(code).strip().lower()] = SEX_WORDS[text.strip().lower()]
-    return known
-
-
-def _parse_person(
-    cells: Cells, name: str, doubts: _Doubts, levels: Mapping[str, str]
-) -> tuple[str | None, float, float]:
-    sex = cells.get("sex", MISSING)
-    known = None if is_missing(sex) else levels.get(sex.strip().lower())
-    if known is None and not is_missing(sex):
-        doubts.add(
-            "Participants whose sex is neither F nor M (or female, male) ({n}): it is missing in "
-            "the analyses. Levels in participants.json can explain other codes.",
-            f"{name}: {sex}",
-        )
-    return known, _parse("age", cells, name, doubts), _find_bmi(cells, name, doubts)
-
-
-def _parse(what: str, cells: Cells, name: str, doubts: _Doubts) -> float:
-    cell = cells.get(what, MISSING)
-    if is_missing(cell):
-        return math.nan
-    try:
-        value = float(cell.replace("_", "?"))
-    except ValueError:
-        value = math.nan
-    low, high = RANGES[what]
-    if low <= value <= high:
-        return value
-    doubts.add(
-        f"Values of {what} that are no number from {low:g} to {high:g} {UNITS[what]}"
-        f"{HINTS.get(what, '')} ({{n}}): they are taken as missing.",
-        f"{name}: {cell}",
-    )
-    return math.nan
-
-
-def _find_bmi(cells: Cells, name: str, doubts: _Doubts) -> float:
-    """BMI as given, or weight / height^2 where the table has no column for it."""
-    if "bmi" in cells:
-        return _parse("bmi", cells, name, doubts)
-    height_cm, weight_kg = (_parse(what, cells, name, doubts) for what in BODY)
-    if math.isnan(height_cm) or math.isnan(weight_kg):
-        return math.nan
-    bmi = weight_kg / (height_cm / 100) ** 2
-    low, high = RANGES["bmi"]
-    if low <= bmi <= high:
-        return bmi
-    doubts.add(
-        f"Height and weight that give a BMI beyond {low:g} to {high:g} kg/m^2 ({{n}}): exchanged, "
-        "or other units? The BMI is taken as missing.",
-        f"{name}: {cells['height']} cm, {cells['weight']} kg",
-    )
-    return math.nan
-
-
-def _guess_kind(cells: Sequence[str]) -> list[float] | list[str | None]:
-    """Numbers if all cells are numbers or missing, and one is; else text.
-
-    Examples
-    --------
-    >>> list(_guess_kind(["1", "n/a", "2.5"])), list(_guess_kind(["a", "2", "n/a"]))
-    ([1.0, nan, 2.5], ['a', '2', None])
-    """
-    known = [None if is_missing(cell) else cell for cell in cells]
-    try:
-        numbers = [math.nan if cell is None else float(cell.replace("_", "?")) for cell in known]
-    except ValueError:
-        return known
-    return numbers if np.isfinite(numbers).any() else known

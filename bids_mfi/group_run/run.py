@@ -164,7 +164,8 @@ def _read_input(options: RunOptions) -> _Input:
     check_output_dir(options.bids_dir, options.output_dir)
     collection = collect_tables(options)
     visits = list(dict.fromkeys(collection.scans[VISIT].itertuples(index=False, name=None)))
-    people = read_people(options.bids_dir, options.participants_file, visits)
+    asked = [f"sub-{label}" for label in options.participant_label]
+    people = read_people(options.bids_dir, options.participants_file, visits, asked)
     return _Input(options, collection, people, select_session(collection.scans, options.session))
 
 
