@@ -253,9 +253,36 @@ def test_values_that_make_no_sense_are_missing_and_named(people, tmp_path, capsy
     assert "sub-01: X" in said
     assert "sub-02: 34,2" in said
     assert "sub-03: 2.5" in said
-    assert "sub-04" not in said
+    assert re.search(r"Participants without age in the table \(1\): missing. \[sub-04\]", said)
     assert set(read(folders, "ancova")["n"]) == {8}
     assert set(read(folders, "pairedt")["n"]) == {12}
+
+
+def test_columns_that_are_not_there_are_named(people, tmp_path, capsys):
+    renamed = people.rename(columns={"sex": "gender", "bmi": "weight"})
+    folders = make_group_folder(tmp_path, make_muscles(people), renamed)
+    assert run(folders) == 0
+    said = capsys.readouterr().err
+    assert "participants.tsv has no column sex; it has gender, age, weight" in said
+    assert "participants.tsv has no column bmi, or height and weight" in said
+
+
+def test_excel_exports_are_explained(people, tmp_path, capsys):
+    folders = make_group_folder(tmp_path, make_muscles(people), None)
+    path = tmp_path / "people.csv"
+    people.to_csv(path, sep=";", index=False)
+    assert run(folders, "--participants-file", str(path)) == 3
+    assert "separated by semicolons: save it as tab-separated text" in capsys.readouterr().err
+
+
+def test_a_missing_value_of_a_line_of_the_session_leaves_that_of_the_participant(tmp_path):
+    people = make_people(12)
+    lines = pd.concat([people, people.iloc[[0]].assign(session_id="ses-2", age="n/a", bmi=40.0)])
+    folders = make_group_folder(tmp_path, make_two_sessions(people), lines)
+    assert run(folders) == 0
+    table = read(folders, "mfi").set_index(["participant_id", "session_id"])
+    assert set(table.loc[("sub-01", "ses-2"), "age"]) == {people.loc[0, "age"]}
+    assert set(table.loc[("sub-01", "ses-2"), "bmi"]) == {40.0}
 
 
 def test_height_in_metres_is_refused_and_not_turned_into_a_bmi(people, tmp_path, capsys):

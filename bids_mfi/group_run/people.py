@@ -94,9 +94,8 @@ def read_people(
     if not _in_years(codes):
         merged = {visit: cells | {"age": MISSING} for visit, cells in merged.items()}
     table = _arrange(merged, visits, doubts, codes)
-    findings += _find_strangers(
-        {key for key in lines if not asked or key[0] in asked}, visits, path
-    )
+    wanted = {key for key in lines if not asked or key[0] in asked}
+    findings += _find_strangers(wanted, visits, path)
     findings += _find_unknown(merged, path)
     return People(table, (*findings, *doubts.findings()), str(path))
 

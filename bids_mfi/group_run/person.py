@@ -35,9 +35,11 @@ class Doubts:
     found: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, sentence: str, name: str) -> None:
+        """Remember whom a sentence concerns; it may hold ``({n})``, the number of names."""
         self.found.setdefault(sentence, []).append(name)
 
     def findings(self) -> list[Finding]:
+        """Make a finding of each sentence."""
         return [
             finding
             for sentence, names in self.found.items()
@@ -66,6 +68,19 @@ def read_sex_levels(codes: Mapping[str, Any]) -> dict[str, str]:
 def parse_person(
     cells: Cells, name: str, doubts: Doubts, levels: Mapping[str, str]
 ) -> tuple[str | None, float, float]:
+    """Read sex (F, M or None), age (years) and BMI (kg/m^2), NaN where missing.
+
+    Parameters
+    ----------
+    cells : dict
+        By column, lower case for the standard ones.
+    name : str
+        Of the participant and session, for what is doubted.
+    doubts : Doubts
+        Gets what makes no sense.
+    levels : mapping
+        From :func:`read_sex_levels`.
+    """
     sex = cells.get("sex", MISSING)
     known = None if is_missing(sex) else levels.get(sex.strip().lower())
     if known is None and not is_missing(sex):
@@ -90,8 +105,8 @@ def _parse(what: str, cells: Cells, name: str, doubts: Doubts) -> float:
         return value
     hint = " (write decimals with a point)" if "," in cell else HINTS.get(what, "")
     doubts.add(
-        f"Values of {what} that are no number from {low:g} to {high:g} {UNITS[what]}{hint} ({{n}}): "
-        "they are taken as missing.",
+        f"Values of {what} that are no number from {low:g} to {high:g} {UNITS[what]}{hint} ({{n}}):"
+        " they are taken as missing.",
         f"{name}: {cell}",
     )
     return math.nan
