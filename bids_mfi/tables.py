@@ -92,8 +92,14 @@ def read_scan_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def read_scan_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
+def read_scan_rows(path: Path, data: bytes | None = None) -> tuple[tuple[str, ...], list[Row]]:
     """Read the ``*_mfi.tsv`` of one scan as plain lists, many times faster than a DataFrame.
+
+    Parameters
+    ----------
+    path : Path
+    data : bytes, optional
+        What the file holds, if it has been read already.
 
     Returns
     -------
@@ -106,11 +112,12 @@ def read_scan_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
     InputError
         As there.
     """
-    header, lines = _split_cells(path, ("muscle", "hemi", *VALUES))
+    header, lines = _split_cells(path, ("muscle", "hemi", *VALUES), data)
     muscle, hemi, *values = (header.index(name) for name in ("muscle", "hemi", *VALUES))
     known: dict[tuple[str, str], int] = {}
     for line, row in lines:
-        row[muscle], row[hemi] = _tidy_muscle(row[muscle]), _tidy_hemi(path, line, row[hemi])
+        row[muscle] = _tidy_muscle(path, line, row[muscle])
+        row[hemi] = _tidy_hemi(path, line, row[hemi])
         for column, place in zip(VALUES, values, strict=True):
             row[place] = _parse_number(path, line, column, row[place])
         other = known.setdefault((row[muscle], row[hemi]), line)
@@ -124,7 +131,7 @@ def read_scan_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
 
 def _read_measures(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     table = read_cells(path, needed)
-    table["muscle"] = [_tidy_muscle(str(cell)) for cell in table["muscle"]]
+    table["muscle"] = [_tidy_muscle(path, line, str(x)) for line, x in table["muscle"].items()]
     table["hemi"] = [_tidy_hemi(path, line, str(cell)) for line, cell in table["hemi"].items()]
     for column in VALUES:
         numbers = [_parse_number(path, line, column, str(x)) for line, x in table[column].items()]
@@ -149,9 +156,11 @@ def read_cells(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame([row for _, row in rows], columns=header, index=index, dtype="str")
 
 
-def _split_cells(path: Path, needed: Sequence[str]) -> tuple[list[str], list[tuple[int, Row]]]:
+def _split_cells(
+    path: Path, needed: Sequence[str], data: bytes | None = None
+) -> tuple[list[str], list[tuple[int, Row]]]:
     """Header, and the number and cells of each line, as :func:`read_cells` has them."""
-    text = _read_text(path)
+    text = _read_text(path) if data is None else _decode(path, data)
     rows = [
         (number, [cell.strip() for cell in line.split("\t")])
         for number, line in enumerate(text.split("\n"), start=1)
@@ -191,16 +200,21 @@ def _unquote(path: Path, line: int, cell: str) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(
-            f"{path}: is no UTF-8 text. Expected tab-separated text; export the table again."
-        ) from None
+        return _decode(path, path.read_bytes())
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}). Expected a tab-separated table; "
             "check the path and its permissions."
         ) from error
+
+
+def _decode(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: is no UTF-8 text. Expected tab-separated text; export the table again."
+        ) from None
 
 
 def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
@@ -248,8 +262,12 @@ def _tidy_identifier(column: str, cell: str) -> str:
 _KNOWN_MUSCLES = {name.lower(): name for name in PAPER_ORDER}
 
 
-def _tidy_muscle(cell: str) -> str:
-    """Write the paper's abbreviations as the paper does."""
+def _tidy_muscle(path: Path, line: Any, cell: str) -> str:
+    """Write the paper's abbreviations as the paper does; a muscle must have a name."""
+    if is_missing(cell) or cell.lower() == "mean":
+        raise InputError(
+            f"{path}: line {line} has '{cell}' for muscle, expected an abbreviation as TR."
+        )
     return _KNOWN_MUSCLES.get(cell.lower(), cell)
 
 
@@ -492,7 +510,7 @@ def _find_muscle(row: dict[str, str], where: str) -> Muscle | None:
     return Muscle(
         index=int(row["index"]),
         name=row["name"],
-        muscle=_tidy_muscle(muscle),
+        muscle=_KNOWN_MUSCLES.get(muscle.lower(), muscle),
         hemi=HEMIS[hemi.lower()],
         color=row.get("color") or DEFAULT_COLOR,
         levels=row.get("levels") or MISSING,

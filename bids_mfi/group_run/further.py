@@ -13,7 +13,8 @@ from bids_mfi.group.change import (
 )
 from bids_mfi.group.cohort import COVARIATES, Analysis, Cohort
 from bids_mfi.group.condition import select_people
-from bids_mfi.group_run.collect import SCAN, name_scans
+from bids_mfi.group_run.collect import SCAN
+from bids_mfi.group_run.origin import name_scans
 from bids_mfi.group_run.selection import list_sessions
 from bids_mfi.tables import MISSING
 

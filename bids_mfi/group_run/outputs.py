@@ -17,6 +17,7 @@ PREFIX = "group_"
 VOLUME = "volume_"
 PAGE = "group.html"
 FIGURES = "group/figures"
+FIGURE_NAMES = ("pairplot", "figure5a", "figure5b", "figure6")
 MEASURES_TABLE = "mfi"
 
 TITLES = {
@@ -205,12 +206,12 @@ def encode_frame(table: pd.DataFrame) -> bytes:
     """
     columns = [_encode_column(str(name), values) for name, values in table.items()]
     lines = ["\t".join(map(str, table.columns)), *map("\t".join, zip(*columns, strict=True))]
-    return ("\n".join(lines) + "\n").encode()
+    return ("\n".join(lines) + "\n").encode(errors="backslashreplace")
 
 
 def _encode_column(name: str, values: "pd.Series[Any]") -> list[str]:
     cells = values.tolist()
-    if name in COUNTS:
+    if name in COUNTS and values.dtype.kind in "iuf":
         return [_encode_count(cell) for cell in cells]
     if values.dtype.kind == "f":
         return [repr(cell) if math.isfinite(cell) else MISSING for cell in cells]
@@ -261,7 +262,9 @@ def remove_outdated(output_dir: Path, written: Iterable[str]) -> None:
     kept = set(written)
     names = [f"{PREFIX}{extra}{key}" for key in TITLES for extra in ("", VOLUME)]
     paths = [output_dir / f"{name}{ending}" for name in names for ending in (".tsv", ".json")]
-    paths += (output_dir / FIGURES).glob("*.svg")
+    paths += [
+        output_dir / FIGURES / f"{x}{name}.svg" for name in FIGURE_NAMES for x in ("", VOLUME)
+    ]
     for path in paths:
         if path.relative_to(output_dir).as_posix() not in kept:
             try:

@@ -25,6 +25,8 @@ UNITS = {"age": "years", "bmi": "kg/m^2", "height": "cm", "weight": "kg"}
 HINTS = {"height": " (metres?)"}
 
 
+DICOM_UNITS_A_YEAR = {"Y": 1, "M": 12, "W": 52.1775, "D": 365.25}
+
 Cells = dict[str, str]
 
 
@@ -97,7 +99,7 @@ def _parse(what: str, cells: Cells, name: str, doubts: Doubts) -> float:
     if is_missing(cell):
         return math.nan
     try:
-        value = float(cell.replace("_", "?"))
+        value = _read_dicom_age(cell) if what == "age" else float(cell.replace("_", "?"))
     except ValueError:
         value = math.nan
     low, high = RANGES[what]
@@ -112,9 +114,20 @@ def _parse(what: str, cells: Cells, name: str, doubts: Doubts) -> float:
     return math.nan
 
 
+def _read_dicom_age(cell: str) -> float:
+    """Age in years, also as DICOM writes it.
+
+    >>> _read_dicom_age("34.5"), _read_dicom_age("045Y"), _read_dicom_age("018M")
+    (34.5, 45.0, 1.5)
+    """
+    if len(cell) == 4 and cell[:3].isdecimal() and cell[3] in DICOM_UNITS_A_YEAR:
+        return int(cell[:3]) / DICOM_UNITS_A_YEAR[cell[3]]
+    return float(cell.replace("_", "?"))
+
+
 def _find_bmi(cells: Cells, name: str, doubts: Doubts) -> float:
-    """BMI as given, or weight / height^2 where the table has no column for it."""
-    if "bmi" in cells:
+    """BMI as given, or else weight / height^2."""
+    if not is_missing(cells.get("bmi", MISSING)):
         return _parse("bmi", cells, name, doubts)
     height_cm, weight_kg = (_parse(what, cells, name, doubts) for what in BODY)
     if math.isnan(height_cm) or math.isnan(weight_kg):

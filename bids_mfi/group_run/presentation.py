@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from bids_mfi.group.cohort import Cohort
-from bids_mfi.group_run.collect import Collection, name_scans
+from bids_mfi.group_run.collect import Collection
+from bids_mfi.group_run.origin import name_scans
 from bids_mfi.group_run.outputs import FIGURES, VOLUME
 from bids_mfi.group_run.selection import Selection
 from bids_mfi.options import RunOptions
