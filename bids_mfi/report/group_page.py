@@ -12,6 +12,7 @@ from typing import Any
 from bids_mfi import __version__
 from bids_mfi.report.group_content import Finding, GroupPage, TableEntry
 from bids_mfi.report.group_files import BESIDE, arrange_pictures, list_downloads
+from bids_mfi.report.group_notes import explain_table
 from bids_mfi.report.group_people import (
     count_people,
     count_words,
@@ -21,7 +22,6 @@ from bids_mfi.report.group_people import (
 from bids_mfi.report.group_plots import MEASURE_NAMES, encode_json, make_plot_data
 from bids_mfi.report.group_tables import (
     VOLUME,
-    explain_table,
     has_adjusted,
     show_all,
     show_matrix,

@@ -664,6 +664,16 @@
     document.getElementById("finder").hidden = people.id.length === 0;
   }
 
+  // --- paper -------------------------------------------------------------------------------
+
+  const SHEET = 680; // pixels that A4 and Letter have between their margins
+
+  function fitToPaper(onPaper) {
+    for (const { div } of plots) {
+      if (!div.classList.contains("doubled")) Plotly.relayout(div, onPaper ? { autosize: false, width: SHEET } : { autosize: true, width: null });
+    }
+  }
+
   // --- address and copying -----------------------------------------------------------------
 
   // The participant that the address names; other ends of an address are headings of the page.
@@ -715,6 +725,8 @@
   if (chosen !== null) input.value = people.id[chosen];
   showPanel();
   addEventListener("hashchange", followAddress);
+  addEventListener("beforeprint", () => fitToPaper(true));
+  addEventListener("afterprint", () => fitToPaper(false));
 
   // One plot a task, so that the page answers in between and one that fails stops no other.
   const steps = [drawPairs, drawMuscles, drawSexes, drawResiduals, drawSides, drawChange, drawCentiles];
