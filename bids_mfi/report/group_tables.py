@@ -23,6 +23,7 @@ from bids_mfi.report.group_words import (
     format_three,
     make_stars,
     name_column,
+    name_correction,
     name_effect,
     name_muscle,
     name_sex,
@@ -312,7 +313,8 @@ def show_all(entry: TableEntry) -> View:
 def _choose_form(name: str) -> Callable[..., str]:
     if re.fullmatch(r"p|p_.+", name):
         return format_starred
-    return {"muscle": name_muscle, "effect": name_effect}.get(name, format_any)
+    forms = {"muscle": name_muscle, "effect": name_effect, "correction": name_correction}
+    return forms.get(name, format_any)
 
 
 def _is_text(column: pd.Series) -> bool:

@@ -199,6 +199,21 @@ def name_effect(effect: object) -> str:
     return EFFECT_NAMES.get(str(effect), str(effect).replace(":", f" {TIMES} "))
 
 
+def name_correction(name: object) -> str:
+    """Name a correction of the degrees of freedom by its authors.
+
+    Examples
+    --------
+    >>> name_correction("huynh_feldt_lecoutre"), name_correction("none")
+    ('Huynh-Feldt-Lecoutre', 'none')
+    >>> name_correction("lower_bound")
+    'lower bound'
+    """
+    words = str(name).split("_")
+    authors = words[0] in ("greenhouse", "huynh")
+    return "-".join(map(str.capitalize, words)) if authors else " ".join(words)
+
+
 def name_sex(sex: object) -> str:
     """Name a sex, or all participants.
 

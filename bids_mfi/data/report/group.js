@@ -217,7 +217,7 @@
     if (!everyone.some((i) => hasSex(i) && hasValue(i))) return sayNothing(id, "no participant of known sex has a value");
     const shift = { F: -0.19, M: 0.19 };
     const at = (m, i) => m + shift[people.sex[i]] + 0.26 * jitter(i);
-    const names = data.marginal.mean ? [...muscles, "mean"] : muscles;
+    const names = isNumber(data.marginal.mean?.emm_f) ? [...muscles, "mean"] : muscles;
     const traces = [];
     let fullest = 0;
     for (const sex of ["F", "M"]) {
