@@ -28,6 +28,7 @@ from bids_mfi.group_run.outputs import (
 )
 from bids_mfi.group_run.people import STANDARD, People, read_people
 from bids_mfi.group_run.presentation import (
+    CORRECTION_WORDS,
     Figure,
     arrange_people,
     draw_figures,
@@ -244,6 +245,9 @@ def _make_page(
         figures=figures,
         methods=methods,
         references=references,
+        correction="" if options.correction == "none" else CORRECTION_WORDS[options.correction],
+        model=options.model or "",
+        controls=options.controls or "",
         summary=(
             f"{_summarise(given, cohort)}.",
             *write_results({key: file.table for key, file in files.items()}, options.correction),
