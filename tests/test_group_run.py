@@ -420,8 +420,10 @@ def test_participants_without_a_session_folder_count_in_the_first(people, tmp_pa
     assert "Participants whose scans have no session (1)" in capsys.readouterr().err
     assert set(read(folders, "descriptives")["n"]) == {12}
     assert run(folders, "--session", "2") == 0
+    assert set(read(folders, "descriptives")["n"]) == {12}
+    assert run(folders, "--session", "10") == 0
     assert set(read(folders, "descriptives")["n"]) == {11}
-    assert "Participants without a scan of ses-2 (1)" in capsys.readouterr().err
+    assert "Participants without a scan of ses-10 (1)" in capsys.readouterr().err
 
 
 def test_one_run_counts_and_all_are_kept(people, tmp_path, capsys):
@@ -496,7 +498,9 @@ def test_a_model_of_ones_own(people, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("condition", "says"),
     [("group == 'nobody'", "nobody meets it"), ("grup == 'control'", "no column grup"),
-     ("__import__('os')", "not allowed"), ("group", "compares nothing"), ("a b", "no condition"),
+     ("__import__('os')", "not allowed"), ("group", "compares no column"),
+     ("1 == 1", "compares no column"),
+     (" and ".join(["age > 3"] * 3000), "no condition"), ("a b", "no condition"),
      ("group < 3", "cannot be evaluated"), ("group.str.len() > 2", "not allowed")],
 )  # fmt: skip
 def test_conditions_that_make_no_sense_are_explained(condition, says, people, tmp_path, capsys):
@@ -505,7 +509,7 @@ def test_conditions_that_make_no_sense_are_explained(condition, says, people, tm
     assert run(folders, "--controls", condition) == 3
     said = capsys.readouterr().err
     assert says in said
-    assert condition in said
+    assert condition[:100] in said
 
 
 def test_centiles_among_ones_own_controls(tmp_path):
@@ -617,6 +621,6 @@ def test_a_run_is_recorded_with_its_options(people, tmp_path):
     assert record["options"]["missing"] == "any"
     assert record["options"]["model"] == "mfi ~ age"
     assert record["packages"]["statsmodels"]
-    assert [finding["names"] for finding in record["findings"]] == [["sub-01"]]
+    assert ["sub-01"] in [finding["names"] for finding in record["findings"]]
     sidecar = json.loads((folders[1] / "group_ancova.json").read_text())
     assert (sidecar["Missing"], sidecar["Model"]) == ("any", "mfi ~ age")
