@@ -34,7 +34,7 @@ from bids_mfi.report.page import TEMPLATES, make_environment
 __all__ = ["Finding", "GroupPage", "TableEntry", "render_group_page"]
 
 UNITS = {"mfi": "%", "volume": "ml"}
-MEASURES_TABLE = "mfi"  # every row of every scan: a file to save, not a table to read
+FILES_ONLY = ("mfi", "wide")  # all values: files to save, not tables to read
 # Tables that have a place on the page: as in the Results of the paper, and beyond it.
 PAPER_TABLES = (
     "sample", "descriptives", "rmancova", "sphericity", "multivariate", "emm", "ancova", "pairedt",
@@ -44,7 +44,7 @@ FURTHER_TABLES = (
     "asymmetry", "outliers", "model", "model_coefficients", "model_rmancova", "change",
     "change_model", "repeatability", "change_participants", "centiles", "centiles_calibration",
 )  # fmt: skip
-NOT_SHOWN = (MEASURES_TABLE, "residuals")
+NOT_SHOWN = (*FILES_ONLY, "residuals")
 
 
 def render_group_page(page: GroupPage) -> str:
@@ -93,7 +93,7 @@ def _name_muscles(page: GroupPage) -> list[tuple[str, str]]:
 
 
 def _has_place(key: str) -> bool:
-    return key.removeprefix(VOLUME) in (MEASURES_TABLE, *PAPER_TABLES, *FURTHER_TABLES)
+    return key.removeprefix(VOLUME) in (*FILES_ONLY, *PAPER_TABLES, *FURTHER_TABLES)
 
 
 def _find_models(tables: Mapping[str, TableEntry]) -> dict[str, Any]:
