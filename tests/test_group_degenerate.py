@@ -15,7 +15,7 @@ from bids_mfi.group.outliers import find_outliers
 FORMULAS = ("group", "group*age", "sex + age + bmi", "group:age", "(group + sex)^2", "C(age)")
 WORDS = {
     "participant_id", "muscle", "session", "session_from", "session_to", "effect", "exceeds_sdc",
-    "outside_range", "term", "coefficient", "is_control",
+    "outside_range", "term", "coefficient", "is_control", "factor", "level", "versus",
 }  # fmt: skip
 
 
