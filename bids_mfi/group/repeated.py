@@ -183,10 +183,8 @@ def _explain_error(error: Floats, df_error: int) -> str | None:
     if not np.trace(error) > 0:
         return NO_ERROR
     if df_error < len(error):
-        return (
-            f"the error has {df_error} degrees of freedom, and {len(error) + 1} muscles need "
-            f"{len(error)}"
-        )
+        degrees = f"{df_error} degree{'' if df_error == 1 else 's'} of freedom"
+        return f"the error has {degrees}, and {len(error) + 1} muscles need {len(error)}"
     return None if _is_regular(error) else "a muscle follows from the others in these participants"
 
 
