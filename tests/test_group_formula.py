@@ -15,6 +15,7 @@ from bids_mfi.errors import InputError
 from bids_mfi.group import formula
 from bids_mfi.group.design import Design, explain_design, standard_design
 from bids_mfi.group.formula import fit_formula, list_coefficients, make_design, parse_formula
+from bids_mfi.group.formula_design import describe_columns
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "group_beyond.json").read_text())
 
@@ -53,6 +54,10 @@ def with_groups(cohort, seed=5):
         ("mfi ~ `pain duration` + C(site)", ["pain duration", "C(site)"]),
         ("mfi ~ scale(log(bmi)) : group", ["scale(log(bmi)):group"]),
         ("mfi ~ a + a", ["a"]),
+        ("mfi ~ a*b + a:b + b", ["a", "b", "a:b"]),
+        ("mfi ~ ((a) + (b))^2", ["a", "b", "a:b"]),
+        ("mfi ~ (a*b)^2 + log(a):a", ["a", "b", "a:b", "log(a):a"]),
+        ("mfi ~ (a + b)^2:c", ["a:c", "b:c", "a:b:c"]),
         ("mfi ~ center(`x y`)", ["center(x y)"]),
         ("mfi ~ C + log + alter_ä", ["C", "log", "alter_ä"]),
         ("mfi ~ `__import__('os').getcwd()`", ["__import__('os').getcwd()"]),
@@ -98,6 +103,19 @@ def test_terms_of_a_formula(text, terms):
         ("mfi ~ center(C(age))", "C() makes levels"),
         ("mfi ~ C(log(age))", "C() makes levels"),
         ("mfi ~ a+b+c+d+e+f+g+h+i+j+k", "11 variables"),
+        ("mfi ~ age^2", "multiplies age by itself"),
+        ("mfi ~ sex + age**3", "multiplies age by itself"),
+        ("mfi ~ (age)^2", "multiplies age by itself"),
+        ("mfi ~ ((age))^2 + sex", "multiplies age by itself"),
+        ("mfi ~ age:age", "multiplies age by itself"),
+        ("mfi ~ age*age", "multiplies age by itself"),
+        ("mfi ~ a*b*a", "multiplies a by itself"),
+        ("mfi ~ b:a:a", "multiplies a by itself"),
+        ("mfi ~ a*(b + a)", "multiplies a by itself"),
+        ("mfi ~ (a:b)^2", "multiplies a by itself"),
+        ("mfi ~ (a + a)^2", "multiplies a by itself"),
+        ("mfi ~ a + center(a)^2", "square of center(a) must be a column"),
+        ("mfi ~ b - a^2", "multiplies a by itself"),
     ],
 )
 def test_what_a_formula_may_not_hold(text, found):
@@ -194,6 +212,49 @@ def test_a_covariate_in_an_interaction_that_is_not_centred_is_told():
     _, notes = design_of("mfi ~ g * age", g=["a", "b"] * 4, age=np.arange(8.0))
     assert notes == (
         "Model: with g:age the test of g holds where age is 0; center(age) takes its mean.",
+    )
+
+
+def test_an_interaction_without_its_parts_is_described_by_what_it_is():
+    """Coefficients are checked by what they are said to be: distances and slopes within levels."""
+    rng = np.random.default_rng(0)
+    g, h = (rng.choice(list(x), 90) for x in ("abc", "st"))
+    people = people_of(g=g, h=h, age=rng.uniform(20, 60, 90))
+    cell = people.assign(y=rng.normal(10, 1, 90))
+    means = cell.groupby(["g", "h"])["y"].mean().unstack()
+    design, notes = make_design(parse_formula("mfi ~ g:h"), people)
+    found = list_coefficients(cell[["y"]], design).query("muscle == 'y'")
+    found = found.set_index("coefficient")["estimate"]
+    assert found["intercept"] == pytest.approx(means.to_numpy().mean())
+    assert found["h[s]"] == pytest.approx(means["s"].mean() - means.to_numpy().mean())
+    assert found["g[a]:h=t"] == pytest.approx(means.loc["a", "t"] - means["t"].mean())
+    assert notes == (
+        "Model: g:h stands without g, h: its test takes their differences in. Of its "
+        "coefficients, x[a] is the distance of level a from the mean of the levels of x, and x=a "
+        "means within level a.",
+    )
+    design, notes = make_design(parse_formula("mfi ~ g + g:age"), people)
+    found = list_coefficients(cell[["y"]], design).query("muscle == 'y'")
+    found = found.set_index("coefficient")["estimate"]
+    only = cell[cell["g"] == "b"]
+    assert found["g=b:age"] == pytest.approx(np.polyfit(only["age"], only["y"], 1)[0])
+    assert notes[0].startswith("Model: g:age stands without age: its test takes their differences")
+
+
+def test_how_each_column_was_taken_is_described():
+    people = people_of(
+        group=[1, 2, 1, 3], ndi=["b", "a", "c", "n/a"], smoker=[True, False, True, True],
+        site=list("zyxw"), code=[f"k{i}" for i in range(4)], age=[30.5, 40.0, np.nan, 50.0],
+    )  # fmt: skip
+    people = pd.concat([people, people.assign(code=["k4", "k5", "k6", "k7"])])
+    parsed = parse_formula("mfi ~ group + C(group):ndi + smoker + log(age) + code")
+    assert describe_columns(parsed, people) == (
+        "group: number, 1 to 3",
+        "C(group): factor with 3 levels (1, 2, 3)",
+        "ndi: factor with 3 levels (a, b, n/a)",
+        "smoker: factor with 2 levels (False, True)",
+        "log(age): number, 3.418 to 3.912",
+        "code: factor with 6 levels (k0, k1, k3, k4, k5, ...)",
     )
 
 

@@ -87,7 +87,7 @@ def _explain_unjudged(participants: pd.Index, found: LeftOut) -> list[str]:
         return ["not searched, because the values have no variance"]
     alone = np.isnan(found.expected)
     reasons = {
-        "nobody else is like them in sex, age and BMI": alone,
+        "the others say nothing of them, as where nobody else is of their sex": alone,
         "the values of all others follow from the model without error": unknown & ~alone,
     }
     return [

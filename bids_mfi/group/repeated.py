@@ -23,7 +23,7 @@ from scipy import linalg, stats
 
 from bids_mfi.group.design import INTERCEPT, Design
 from bids_mfi.group.least_squares import NO_ERROR
-from bids_mfi.group.rounding import round_off
+from bids_mfi.group.rounding import ROUNDING, round_off
 
 Floats = NDArray[np.float64]
 NAN = float("nan")
@@ -275,9 +275,9 @@ def _measure_sphericity(error: Floats, n: int, df_error: int) -> Sphericity:
     if not trace > 0:
         return Sphericity(*([NAN] * 9))
     gg = trace**2 / (p * float(np.sum(error**2)))
-    rest = p * (df_error - p * gg)
+    rest, floor = p * (df_error - p * gg), ROUNDING * p * df_error
     original, lecoutre = (
-        min(1.0, (size * p * gg - 2) / rest) if rest > 0 else NAN for size in (n, df_error + 1)
+        min(1.0, (size * p * gg - 2) / rest) if rest > floor else NAN for size in (n, df_error + 1)
     )
     mauchly = _test_mauchly(error, df_error)
     return Sphericity(**mauchly, **dict(zip(
