@@ -3,23 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_group import simulate_cohort
+from simulated_group import long_of, simulate_cohort
 
 from bids_mfi.group.analyses import analyse_cohort, analyse_formula
 from bids_mfi.group.cohort import make_cohort
 from bids_mfi.group.wilkinson import parse_formula
 
 OMNIBUS = ("rmancova", "sphericity", "multivariate", "emm")
-
-
-def long_of(cohort):
-    """Measures in long form, as a run has them."""
-    parts = []
-    for hemi, side in (("L", cohort.left), ("R", cohort.right)):
-        wide = side.rename_axis(index="participant_id", columns="muscle").reset_index()
-        part = wide.melt("participant_id", var_name="muscle", value_name="mfi_percent")
-        parts.append(part.assign(hemi=hemi, volume_ml=1.0))
-    return pd.concat(parts, ignore_index=True)
 
 
 def rows_of(names, muscle="RHOM", hemis="LR", value=5.0):

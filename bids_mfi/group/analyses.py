@@ -111,4 +111,7 @@ def _adjust(name: str, analysis: Analysis, correction: str) -> Analysis:
     is_mean = table["muscle"] == MEAN  # the mean of all muscles is no member of the family
     adjusted = add_adjusted(table[~is_mean], P_COLUMNS[name], correction)
     whole = pd.concat([adjusted, table[is_mean]], ignore_index=True)
-    return Analysis(whole[list(adjusted.columns)], analysis.notes)
+    note = (
+        "ANCOVA for sex of mean: not corrected, because the mean of all is no member of the family."
+    )
+    return Analysis(whole[list(adjusted.columns)], (*analysis.notes, note))

@@ -214,6 +214,10 @@ def _describe(panel: _Panel, table: pd.DataFrame) -> list[str]:
     if missing:
         why = "a covariate is missing, or no control is like them in it"
         remarks.append(f"{missing} participants have no centile, because {why}")
+    alone = int((panel.judged & table["centile"].isna()).sum())
+    if alone:
+        why = "the other controls say nothing of them, as where none is of their sex"
+        remarks.append(f"{alone} controls have no centile, because {why}")
     if outside:
         where = "outside the range of the controls, where the model extrapolates"
         remarks.append(f"{outside} participants are {where}")
