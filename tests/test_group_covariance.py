@@ -132,10 +132,11 @@ def test_why_a_correlation_is_missing(x, y, note):
 # --- reasons -----------------------------------------------------------------------------------
 
 
-def test_no_measure_at_all_is_the_reason():
+@pytest.mark.parametrize("correction", ["none", "holm", "fdr_bh"])
+def test_no_measure_at_all_is_the_reason(correction):
     people = simulate_people(10)
     empty = pd.DataFrame(index=people.index[:0])
-    found = analyse_cohort(make(people.iloc[:0], empty, empty), "none")
+    found = analyse_cohort(make(people.iloc[:0], empty, empty), correction)
     for name in ("rmancova", "sphericity", "multivariate", "emm", "ancova"):
         assert any("no participant has a value of any muscle" in x for x in found[name].notes)
 
