@@ -116,6 +116,7 @@ def test_terms_of_a_formula(text, terms):
         ("mfi ~ (a + a)^2", "multiplies a by itself"),
         ("mfi ~ a + center(a)^2", "square of center(a) must be a column"),
         ("mfi ~ b - a^2", "multiplies a by itself"),
+        ("mfi ~ a + b - a:a", "multiplies a by itself"),
     ],
 )
 def test_what_a_formula_may_not_hold(text, found):

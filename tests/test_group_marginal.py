@@ -113,6 +113,15 @@ def test_covariates_stand_at_the_means_of_the_muscle_not_of_all():
     assert table.loc[("TR", "F"), "estimate"].iloc[0] == pytest.approx(expected)
 
 
+def test_levels_are_words_in_their_order():
+    cohort = with_groups(60)
+    cohort.people["site"] = np.where(cohort.people["site"] == "s", 10, 9)
+    table = means_of(cohort, "mfi ~ C(site)").table.query("muscle == 'TR'")
+    assert table["level"].tolist() == ["9", "10", "9"]
+    assert table["factor"].unique().tolist() == ["C(site)"]
+    assert table["n"].tolist()[:2] == [(cohort.people["site"] == x).sum() for x in (9, 10)]
+
+
 @pytest.mark.parametrize(
     ("text", "note"),
     [

@@ -132,8 +132,8 @@ def _list_levels(
     result: Fitted, parsed: ParsedFormula, data: Columns, place: int, weights: Floats
 ) -> pd.DataFrame:
     """Means and differences of one factor in one muscle."""
-    levels = list(data[place].cat.categories)
-    counts = data[place][result.participants].value_counts().reindex(levels).to_numpy(np.int64)
+    counts = data[place][result.participants].value_counts(sort=False).to_numpy(np.int64)
+    levels = [str(level) for level in data[place].cat.categories]
     pairs = list(combinations(range(len(levels)), 2))
     left, right = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
     table = pd.DataFrame(
