@@ -287,6 +287,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _report_errors(lambda: _run_app(options))
 
 
+PARTICIPANT_OPTIONS = (
+    "bids_filter_file", "bids_database_dir", "skip_bids_validation", "bundle", "fat_water",
+    "overwrite", "device", "nprocs", "omp_nthreads", "mem", "work_dir", "use_plugin",
+    "stop_on_first_crash", "write_graph",
+)  # fmt: skip
 GROUP_OPTIONS = ("participants_file", "session", "missing", "correction", "model", "controls")
 
 
@@ -295,8 +300,29 @@ def _refuse_group_options(parser: argparse.ArgumentParser, arguments: argparse.N
     given = [name for name in GROUP_OPTIONS if getattr(arguments, name) is not None]
     if given and arguments.analysis_level != "group":
         parser.error(f"--{given[0].replace('_', '-')} belongs to the level group")
-    if arguments.json and arguments.analysis_level == "group":
+    if arguments.analysis_level == "group":
+        _check_group_arguments(parser, arguments)
+
+
+def _check_group_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse options that make no sense at the level group, and say which have no effect."""
+    if arguments.json:
         parser.error("--json belongs to the level participant")
+    for name in ("session", "model", "controls"):
+        if getattr(arguments, name) is not None and not getattr(arguments, name).strip():
+            parser.error(f"--{name} is empty")
+    if arguments.model is not None:
+        from bids_mfi.group.wilkinson import parse_formula
+
+        try:
+            parse_formula(arguments.model)
+        except InputError as error:
+            parser.error(str(error))
+    idle = [name for name in PARTICIPANT_OPTIONS
+            if getattr(arguments, name) != parser.get_default(name)]  # fmt: skip
+    if idle:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        print(f"note: without effect at the level group: {names}", file=sys.stderr)
 
 
 def _report_errors(handler: Callable[[], int]) -> int:
@@ -328,12 +354,12 @@ def _run_app(options: RunOptions) -> int:
 
 
 def _print_collection(options: RunOptions) -> int:
-    from bids_mfi.group_run import describe_collection
+    from bids_mfi.group_run import check_group
 
-    sentence, findings = describe_collection(options)
-    _print_findings(findings)
-    print(sentence)
-    return 0
+    summary = check_group(options)
+    _print_findings(summary.findings)
+    print(f"{summary.sentence}; nothing was written")
+    return summary.exit_code
 
 
 def _run_group(options: RunOptions) -> int:
@@ -349,9 +375,8 @@ def _run_group(options: RunOptions) -> int:
 def _print_findings(findings: "Sequence[Finding]") -> None:
     for finding in findings:
         some = ", ".join(finding.names[:MOST_NAMES])
-        more = (
-            f" and {len(finding.names) - MOST_NAMES:,} more" if finding.names[MOST_NAMES:] else ""
-        )
+        rest = len(finding.names) - MOST_NAMES
+        more = f" and {rest:,} more, listed in the report" if rest > 0 else ""
         names = f" [{some}{more}]" if some else ""
         print(f"{finding.severity}: {finding.text}{names}", file=sys.stderr)
 

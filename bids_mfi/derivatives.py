@@ -866,7 +866,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(
             f"{path}: cannot be read as JSON ({_first_line(error)}). Remove it and run the "
             "participant level again."

@@ -35,6 +35,7 @@ HIGHEST = 1e9  # no volume is beyond
 # MFI of noise may be a little below 0 or above 100.
 RANGES = {"volume_ml": (0.0, HIGHEST), "mfi_percent": (-100.0, 200.0)}
 RANGE_WORDS = {"volume_ml": "from 0 on", "mfi_percent": "from -100 to 200"}
+SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars"}
 Row = list[Any]  # cells of a line
 DEFAULT_COLOR = "#808080"
 MOST_LABELS = 32767  # of a label map in int16
@@ -91,8 +92,14 @@ def read_scan_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def read_scan_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
+def read_scan_rows(path: Path, data: bytes | None = None) -> tuple[tuple[str, ...], list[Row]]:
     """Read the ``*_mfi.tsv`` of one scan as plain lists, many times faster than a DataFrame.
+
+    Parameters
+    ----------
+    path : Path
+    data : bytes, optional
+        What the file holds, if it has been read already.
 
     Returns
     -------
@@ -105,11 +112,12 @@ def read_scan_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
     InputError
         As there.
     """
-    header, lines = _split_cells(path, ("muscle", "hemi", *VALUES))
+    header, lines = _split_cells(path, ("muscle", "hemi", *VALUES), data)
     muscle, hemi, *values = (header.index(name) for name in ("muscle", "hemi", *VALUES))
     known: dict[tuple[str, str], int] = {}
     for line, row in lines:
-        row[muscle], row[hemi] = _tidy_muscle(row[muscle]), _tidy_hemi(path, line, row[hemi])
+        row[muscle] = _tidy_muscle(path, line, row[muscle])
+        row[hemi] = _tidy_hemi(path, line, row[hemi])
         for column, place in zip(VALUES, values, strict=True):
             row[place] = _parse_number(path, line, column, row[place])
         other = known.setdefault((row[muscle], row[hemi]), line)
@@ -123,7 +131,7 @@ def read_scan_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
 
 def _read_measures(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     table = read_cells(path, needed)
-    table["muscle"] = [_tidy_muscle(str(cell)) for cell in table["muscle"]]
+    table["muscle"] = [_tidy_muscle(path, line, str(x)) for line, x in table["muscle"].items()]
     table["hemi"] = [_tidy_hemi(path, line, str(cell)) for line, cell in table["hemi"].items()]
     for column in VALUES:
         numbers = [_parse_number(path, line, column, str(x)) for line, x in table[column].items()]
@@ -148,9 +156,11 @@ def read_cells(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame([row for _, row in rows], columns=header, index=index, dtype="str")
 
 
-def _split_cells(path: Path, needed: Sequence[str]) -> tuple[list[str], list[tuple[int, Row]]]:
+def _split_cells(
+    path: Path, needed: Sequence[str], data: bytes | None = None
+) -> tuple[list[str], list[tuple[int, Row]]]:
     """Header, and the number and cells of each line, as :func:`read_cells` has them."""
-    text = _read_text(path)
+    text = _read_text(path) if data is None else _decode(path, data)
     rows = [
         (number, [cell.strip() for cell in line.split("\t")])
         for number, line in enumerate(text.split("\n"), start=1)
@@ -190,11 +200,7 @@ def _unquote(path: Path, line: int, cell: str) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(
-            f"{path}: is no UTF-8 text. Expected tab-separated text; export the table again."
-        ) from None
+        return _decode(path, path.read_bytes())
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}). Expected a tab-separated table; "
@@ -202,17 +208,35 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
+def _decode(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: is no UTF-8 text. Expected tab-separated text; export the table again."
+        ) from None
+
+
 def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in header]
     if missing:
-        hint = " It has one column only: is it separated by tabs?" if len(header) == 1 else ""
         raise InputError(
             f"{path}: has no column {' and no column '.join(missing)}; it has "
-            f"{', '.join(header) or 'none at all'}. Expected a table as group_mfi.tsv.{hint}"
+            f"{', '.join(header) or 'none at all'}. Expected a table as group_mfi.tsv."
+            f"{hint_at_separator(header)}"
         )
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise InputError(f"{path}: has two columns {twice[0]}, expected one; rename or remove one.")
+
+
+def hint_at_separator(header: Sequence[str]) -> str:
+    """Say what to do with a table that is probably not separated by tabs; else nothing."""
+    if len(header) != 1:
+        return ""
+    found = next((word for sign, word in SEPARATORS.items() if sign in header[0]), "")
+    what = f"It seems to be separated by {found}" if found else "It has one column only"
+    return f" {what}: save it as tab-separated text."
 
 
 def is_missing(cell: str) -> bool:
@@ -238,8 +262,12 @@ def _tidy_identifier(column: str, cell: str) -> str:
 _KNOWN_MUSCLES = {name.lower(): name for name in PAPER_ORDER}
 
 
-def _tidy_muscle(cell: str) -> str:
-    """Write the paper's abbreviations as the paper does."""
+def _tidy_muscle(path: Path, line: Any, cell: str) -> str:
+    """Write the paper's abbreviations as the paper does; a muscle must have a name."""
+    if is_missing(cell) or cell.lower() == "mean":
+        raise InputError(
+            f"{path}: line {line} has '{cell}' for muscle, expected an abbreviation as TR."
+        )
     return _KNOWN_MUSCLES.get(cell.lower(), cell)
 
 
@@ -482,7 +510,7 @@ def _find_muscle(row: dict[str, str], where: str) -> Muscle | None:
     return Muscle(
         index=int(row["index"]),
         name=row["name"],
-        muscle=_tidy_muscle(muscle),
+        muscle=_KNOWN_MUSCLES.get(muscle.lower(), muscle),
         hemi=HEMIS[hemi.lower()],
         color=row.get("color") or DEFAULT_COLOR,
         levels=row.get("levels") or MISSING,

@@ -119,6 +119,7 @@ class Page:
     def __init__(self, browser, width=1280, height=900, script=True):
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self._browser = browser
+        self._target = target
         self._session = browser.call("Target.attachToTarget", targetId=target, flatten=True)[
             "sessionId"
         ]
@@ -132,6 +133,10 @@ class Page:
 
     def call(self, method, timeout=60, **params):
         return self._browser.call(method, self._session, timeout, **params)
+
+    def close(self):
+        """Close the tab; what it kept can still be read."""
+        self._browser.call("Target.closeTarget", targetId=self._target)
 
     def open(self, url):
         """Open an address and wait until it is loaded."""

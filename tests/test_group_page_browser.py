@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from urllib.parse import quote
 
@@ -9,11 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from chromium import Browser, Page
-from test_group_page import empty_page, make_entry, make_frame, make_page, nan_page
+from test_group_page import (
+    empty_page,
+    make_entry,
+    make_frame,
+    make_further,
+    make_page,
+    nan_page,
+)
 
 from bids_mfi.report.group_page import render_group_page
 
-PLOTS = ("pairplot", "figure5a", "figure5b", "figure6", "sides")
+PAPER_PLOTS = ("pairplot", "figure5a", "figure5b", "figure6", "sides")
+PLOTS = (*PAPER_PLOTS, "change", "centiles")
 READY = "document.documentElement.dataset.plots === 'drawn'"
 ODD = "sub-<b>&\"'%41 é"
 
@@ -24,28 +33,59 @@ def browser(tmp_path_factory):
         yield running
 
 
+def open_tab(browser, file, page, anchor="", script=True):
+    """Write a page and open it."""
+    file.write_text(render_group_page(page), encoding="utf-8")
+    tab = Page(browser, script=script)
+    tab.open(file.as_uri() + anchor)
+    if script:
+        tab.wait_for(READY)
+    return tab
+
+
+def check_tab(tab):
+    """Nothing went wrong, and nothing but the page itself was loaded."""
+    assert tab.errors() == []
+    requests = tab.requests()
+    assert requests
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requests), requests
+    assert sum(url.startswith("file:") for url in requests) == 1
+
+
 @pytest.fixture
 def show(browser, tmp_path):
-    """Write a page, open it, and look at the end that nothing went wrong and nothing was loaded."""
+    """Open a page of its own, and check it at the end."""
     tabs = []
 
     def open_page(page, anchor="", script=True):
-        file = tmp_path / "group.html"
-        file.write_text(render_group_page(page), encoding="utf-8")
-        tab = Page(browser, script=script)
-        tabs.append(tab)
-        tab.open(file.as_uri() + anchor)
-        if script:
-            tab.wait_for(READY)
-        return tab
+        tabs.append(open_tab(browser, tmp_path / "group.html", page, anchor, script))
+        return tabs[-1]
 
     yield open_page
     for tab in tabs:
-        assert tab.errors() == []
-        requests = tab.requests()
-        assert requests
-        assert all(url.startswith(("file:", "data:", "blob:")) for url in requests), requests
-        assert sum(url.startswith("file:") for url in requests) == 1
+        check_tab(tab)
+        tab.close()
+
+
+@pytest.fixture(scope="module")
+def shared(browser, tmp_path_factory):
+    """A tab with a cohort without gaps, opened once for the tests that only look or choose."""
+    tab = open_tab(browser, tmp_path_factory.mktemp("shared") / "group.html", complete_page())
+    yield tab
+    check_tab(tab)
+    tab.close()
+
+
+@pytest.fixture
+def cohort(shared):
+    """The shared tab with nobody chosen."""
+    shared.call("Page.bringToFront")
+    shared.evaluate("document.getElementById('search').focus()")
+    shared.evaluate("document.getElementById('clear').disabled = false")
+    shared.evaluate("document.getElementById('clear').click()")
+    shared.wait_for("document.getElementById('panel').hidden")
+    yield shared
+    assert shared.errors() == []
 
 
 def complete_page(count=8, **changes):
@@ -71,9 +111,26 @@ def complete_page(count=8, **changes):
          "resid_mfi": float(k % 3)}
         for x in ("age", "bmi") for muscle in muscles for k, name in enumerate(people)
     ]  # fmt: skip
-    tables = dict(make_page().tables) | {"residuals": make_entry("residuals", residuals)}
+    tables = make_further() | further_tables(people, muscles)
+    tables |= {"residuals": make_entry("residuals", residuals)}
     page = make_page(people=table, values=(left + right) / 2, left=left, right=right, tables=tables)
     return make_page(**{name: getattr(page, name) for name in page.__slots__} | changes)
+
+
+def further_tables(people, muscles):
+    """Change and centiles of everyone: the k-th participant changes from k to k + 1."""
+    change = [{"participant_id": name, "muscle": muscle, "session_from": "ses-01",
+               "session_to": "ses-02", "value_from": k, "value_to": k + 1.0, "change": 1.0,
+               "sdc": 0.5, "exceeds_sdc": "yes"}
+              for muscle in muscles for k, name in enumerate(people)]  # fmt: skip
+    centiles = [{"participant_id": name, "muscle": muscle, "is_control": "no" if k == 2 else "yes",
+                 "value": 8.0, "expected": 8.0, "z": k / len(people), "centile": 50.0,
+                 "outside_range": "no"}
+                for muscle in muscles for k, name in enumerate(people)]  # fmt: skip
+    return {
+        "change_participants": make_entry("change_participants", change),
+        "centiles": make_entry("centiles", centiles),
+    }
 
 
 def selected(tab, plot):
@@ -104,9 +161,8 @@ def text(tab, element):
     return tab.evaluate(f"document.getElementById('{element}').innerText")
 
 
-def test_a_searched_participant_is_ringed_in_every_plot(show, tmp_path):
-    page = complete_page()
-    tab = show(page)
+def test_a_searched_participant_is_ringed_in_every_plot(cohort, tmp_path):
+    page, tab = complete_page(), cohort
     search(tab, "0003")
     chosen_everywhere(tab)
     of = {frame: getattr(page, frame).loc["sub-0003"].tolist() for frame in
@@ -122,12 +178,15 @@ def test_a_searched_participant_is_ringed_in_every_plot(show, tmp_path):
         for x, y in zip(of["left"], of["right"], strict=True)
     ]
     assert selected(tab, "figure6") == [[[-1.5], [2]]] * 6
+    assert selected(tab, "change") == [[[0, 1], [2, 3]]] * 3
+    (((*_,), deviates),) = selected(tab, "centiles")
+    assert deviates == [0.25] * 3
     tab.screenshot(tmp_path / "selected.png")
     assert (tmp_path / "selected.png").stat().st_size > 10_000
 
 
-def test_the_panel_names_the_participant_and_links_to_its_page(show):
-    tab = show(complete_page())
+def test_the_panel_names_the_participant_and_links_to_its_page(cohort):
+    tab = cohort
     search(tab, "SUB-0003")
     panel = text(tab, "panel")
     assert panel.startswith("sub-0003")
@@ -136,7 +195,11 @@ def test_the_panel_names_the_participant_and_links_to_its_page(show):
         tab.evaluate("document.querySelector('#panel a').getAttribute('href')") == "sub-0003.html"
     )
     assert tab.evaluate("location.hash") == "#sub-0003"
-    assert tab.evaluate("document.querySelectorAll('#panel td').length") == 9
+    rows = tab.evaluate("[...document.querySelectorAll('#panel tr')].map((r) => r.innerText)")
+    assert [row.split("\t")[0] for row in rows] == [
+        "MFI, %", "left-right mean", "left", "right", "in ses-02", "centile"
+    ]  # fmt: skip
+    assert rows[-2:] == ["in ses-02\t3.00\t3.00\t3.00", "centile\t50.0\t50.0\t50.0"]
 
 
 def test_the_choice_can_be_cleared(show):
@@ -152,8 +215,8 @@ def test_the_choice_can_be_cleared(show):
     assert tab.evaluate("document.getElementById('search').value") == ""
 
 
-def test_the_keyboard_alone_finds_a_participant(show):
-    tab = show(complete_page())
+def test_the_keyboard_alone_finds_a_participant(cohort):
+    tab = cohort
     tab.evaluate("document.getElementById('search').focus()")
     tab.type("sub-")
     assert "8 of 8 names match" in text(tab, "state")
@@ -168,8 +231,8 @@ def test_the_keyboard_alone_finds_a_participant(show):
     tab.wait_for("document.getElementById('panel').hidden")
 
 
-def test_an_unknown_name_says_so_and_chooses_nothing(show):
-    tab = show(complete_page())
+def test_an_unknown_name_says_so_and_chooses_nothing(cohort):
+    tab = cohort
     tab.evaluate("document.getElementById('search').focus()")
     tab.type("nobody")
     tab.press("Enter")
@@ -177,8 +240,8 @@ def test_an_unknown_name_says_so_and_chooses_nothing(show):
     assert tab.evaluate("document.getElementById('panel').hidden")
 
 
-def test_hovering_names_a_participant_and_a_click_chooses_it(show):
-    tab = show(complete_page())
+def test_hovering_names_a_participant_and_a_click_chooses_it(cohort):
+    tab = cohort
     tab.evaluate("document.getElementById('figure5a').scrollIntoView({block: 'center'})")
     time.sleep(0.3)
     x, y = tab.evaluate(
@@ -195,13 +258,20 @@ def test_hovering_names_a_participant_and_a_click_chooses_it(show):
     assert text(tab, "panel").split()[0] in label
 
 
-def test_no_button_sends_data_away(show):
-    tab = show(complete_page())
+def test_no_button_sends_data_away(cohort):
+    tab = cohort
     titles = tab.evaluate("[...document.querySelectorAll('.modebar-btn')].map("
                           "(b) => b.dataset.title || b.getAttribute('aria-label'))")  # fmt: skip
     assert len(titles) >= 5 * len(PLOTS)
     assert not [title for title in titles if "share" in title.lower() or "cloud" in title.lower()]
     assert tab.evaluate("document.querySelectorAll('.modebar a[href^=http]').length") == 0
+
+
+def wait_for_file(tab, file):
+    end = time.monotonic() + 20
+    while not file.is_file() and time.monotonic() < end:
+        tab.evaluate("1")
+        time.sleep(0.05)
 
 
 def test_a_table_is_saved_as_it_is(show, browser, tmp_path):
@@ -212,11 +282,60 @@ def test_a_table_is_saved_as_it_is(show, browser, tmp_path):
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
     tab.evaluate("document.querySelector('a[download=\"group_ancova.tsv\"]').click()")
     file = folder / "group_ancova.tsv"
-    end = time.monotonic() + 20
-    while not file.is_file() and time.monotonic() < end:
-        tab.evaluate("1")
-        time.sleep(0.05)
+    wait_for_file(tab, file)
     assert file.read_bytes() == page.tables["ancova"].data
+
+
+def test_a_picture_is_saved_from_where_it_is_shown(show, browser, tmp_path):
+    tab = show(complete_page())
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    tab.evaluate("document.querySelector('.listing a[data-picture]').click()")
+    wait_for_file(tab, folder / "group_figure5a.svg")
+    assert (folder / "group_figure5a.svg").read_bytes() == b"<svg/>"
+
+
+def test_every_heading_of_the_list_of_sections_is_there(cohort):
+    found = cohort.evaluate(
+        "[...document.querySelectorAll('nav a')].map((a) => "
+        "[a.innerText, document.querySelector(a.getAttribute('href'))?.innerText])"
+    )
+    assert len(found) > 10
+    assert all(link == heading for link, heading in found)
+
+
+def test_what_is_named_for_readers_of_screens_is_there(cohort):
+    """Every id that a label or description points to exists once, and plots have a name."""
+    lost = cohort.evaluate(
+        "[...document.querySelectorAll('[aria-labelledby], [aria-describedby], [for]')].flatMap("
+        "(e) => [e.getAttribute('aria-labelledby'), e.getAttribute('aria-describedby'), "
+        "e.getAttribute('for')]).filter((id) => id && "
+        "document.querySelectorAll('#' + id).length !== 1)"
+    )
+    assert lost == []
+    names = cohort.evaluate(
+        "[...document.querySelectorAll('.plot')].map((e) => "
+        "document.getElementById(e.getAttribute('aria-labelledby')).innerText)"
+    )
+    assert len(names) == len(PLOTS)
+    assert all(re.search(r"\(.+\)|Centile", name) for name in names)  # the unit
+
+
+def test_on_paper_nothing_is_wider_than_the_sheet(show):
+    """A4 with margins of 1 cm is 718 px wide."""
+    tab = show(complete_page())
+    size = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    tab.call("Emulation.setDeviceMetricsOverride", **size)
+    tab.call("Emulation.setEmulatedMedia", media="print")
+    wide = tab.evaluate(
+        "[...document.querySelectorAll('.plot .main-svg, img, table.results')].filter("
+        "(e) => e.checkVisibility() && e.getBoundingClientRect().right > 719).map("
+        "(e) => e.className + ' ' + e.closest('section').innerText.slice(0, 40))"
+    )
+    assert wide == []
+    assert not tab.evaluate("document.querySelector('#finder, nav').checkVisibility()")
 
 
 def test_without_scripts_tables_and_pictures_are_there(show):
@@ -272,7 +391,7 @@ def no_participants_file():
 @pytest.mark.parametrize(
     ("make", "silent"),
     [
-        (empty_page, set(PLOTS)),
+        (empty_page, set(PAPER_PLOTS)),
         (nan_page, {"pairplot", "figure5a", "figure5b", "figure6"}),
         (make_page, set()),
         (one_sex, set()),
@@ -282,15 +401,18 @@ def no_participants_file():
 )
 def test_gaps_break_nothing_and_are_said(show, make, silent):
     tab = show(make())
-    drawn = {plot for plot in PLOTS
+    drawn = {plot for plot in PAPER_PLOTS
              if tab.evaluate(f"Boolean(document.getElementById('{plot}').data)")}  # fmt: skip
-    assert drawn == set(PLOTS) - silent
+    assert drawn == set(PAPER_PLOTS) - silent
     for plot in silent:
         assert text(tab, f"{plot}-note").startswith("Nothing to draw: ")
+        shown = tab.evaluate(f"document.getElementById('{plot}-caption').checkVisibility()")
+        assert not shown
+        picture = f"document.querySelector('[data-plot={plot}]')?.checkVisibility()"
+        assert not tab.evaluate(picture)
 
 
-def test_the_data_block_is_the_only_source(show):
+def test_the_data_block_is_the_only_source(cohort):
     """What the plots draw is in the page once, as JSON that any program reads."""
-    tab = show(complete_page())
-    block = tab.evaluate("document.getElementById('group-data').textContent")
+    block = cohort.evaluate("document.getElementById('group-data').textContent")
     assert json.loads(block)["people"]["id"][0] == "sub-0001"

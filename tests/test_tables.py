@@ -122,7 +122,7 @@ def test_a_missing_column_is_named(tmp_path):
 def test_commas_for_tabs_are_recognised(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("participant_id,muscle,hemi,volume_ml,mfi_percent\n01,TR,L,1,2\n")
-    with pytest.raises(InputError, match="separated by tabs"):
+    with pytest.raises(InputError, match="separated by commas: save it as tab-separated text"):
         read_long_table(path)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bids_mfi import __version__
 from bids_mfi.derivatives import COLUMN_DESCRIPTIONS, PROGRAM, encode_json
+from bids_mfi.muscles import LONG_NAMES
 from bids_mfi.report.group_page import TableEntry
 from bids_mfi.storage import explain_os_error
 from bids_mfi.tables import MISSING
@@ -17,10 +18,13 @@ PREFIX = "group_"
 VOLUME = "volume_"
 PAGE = "group.html"
 FIGURES = "group/figures"
+FIGURE_NAMES = ("pairplot", "figure5a", "figure5b", "figure6")
 MEASURES_TABLE = "mfi"
+WIDE_TABLE = "wide"
 
 TITLES = {
     "mfi": "All measures: one row a scan, muscle and side",
+    "wide": "The values analysed: one row a participant, left-right mean of each muscle",
     "sample": "Participants by sex, with age and BMI",
     "descriptives": "Mean and spread of each muscle, left-right means",
     "rmancova": "Repeated-measures ANCOVA: muscles within, sex between, age and BMI as covariates",
@@ -50,7 +54,7 @@ COUNTS = frozenset({
     "n_participants", "n_age", "n_bmi", "n_sessions", "n_scans", "index", "voxels", "signal_voxels",
 })  # fmt: skip
 
-P_VALUE = "Two-tailed p, not adjusted for multiple comparisons"
+P_VALUE = "p (of t two-tailed), not adjusted for multiple comparisons"
 DESCRIPTIONS = {
     "participant_id": "Participant",
     "session_id": "Session",
@@ -205,12 +209,12 @@ def encode_frame(table: pd.DataFrame) -> bytes:
     """
     columns = [_encode_column(str(name), values) for name, values in table.items()]
     lines = ["\t".join(map(str, table.columns)), *map("\t".join, zip(*columns, strict=True))]
-    return ("\n".join(lines) + "\n").encode()
+    return ("\n".join(lines) + "\n").encode(errors="backslashreplace")
 
 
 def _encode_column(name: str, values: "pd.Series[Any]") -> list[str]:
     cells = values.tolist()
-    if name in COUNTS:
+    if name in COUNTS and values.dtype.kind in "iuf":
         return [_encode_count(cell) for cell in cells]
     if values.dtype.kind == "f":
         return [repr(cell) if math.isfinite(cell) else MISSING for cell in cells]
@@ -226,9 +230,9 @@ def _encode_count(cell: Any) -> str:
     return str(int(cell)) if cell == int(cell) else repr(float(cell))
 
 
-def describe_table(file: TableEntry, facts: Mapping[str, Any]) -> bytes:
+def describe_table(key: str, file: TableEntry, facts: Mapping[str, Any]) -> bytes:
     """Encode the sidecar of a table: title, columns, notes and what the run was."""
-    columns = {str(name): _describe_column(str(name)) for name in file.table.columns}
+    columns = {str(name): _describe_column(key, str(name)) for name in file.table.columns}
     return encode_json(
         {
             "Description": f"{file.title}. n/a: not known, or not defined.",
@@ -240,14 +244,61 @@ def describe_table(file: TableEntry, facts: Mapping[str, Any]) -> bytes:
     )
 
 
-def _describe_column(name: str) -> dict[str, Any]:
-    if name in DESCRIPTIONS:
-        return {"Description": f"{DESCRIPTIONS[name]}."}
-    if name in COLUMN_DESCRIPTIONS:
+def _describe_column(key: str, name: str) -> dict[str, Any]:
+    table = key.removeprefix(VOLUME)
+    unit = "ml" if key.startswith(VOLUME) else "percent"
+    if table == MEASURES_TABLE and name in COLUMN_DESCRIPTIONS:
         return COLUMN_DESCRIPTIONS[name]
+    if table == WIDE_TABLE and name not in DESCRIPTIONS:
+        return {"Description": f"Value of {LONG_NAMES.get(name, name)}.", "Units": unit}
     if name.endswith("_adjusted"):
         return {"Description": f"{name.removesuffix('_adjusted')}, adjusted by --correction."}
-    return {"Description": "As in the input."}
+    text = SPECIAL.get((table, name)) or DESCRIPTIONS.get(name)
+    if text is None:
+        return COLUMN_DESCRIPTIONS.get(name, {"Description": "As in the input."})
+    described: dict[str, Any] = {"Description": f"{text}."}
+    if name in IN_UNIT and table not in WITHOUT_UNIT:
+        described["Units"] = unit
+    if name in LEVELS:
+        described["Levels"] = LEVELS[name]
+    return described
+
+
+# Columns in the unit of the measure, but for tables of correlations and the like.
+IN_UNIT = frozenset({
+    "mean", "sd", "se", "min", "max", "mean_diff", "sd_diff", "se_diff", "emm_f", "emm_f_se",
+    "emm_m", "emm_m_se", "diff_f_minus_m", "diff_se", "mean_left", "mean_right", "value",
+    "expected", "estimate", "mean_from", "mean_to", "mean_change", "sd_change", "se_change",
+    "sd_participants", "sd_residual", "sw", "sdc", "sdc_ci_lower", "sdc_ci_upper", "value_from",
+    "value_to", "change", "resid_mfi",
+})  # fmt: skip
+WITHOUT_UNIT = frozenset({"model_coefficients", "change_model"})
+SPECIAL = {
+    ("change_model", "n"): "Values analysed, one a participant and session",
+    ("change_model", "effect"): "Effect: session (less the first one), sex (female less male), age "
+    "(per year) or bmi (per kg/m^2)",
+    ("change_model", "estimate"): "Estimate of the effect",
+    ("wide", "mean"): "Mean of all muscles",
+}
+LEVELS = {
+    "muscle": LONG_NAMES | {"mean": "mean of all muscles of a participant"},
+    "muscle_a": LONG_NAMES,
+    "muscle_b": LONG_NAMES,
+    "sex": {"F": "female", "M": "male", "all": "all participants, also those of unknown sex"},
+    "stratum": {"within": "within participants", "between": "between participants"},
+    "correction": {
+        "none": "sphericity assumed",
+        "greenhouse_geisser": "Greenhouse and Geisser 1959",
+        "huynh_feldt": "Huynh and Feldt 1976",
+        "huynh_feldt_lecoutre": "Huynh and Feldt as corrected by Lecoutre 1991",
+        "lower_bound": "smallest possible epsilon",
+    },
+    "covariates": {
+        "raw": "age and BMI as they are, as in SPSS",
+        "centred": "age and BMI less their means",
+    },
+    "analysed": {"yes": "stands for its participant in the analyses", "no": "does not"},
+}
 
 
 def remove_outdated(output_dir: Path, written: Iterable[str]) -> None:
@@ -261,7 +312,9 @@ def remove_outdated(output_dir: Path, written: Iterable[str]) -> None:
     kept = set(written)
     names = [f"{PREFIX}{extra}{key}" for key in TITLES for extra in ("", VOLUME)]
     paths = [output_dir / f"{name}{ending}" for name in names for ending in (".tsv", ".json")]
-    paths += (output_dir / FIGURES).glob("*.svg")
+    paths += [
+        output_dir / FIGURES / f"{x}{name}.svg" for name in FIGURE_NAMES for x in ("", VOLUME)
+    ]
     for path in paths:
         if path.relative_to(output_dir).as_posix() not in kept:
             try:

@@ -5,35 +5,36 @@ value that makes no sense is missing, and a finding names whose it is.
 """
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
+from bids_mfi.group_run.person import (
+    BODY,
+    UNITS,
+    Cells,
+    Doubts,
+    guess_kind,
+    parse_person,
+    read_sex_levels,
+)
 from bids_mfi.report.group_page import Finding
-from bids_mfi.tables import MISSING, is_missing, loosen_label, read_cells
+from bids_mfi.tables import MISSING, hint_at_separator, is_missing, loosen_label, read_cells
 
 TABLE = "participants.tsv"
 PARTICIPANT, SESSION = "participant_id", "session_id"
 STANDARD = ("sex", "age", "bmi")
-BODY = ("height", "weight")
-SEX_WORDS = {
-    "f": "F", "female": "F", "woman": "F", "girl": "F",
-    "m": "M", "male": "M", "man": "M", "boy": "M",
-}  # fmt: skip
-YEARS = frozenset({"", "year", "years", "y", "yr", "yrs", "a"})
-# What a person can have; beyond is a slip or another unit. Years, kg/m^2, cm, kg.
-RANGES = {"age": (0.0, 120.0), "bmi": (8.0, 120.0), "height": (40.0, 260.0), "weight": (1.0, 500.0)}
-UNITS = {"age": "years", "bmi": "kg/m^2", "height": "cm", "weight": "kg"}
-HINTS = {"height": " (metres?)"}
-
-Cells = dict[str, str]
+Visit = tuple[str, str]  # participant and session
+KNOWN_UNITS = {
+    "age": frozenset({"", "year", "years", "y", "yr", "yrs", "a"}),
+    "height": frozenset({"", "cm", "centimeter", "centimeters", "centimetre", "centimetres"}),
+    "weight": frozenset({"", "kg", "kilogram", "kilograms", "kilogramme", "kilogrammes"}),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,25 +56,11 @@ class People:
     source: str = ""
 
 
-@dataclass(slots=True)
-class _Doubts:
-    """Names by what is wrong with their values."""
-
-    found: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, sentence: str, name: str) -> None:
-        self.found.setdefault(sentence, []).append(name)
-
-    def findings(self) -> list[Finding]:
-        return [
-            finding
-            for sentence, names in self.found.items()
-            for finding in make_findings("warning", sentence, names)
-        ]
-
-
 def read_people(
-    bids_dir: Path, participants_file: Path | None, visits: Sequence[tuple[str, str]]
+    bids_dir: Path,
+    participants_file: Path | None,
+    visits: Sequence[Visit],
+    asked: Collection[str] = (),
 ) -> People:
     """Read what is known of the participants of these visits.
 
@@ -86,6 +73,9 @@ def read_people(
         participant.
     visits : sequence of (str, str)
         Participant and session with their prefixes; ``n/a`` where there is no session.
+    asked : collection of str
+        Participants that were selected, with their prefix; empty for all. Others without measures
+        are not missed.
 
     Raises
     ------
@@ -93,74 +83,92 @@ def read_people(
         A table is there and cannot be read, or ``participants_file`` is not there.
     """
     path = participants_file or bids_dir / TABLE
+    lines: dict[Visit, Cells] = {}
+    codes: dict[str, Any] = {}
     if participants_file is None and not path.exists():
         absent = (
-            f"{path} is not there, so sex, age and BMI are not known: only analyses without them "
-            "were made. Add it, or name a table by --participants-file."
+            f"{path} is not there, so sex, age and BMI are known from tables of sessions at most. "
+            "Add it, or name a table by --participants-file."
         )
-        return People(_arrange({}, visits, _Doubts(), {}), (Finding("warning", absent),))
-    lines, findings = _read_lines(path)
-    codes = _read_sidecar(path)
-    doubts = _Doubts()
-    findings += _check_units(codes, path)
+        findings = [Finding("warning", absent)]
+    else:
+        lines, findings = _read_lines(path)
+        codes, damaged = _read_sidecar(path)
+        wanted = {key for key in lines if not asked or key[0] in asked}
+        findings += damaged + _find_strangers(wanted, visits, path)
     own, unclear = _find_own(lines, visits)
     sessions, broken = _read_sessions(bids_dir, visits)
-    findings += unclear + broken
     merged = {visit: _merge(own[visit], sessions.get(visit, {})) for visit in visits}
-    if not _in_years(codes):
-        merged = {visit: cells | {"age": MISSING} for visit, cells in merged.items()}
+    merged, other_units = _leave_out_units(merged, codes, path)
+    doubts = Doubts()
     table = _arrange(merged, visits, doubts, codes)
-    findings += _find_strangers(lines, visits, path)
-    return People(table, (*findings, *doubts.findings()), str(path))
+    findings += unclear + broken + other_units + _find_unknown(merged, path) + doubts.findings()
+    return People(table, tuple(findings), str(path) if lines else "")
 
 
 # --- tables ------------------------------------------------------------------------------------
 
 
-def _read_lines(path: Path) -> tuple[dict[tuple[str, str], Cells], list[Finding]]:
+def _read_lines(path: Path) -> tuple[dict[Visit, Cells], list[Finding]]:
     """Lines by participant and session; the session is empty where the table has none."""
-    cells = _read_standard(path, (PARTICIPANT,))
-    lines: dict[tuple[str, str], Cells] = {}
+    rows = _records(_read_standard(path, (PARTICIPANT,)))
+    keyed = [
+        ((_prefix(row.pop(PARTICIPANT), "sub-"), _prefix(row.pop(SESSION, ""), "ses-")), row)
+        for row in rows
+    ]
+    return _join_lines([(key, row) for key, row in keyed if key[0]], path.name)
+
+
+def _join_lines(
+    keyed: Iterable[tuple[Visit, Cells]], name: str
+) -> tuple[dict[Visit, Cells], list[Finding]]:
+    """Make one line of those with the same key; what differs is missing."""
+    lines: dict[Visit, Cells] = {}
     same: list[str] = []
     different: list[str] = []
-    for row in _records(cells):
-        key = _prefix(row.pop(PARTICIPANT), "sub-"), _prefix(row.pop(SESSION, ""), "ses-")
-        if not key[0]:
-            continue
+    for key, row in keyed:
         known = lines.setdefault(key, row)
-        if known is not row:
-            (same if known == row else different).append("_".join(filter(None, key)))
-            lines[key] = (
-                row
-                if known == row
-                else {
-                    name: value if value == row[name] else MISSING for name, value in known.items()
-                }
-            )
-    name = path.name
+        if known is row:
+            continue
+        (same if known == row else different).append("_".join(filter(None, key)))
+        lines[key] = {
+            column: cell if cell == row.get(column) else MISSING for column, cell in known.items()
+        }
     return lines, [
         *make_findings(
-            "note", f"Participants on several lines of {name} with the same values ({{n}}): they "
-            "count once.", same),
+            "note", f"On several lines of {name} with the same values ({{n}}): they count once.",
+            same),
         *make_findings(
-            "warning", f"Participants on several lines of {name} with different values ({{n}}): "
-            "those that differ are taken as missing. Correct the table.", different),
+            "warning", f"On several lines of {name} with different values ({{n}}): those that "
+            "differ are taken as missing. Correct the table.", different),
     ]  # fmt: skip
 
 
 def _read_standard(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     """Read a table whose standard columns may be written in any case."""
     cells = read_cells(path, ())
-    lower = {str(name).lower(): str(name) for name in cells.columns}
+    header = [str(name) for name in cells.columns]
+    lower = {name.lower(): name for name in header}
     known = (PARTICIPANT, SESSION, *STANDARD, *BODY)
     renamed = {lower[name]: name for name in known if name in lower and name not in cells}
+    _check_twice(path, header, known)
     missing = [name for name in needed if name not in lower]
     if missing:
         raise InputError(
-            f"{path}: has no column {missing[0]}; it has {', '.join(map(str, cells.columns))}. "
-            "Expected tab-separated text with one line a participant."
+            f"{path}: has no column {missing[0]}; it has {', '.join(header)}. "
+            f"Expected tab-separated text with one line a participant.{hint_at_separator(header)}"
         )
     return cells.rename(columns=renamed)
+
+
+def _check_twice(path: Path, header: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse a standard column that is there twice in different case."""
+    for name in known:
+        same = [column for column in header if column.lower() == name]
+        if len(same) > 1:
+            raise InputError(
+                f"{path}: has the columns {' and '.join(same)}, expected one of them; rename one."
+            )
 
 
 def _records(cells: pd.DataFrame) -> list[Cells]:
@@ -173,17 +181,19 @@ def _prefix(label: str, prefix: str) -> str:
 
 
 def _find_own(
-    lines: Mapping[tuple[str, str], Cells], visits: Iterable[tuple[str, str]]
-) -> tuple[dict[tuple[str, str], Cells], list[Finding]]:
+    lines: Mapping[Visit, Cells], visits: Iterable[Visit]
+) -> tuple[dict[Visit, Cells], list[Finding]]:
     """Find the line of each visit: of its session, else of the participant, else the only one."""
     by_person: dict[str, list[Cells]] = {}
     for (person, _), cells in lines.items():
         by_person.setdefault(person, []).append(cells)
-    own, unclear = {}, []
+    own: dict[Visit, Cells] = {}
+    unclear, borrowed = [], []
     for person, session in visits:
-        cells = lines.get((person, ""), {}) | lines.get((person, session), {})
+        cells = _merge(lines.get((person, ""), {}), lines.get((person, session), {}))
         if not cells and len(by_person.get(person, ())) == 1:
             cells = by_person[person][0]
+            borrowed.append("_".join(_known((person, session))))
         own[person, session] = cells
         if not cells and person in by_person:
             unclear.append("_".join(_known((person, session))))
@@ -191,26 +201,36 @@ def _find_own(
         "Scans of a session for which the participants' table has no line, but several of other "
         "sessions ({n}): sex, age and BMI are missing."
     )
-    return own, make_findings("warning", text, unclear)
+    return own, [
+        *make_findings("warning", text, unclear),
+        *make_findings(
+            "note",
+            "Scans of a session for which the participants' table has no line, but one of another "
+            "session ({n}): that is used.",
+            borrowed,
+        ),
+    ]
 
 
 def _read_sessions(
-    bids_dir: Path, visits: Iterable[tuple[str, str]]
-) -> tuple[dict[tuple[str, str], Cells], list[Finding]]:
+    bids_dir: Path, visits: Iterable[Visit]
+) -> tuple[dict[Visit, Cells], list[Finding]]:
     """Read ``sub-*_sessions.tsv`` of the participants that have sessions."""
-    found: dict[tuple[str, str], Cells] = {}
+    keyed: list[tuple[Visit, Cells]] = []
     broken = []
     for person in dict.fromkeys(person for person, session in visits if session != MISSING):
         path = bids_dir / person / f"{person}_sessions.tsv"
         if not path.exists():
             continue
         try:
-            for row in _records(_read_standard(path, (SESSION,))):
-                found[person, _prefix(row.pop(SESSION), "ses-")] = row
+            rows = _records(_read_standard(path, (SESSION,)))
         except InputError as error:
             broken.append(str(error))
+            continue
+        keyed += [((person, _prefix(row.pop(SESSION), "ses-")), row) for row in rows]
+    lines, findings = _join_lines(keyed, "sub-*_sessions.tsv")
     text = "Tables of sessions that cannot be read ({n}): the participants' values are used."
-    return found, make_findings("warning", text, broken)
+    return lines, [*findings, *make_findings("warning", text, broken)]
 
 
 def _merge(own: Cells, session: Cells) -> Cells:
@@ -229,9 +249,7 @@ def _merge(own: Cells, session: Cells) -> Cells:
     return merged
 
 
-def _find_strangers(
-    lines: Mapping[tuple[str, str], Cells], visits: Iterable[tuple[str, str]], path: Path
-) -> list[Finding]:
+def _find_strangers(lines: Iterable[Visit], visits: Iterable[Visit], path: Path) -> list[Finding]:
     """Name participants that only the tables of measures have, or only the table of people."""
     listed, scanned = {person for person, _ in lines}, {person for person, _ in visits}
     near = {loosen_label(person): person for person in listed - scanned}
@@ -251,140 +269,91 @@ def _find_strangers(
     ]  # fmt: skip
 
 
+def _find_unknown(merged: Mapping[Visit, Cells], path: Path) -> list[Finding]:
+    """Name columns that are not there, and participants in whose line a value is missing."""
+    listed = {visit: cells for visit, cells in merged.items() if cells}
+    columns = dict.fromkeys(name for cells in listed.values() for name in cells)
+    has_bmi = "bmi" in columns and not all(name in columns for name in BODY)
+    ways = {"sex": ["sex"], "age": ["age"], "bmi": ["bmi"] if has_bmi else list(BODY)}
+    findings: list[Finding] = []
+    for what, names in ways.items():
+        absent = [name for name in names if name not in columns]
+        if absent and listed:
+            wanted = "bmi, or height and weight" if what == "bmi" else what
+            text = f"{path.name} has no column {wanted}; it has {', '.join(columns)}. Rename it."
+            findings.append(Finding("warning", text))
+            continue
+        text = f"Participants without {' or '.join(names)} in the table ({{n}}): missing."
+        unknown = (
+            "_".join(_known(visit))
+            for visit, cells in listed.items()
+            if any(is_missing(cells.get(name, MISSING)) for name in names)
+            and (what != "bmi" or is_missing(cells.get("bmi", MISSING)))
+        )
+        findings += make_findings("warning", text, unknown)
+    return findings
+
+
 # --- codes -------------------------------------------------------------------------------------
 
 
-def _read_sidecar(path: Path) -> dict[str, Any]:
-    """Read ``participants.json``; what is not there or damaged says nothing."""
+def _read_sidecar(path: Path) -> tuple[dict[str, Any], list[Finding]]:
+    """Read ``participants.json``; one that is damaged says nothing, and is named."""
+    sidecar = path.with_suffix(".json")
+    if not sidecar.exists():
+        return {}, []
     try:
-        content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    entries = content.items() if isinstance(content, dict) else ()
-    return {str(name).lower(): entry for name, entry in entries if isinstance(entry, dict)}
+        content = json.loads(sidecar.read_text(encoding="utf-8-sig"))
+        entries = {str(name).lower(): entry for name, entry in content.items()}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        cause = str(error).split("\n")[0]
+        text = (
+            f"{sidecar.name} cannot be read ({cause}): its units and codes are not known. Correct "
+            "it; age is taken as years, height as cm, weight as kg."
+        )
+        return {}, [Finding("warning", text)]
+    return {name: entry for name, entry in entries.items() if isinstance(entry, dict)}, []
 
 
-def _in_years(codes: Mapping[str, Any]) -> bool:
-    return str(codes.get("age", {}).get("Units", "")).strip().lower() in YEARS
-
-
-def _check_units(codes: Mapping[str, Any], path: Path) -> list[Finding]:
-    if _in_years(codes):
-        return []
-    unit = codes["age"]["Units"]
-    return [Finding(
-        "warning",
-        f"{path.with_suffix('.json').name} gives the unit of age as {unit}, expected years: age is "
-        "taken as missing. Correct the unit or convert the ages.",
-    )]  # fmt: skip
+def _leave_out_units(
+    merged: Mapping[Visit, Cells], codes: Mapping[str, Any], path: Path
+) -> tuple[dict[Visit, Cells], list[Finding]]:
+    """Take values in other units than expected as missing."""
+    findings, left_out = [], {}
+    for name, words in KNOWN_UNITS.items():
+        unit = str(codes.get(name, {}).get("Units") or "").strip()
+        if unit.lower() not in words:
+            text = (
+                f"{path.with_suffix('.json').name} gives the unit of {name} as {unit}, expected "
+                f"{UNITS[name]}: {name} is taken as missing. Correct the unit, or convert."
+            )
+            findings.append(Finding("warning", text))
+            left_out[name] = MISSING
+    known = {visit: cells | {k: v for k, v in left_out.items() if k in cells}
+             for visit, cells in merged.items()}  # fmt: skip
+    return known, findings
 
 
 # --- values ------------------------------------------------------------------------------------
 
 
 def _arrange(
-    merged: Mapping[tuple[str, str], Cells],
-    visits: Sequence[tuple[str, str]],
-    doubts: _Doubts,
+    merged: Mapping[Visit, Cells],
+    visits: Sequence[Visit],
+    doubts: Doubts,
     codes: Mapping[str, Any],
 ) -> pd.DataFrame:
-    levels = _sex_levels(codes)
-    rows = [_parse_person(merged.get(v, {}), "_".join(_known(v)), doubts, levels) for v in visits]
+    levels = read_sex_levels(codes)
+    rows = [parse_person(merged.get(v, {}), "_".join(_known(v)), doubts, levels) for v in visits]
     index = pd.MultiIndex.from_tuples(visits, names=[PARTICIPANT, SESSION])
     table = pd.DataFrame(rows, columns=list(STANDARD), index=index)
     table["sex"] = table["sex"].astype("object").where(table["sex"].notna(), None)
     further = dict.fromkeys(name for cells in merged.values() for name in cells)
     for name in further:
         if name not in STANDARD:
-            table[name] = _guess_kind([merged.get(v, {}).get(name, MISSING) for v in visits])
+            table[name] = guess_kind([merged.get(v, {}).get(name, MISSING) for v in visits])
     return table
 
 
 def _known(visit: tuple[str, str]) -> list[str]:
     return [label for label in visit if label != MISSING]
-
-
-def _sex_levels(codes: Mapping[str, Any]) -> dict[str, str]:
-    """Words for sex, with those that the sidecar's Levels explain.
-
-    Examples
-    --------
-    >>> _sex_levels({"sex": {"Levels": {"1": "male", "2": "female"}}})["2"]
-    'F'
-    """
-    levels = codes.get("sex", {}).get("Levels", {})
-    known = dict(SEX_WORDS)
-    if isinstance(levels, dict):
-        for code, meaning in levels.items():
-            text = meaning.get("Description", "") if isinstance(meaning, dict) else str(meaning)
-            if text.strip().lower() in SEX_WORDS:
-                known[str(code).strip().lower()] = SEX_WORDS[text.strip().lower()]
-    return known
-
-
-def _parse_person(
-    cells: Cells, name: str, doubts: _Doubts, levels: Mapping[str, str]
-) -> tuple[str | None, float, float]:
-    sex = cells.get("sex", MISSING)
-    known = None if is_missing(sex) else levels.get(sex.strip().lower())
-    if known is None and not is_missing(sex):
-        doubts.add(
-            "Participants whose sex is neither F nor M (or female, male) ({n}): it is missing in "
-            "the analyses. Levels in participants.json can explain other codes.",
-            f"{name}: {sex}",
-        )
-    return known, _parse("age", cells, name, doubts), _find_bmi(cells, name, doubts)
-
-
-def _parse(what: str, cells: Cells, name: str, doubts: _Doubts) -> float:
-    cell = cells.get(what, MISSING)
-    if is_missing(cell):
-        return math.nan
-    try:
-        value = float(cell.replace("_", "?"))
-    except ValueError:
-        value = math.nan
-    low, high = RANGES[what]
-    if low <= value <= high:
-        return value
-    doubts.add(
-        f"Values of {what} that are no number from {low:g} to {high:g} {UNITS[what]}"
-        f"{HINTS.get(what, '')} ({{n}}): they are taken as missing.",
-        f"{name}: {cell}",
-    )
-    return math.nan
-
-
-def _find_bmi(cells: Cells, name: str, doubts: _Doubts) -> float:
-    """BMI as given, or weight / height^2 where the table has no column for it."""
-    if "bmi" in cells:
-        return _parse("bmi", cells, name, doubts)
-    height_cm, weight_kg = (_parse(what, cells, name, doubts) for what in BODY)
-    if math.isnan(height_cm) or math.isnan(weight_kg):
-        return math.nan
-    bmi = weight_kg / (height_cm / 100) ** 2
-    low, high = RANGES["bmi"]
-    if low <= bmi <= high:
-        return bmi
-    doubts.add(
-        f"Height and weight that give a BMI beyond {low:g} to {high:g} kg/m^2 ({{n}}): exchanged, "
-        "or other units? The BMI is taken as missing.",
-        f"{name}: {cells['height']} cm, {cells['weight']} kg",
-    )
-    return math.nan
-
-
-def _guess_kind(cells: Sequence[str]) -> list[float] | list[str | None]:
-    """Numbers if all cells are numbers or missing, and one is; else text.
-
-    Examples
-    --------
-    >>> list(_guess_kind(["1", "n/a", "2.5"])), list(_guess_kind(["a", "2", "n/a"]))
-    ([1.0, nan, 2.5], ['a', '2', None])
-    """
-    known = [None if is_missing(cell) else cell for cell in cells]
-    try:
-        numbers = [math.nan if cell is None else float(cell.replace("_", "?")) for cell in known]
-    except ValueError:
-        return known
-    return numbers if np.isfinite(numbers).any() else known

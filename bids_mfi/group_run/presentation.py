@@ -1,23 +1,25 @@
 """What the page and the figures of a group run are given; must not know formulas or files."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
-from bids_mfi.group.cohort import Cohort
-from bids_mfi.group_run.collect import Collection, name_scans
+from bids_mfi.group.cohort import MEAN, Cohort
 from bids_mfi.group_run.outputs import FIGURES, VOLUME
-from bids_mfi.group_run.selection import Selection
-from bids_mfi.options import RunOptions
+from bids_mfi.group_run.prose import Sources, write_methods, write_results
+from bids_mfi.group_run.study import Study
 from bids_mfi.report.group_figures import (
     draw_muscles,
     draw_pairs,
     draw_partial_correlations,
     draw_sexes,
 )
-from bids_mfi.report.group_page import TableEntry
+from bids_mfi.report.group_page import Finding, GroupPage, TableEntry
 from bids_mfi.tables import MISSING
 
+DRAWN = ("descriptives", "pairedt", "ancova", "residuals", "partialcorr", "musclecorr")
+MOST_MUSCLES = 12  # in a figure
 UNITS = {"mfi": "MFI (%)", "volume": "volume (ml)"}
 RULE_WORDS = {
     "both": "a muscle counts when both sides are there",
@@ -38,28 +40,67 @@ def draw_figures(cohort: Cohort, tables: Mapping[str, TableEntry]) -> tuple[Figu
         Path relative to OUTPUT_DIR, title and SVG.
     """
     prefix = VOLUME if cohort.measure == "volume" else ""
+    values = cohort.values.iloc[:, :MOST_MUSCLES]
     unit, sex = UNITS[cohort.measure], cohort.people["sex"]
-    found = {
-        name: tables[prefix + name].table
-        for name in ("descriptives", "pairedt", "ancova", "residuals", "partialcorr", "musclecorr")
-    }
+    found = {name: _keep_muscles(tables[prefix + name].table, values) for name in DRAWN}
     drawn = (
         ("pairplot", "Correlations between muscles",
-         draw_pairs(cohort.values, found["musclecorr"], unit, sex)),
+         draw_pairs(values, found["musclecorr"], unit, sex)),
         ("figure5a", "Muscles compared, as Figure 5A of the paper",
-         draw_muscles(cohort.values, found["descriptives"], found["pairedt"], unit, sex)),
+         draw_muscles(values, found["descriptives"], found["pairedt"], unit, sex)),
         ("figure5b", "Sexes compared, as Figure 5B of the paper",
-         draw_sexes(cohort.values, sex, found["ancova"], unit)),
+         draw_sexes(values, sex, found["ancova"], unit)),
         ("figure6", "Age and BMI, as Figure 6 of the paper",
          draw_partial_correlations(found["residuals"], found["partialcorr"], unit, sex)),
     )  # fmt: skip
     mark = "Volume, secondary: " if prefix else ""
+    left_out = len(cohort.muscles) - values.shape[1]
+    mark += f"The first {MOST_MUSCLES} of {len(cohort.muscles)} muscles: " if left_out else ""
     return tuple((f"{FIGURES}/{prefix}{name}.svg", mark + title, svg) for name, title, svg in drawn)
 
 
-def arrange_people(cohort: Cohort, collection: Collection, selection: Selection) -> pd.DataFrame:
+def _keep_muscles(table: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """Rows of muscles that are drawn."""
+    kept = [*values.columns, MEAN]
+    names = [name for name in ("muscle", "muscle_a", "muscle_b") if name in table]
+    return table[table[names].isin(kept).all(axis=1)]
+
+
+def make_page(
+    study: Study,
+    cohort: Cohort,
+    files: Mapping[str, TableEntry],
+    figures: tuple[Figure, ...],
+    findings: tuple[Finding, ...],
+) -> GroupPage:
+    """Put everything on the page together; ``cohort`` is that of MFI."""
+    options = study.options
+    methods, references = write_methods(options, _name_sources(study, cohort), tuple(files))
+    results = write_results({key: file.table for key, file in files.items()}, options.correction)
+    return GroupPage(
+        title="Muscle fat infiltration of the neck: the group",
+        facts=_state_facts(study),
+        findings=findings,
+        measure=cohort.measure,
+        unit="%",
+        people=_arrange_people(study, cohort),
+        values=cohort.values,
+        left=cohort.left,
+        right=cohort.right,
+        tables=files,
+        figures=figures,
+        methods=methods,
+        references=references,
+        correction="" if options.correction == "none" else CORRECTION_WORDS[options.correction],
+        model=options.model or "",
+        controls=options.controls or "",
+        summary=(f"{study.summarise(cohort)}.", *results),
+    )
+
+
+def _arrange_people(study: Study, cohort: Cohort) -> pd.DataFrame:
     """Put together what the page says of each participant of a cohort."""
-    scans = collection.scans.loc[selection.scans].set_index("participant_id")
+    scans = study.collection.scans.loc[study.selection.scans].set_index("participant_id")
     scans = scans.loc[cohort.values.index]
     return cohort.people[["sex", "age", "bmi"]].assign(
         page=scans["page"],
@@ -69,20 +110,21 @@ def arrange_people(cohort: Cohort, collection: Collection, selection: Selection)
     )
 
 
-def state_facts(
-    options: RunOptions, collection: Collection, selection: Selection, source: str
-) -> tuple[tuple[str, str], ...]:
-    """Say in words what was analysed, and how."""
-    scans = collection.scans.loc[selection.scans]
-    people = collection.scans["participant_id"].nunique()
-    bundles = sorted(set(scans["bundle"]) - {MISSING})
+def _known(study: Study, column: str) -> list[str]:
+    """Different values of a column of the scans analysed, without those that are missing."""
+    return sorted(set(study.collection.scans.loc[study.selection.scans, column]) - {MISSING})
+
+
+def _state_facts(study: Study) -> tuple[tuple[str, str], ...]:
+    """Say in words what was analysed, and how; names of files without their folders."""
+    options, scans = study.options, study.collection.scans
     return (
-        ("Results", str(options.output_dir)),
-        ("Scans", f"{len(collection.scans):,} of {people:,} participants"),
-        ("Session", selection.session or "the only one"),
-        ("Participants' table", source or "none"),
-        ("Model bundle", ", ".join(bundles) or "not known"),
-        ("Fat and water", ", ".join(sorted(set(scans["fat_water"]))).replace(MISSING, "not known")),
+        ("Results", options.output_dir.name),
+        ("Scans", f"{len(scans):,} of {scans['participant_id'].nunique():,} participants"),
+        ("Session", study.selection.session or "the only one"),
+        ("Participants' table", Path(study.people.source).name or "none"),
+        ("Model bundle", ", ".join(_known(study, "bundle")) or "not known"),
+        ("Fat and water", ", ".join(_known(study, "fat_water")) or "not known"),
         ("Missing values", RULE_WORDS[options.missing]),
         ("Correction of p-values", CORRECTION_WORDS[options.correction]),
         *((("Model", options.model),) if options.model else ()),
@@ -90,20 +132,13 @@ def state_facts(
     )
 
 
-def name_sources(collection: Collection, selection: Selection) -> dict[str, str]:
-    """Name what the methods text tells of the scans."""
-    scans = collection.scans.loc[selection.scans]
-    known = {name: sorted(set(scans[name]) - {MISSING}) for name in ("bundle", "fat_water")}
-    session = f" of session {selection.session}" if selection.session else ""
-    return {
-        "bundles": ", ".join(known["bundle"]) or "not known",
-        "fat_water": " and ".join(known["fat_water"]) or "not known",
-        "session": session,
-    }
-
-
-def list_missing(cohort: Cohort, collection: Collection, selection: Selection) -> list[str]:
-    """Name the participants of the session who have no value of any muscle."""
-    scans = collection.scans.loc[selection.scans]
-    absent = scans[~scans["participant_id"].isin(cohort.values.index)]
-    return name_scans(absent)
+def _name_sources(study: Study, cohort: Cohort) -> Sources:
+    """Name what the methods text tells of the scans and participants."""
+    return Sources(
+        bundles=", ".join(_known(study, "bundle")),
+        programs=", ".join(_known(study, "software_version")),
+        fat_water=" and ".join(_known(study, "fat_water")),
+        session=study.selection.session,
+        participants=len(cohort.values),
+        complete=len(cohort.select(cohort.muscles)),
+    )

@@ -1,7 +1,8 @@
 """Methods and results of a group run in words for a paper; must not know files or pages."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from bids_mfi import __version__
 from bids_mfi.group.cohort import MEAN
+from bids_mfi.options import RunOptions
 from bids_mfi.report.agreement_page import MINUS, format_p
 
 Row = dict[str, Any]
@@ -72,51 +74,76 @@ RULES = {
     "any": "A muscle of which one side was missing was represented by the other side; each "
     "analysis left out the participants who lacked what it needs.",
 }
+FAMILIES = (
+    "within the pairs of muscles (t-tests; correlations) and within the muscles (sex, age, BMI; "
+    "partial correlations); all other p-values were not corrected."
+)
 CORRECTIONS = {
     "none": "p-values were not corrected for multiple comparisons.",
-    "holm": "p-values were corrected for multiple comparisons by Holm's method, within the pairs "
-    "of muscles and within the muscles.",
-    "fdr_bh": "The false discovery rate was controlled by the method of Benjamini and Hochberg, "
-    "within the pairs of muscles and within the muscles.",
+    "holm": f"p-values were corrected by Holm's method {FAMILIES}",
+    "fdr_bh": "The false discovery rate was controlled by the method of Benjamini and Hochberg "
+    f"{FAMILIES}",
 }
-
 ANALYSES = (
     "MFI was compared between muscles by a repeated-measures ANCOVA with muscle as "
     "within-participant factor, sex as between-participant factor and age and BMI as covariates "
-    "(Type III sums of squares, covariates as they are; with centred covariates beside it), with "
-    "the Greenhouse-Geisser correction of the degrees of freedom, and by two-tailed paired "
-    "t-tests. "
-    "Sex differences within each muscle and in the mean of all muscles were tested by ANCOVA with "
-    "age and BMI as covariates; estimated marginal means are given at the mean age and BMI. "
-    "Two-tailed partial Pearson correlations were calculated between MFI and age (controlling for "
-    "sex and BMI) and between MFI and BMI (controlling for sex and age)."
+    "(Type III sums of squares; covariates as they are, and centred), with the Greenhouse-Geisser "
+    "correction of the degrees of freedom, and by two-tailed paired t-tests. Correlations between "
+    "muscles are Pearson's. Sex differences within each muscle and in the mean of all muscles were "
+    "tested by ANCOVA with age and BMI as covariates; estimated marginal means are given at the "
+    "mean age and BMI. Two-tailed partial Pearson correlations were calculated between MFI and age "
+    "(controlling for sex and BMI) and between MFI and BMI (controlling for sex and age). The left "
+    "and right side were compared by paired t-tests. Values were called outliers when the "
+    "externally studentised residual of a model with sex, age and BMI had a Bonferroni-corrected "
+    "p below 0.05. Volumes were analysed likewise, as a secondary measure, since muscles are "
+    "labelled at certain vertebral levels only. The level of significance was 0.05."
 )
-FURTHER = {
-    "change": "Change between sessions was tested by paired t-tests and by linear mixed models "
-    "with a random intercept of the participant (REML; degrees of freedom by containment, "
-    "Pinheiro and Bates 2000). Where a session held repeated scans, the smallest detectable change "
-    "is 1.96 sqrt(2) times the within-subject standard deviation (Bland and Altman 1999).",
-    "centiles": "Centiles are those of a linear model with sex, age and BMI in the controls, with "
-    "the t distribution of a new observation; each control was left out of the model that judged "
-    "it.",
-    "model": "The further model was fitted to each muscle and to the mean of all muscles by least "
-    "squares, with Type III tests and sum contrasts.",
-}
+CHANGE = (
+    "Change between sessions was tested by paired t-tests and by linear mixed models with a random "
+    "intercept of the participant (REML; degrees of freedom by containment, Pinheiro and Bates "
+    "2000)."
+)
+REPEATABILITY = (
+    "The smallest detectable change was calculated from scans repeated in a session as 1.96 "
+    "sqrt(2) times the within-subject standard deviation (Bland and Altman 1999)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the methods tell of the scans; empty where not known.
+
+    Attributes
+    ----------
+    bundles, programs, fat_water : str
+        Names and versions of the weights, versions of this program that measured, ways to fat and
+        water.
+    session : str
+    participants : int
+        Analysed.
+    complete : int
+        Of them with all muscles, sex, age and BMI.
+    """
+
+    bundles: str
+    programs: str
+    fat_water: str
+    session: str
+    participants: int
+    complete: int
 
 
 def write_methods(
-    facts: dict[str, str], missing: str, correction: str, further: tuple[str, ...] = ()
+    options: RunOptions, sources: Sources, tables: Collection[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Write the methods of a run.
 
     Parameters
     ----------
-    facts : dict
-        ``bundles``, ``session`` (with a leading space, or empty), ``participants``, ``fat_water``.
-    missing, correction : str
-        As in RunOptions.
-    further : tuple of str
-        Of ``change``, ``centiles``, ``model``, those that were made.
+    options : RunOptions
+    sources : Sources
+    tables : collection of str
+        Keys of the tables that were made.
 
     Returns
     -------
@@ -124,25 +151,57 @@ def write_methods(
         Paragraphs, and the references they rest on.
     """
     versions = {name: metadata.version(name) for name in ("statsmodels", "scipy")}
+    session = f" of session {sources.session.removeprefix('ses-')}" if sources.session else ""
     paragraphs = [
-        "Muscle fat infiltration (MFI) of the neck muscles was measured with bids_mfi "
-        f"{__version__} (model: {facts['bundles']}; fat and water: {facts['fat_water']}), which "
-        "follows Weber et al. 2021: MFI = 100 F / (F + W), F and W being the mean fat and water "
-        "signal of the muscle's voxels. The label maps were made by a neural network; see the "
-        "participants' reports for their quality flags. The values of the left and right side "
-        f"were averaged. {RULES[missing]}",
-        f"{facts['participants']} participants{facts['session']} were analysed. {ANALYSES} "
-        f"{CORRECTIONS[correction]}",
-        *(FURTHER[name] for name in further),
-        f"Statistics were calculated with statsmodels {versions['statsmodels']}, SciPy "
-        f"{versions['scipy']} and bids_mfi's own repeated-measures ANCOVA, which is tested against "
-        "the packages car, afex and emmeans of R.",
+        f"{_tell_measuring(sources)} The values of the left and right side were averaged. "
+        f"{RULES[options.missing]}",
+        f"{sources.participants:,} participants{session} were analysed, {sources.complete:,} of "
+        f"them with all muscles, sex, age and BMI. {ANALYSES} {CORRECTIONS[options.correction]}",
+        *_tell_further(options, tables),
+        f"Statistics were calculated with bids_mfi {__version__}, statsmodels "
+        f"{versions['statsmodels']} and SciPy {versions['scipy']}; the repeated-measures ANCOVA is "
+        "bids_mfi's own and is tested against the packages car and emmeans of R.",
     ]
     keys = ["weber2021", "greenhouse1959", "huynh1976", "lecoutre1991", "mauchly1940"]
-    keys += {"holm": ["holm1979"], "fdr_bh": ["fdr_bh1995"]}.get(correction, [])
-    keys += ["pinheiro2000", "bland1999"] if "change" in further else []
+    keys += {"holm": ["holm1979"], "fdr_bh": ["fdr_bh1995"]}.get(options.correction, [])
+    keys += ["pinheiro2000"] if "change" in tables else []
+    keys += ["bland1999"] if "repeatability" in tables else []
     keys += ["seabold2010", "virtanen2020"]
     return tuple(paragraphs), tuple(CITED[key] for key in keys)
+
+
+def _tell_measuring(sources: Sources) -> str:
+    if not sources.bundles:
+        return (
+            "Muscle fat infiltration (MFI) of the neck muscles was taken from tables whose origin "
+            "is not known to this program."
+        )
+    return (
+        "Muscle fat infiltration (MFI) of the neck muscles was measured with bids_mfi "
+        f"{sources.programs or '(version not known)'} (model: {sources.bundles}; fat and water: "
+        f"{sources.fat_water or 'not known'}), which follows Weber et al. 2021: MFI = 100 F / "
+        "(F + W), F and W being the mean fat and water signal of the muscle's voxels. The label "
+        "maps were made by a neural network; see the participants' reports for their quality flags."
+    )
+
+
+def _tell_further(options: RunOptions, tables: Collection[str]) -> Iterable[str]:
+    if options.model:
+        yield (
+            f"A further model, {options.model}, was fitted to each muscle and to the mean of all "
+            "muscles by least squares, with Type III tests and sum contrasts; its p-values were "
+            "not corrected."
+        )
+    if "change" in tables:
+        yield CHANGE
+    if "repeatability" in tables:
+        yield REPEATABILITY
+    if options.controls:
+        yield (
+            f"Participants with {options.controls} were controls. Centiles are those of a linear "
+            "model with sex, age and BMI in the controls, with the t distribution of a new "
+            "observation; each control was left out of the model that judged it."
+        )
 
 
 # --- results -----------------------------------------------------------------------------------
@@ -157,14 +216,16 @@ def write_results(tables: Mapping[str, pd.DataFrame], correction: str) -> tuple[
     Parameters
     ----------
     tables : mapping of str to DataFrame
-        ``rmancova``, ``pairedt``, ``ancova`` and ``partialcorr`` of MFI.
+        ``rmancova``, ``sphericity``, ``musclecorr``, ``descriptives``, ``pairedt``, ``ancova`` and
+        ``partialcorr`` of MFI.
     correction : str
         As in RunOptions; decides which p-values count.
     """
     adjusted = "" if correction == "none" else "_adjusted"
     how = f"p < {ALPHA:.2f}, {'not corrected' if correction == 'none' else 'corrected'}"
     sentences = (
-        *_tell_omnibus(_records(tables["rmancova"])),
+        *_tell_omnibus(_records(tables["rmancova"]), int(tables["sphericity"]["n"].iloc[0])),
+        *_tell_muscles(tables["musclecorr"], tables["descriptives"]),
         *_tell_pairs(tables["pairedt"][f"p{adjusted}"].dropna(), how),
         *_tell_mean(_records(tables["ancova"])),
         *_tell_sexes(_records(tables["ancova"]), f"p_sex{adjusted}", how),
@@ -177,17 +238,47 @@ def _records(table: pd.DataFrame) -> list[Row]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _tell_omnibus(effects: list[Row]) -> Iterable[str]:
-    raw = {(row["effect"], row["correction"]): row for row in effects if row["covariates"] == "raw"}
-    within, between = raw["muscle", "greenhouse_geisser"], raw["sex", "none"]
-    if math.isfinite(within["p"]) and math.isfinite(between["p"]):
+def _tell_omnibus(effects: list[Row], n: int) -> Iterable[str]:
+    tests = {(row["covariates"], row["effect"], row["correction"]): row for row in effects}
+    corrected = "greenhouse_geisser"
+    raw, centred = (tests[coding, "muscle", corrected] for coding in ("raw", "centred"))
+    sex = tests["raw", "sex", "none"]
+    if not all(math.isfinite(row["p"]) for row in (raw, centred, sex)):
+        return
+    yield (
+        f"A repeated-measures ANCOVA with age and BMI as covariates (n = {n}) gave a "
+        f"within-participant effect of the muscle of {_tell_f(raw)} at age 0 and BMI 0, as the "
+        f"paper and SPSS test it, and of {_tell_f(centred)} at the mean age and BMI "
+        "(Greenhouse-Geisser), and a between-participant effect of sex of "
+        f"{_tell_f(sex)}. The first is for comparison with the paper; whether muscles differ in "
+        "your participants is the second."
+    )
+    names = {"muscle:sex": "sex", "muscle:age": "age", "muscle:bmi": "BMI"}
+    found = [
+        f"{word} ({_tell_f(tests['raw', effect, corrected])})"
+        for effect, word in names.items()
+        if tests["raw", effect, corrected]["p"] < ALPHA
+    ]
+    if found:
+        yield f"The muscles differed in their relation to {_join(found)}."
+
+
+def _tell_f(row: Row) -> str:
+    df1, df2 = (f"{row[name]:.1f}".removesuffix(".0") for name in ("df1", "df2"))
+    return f"F({df1}, {df2}) = {row['f']:.3f}, {_tell_p(row['p'])}"
+
+
+def _tell_muscles(correlations: pd.DataFrame, descriptives: pd.DataFrame) -> Iterable[str]:
+    known = correlations["r"].dropna()
+    if len(known):
+        low, high = (_signed(r) for r in (known.min(), known.max()))
+        yield f"Correlations between muscles were from {low} to {high}."
+    means = descriptives.dropna(subset=["mean"]).sort_values("mean", ascending=False)
+    if len(means) > 1:
+        top, last = means.iloc[0], means.iloc[-1]
         yield (
-            "A repeated-measures ANCOVA with age and BMI as covariates gave a within-participant "
-            f"effect of the muscle of F({within['df1']:.1f}, {within['df2']:.1f}) = "
-            f"{within['f']:.3f}, {_tell_p(within['p'])} (Greenhouse-Geisser; at age 0 and BMI 0, "
-            "as SPSS tests it) and a between-participant effect of sex of "
-            f"F({between['df1']:.0f}, {between['df2']:.0f}) = {between['f']:.3f}, "
-            f"{_tell_p(between['p'])}."
+            f"Mean MFI was highest in {top['muscle']} ({top['mean']:.1f} %) and lowest in "
+            f"{last['muscle']} ({last['mean']:.1f} %)."
         )
 
 
@@ -200,13 +291,17 @@ def _tell_pairs(p: "pd.Series[Any]", how: str) -> Iterable[str]:
 
 def _tell_mean(ancova: list[Row]) -> Iterable[str]:
     mean = next(row for row in ancova if row["muscle"] == MEAN)
-    if math.isfinite(mean["p_sex"]):
+    if not math.isfinite(mean["p_sex"]):
+        return
+    difference = (
+        f"{_signed(mean['diff_f_minus_m'], 1)} ± {mean['diff_se']:.1f} percentage points, female "
+        f"less male, {_tell_p(mean['p_sex'])}, n = {mean['n']:.0f}"
+    )
+    if mean["p_sex"] < ALPHA:
         higher = "higher" if mean["diff_f_minus_m"] >= 0 else "lower"
-        yield (
-            f"In the mean of all muscles females had {abs(mean['diff_f_minus_m']):.1f} ± "
-            f"{mean['diff_se']:.1f} percentage points {higher} MFI than males "
-            f"({_tell_p(mean['p_sex'])}, n = {mean['n']:.0f})."
-        )
+        yield f"In the mean of all muscles females had {higher} MFI than males ({difference})."
+    else:
+        yield f"In the mean of all muscles the sexes did not differ significantly ({difference})."
 
 
 def _tell_sexes(ancova: list[Row], column: str, how: str) -> Iterable[str]:
@@ -221,7 +316,7 @@ def _tell_sexes(ancova: list[Row], column: str, how: str) -> Iterable[str]:
     if parts:
         yield f"Females had {' and '.join(parts)} ({how})."
     else:
-        yield f"In no single muscle did the sexes differ ({how})."
+        yield f"In no single muscle did the sexes differ significantly ({how})."
 
 
 def _tell_correlations(partial: pd.DataFrame) -> Iterable[str]:
@@ -229,14 +324,26 @@ def _tell_correlations(partial: pd.DataFrame) -> Iterable[str]:
         rows = partial[(partial["x"] == x) & partial["r"].notna()]
         if rows.empty:
             continue
-        moderate = rows[rows["r"].abs() > MODERATE_R]
-        where = (
-            f"beyond ±{MODERATE_R:.1f} in {_join(moderate['muscle'])}"
-            if len(moderate)
-            else f"within ±{MODERATE_R:.1f} in all muscles"
-        )
-        low, high = (f"{r:.2f}".replace("-", MINUS) for r in (rows["r"].min(), rows["r"].max()))
-        yield f"Partial correlations of MFI with {word} were {where} (r from {low} to {high})."
+        strong = rows["r"].abs() > MODERATE_R
+        parts = []
+        if strong.any():
+            parts.append(f"beyond ±{MODERATE_R:.1f} in {_list_r(rows[strong])}")
+        if not strong.all():
+            parts.append(f"within ±{MODERATE_R:.1f} in {_list_r(rows[~strong])}")
+        yield f"Partial correlations of MFI with {word} were {' and '.join(parts)}."
+
+
+def _list_r(rows: pd.DataFrame) -> str:
+    return _join(f"{m} ({_signed(r)})" for m, r in zip(rows["muscle"], rows["r"], strict=True))
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    """Format with a true minus sign.
+
+    >>> _signed(-0.126) == "\u22120.13", _signed(0.5)
+    (True, '0.50')
+    """
+    return f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def _join(names: Iterable[Any]) -> str:
@@ -245,10 +352,12 @@ def _join(names: Iterable[Any]) -> str:
 
 
 def _tell_p(p: float) -> str:
-    """State p with its sign.
+    """State p with its sign; with four digits where three would decide the matter by rounding.
 
-    >>> _tell_p(1e-9), _tell_p(0.0211)
-    ('p < 0.001', 'p = 0.021')
+    >>> _tell_p(1e-9), _tell_p(0.0211), _tell_p(0.0502)
+    ('p < 0.001', 'p = 0.021', 'p = 0.0502')
     """
+    if round(p, 3) == ALPHA:
+        return f"p = {p:.4f}"
     text = format_p(p)
     return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bids_mfi.errors import InputError
-from bids_mfi.group_run.collect import name_scans, natural_key
 from bids_mfi.group_run.findings import make_findings
+from bids_mfi.group_run.origin import name_scans, natural_key
 from bids_mfi.report.group_page import Finding
 from bids_mfi.tables import MISSING
 
@@ -58,7 +58,7 @@ def select_session(scans: pd.DataFrame, asked: str | None) -> Selection:
             f"{', '.join(sessions) or 'no sessions at all'}. Name one of them, or leave it out."
         )
     chosen = scans["session_id"] == session
-    if not asked:
+    if not sessions or session == sessions[0]:
         labelled = scans.loc[scans["session_id"] != MISSING, "participant_id"]
         chosen |= ~scans["participant_id"].isin(labelled)
     return _take_first(scans, scans[chosen], session, sessions)
@@ -92,4 +92,12 @@ def _take_first(
         others = ", ".join(name for name in sessions if name != session)
         text = f"Session {session} was analysed; there are also {others} (--session)."
         findings.insert(0, Finding("note", text))
+        sizes = scans.groupby("session_id")["participant_id"].nunique()
+        largest = max(sessions, key=lambda name: int(sizes[name]))
+        if 2 * len(set(chosen["participant_id"])) < sizes[largest]:
+            text = (
+                f"Session {session} holds {chosen['participant_id'].nunique():,} participants, "
+                f"{largest} {sizes[largest]:,}: name the one you mean by --session."
+            )
+            findings.insert(0, Finding("warning", text))
     return Selection(session, chosen.index[~repeated], tuple(findings))

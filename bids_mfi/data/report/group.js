@@ -6,7 +6,7 @@
   const data = JSON.parse(document.getElementById("group-data").textContent);
   const { muscles, people, unit, measure } = data;
   const everyone = people.id.map((_, i) => i);
-  const COLORS = { all: "#3f6f9f", F: "#b3541e", M: "#0b4fa8", line: "#1b1f24", chosen: "#d0006f" };
+  const COLORS = { all: "#3f6f9f", F: "#b3541e", M: "#0b4fa8", line: "#1b1f24", line_all: "rgba(63, 111, 159, 0.3)", chosen: "#d0006f" };
   const CONFIG = {
     responsive: true,
     displaylogo: false,
@@ -127,6 +127,7 @@
     };
   }
 
+  const TOP_LEGEND = { orientation: "h", x: 0, xanchor: "left", y: 1.07, yanchor: "bottom" };
   const axisStyle = { zeroline: false, showline: true, linecolor: "#5d6873", gridcolor: "#e6e9ed", ticks: "outside", tickcolor: "#5d6873" };
 
   function draw(id, traces, layout, places) {
@@ -149,8 +150,10 @@
       : "";
   }
 
+  // Nor is there anything to see in the picture, or to explain.
   function sayNothing(id, why) {
     document.getElementById(`${id}-note`).textContent = `Nothing to draw: ${why}.`;
+    document.querySelectorAll(`details.static[data-plot="${id}"], #${id}-caption`).forEach((part) => (part.hidden = true));
   }
 
   const countValues = (list) => list.reduce((count, value) => count + isNumber(value), 0);
@@ -214,7 +217,7 @@
     if (!everyone.some((i) => hasSex(i) && hasValue(i))) return sayNothing(id, "no participant of known sex has a value");
     const shift = { F: -0.19, M: 0.19 };
     const at = (m, i) => m + shift[people.sex[i]] + 0.26 * jitter(i);
-    const names = data.marginal.mean ? [...muscles, "mean"] : muscles;
+    const names = isNumber(data.marginal.mean?.emm_f) ? [...muscles, "mean"] : muscles;
     const traces = [];
     let fullest = 0;
     for (const sex of ["F", "M"]) {
@@ -234,7 +237,7 @@
     } : NOWHERE);
     traces.push(selectedTrace(placeChosen(place), { mode: "lines+markers", line: { color: COLORS.chosen, width: 1 } }));
     const layout = stripLayout(names.map((name) => (name === "mean" ? "mean of all" : escapeText(name))));
-    layout.legend = { orientation: "h", x: 0, xanchor: "left", y: 1.07, yanchor: "bottom" };
+    layout.legend = TOP_LEGEND;
     layout.annotations = names.map((name, m) => ({
       x: m, y: 1, xref: "x", yref: "paper", yanchor: "bottom", showarrow: false,
       text: `<b>${data.marginal[name]?.stars || ""}</b>`, font: { size: 16 },
@@ -287,14 +290,16 @@
       const place = (i) => (hasBoth(panel, i) ? { x: [panel.x[i]], y: [panel.y[i]] } : NOWHERE);
       places.push(place);
       traces.push(selectedTrace(placeChosen(place), axes));
-      layout.annotations.push({
-        text: panel.title, xref: `${axes.xaxis} domain`, yref: `${axes.yaxis} domain`, x: 0, y: 1,
-        xanchor: "left", yanchor: "bottom", showarrow: false, align: "left", font: { size: 11 },
-      });
+      layout.annotations.push(titlePanel(panel.title, axes));
     });
     draw(id, traces, layout, places);
     sayDrawn(id, fullest, "in each panel");
   }
+
+  const titlePanel = (text, axes) => ({
+    text, xref: `${axes.xaxis} domain`, yref: `${axes.yaxis} domain`, x: 0, y: 1,
+    xanchor: "left", yanchor: "bottom", showarrow: false, align: "left", font: { size: 12 },
+  });
 
   const hasBoth = (panel, i) => isNumber(panel.x[i]) && isNumber(panel.y[i]);
 
@@ -337,7 +342,7 @@
     const found = ["age", "bmi"].filter((covariate) => data.residuals[covariate]);
     const panels = found.flatMap((covariate, row) => {
       const lists = data.residuals[covariate];
-      const word = covariate === "bmi" ? "BMI" : covariate;
+      const [word, per] = covariate === "bmi" ? ["BMI", "kg/m\u00b2"] : [covariate, "years"];
       const rangeY = findRange(Object.values(lists).map((list) => list.y));
       return muscles.map((muscle, column) => ({ muscle, column })).filter(({ muscle }) => lists[muscle])
         .map(({ muscle, column }) => {
@@ -348,7 +353,7 @@
             row, column, x, y,
             names: [`${word} residual`, `${escapeText(muscle)} residual`],
             title: `<b>${escapeText(muscle)}</b><br>${result.text || ""}`,
-            titleX: `${word} residual`, titleY: column === 0 ? `${measure} residual (${unit})` : "",
+            titleX: `${word} residual (${per})`, titleY: column === 0 ? `${measure} residual (${unit})` : "",
             rangeX: findRange([x]), rangeY,
             line: isNumber(result.resid_slope) ? { x: ends, y: ends.map((end) => end * result.resid_slope) } : null,
           };
@@ -378,6 +383,135 @@
       rows, columns, gapX: 0.06, gapY: 0.17, height: 115 + 270 * rows, nothing: "no participant has both sides of a muscle",
     });
   }
+
+  // Each participant's line from session to session, a panel a muscle, with the line of the means.
+  function drawChange() {
+    const id = "change";
+    if (!document.getElementById(id)) return;
+    const { sessions = [], values = {} } = data.change;
+    const shown = muscles.filter((muscle) => values[muscle]);
+    const lists = (muscle) => sessions.map((session) => values[muscle][session]);
+    const hasTwo = (muscle, i) => lists(muscle).filter((list) => isNumber(list[i])).length > 1;
+    const drawn = shown.filter((muscle) => everyone.some((i) => hasTwo(muscle, i)));
+    if (!drawn.length) return sayNothing(id, "no participant has a value in two sessions");
+    const columns = Math.min(4, drawn.length);
+    const rows = Math.ceil(drawn.length / columns);
+    const options = { rows, columns, gapX: 0.06, gapY: 0.17 };
+    const layout = { ...baseLayout(115 + 270 * rows), annotations: [] };
+    const traces = [];
+    const places = [];
+    let fullest = 0;
+    drawn.forEach((muscle, n) => {
+      const suffix = n ? String(n + 1) : "";
+      const axes = { xaxis: `x${suffix}`, yaxis: `y${suffix}` };
+      const column = n % columns;
+      Object.assign(layout, placeAxes({
+        row: Math.floor(n / columns), column, rangeX: [-0.25, sessions.length - 0.75],
+        rangeY: findRange(lists(muscle)), titleY: column === 0 ? `${measure} (${unit})` : "",
+      }, suffix, options));
+      Object.assign(layout[`xaxis${suffix}`], { tickvals: sessions.map((_, k) => k), ticktext: sessions.map(escapeText), showgrid: false });
+      const points = choosePoints((i) => hasTwo(muscle, i));
+      fullest = Math.max(fullest, everyone.reduce((count, i) => count + hasTwo(muscle, i), 0));
+      traces.push(changeTrace(muscle, points, axes), meanChangeTrace(muscle, axes));
+      const place = (i) => ({ x: sessions.map((_, k) => k), y: lists(muscle).map((list) => list[i]) });
+      places.push(place);
+      traces.push(selectedTrace(placeChosen(place), { ...axes, mode: "lines+markers", line: { color: COLORS.chosen, width: 2 } }));
+      const means = data.change.means[muscle] || [];
+      const words = means.map((row) => (means.length > 1 ? `${escapeText(row.session)} ${row.text}` : row.text));
+      layout.annotations.push(titlePanel(`<b>${escapeText(muscle)}</b>  ${words.join(", ")}`, axes));
+    });
+    draw(id, traces, layout, places);
+    sayDrawn(id, fullest, "in each panel");
+  }
+
+  // One trace for all: a gap parts the participants.
+  function changeTrace(muscle, points, axes) {
+    const { sessions, values } = data.change;
+    const trace = { x: [], y: [], text: [], customdata: [] };
+    for (const i of points) {
+      const text = describe(i, sayChange(muscle, i));
+      sessions.forEach((session, k) => {
+        trace.x.push(k);
+        trace.y.push(values[muscle][session][i]);
+        trace.text.push(text);
+        trace.customdata.push(i);
+      });
+      trace.x.push(null);
+      trace.y.push(null);
+      trace.text.push("");
+      trace.customdata.push(null);
+    }
+    return {
+      type: "scatter", mode: "lines+markers", name: "participants", ...axes, ...trace,
+      line: { width: 1, color: COLORS.line_all }, marker: { size: 4, color: COLORS.all, opacity: 0.5 },
+      hovertemplate: "%{text}<extra></extra>", showlegend: false,
+    };
+  }
+
+  function sayChange(muscle, i) {
+    const { sessions, values, beyond } = data.change;
+    return sessions.map((session) => {
+      const large = beyond[muscle][session]?.[i] ? ", more than the smallest detectable change" : "";
+      return `${escapeText(muscle)} ${escapeText(session)} ${formatValue(values[muscle][session][i])} ${unit}${large}`;
+    }).join("<br>");
+  }
+
+  function meanChangeTrace(muscle, axes) {
+    const means = data.change.means[muscle] || [];
+    const { sessions } = data.change;
+    return {
+      type: "scatter", mode: "lines+markers", name: "mean", ...axes,
+      x: means.flatMap((row) => [0, sessions.indexOf(row.session), null]),
+      y: means.flatMap((row) => [...row.ends, null]),
+      line: { width: 3, color: COLORS.line }, marker: { size: 7, color: COLORS.line },
+      hoverinfo: "skip", showlegend: false,
+    };
+  }
+
+  // Strips of participants by their normal deviate among the controls, with centiles on the axis.
+  const CENTILES = [[0.1, -3.0902], [1, -2.3263], [5, -1.6449], [25, -0.6745], [50, 0], [75, 0.6745], [95, 1.6449], [99, 2.3263], [99.9, 3.0902]];
+
+  function drawCentiles() {
+    const id = "centiles";
+    if (!document.getElementById(id)) return;
+    const { control = [], muscles: found = {} } = data.centiles;
+    const shown = muscles.filter((muscle) => found[muscle] && countValues(found[muscle].z));
+    if (!shown.length) return sayNothing(id, "no participant has a centile");
+    const at = (m, i) => m + (control[i] ? -0.15 : 0.2) + 0.28 * jitter(i);
+    const point = (m, i) => {
+      const { z, centile, outside } = found[shown[m]];
+      const far = outside[i] ? "<br>sex, age or BMI outside those of the controls" : "";
+      return { i, x: at(m, i), y: z[i], what: `${escapeText(shown[m])}: centile ${sayCentile(centile[i])}, z ${formatValue(z[i])}${far}` };
+    };
+    const groups = [
+      [1, "controls", { symbol: "circle", size: 5, color: COLORS.all, opacity: 0.5 }],
+      [0, "others", { symbol: "diamond", size: 7, color: COLORS.F, opacity: 0.7 }],
+    ];
+    let fullest = 0;
+    const traces = groups.map(([group, name, marker]) => {
+      const points = shown.flatMap((muscle, m) => {
+        const has = (i) => control[i] === group && isNumber(found[muscle].z[i]);
+        fullest = Math.max(fullest, everyone.reduce((count, i) => count + has(i), 0));
+        return choosePoints(has).map((i) => point(m, i));
+      });
+      return pointTrace(points, { name, marker, showlegend: points.length > 0 });
+    });
+    const place = (i) => ({ x: shown.map((_, m) => at(m, i)), y: shown.map((muscle) => found[muscle].z[i]) });
+    traces.push(selectedTrace(placeChosen(place), { mode: "lines+markers", line: { color: COLORS.chosen, width: 1 } }));
+    const layout = stripLayout(shown.map(escapeText));
+    layout.yaxis = {
+      ...axisStyle, title: { text: "centile among the controls" }, tickvals: CENTILES.map(([, z]) => z),
+      ticktext: CENTILES.map(([centile]) => String(centile)), range: findRange([...shown.map((muscle) => found[muscle].z), [-2.4, 2.4]]),
+    };
+    layout.shapes = [-1.6449, 1.6449].map((z) => ({
+      type: "line", xref: "paper", x0: 0, x1: 1, y0: z, y1: z, layer: "below", line: { color: COLORS.line, width: 1, dash: "dash" },
+    }));
+    layout.legend = TOP_LEGEND;
+    draw(id, traces, layout, [place]);
+    sayDrawn(id, fullest, "for each muscle, of the controls and of the others");
+  }
+
+  const sayCentile = (value) => (isNumber(value) ? value.toFixed(1) : "n/a");
 
   // --- the chosen participant --------------------------------------------------------------
 
@@ -433,11 +567,18 @@
     const head = add(table, "tr");
     add(head, "th", `${measure}, ${unit}`, { scope: "col" });
     muscles.forEach((muscle) => add(head, "th", muscle, { scope: "col" }));
-    for (const [word, lists] of [["value", data.values], ["left", data.left], ["right", data.right]]) {
+    const addRow = (word, read) => {
       const row = add(table, "tr");
       add(row, "th", word, { scope: "row" });
-      muscles.forEach((muscle) => add(row, "td", formatValue(lists[muscle][i])));
+      muscles.forEach((muscle) => add(row, "td", read(muscle)));
+    };
+    for (const [word, lists] of [["left-right mean", data.values], ["left", data.left], ["right", data.right]]) {
+      addRow(word, (muscle) => formatValue(lists[muscle][i]));
     }
+    const { sessions = [], values = {} } = data.change;
+    sessions.slice(1).forEach((session) => addRow(`in ${session}`, (muscle) => formatValue(values[muscle]?.[session][i])));
+    const found = data.centiles.muscles;
+    if (found) addRow("centile", (muscle) => sayCentile(found[muscle]?.centile[i]));
   }
 
   const say = (text) => (document.getElementById("state").textContent = text);
@@ -523,6 +664,16 @@
     document.getElementById("finder").hidden = people.id.length === 0;
   }
 
+  // --- paper -------------------------------------------------------------------------------
+
+  const SHEET = 680; // pixels that A4 and Letter have between their margins
+
+  function fitToPaper(onPaper) {
+    for (const { div } of plots) {
+      if (!div.classList.contains("doubled")) Plotly.relayout(div, onPaper ? { autosize: false, width: SHEET } : { autosize: true, width: null });
+    }
+  }
+
   // --- address and copying -----------------------------------------------------------------
 
   // The participant that the address names; other ends of an address are headings of the page.
@@ -558,17 +709,27 @@
     });
   }
 
+  // A picture is in the page once; its links take it from where it is shown.
+  function linkPictures() {
+    document.querySelectorAll("a[data-picture]").forEach((link) => {
+      link.href = document.getElementById(link.dataset.picture).src;
+    });
+  }
+
   // --- start -------------------------------------------------------------------------------
 
   startSearch();
   startCopying();
+  linkPictures();
   chosen = readAddress();
   if (chosen !== null) input.value = people.id[chosen];
   showPanel();
   addEventListener("hashchange", followAddress);
+  addEventListener("beforeprint", () => fitToPaper(true));
+  addEventListener("afterprint", () => fitToPaper(false));
 
   // One plot a task, so that the page answers in between and one that fails stops no other.
-  const steps = [drawPairs, drawMuscles, drawSexes, drawResiduals, drawSides];
+  const steps = [drawPairs, drawMuscles, drawSexes, drawResiduals, drawSides, drawChange, drawCentiles];
   let left = steps.length;
   steps.forEach((step) => setTimeout(() => {
     try {

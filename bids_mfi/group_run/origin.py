@@ -1,0 +1,211 @@
+"""What a scan's name and sidecar say of it, and what is odd about that; must not know measures."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_mfi.derivatives import page_path, parse_entities, read_sidecar
+from bids_mfi.errors import DatasetError
+from bids_mfi.group_run.findings import make_findings
+from bids_mfi.group_run.locate import ENDING
+from bids_mfi.report.group_page import Finding
+from bids_mfi.tables import MISSING, loosen_label
+
+ENTITY_COLUMNS = {"sub": "participant_id", "ses": "session_id"}
+LEADING = ("participant_id", "session_id", "acq_id", "run_id")
+ORIGIN = ("bundle", "bundle_sha256", "fat_water", "software_version")
+DOUBTS = {
+    "altered": (
+        "warning",
+        "Tables changed after the participant level wrote them ({n}): they are used as they are. "
+        "Run the participant level again with --overwrite to undo the changes.",
+    ),
+    "damaged": (
+        "warning",
+        "Tables with a sidecar that cannot be read ({n}): the table is used; which weights made "
+        "it is not known.",
+    ),
+    "alone": (
+        "warning",
+        "Tables without a sidecar ({n}): the scan was not finished, or another program wrote them. "
+        "They are used; which weights made them is not known.",
+    ),
+    "foreign": ("note", "Tables with a sidecar that names no weights ({n}): they are used."),
+}
+MIXTURES = {
+    "bundle_sha256": "The scans were measured with {k} different model bundles: {list}. Measures "
+    "of different weights are not comparable; all are used. Run the participant level with one "
+    "bundle and --overwrite.",
+    "fat_water": "Fat and water were obtained in {k} ways: {list}. All scans are used; computed "
+    "and scanner's images need not give the same MFI.",
+    "software_version": "The scans were measured by {k} versions of this program: {list}. All are "
+    "used; CHANGELOG.md says what changed.",
+}
+
+
+def describe_scan(table: Path, data: bytes, output_dir: Path) -> dict[str, Any]:
+    """Read a scan's identifiers from its table's name, and its origin from the sidecar.
+
+    Parameters
+    ----------
+    table : Path
+    data : bytes
+        What the table holds.
+    output_dir : Path
+    """
+    entities = dict(parse_entities(table.name))
+    scan: dict[str, Any] = dict.fromkeys((*LEADING, *ORIGIN), MISSING)
+    scan |= {
+        ENTITY_COLUMNS.get(key, f"{key}_id"): f"{key}-{value}" for key, value in entities.items()
+    }
+    scan |= {"qc_flags": "", "page": _find_page(output_dir, entities), "path": table}
+    sidecar = table.with_suffix(".json")
+    if not sidecar.exists():
+        return scan | {"doubt": "alone"}
+    try:
+        return scan | _read_origin(read_sidecar(sidecar), table.name, data)
+    except (DatasetError, KeyError, TypeError, AttributeError):
+        return scan | {"doubt": "damaged"}
+
+
+def _read_origin(content: dict[str, Any], name: str, data: bytes) -> dict[str, Any]:
+    """Take from a sidecar what the group level tells; a sidecar of another program has little."""
+    if "Bundle" not in content:
+        return {"doubt": "foreign"}
+    bundle = content["Bundle"]
+    written = content.get("Files", {}).get(name)
+    altered = written is not None and hashlib.sha256(data).hexdigest() != written
+    flags = [flag for flag in content.get("QCFlags", []) if flag["severity"] != "info"]
+    return {
+        "bundle": f"{bundle['Name']} {bundle['Version']}",
+        "bundle_sha256": str(bundle["SHA256"]),
+        "bundle_description": str(bundle.get("Description") or ""),
+        "fat_water": str(content.get("FatWater") or MISSING),
+        "software_version": str(content.get("Software", {}).get("Version") or MISSING),
+        "qc_flags": "; ".join(f"{flag['code']} {flag['muscle']}".strip() for flag in flags),
+        "serious": any(flag["severity"] == "error" for flag in flags),
+        "flags": flags,
+        "doubt": "altered" if altered else "",
+    }
+
+
+def _find_page(output_dir: Path, entities: dict[str, str]) -> str:
+    """Relative path of the scan's report: of its session if there is one, else of the person."""
+    for session in (entities.get("ses"), None):
+        page = page_path(output_dir, entities["sub"], session)
+        if page.exists():
+            return page.name
+    return ""
+
+
+def natural_key(label: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorting key in which numbers count as numbers; never the same for two labels.
+
+    Examples
+    --------
+    >>> sorted(["ses-10", "ses-2", "ses-pre", "ses-02"], key=natural_key)
+    ['ses-02', 'ses-2', 'ses-10', 'ses-pre']
+    """
+    parts = re.findall(r"\d+|\D+", label)
+    return (*((0, int(part)) if part.isdecimal() else (1, part) for part in parts), (2, label))
+
+
+def arrange_scans(scans: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Make a table of the scans, sorted; ``order`` is the place in the input."""
+    keys = {name: None for scan in scans for name in scan if name.endswith("_id")}
+    further = [name for name in keys if name not in LEADING]
+    columns = [*LEADING, *further, *ORIGIN, "qc_flags", "page"]
+    cells = [[scan.get(name, MISSING) for name in columns] for scan in scans]
+    table = pd.DataFrame(cells, columns=columns).assign(order=range(len(scans)))
+    identifiers = [*LEADING, *further]
+    order = sorted(
+        range(len(scans)),
+        key=lambda place: [natural_key(str(scans[place].get(name, ""))) for name in identifiers],
+    )
+    return table.iloc[order].reset_index(drop=True)
+
+
+def name_scans(scans: pd.DataFrame) -> list[str]:
+    """Name each scan by its identifiers.
+
+    Examples
+    --------
+    >>> name_scans(pd.DataFrame({"participant_id": ["sub-1"], "run_id": ["run-2"],
+    ...                          "session_id": ["n/a"]}))
+    ['sub-1_run-2']
+    """
+    identifiers = scans[[name for name in scans.columns if name.endswith("_id")]]
+    return [
+        "_".join(cell for cell in row if cell != MISSING)
+        for row in identifiers.itertuples(index=False)
+    ]
+
+
+def find_doubts(described: pd.DataFrame, scans: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Say what is odd about the scans' origin and names.
+
+    Parameters
+    ----------
+    described : DataFrame
+        From :func:`arrange_scans`.
+    scans : sequence of dict
+        From :func:`describe_scan`.
+    """
+    findings = _describe_bundles(scans)
+    for doubt, (severity, text) in DOUBTS.items():
+        names = (scan["path"].name for scan in scans if scan.get("doubt") == doubt)
+        findings += make_findings(severity, text, names)
+    findings += make_findings(
+        "warning",
+        "Scans with a quality flag of the gravest kind ({n}): used. Look at their reports.",
+        (scan["path"].name.removesuffix(ENDING) for scan in scans if scan.get("serious")),
+    )
+    for column, text in MIXTURES.items():
+        findings += _find_mixture(described, column, text)
+    for column in ("participant_id", "session_id"):
+        findings += _find_near_labels(described[column])
+    return findings
+
+
+def _describe_bundles(scans: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Pass on what the model bundles say of themselves."""
+    known = {
+        (scan["bundle"], scan["bundle_description"]): None
+        for scan in scans
+        if scan.get("bundle_description")
+    }
+    return [Finding("warning", f"Model bundle {name}: {text}") for name, text in known]
+
+
+def _find_mixture(described: pd.DataFrame, column: str, text: str) -> list[Finding]:
+    known = described[described[column] != MISSING]
+    label = "bundle" if column == "bundle_sha256" else column
+    groups = [
+        (f"{rows[label].iloc[0]}{_short_hash(column, str(value))}", name_scans(rows))
+        for value, rows in known.groupby(column, sort=True)
+    ]
+    if len(groups) < 2:
+        return []
+    groups.sort(key=lambda group: -len(group[1]))
+    listed = "; ".join(f"{name} ({len(names):,} scans)" for name, names in groups)
+    sentence = text.replace("{k}", str(len(groups))).replace("{list}", listed)
+    rest = [f"{scan}: {name}" for name, names in groups[1:] for scan in names]
+    return [Finding("warning", sentence, tuple(rest))]
+
+
+def _short_hash(column: str, value: str) -> str:
+    return f" {value[:8]}" if column == "bundle_sha256" else ""
+
+
+def _find_near_labels(labels: "pd.Series[Any]") -> list[Finding]:
+    """Name labels that differ only in zeros or case."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(set(labels) - {MISSING}, key=natural_key):
+        groups.setdefault(loosen_label(label), []).append(label)
+    near = (" and ".join(same) for same in groups.values() if len(same) > 1)
+    text = "Labels that differ only in zeros or case ({n}): taken as different. Rename one of each."
+    return make_findings("warning", text, near)
