@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from conftest import write_description, write_scan
 from group_folder import make_group_folder
+from niftynet_models import write_model
 
 from bids_mfi import __version__
 from bids_mfi.cli import EXIT_STATUSES, build_parser, build_verb_parser
@@ -354,8 +355,9 @@ def folder(tmp_path, monkeypatch):
     commands.mkdir()
     for command, function in (("bids_mfi", "main"), ("bids_mfi_tools", "main_verbs")):
         start = f"import sys; from bids_mfi.cli import {function}; sys.exit({function}())"
+        words = shlex.join([sys.executable, "-c", start])
         path = commands / command
-        path.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{start}' \"$@\"\n")
+        path.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     work = tmp_path / "launched here"
     work.mkdir()
@@ -412,23 +414,26 @@ def test_launch_of_the_participant_level(folder, bids_dir, tiny_bundle):
     assert "1 scans done" in found.stdout
 
 
-def make_group(root, people=3):
-    """Small results of the participant level, as many persons as asked for."""
-    names = [f"sub-{number:02d}" for number in range(1, people + 1)]
+def make_group(root, sessions=()):
+    """Small results of the participant level, of three persons."""
+    names = ["sub-01", "sub-02", "sub-03"]
     rows = [
         (name, "TR", hemi, 12.0 + place, 9.0) for place, name in enumerate(names) for hemi in "LR"
     ]
     muscles = pd.DataFrame(rows, columns=["participant_id", "muscle", "hemi", "mfi", "volume"])
+    if sessions:
+        muscles = pd.concat([muscles.assign(session_id=session) for session in sessions])
     table = {"participant_id": names, "sex": "F", "age": 30, "bmi": 25}
     return make_group_folder(root, muscles, pd.DataFrame(table))
 
 
-def test_launch_of_the_group_level(folder):
-    make_group(folder)
+@pytest.mark.parametrize("sessions", [(), ("ses-a", "ses-b")])
+def test_launch_of_the_group_level(folder, sessions):
+    make_group(folder, sessions)
     invocation = {"bids_dir": "bids", "output_dir": "out", "analysis_level": "group"}
+    absent = {one.removesuffix("_of_sessions") for one in BY_SESSION} if sessions else BY_SESSION
     found = launch(APP, invocation)
-    absent = BY_SESSION | {"error_texts", "graph"}
-    assert_complete(found, APP, without=absent)
+    assert_complete(found, APP, without=absent | {"error_texts", "graph"})
     assert "3 participants analysed" in found.stdout
 
 
@@ -473,9 +478,28 @@ def test_launch_of_the_scripts_for_slurm(tmp_path, folder, monkeypatch):
 
 
 @pytest.mark.slow
-def test_launch_of_a_simulation(folder):
+def test_launch_of_a_simulation_and_of_its_evaluation(folder):
     found = launch("bids_mfi_simulate", {"out_dir": "new", "participants": 1, "sessions": 2})
     assert_complete(found, "bids_mfi_simulate", without={"images"})
+    truth = "new/derivatives/truth"
+    invocation = {"truth": truth, "prediction": truth, "out_dir": "eval", "bids_dir": "new"}
+    found = launch("bids_mfi_evaluate", invocation)
+    assert_complete(found, "bids_mfi_evaluate")
+    assert "2 scans compared" in found.stdout
+
+
+@pytest.mark.slow
+def test_launch_of_a_training(folder):
+    invocation = {"out_dir": "new", "steps": 1, "batch_size": 1, "spacing_mm": [6, 6, 12],
+                  "validate_every": 1, "bfloat16": "--no-bfloat16", "device": "cpu"}  # fmt: skip
+    found = launch("bids_mfi_train", invocation)
+    assert_complete(found, "bids_mfi_train", without={"scans"})
+
+
+def test_launch_of_a_conversion(folder):
+    write_model(folder / "published")
+    found = launch("bids_mfi_convert", {"model_dir": "published", "bundle_dir": "new"})
+    assert_complete(found, "bids_mfi_convert")
 
 
 TESTS = {name: read(name)["tests"] for name in NAMES}
