@@ -437,6 +437,7 @@ def build_verb_parser() -> argparse.ArgumentParser:
     _add_convert(verbs)
     _add_evaluate(verbs)
     _add_agreement(verbs)
+    _add_slurm(verbs)
     return parser
 
 
@@ -677,6 +678,77 @@ def _add_agreement(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
     agreement.set_defaults(handler=_run_agreement)
 
 
+def _add_slurm(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    slurm = verbs.add_parser(
+        "slurm",
+        help="write scripts for a Slurm cluster: an array of participants, then the group",
+        description="Write OUTPUT_DIR/logs/slurm/submit.sh and two job scripts. submit.sh submits "
+        "what is missing and, with --status, says what became of each participant. See "
+        "docs/hpc.md.",
+        epilog=EXIT_STATUSES,
+    )
+    slurm.add_argument("bids_dir", type=Path, help="BIDS dataset with the scans")
+    slurm.add_argument("output_dir", type=Path, help="folder for the derivatives")
+    slurm.add_argument(
+        "--image", type=Path, metavar="SIF", help="Apptainer image (default: this Python)"
+    )
+    slurm.add_argument(
+        "--participant-label",
+        "--participant_label",
+        nargs="+",
+        default=(),
+        metavar="LABEL",
+        help="only these participants (default: all that BIDS_DIR holds when submit.sh runs)",
+    )
+    slurm.add_argument(
+        "--participants-per-task", type=_positive_int, default=1, metavar="N",
+        help="measured by a task one after another (default: %(default)s)",
+    )  # fmt: skip
+    _add_resources(slurm.add_argument_group("what a task may use"))
+    slurm.add_argument(
+        "--options", default="", metavar="TEXT",
+        help="further options of run.py for the participants, as one text",
+    )  # fmt: skip
+    slurm.add_argument(
+        "--group-options", default="", metavar="TEXT",
+        help="further options of run.py for the group, as one text",
+    )  # fmt: skip
+    slurm.add_argument("--no-group", action="store_true", help="no group job")
+    slurm.set_defaults(handler=_run_slurm)
+
+
+def _add_resources(group: "argparse._ArgumentGroup") -> None:
+    numbers = (
+        ("--cpus", 4, "processors"), ("--mem", 8, "gigabytes of memory"), ("--gpus", 0, "GPUs"),
+    )  # fmt: skip
+    for name, default, what in numbers:
+        kind = _whole_number if default == 0 else _positive_int
+        group.add_argument(
+            name, type=kind, default=default, metavar="N", help=f"{what} (default: {default})"
+        )
+    group.add_argument(
+        "--time", type=_sbatch_word, default="01:00:00", metavar="TIME",
+        help="longest time, as sbatch takes it (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--at-once", type=_positive_int, metavar="N", help="tasks that run at the same time"
+    )
+    group.add_argument(
+        "--sbatch", type=_sbatch_word, action="append", default=[], metavar="OPTION",
+        help="a further option of sbatch, for example --sbatch=--partition=short; may be repeated",
+    )  # fmt: skip
+
+
+def _whole_number(text: str) -> int:
+    return 0 if text == "0" else _positive_int(text)
+
+
+def _sbatch_word(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError("expected one line of text")
+    return text
+
+
 def main_verbs(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     arguments = build_verb_parser().parse_args(argv)
@@ -849,6 +921,33 @@ def _run_agreement(arguments: argparse.Namespace) -> int:
 
     paths = (arguments.reference, arguments.compared, arguments.out_dir)
     return _print_comparison(compare_tables(*(path.absolute() for path in paths)))
+
+
+def _run_slurm(arguments: argparse.Namespace) -> int:
+    import shlex
+
+    from bids_mfi.slurm import SlurmOrder, write_scripts
+
+    order = SlurmOrder(
+        bids_dir=arguments.bids_dir.absolute(),
+        output_dir=arguments.output_dir.absolute(),
+        image=_absolute(arguments.image),
+        participants=_without_prefix(arguments.participant_label, "sub-"),
+        per_task=arguments.participants_per_task,
+        cpus=arguments.cpus,
+        mem_gb=arguments.mem,
+        gpus=arguments.gpus,
+        time=arguments.time,
+        at_once=arguments.at_once,
+        sbatch=tuple(arguments.sbatch),
+        arguments=tuple(shlex.split(arguments.options)),
+        group_arguments=tuple(shlex.split(arguments.group_options)),
+        group=not arguments.no_group,
+    )
+    script = write_scripts(order)
+    print(f"submit:  bash {shlex.quote(str(script))}")
+    print(f"status:  bash {shlex.quote(str(script))} --status")
+    return 0
 
 
 def _print_comparison(found: "Comparison") -> int:

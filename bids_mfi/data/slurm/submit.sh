@@ -1,0 +1,115 @@
+#!/bin/bash
+# Written by bids_mfi {{ version }}.
+#
+#   submit.sh             submit what is missing: an array of participants, then the group job
+#   submit.sh --status    say what is done, failed, killed, running or waiting; needs no accounting
+#
+# Run it again after a failure: participants that ended well are not submitted again.
+set -euo pipefail
+
+bids={{ bids_dir | quote }}
+folder={{ folder | quote }}
+state=$folder/state
+per_task={{ per_task }}
+mkdir -p "$state"
+
+participants() {
+{% if participants %}
+    printf '%s\n'{% for label in participants %} {{ label }}{% endfor %}
+
+{% else %}
+    find -L "$bids" -mindepth 1 -maxdepth 1 -type d -name 'sub-*' -printf '%f\n' | sed 's/^sub-//' | sort
+{% endif %}
+}
+
+# Jobs of this user that Slurm still knows, arrays by task; "?" where it cannot be asked.
+queue() { squeue --noheader --array --me --format '%F_%K %i' 2>/dev/null || echo '?'; }
+
+is_queued() { [ "$queued" = '?' ] || grep -qE "(^| )$1( |\$)" <<< "$queued"; }
+
+# State of a participant or of the group: done, failed CODE, running JOB, waiting JOB, killed JOB, new.
+state_of() {
+    local word="" rest="" job
+    [ ! -e "$state/$1" ] || read -r word rest < "$state/$1" || true
+    case "$word $rest" in
+        "ended 0") echo "done" ;;
+        ended*) echo "failed $rest" ;;
+        running*) if is_queued "$rest"; then echo "running $rest"; else echo "killed $rest"; fi ;;
+        waiting*)
+            # $rest is the list of its array; the job's number lies beside it once it is submitted.
+            job=$(cat "$rest.job" 2>/dev/null) || { echo "new"; return; }
+            if is_queued "${job}(_[0-9]+)?"; then echo "waiting $job"; else echo "killed $job"; fi ;;
+        *) echo "new" ;;
+    esac
+}
+
+show_status() {
+    local label found
+    local -A count=()
+    for label in $(participants); do
+        found=$(state_of "sub-$label")
+        count[${found%% *}]=$((${count[${found%% *}]:-0} + 1))
+        case "$found" in
+            failed*) echo "sub-$label failed with exit status ${found#failed }: $folder/sub-$label.log" ;;
+            killed*) echo "sub-$label was killed (memory, time or signal), job ${found#killed }: $folder/sub-$label.log" ;;
+        esac
+    done
+    for found in "done" failed killed running waiting new; do
+        [ -z "${count[$found]:-}" ] || echo "$found: ${count[$found]}"
+    done
+    echo "group: $(state_of group)"
+}
+
+submit_participants() {
+    local list tasks limit label
+    list=$(mktemp -p "$folder" list_XXXXXX)
+    for label in $(participants); do
+        case "$(state_of "sub-$label")" in
+            done | running* | waiting*) ;;
+            *) echo "$label" >> "$list" ;;
+        esac
+    done
+    tasks=$((($(wc -l < "$list") + per_task - 1) / per_task))
+    limit=$(scontrol show config | sed -n 's/^MaxArraySize *= *//p')
+    if [ "$tasks" = 0 ]; then
+        rm "$list"
+        echo "participants: none is missing" >&2
+        return
+    fi
+    if [ "$tasks" -gt "${limit:-1001}" ]; then
+        rm "$list"
+        echo "$tasks tasks, but Slurm takes arrays of ${limit:-1001} here: write the scripts again" \
+            "with a larger --participants-per-task" >&2
+        exit 2
+    fi
+    for label in $(cat "$list"); do echo "waiting $list" > "$state/sub-$label"; done
+    sbatch --parsable --array="0-$((tasks - 1)){{ array_limit }}" "$folder/participant.sbatch" "$list" \
+        | cut -d ';' -f 1 > "$list.part"
+    mv "$list.part" "$list.job"
+    echo "participants: job $(cat "$list.job"), $tasks tasks, $(wc -l < "$list") participants" >&2
+    cat "$list.job"
+}
+{% if group %}
+
+submit_group() {
+    local after=()
+    [ -z "$1" ] || after=(--dependency="afterany:$1")
+    echo "waiting $folder/group" > "$state/group"
+    rm -f "$folder/group.job"
+    sbatch --parsable "${after[@]}" "$folder/group.sbatch" | cut -d ';' -f 1 > "$folder/group.part"
+    mv "$folder/group.part" "$folder/group.job"
+    echo "group: job $(cat "$folder/group.job")" >&2
+}
+{% endif %}
+
+queued=$(queue)
+case "${1:-}" in
+    --status) show_status ;;
+    "")
+        job=$(submit_participants)
+{% if group %}
+        submit_group "$job"
+{% endif %}
+        ;;
+    *) echo "usage: submit.sh [--status]" >&2; exit 2 ;;
+esac
