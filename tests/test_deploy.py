@@ -3,7 +3,6 @@
 Results of every way to run are compared with those of a plain run, byte by byte.
 """
 
-import gzip
 import json
 import os
 import shutil
