@@ -22,7 +22,7 @@ STORE = Path(os.environ.get("BIDS_MFI_DEPLOY_STORE", "/var/tmp/bids_mfi-deploy")
 USER = "bids-mfi-test"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_ONLY = ("OPENBLAS_", "OMP_", "MKL_", "SLURM_", "PYTEST_")
-BLOCK = re.compile(r"<!-- test: (\w+) -->\n```bash\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"<!-- test: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
 
 
 def need(group, *tools):

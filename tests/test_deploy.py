@@ -16,6 +16,7 @@ from deploy_machine import (
     BASE,
     CI,
     ROOT,
+    SYSTEM_PATH,
     Engine,
     OrdinaryUser,
     Slurm,
@@ -282,3 +283,171 @@ def test_array_and_group_give_the_results_of_a_plain_run(cluster, plain):
     told = cluster.submit()
     assert "participants: none is missing" in told
     cluster.slurm.wait()
+
+
+def test_corrupt_and_killed_participants_are_told_apart_and_done_again(
+    user, slurm, sif, study, plain
+):
+    shutil.copytree(study / "bids", study / "failures" / "bids")
+    cluster = Cluster(user, slurm, sif, study / "failures")
+    (image,) = (study / "failures" / "bids").glob("sub-02/anat/*echo-1*.nii.gz")
+    whole = image.read_bytes()
+    image.write_bytes(whole[:100_000])
+    cluster.write()
+    cluster.submit()
+    third = cluster.state / "sub-03"
+    slurm.wait_for(lambda: third.read_text().startswith("running "))
+    job = third.read_text().split()[1]
+    slurm.ask("scancel", job)
+    slurm.wait()
+    folder = cluster.state.parent
+    assert cluster.status().splitlines() == [
+        f"sub-02 failed with exit status 1: {folder}/sub-02.log",
+        f"sub-03 was killed (memory, time or signal), job {job}: {folder}/sub-03.log",
+        "done: 2",
+        "failed: 1",
+        "killed: 1",
+        "group: done",
+    ]
+    assert "the data end early or are damaged" in (folder / "sub-02.log").read_text()
+    first = cluster.output_dir / "sub-01" / "anat"
+    before = {path: path.stat().st_mtime_ns for path in first.iterdir()}
+
+    image.write_bytes(whole)
+    assert "2 tasks, 2 participants" in cluster.submit()
+    slurm.wait()
+    assert cluster.status() == "done: 4\ngroup: done\n", cluster.logs()
+    assert {path: path.stat().st_mtime_ns for path in first.iterdir()} == before
+    check_equal(cluster.output_dir, plain)
+
+
+def test_task_killed_for_memory_is_named_and_done_again(user, slurm, sif, study):
+    shutil.copytree(study / "bids", study / "memory" / "bids")
+    cluster = Cluster(user, slurm, sif, study / "memory")
+    cluster.write("--participant-label 01 02 --participants-per-task 2 --sbatch=--mem=300M")
+    assert "1 tasks, 2 participants" in cluster.submit()
+    slurm.wait()
+    told = cluster.status()
+    assert "sub-01 was killed (memory, time or signal), job" in told
+    assert "killed: 2\ngroup: failed" in told
+    assert "exceeded memory limit" in cluster.logs()
+    cluster.write("--participant-label 01 02")
+    assert "2 tasks, 2 participants" in cluster.submit()
+    slurm.wait()
+    assert cluster.status() == "done: 2\ngroup: done\n", cluster.logs()
+
+
+def test_scripts_refuse_what_slurm_does_not_take(cluster):
+    cluster.write("--sbatch=--partition=nowhere --participant-label 01 77")
+    told = cluster.submit(status=1)
+    assert "invalid partition" in told.lower()
+    assert "new: 1" in cluster.status(), "a participant that was not submitted is not waiting"
+    cluster.write()
+
+
+# --- nipype's plugins --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plugin", ["SLURM", "SLURMGraph"])
+def test_nipype_plugin_gives_the_results_of_a_plain_run(slurm, study, plain, plugin):
+    output_dir = study / plugin
+    (study / "plugin.yml").write_text(
+        read_block("hpc.md", "plugin").replace("SLURM", plugin), encoding="utf-8"
+    )
+    environment = plain_environment(PYTHONPATH=str(ROOT), PATH=f"{os.environ['PATH']}:/usr/sbin")
+    environment.pop("LOGNAME", None)
+    labels = ("--participant-label", "01", "02", "--use-plugin", study / "plugin.yml")
+    command = (ROOT / "run.py", study / "bids", output_dir, "participant", *labels)
+    told = run_python(*command, env=environment | slurm.environment)
+    assert "2 scans done, 0 already done, 0 failed" in told
+    own = {k: v for k, v in plain.items() if k.startswith(("sub-01", "sub-02", "seg-"))}
+    assert differences(hash_results(output_dir), own) <= MAY_DIFFER
+    assert not list(output_dir.glob(".work*")), "the work folder is removed"
+    assert slurm.jobs() == []
+
+
+@pytest.mark.parametrize("plugin", ["SLURM", "SLURMGraph"])
+def test_nipype_plugin_claims_no_success_when_jobs_fail(slurm, study, plugin):
+    shutil.rmtree(study / "damaged", ignore_errors=True)
+    shutil.copytree(study / "bids", study / "damaged")
+    (image,) = (study / "damaged").glob("sub-02/anat/*echo-1*.nii.gz")
+    image.write_bytes(image.read_bytes()[:100_000])
+    (study / "plugin.yml").write_text(f"plugin: {plugin}\n")
+    environment = plain_environment(PYTHONPATH=str(ROOT), PATH=f"{os.environ['PATH']}:/usr/sbin")
+    command = [ROOT / "run.py", study / "damaged", study / f"damaged-{plugin}", "participant"]
+    command += ["--participant-label", "01", "02", "--use-plugin", study / "plugin.yml"]
+    told = run_python(*command, status=1, env=environment | slurm.environment)
+    assert "1 scans done, 0 already done, 1 failed" in told
+    assert "the data end early or are damaged" in told
+    assert slurm.jobs() == []
+    (study / "plugin.yml").write_text(
+        f"plugin: {plugin}\nplugin_args: {{sbatch_args: --partition=nowhere}}\n"
+    )
+    command[2] = study / f"nowhere-{plugin}"
+    told = run_python(*command, status=1, env=environment | slurm.environment)
+    assert {"SLURM": "sbatch took no job", "SLURMGraph": "ended without results"}[plugin] in told
+    assert "Traceback" not in told
+
+
+# --- DataLad -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def superdataset(study, place):
+    """A DataLad dataset with the raw dataset, whose images are links into the annex, inside."""
+    need("datalad", "git", "datalad", "git-annex")
+    who = {"GIT_AUTHOR_NAME": "Test", "GIT_AUTHOR_EMAIL": "test@example.org"}
+    who |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in who.items()}
+    environment = plain_environment(PATH=SYSTEM_PATH, HOME=str(place), LC_ALL="C.UTF-8", **who)
+    environment["MFI"] = f"{sys.executable} {ROOT / 'run.py'}"
+    environment["PYTHONPATH"] = str(ROOT)
+    folder = place / "super"
+    run(["git", "config", "--global", "user.name", "Test"], env=environment)
+    run(["git", "config", "--global", "user.email", "test@example.org"], env=environment)
+    run(read_block("sharing.md", "create"), env=environment | {"STUDY": str(folder)}, cwd=place)
+    for source in (study / "bids").iterdir():
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / "bids" / source.name)
+    run(["datalad", "save", "-d", ".", "-r", "-m", "raw data"], env=environment, cwd=folder)
+    (image,) = (folder / "bids").glob("sub-01/anat/*echo-1*.nii.gz")
+    assert image.is_symlink(), "the images are annexed"
+    yield folder, environment
+    run(["chmod", "-R", "u+w", folder])
+
+
+def test_datalad_run_records_a_run_on_annexed_images(superdataset, plain):
+    folder, environment = superdataset
+    run(read_block("sharing.md", "run"), env=environment, cwd=folder)
+    assert run(["git", "status", "--porcelain"], env=environment, cwd=folder) == ""
+    made = hash_results(folder / "derivatives")
+    own = {k: v for k, v in plain.items() if k.startswith(("sub-01", "seg-"))}
+    assert differences(made, own) <= MAY_DIFFER
+    message = run(["git", "log", "-1", "--format=%B"], env=environment, cwd=folder)
+    assert '"exit": 0' in message
+    assert "participant" in message
+
+
+def test_datalad_rerun_unlocks_the_outputs(superdataset, plain):
+    folder, environment = superdataset
+    run(read_block("sharing.md", "rerun"), env=environment, cwd=folder)
+    assert run(["git", "status", "--porcelain"], env=environment, cwd=folder) == ""
+    own = {k: v for k, v in plain.items() if k.startswith("sub-01")}
+    made = hash_results(folder / "derivatives")
+    assert differences({k: v for k, v in made.items() if k in own}, own) == set()
+
+
+def test_datalad_run_passes_on_the_exit_status(superdataset):
+    folder, environment = superdataset
+    command = f"{environment['MFI']} bids derivatives participant --participant-label 99"
+    told = run(["datalad", "run", "-m", "fails", command], status=3, env=environment, cwd=folder)
+    assert "99" in told
+
+
+def test_datalad_containers_run_with_the_image(superdataset, sif, plain):
+    folder, environment = superdataset
+    if "containers-run" not in run(["datalad", "--help-np"], env=environment):
+        pytest.skip("datalad-container missing: bash container/ci/install_tools.sh datalad")
+    run(read_block("sharing.md", "container"), env=environment | {"SIF": str(sif)}, cwd=folder)
+    own = {k: v for k, v in plain.items() if k.startswith("sub-02")}
+    made = hash_results(folder / "derivatives")
+    assert differences({k: v for k, v in made.items() if k in own}, own) == set()
+    assert '"exit": 0' in run(["git", "log", "-1", "--format=%B"], env=environment, cwd=folder)

@@ -51,7 +51,7 @@ slurm() {
         install slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge
 }
 
-datalad() { have datalad "git datalad git-annex" install git git-annex datalad; }
+datalad() { have datalad "git datalad git-annex" install git git-annex datalad datalad-container; }
 
 status=0
 [ $# -gt 0 ] || set -- engine apptainer slurm datalad
