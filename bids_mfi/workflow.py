@@ -269,7 +269,9 @@ def _make_runner(name: str, plugin_args: dict[str, Any], options: RunOptions) ->
         from bids_mfi.queued import PlainSpokenSLURMPlugin, WaitingSLURMGraphPlugin
 
         waiting = name == "SLURMGraph"
-        return (WaitingSLURMGraphPlugin if waiting else PlainSpokenSLURMPlugin)(plugin_args)
+        return (WaitingSLURMGraphPlugin if waiting else PlainSpokenSLURMPlugin)(
+            plugin_args=plugin_args
+        )
     if not hasattr(plugins, f"{name}Plugin"):
         known = sorted(each[:-6] for each in dir(plugins) if each.endswith("Plugin"))
         raise MFIError(

@@ -435,11 +435,12 @@ def test_datalad_rerun_unlocks_the_outputs(superdataset, plain):
     assert differences({k: v for k, v in made.items() if k in own}, own) == set()
 
 
-def test_datalad_run_passes_on_the_exit_status(superdataset):
+def test_datalad_run_records_a_failure(superdataset):
     folder, environment = superdataset
     command = f"{environment['MFI']} bids derivatives participant --participant-label 99"
-    told = run(["datalad", "run", "-m", "fails", command], status=3, env=environment, cwd=folder)
-    assert "99" in told
+    told = run(["datalad", "run", "-m", "fails", command], status=1, env=environment, cwd=folder)
+    assert "no folder sub-99" in told
+    assert '"exit": 3' in (folder / ".git" / "COMMIT_EDITMSG").read_text()
 
 
 def test_datalad_containers_run_with_the_image(superdataset, sif, plain):
