@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test check browser lock benchmark clean
+.PHONY: demo test deploy-test check browser lock benchmark clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m bids_mfi demo $(DEMO)
 
 test: $(VENV)/.installed browser check
 	$(BIN)/python -m pytest
+
+# Builds and runs the images, and a Slurm of one node. As root on Debian 12 the tools are installed;
+# what cannot be had is named, and its tests are skipped.
+deploy-test: $(VENV)/.installed
+	-@bash container/ci/install_tools.sh
+	$(BIN)/python -m pytest tests/test_deploy.py -m deploy -n0 -s
 
 # The report of the group is tested in chromium: installed where apt is there and allowed. Without
 # it those tests are skipped, or fail where CI is set, and say so.

@@ -104,6 +104,12 @@ def _check(order: SlurmOrder) -> None:
         )
     if not order.bids_dir.is_dir():
         raise InputError(f"{order.bids_dir}: is no folder, expected the BIDS dataset.")
+    for folder in (order.bids_dir, order.output_dir):
+        if order.image is not None and {",", ":"} & set(str(folder)):
+            raise InputError(
+                f"{folder}: has a comma or a colon, which Apptainer does not take in a path that "
+                "is bound. Name a link to it without."
+            )
     if BLANK & set(str(order.folder)) or "%" in str(order.folder):
         raise OutputError(
             f"{order.output_dir}: has a blank, quote, dollar or percent sign, which sbatch does "

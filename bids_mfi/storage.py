@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Collection
@@ -43,9 +44,23 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise explain_os_error(path, error) from error
 
 
-def _write_and_rename(path: Path, data: bytes) -> None:
+def _partial_of(path: Path) -> Path:
     owner = f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
-    partial = path.with_name(f".{path.name}.{owner}.partial")
+    return path.with_name(f".{path.name}.{owner}.partial")
+
+
+def make_partial_folder(parent: Path, name: str) -> Path:
+    """Make a hidden folder that :func:`remove_stale_partials` clears when this process is dead.
+
+    Touch it at least once a day; other hosts take it for abandoned otherwise.
+    """
+    folder = _partial_of(parent / name)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _write_and_rename(path: Path, data: bytes) -> None:
+    partial = _partial_of(path)
     try:
         with partial.open("xb") as file:
             file.write(data)
@@ -59,15 +74,27 @@ def _write_and_rename(path: Path, data: bytes) -> None:
 
 def _remove_quietly(path: Path) -> bool:
     try:
-        path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     except OSError:
         return False
     return True
 
 
 def host_name() -> str:
-    """Name of this computer in letters, digits, dots and hyphens."""
-    return re.sub(r"[^0-9A-Za-z.-]", "", socket.gethostname())[:40]
+    """Name of where this process has its number, in letters, digits, dots and hyphens.
+
+    Two containers on one host may have the host's name and processes of the same number, so the
+    number of the process namespace is part of it.
+    """
+    host = re.sub(r"[^0-9A-Za-z.-]", "", socket.gethostname())[:40]
+    try:
+        namespace = re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
+    except OSError:
+        namespace = ""
+    return f"{host}.{namespace}" if namespace else host
 
 
 _REMEDIES = {
@@ -107,7 +134,7 @@ def remove_stale_partials(folder: Path, names: Collection[str] = ()) -> list[Pat
     Returns
     -------
     list of Path
-        What was removed.
+        What was removed, with folders of :func:`make_partial_folder`.
     """
     own = re.compile(rf"^\.(.+)\.{re.escape(host_name())}-(\d+)-[0-9a-f]{{8}}\.partial$")
     removed = []

@@ -31,15 +31,25 @@ from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.options import RunOptions
 from bids_mfi.pages import bundle_facts, write_pages
-from bids_mfi.storage import write_atomically
+from bids_mfi.storage import make_partial_folder, write_atomically
 
 DEFAULT_BUNDLE = Path(__file__).parent / "data" / "bundle"
 RECORDED_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "pybids", "monai")
 NO_SPACE = "No space left on device"
 LEAST_FREE_BYTES = 2**20
+NO_RESULT = "results file does not exist"  # nipype, of a job of a queue that was killed
+LOST = (
+    "The jobs of this scan ended without results, and without a cause that nipype recorded. Look "
+    "at what the queue wrote for them into the work folder (-w DIR), and run it again."
+)
 STEPS = ("Resample", "Segment", "Quantify", "Report", "Save")
 MEMORY_GB = {"Resample": 1.0, "Segment": 2.5, "Quantify": 1.0, "Report": 1.0, "Save": 0.3}
 POLL_S = 0.1
+JOB_FINISHED_TIMEOUT_S = 30  # that a result may take from a node's disk to this one
+ROOM_PER_SCAN_BYTES = 500 * 10**6  # ten times what a scan of the paper's size takes
+OWN_MACHINE_PLUGINS = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
+SLURM_PLUGINS = ("SLURM", "SLURMGraph")
+HASTY_PLUGINS = ("CondorDAGMan", "SGEGraph", "SomaFlow")  # return before the jobs have run
 
 StatusCallback = Callable[[str, str, str], None]
 """Called with a scan's name, a step of STEPS and ``start``, ``end`` or ``exception``."""
@@ -124,6 +134,7 @@ def build_workflow(
         "crashdump_dir": str(work_dir / "crash"),
         "crashfile_format": "txt",
         "create_report": "false",
+        "job_finished_timeout": str(JOB_FINISHED_TIMEOUT_S),
         "poll_sleep_duration": str(POLL_S),
         "remove_node_directories": "false",
         "stop_on_first_crash": str(options.stop_on_first_crash).lower(),
@@ -221,9 +232,15 @@ def run_workflow(
         The plugin file cannot be used.
     """
     plugin, plugin_args = choose_plugin(options, nprocs)
+    if plugin in SLURM_PLUGINS:
+        from bids_mfi.queued import prepare_submission, request_resources
+
+        prepare_submission(Path(workflow.base_dir))
+        request_resources(workflow, plugin_args)
 
     def tell(node: Any, status: str) -> None:
         scan = node.fullname.split(".")[1]
+        os.utime(workflow.base_dir)  # in use, see make_partial_folder
         if (node.name, status) == (STEPS[-1], "end"):
             shutil.rmtree(Path(workflow.base_dir) / workflow.name / scan, ignore_errors=True)
         on_status(scan, node.name, status)
@@ -248,6 +265,13 @@ def _make_runner(name: str, plugin_args: dict[str, Any], options: RunOptions) ->
 
     if name == "MultiProc":
         return SurvivingMultiProcPlugin(plugin_args=plugin_args)
+    if name in SLURM_PLUGINS:
+        from bids_mfi.queued import PlainSpokenSLURMPlugin, WaitingSLURMGraphPlugin
+
+        waiting = name == "SLURMGraph"
+        return (WaitingSLURMGraphPlugin if waiting else PlainSpokenSLURMPlugin)(
+            plugin_args=plugin_args
+        )
     if not hasattr(plugins, f"{name}Plugin"):
         known = sorted(each[:-6] for each in dir(plugins) if each.endswith("Plugin"))
         raise MFIError(
@@ -284,12 +308,19 @@ def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]
 
     try:
         described = yaml.safe_load(options.use_plugin.read_text())
-        return str(described["plugin"]), dict(described.get("plugin_args") or {})
+        name, plugin_args = str(described["plugin"]), dict(described.get("plugin_args") or {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
         raise MFIError(
             f"{options.use_plugin}: cannot be used as a nipype plugin file ({error}). Expected "
             "YAML with `plugin:` and, if wanted, `plugin_args:`."
         ) from error
+    if name in HASTY_PLUGINS:
+        raise MFIError(
+            f"{options.use_plugin}: nipype's {name} returns before the jobs have run, so that "
+            "nothing could be said of them. Take another plugin, or an array of participants "
+            "(docs/hpc.md)."
+        )
+    return name, plugin_args
 
 
 def read_crashes(work_dir: Path) -> dict[str, str]:
@@ -322,7 +353,9 @@ def explain_crash(text: str) -> str:
     >>> explain_crash("Traceback\n  bids_mfi.errors.PairError: a.nii: all voxels are 0.\n")
     'a.nii: all voxels are 0.'
     """
-    if was_killed(text) and NO_SPACE not in text:
+    if LOST in text:
+        return LOST
+    if (was_killed(text) or NO_RESULT in text) and NO_SPACE not in text:
         return (
             "The process that worked on this scan was killed, most often for lack of memory. "
             "Give the run more memory, or lower --nprocs or --mem, and run it again."
@@ -446,7 +479,7 @@ def _run_once(
     """Run these scans in a work folder of their own; the text of each failure by scan."""
     nprocs, threads = choose_threads(options, len(pairs))
     scans = {node: scan for scan, node in scan_node_names(pairs).items()}
-    work_dir, crashes = make_work_dir(options.work_dir), None
+    work_dir, crashes = make_work_dir(options, min(nprocs, len(pairs))), None
     try:
         prepare_environment(work_dir, options.verbose, threads)
         workflow = build_workflow(pairs, bundle, options, work_dir, threads)
@@ -459,29 +492,62 @@ def _run_once(
             lambda node, step, status: on_status(scans[node], step, status),
         )
         crashes = {scans[node]: text for node, text in read_crashes(work_dir).items()}
+        crashes |= find_lost_scans(pairs, crashes, options)
         return crashes
     finally:
         if crashes == {} or options.work_dir is None:
             shutil.rmtree(work_dir, ignore_errors=True)
 
 
-def make_work_dir(parent: Path | None) -> Path:
+def find_lost_scans(
+    pairs: list[DixonPair], crashes: dict[str, str], options: RunOptions
+) -> dict[str, str]:
+    """Find scans of which a queue's jobs left neither results nor a crash file."""
+    if options.use_plugin is None or options.stop_on_first_crash:
+        return {}
+    return {
+        pair.scan: LOST
+        for pair in pairs
+        if pair.scan not in crashes and not scan_paths(options.output_dir, pair).mfi_json.exists()
+    }
+
+
+def make_work_dir(options: RunOptions, at_once: int) -> Path:
     """Make a new folder for the intermediate files of one run.
+
+    Without ``-w`` it is in the system's temporary folder. Where that has no room for the scans at
+    work, or other machines must see it, it is a hidden folder in OUTPUT_DIR.
 
     Raises
     ------
     OutputError
         It cannot be made.
     """
+    parent = options.work_dir
     try:
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
+        elif _is_shared(options) or _has_more_room(options.output_dir, at_once):
+            return make_partial_folder(options.output_dir, "work")
         return Path(tempfile.mkdtemp(prefix="bids_mfi-", dir=parent))
     except OSError as error:
         raise OutputError(
             f"{parent or tempfile.gettempdir()}: no work folder can be made there "
             f"({error.strerror}). Name another by --work-dir."
         ) from error
+
+
+def _is_shared(options: RunOptions) -> bool:
+    """Whether the nodes of a cluster work in the work folder."""
+    plugin, _ = choose_plugin(options, nprocs=1)
+    return plugin not in OWN_MACHINE_PLUGINS
+
+
+def _has_more_room(output_dir: Path, at_once: int) -> bool:
+    """Whether the temporary folder is too small for the scans at work, and OUTPUT_DIR larger."""
+    temporary = shutil.disk_usage(tempfile.gettempdir()).free
+    wanted = at_once * ROOM_PER_SCAN_BYTES
+    return temporary < wanted and temporary < shutil.disk_usage(output_dir).free
 
 
 def write_graph(workflow: Any, logs: Path) -> None:

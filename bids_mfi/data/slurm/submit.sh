@@ -2,10 +2,12 @@
 # Written by bids_mfi {{ version }}.
 #
 #   submit.sh             submit what is missing: an array of participants, then the group job
+#   submit.sh --all       submit also what is done: images were added, or results removed
 #   submit.sh --status    say what is done, failed, killed, running or waiting; needs no accounting
 #
 # Run it again after a failure: participants that ended well are not submitted again.
 set -euo pipefail
+shopt -s inherit_errexit
 
 bids={{ bids_dir | quote }}
 folder={{ folder | quote }}
@@ -15,30 +17,33 @@ mkdir -p "$state"
 
 participants() {
 {% if participants %}
-    printf '%s\n'{% for label in participants %} {{ label }}{% endfor %}
+    printf '%s\n'{% for label in participants %} {{ label | quote }}{% endfor %}
 
 {% else %}
-    find -L "$bids" -mindepth 1 -maxdepth 1 -type d -name 'sub-*' -printf '%f\n' | sed 's/^sub-//' | sort
+    find -L "$bids" -mindepth 1 -maxdepth 1 -type d -name 'sub-*' -printf '%f\n' \
+        | sed 's/^sub-//' | grep -xE '[0-9A-Za-z+]+' | sort
 {% endif %}
 }
 
 # Jobs of this user that Slurm still knows, arrays by task; "?" where it cannot be asked.
 queue() { squeue --noheader --array --me --format '%F_%K %i' 2>/dev/null || echo '?'; }
 
+# Whether the job is in the queue, or may be.
 is_queued() { [ "$queued" = '?' ] || grep -qE "(^| )$1( |\$)" <<< "$queued"; }
 
-# State of a participant or of the group: done, failed CODE, running JOB, waiting JOB, killed JOB, new.
+# State of a participant or of the group: done, failed CODE, running JOB, waiting JOB, new,
+# or "killed " and by what.
 state_of() {
     local word="" rest="" job
     [ ! -e "$state/$1" ] || read -r word rest < "$state/$1" || true
     case "$word $rest" in
         "ended 0") echo "done" ;;
-        ended*) echo "failed $rest" ;;
-        running*) if is_queued "$rest"; then echo "running $rest"; else echo "killed $rest"; fi ;;
+        ended*) if [ "$rest" -gt 128 ]; then echo "killed signal $((rest - 128))"; else echo "failed $rest"; fi ;;
+        running*) if is_queued "$rest"; then echo "running $rest"; else echo "killed job $rest"; fi ;;
         waiting*)
             # $rest is the list of its array; the job's number lies beside it once it is submitted.
             job=$(cat "$rest.job" 2>/dev/null) || { echo "new"; return; }
-            if is_queued "${job}(_[0-9]+)?"; then echo "waiting $job"; else echo "killed $job"; fi ;;
+            if is_queued "${job}(_[0-9]+)?"; then echo "waiting $job"; else echo "killed job $job"; fi ;;
         *) echo "new" ;;
     esac
 }
@@ -51,21 +56,32 @@ show_status() {
         count[${found%% *}]=$((${count[${found%% *}]:-0} + 1))
         case "$found" in
             failed*) echo "sub-$label failed with exit status ${found#failed }: $folder/sub-$label.log" ;;
-            killed*) echo "sub-$label was killed (memory, time or signal), job ${found#killed }: $folder/sub-$label.log" ;;
+            killed*) echo "sub-$label was killed (memory, time or signal), ${found#killed }: $folder/sub-$label.log" ;;
         esac
     done
     for found in "done" failed killed running waiting new; do
         [ -z "${count[$found]:-}" ] || echo "$found: ${count[$found]}"
     done
+{% if group %}
     echo "group: $(state_of group)"
+{% endif %}
+    [ "$queued" != '?' ] || echo "squeue gives no answer: what runs or waits may have ended"
 }
 
+# Jobs of participants, and of the group, that have not ended.
+unfinished() {
+    local label found
+    for label in $(participants); do state_of "sub-$label"; done | sed -nE 's/^(running|waiting) ([0-9]+).*/\2/p'
+    state_of group | sed -nE 's/^running //p'
+}
+
+# Argument: --all or nothing.
 submit_participants() {
     local list tasks limit label
     list=$(mktemp -p "$folder" list_XXXXXX)
     for label in $(participants); do
-        case "$(state_of "sub-$label")" in
-            done | running* | waiting*) ;;
+        case "$(state_of "sub-$label") $1" in
+            running* | waiting* | "done ") ;;
             *) echo "$label" >> "$list" ;;
         esac
     done
@@ -87,13 +103,16 @@ submit_participants() {
         | cut -d ';' -f 1 > "$list.part"
     mv "$list.part" "$list.job"
     echo "participants: job $(cat "$list.job"), $tasks tasks, $(wc -l < "$list") participants" >&2
-    cat "$list.job"
 }
 {% if group %}
 
+# The group waits for all participants that are at work; a group job that waits for fewer goes.
 submit_group() {
-    local after=()
-    [ -z "$1" ] || after=(--dependency="afterany:$1")
+    local after=() jobs old
+    old=$(state_of group)
+    jobs=$(unfinished | sort -un | paste -sd :)
+    case "$old" in waiting*) scancel "${old#waiting }" ;; esac
+    [ -z "$jobs" ] || after=(--dependency="afterany:$jobs")
     echo "waiting $folder/group" > "$state/group"
     rm -f "$folder/group.job"
     sbatch --parsable "${after[@]}" "$folder/group.sbatch" | cut -d ';' -f 1 > "$folder/group.part"
@@ -105,11 +124,15 @@ submit_group() {
 queued=$(queue)
 case "${1:-}" in
     --status) show_status ;;
-    "")
-        job=$(submit_participants)
+    "" | --all)
+        exec 9> "$folder/lock"
+        flock --nonblock 9 || { echo "submit.sh runs already: wait for its end" >&2; exit 1; }
+        [ "$queued" != '?' ] || { echo "squeue gives no answer: try again where Slurm works" >&2; exit 1; }
+        submit_participants "${1:-}"
 {% if group %}
-        submit_group "$job"
+        queued=$(queue)
+        submit_group
 {% endif %}
         ;;
-    *) echo "usage: submit.sh [--status]" >&2; exit 2 ;;
+    *) echo "usage: submit.sh [--all | --status]" >&2; exit 2 ;;
 esac

@@ -1,0 +1,110 @@
+"""nipype's plugins of Slurm, made to ask for memory and to wait; must not know what a node does.
+
+SLURMGraph of nipype 1.11 returns when the jobs are submitted. Here it waits until they have left
+the queue. Its jobs are found by a comment that no other run has.
+"""
+
+import getpass
+import os
+import re
+import secrets
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline.plugins import SLURMGraphPlugin, SLURMPlugin
+
+from bids_mfi.errors import MFIError
+
+BASE_GB = 1.0  # of a process of its own, which imports everything
+POLL_S = 2.0
+LONGEST_SILENCE_S = 600.0
+PLAIN_PATH = re.compile(r"[\w./+@:,=-]+", re.ASCII)
+
+
+def request_resources(workflow: Any, plugin_args: dict[str, Any]) -> None:
+    """Let each node ask sbatch for its processors and memory; options of the user come after.
+
+    nipype's own plugins pass neither on.
+    """
+    given = plugin_args.get("sbatch_args", "")
+    for name in workflow.list_node_names():
+        node = workflow.get_node(name)
+        memory_mb = round((node.mem_gb + BASE_GB) * 1024)
+        wanted = f"--cpus-per-task={node.n_procs} --mem={memory_mb}M {given}"
+        node.plugin_args = {"sbatch_args": wanted.strip(), "overwrite": True}
+
+
+def prepare_submission(work_dir: Path) -> None:
+    """Set what nipype takes for granted, and refuse what its scripts would break at.
+
+    Raises
+    ------
+    MFIError
+        The path of the work folder has a blank or the like, which nipype's scripts do not quote.
+    """
+    os.environ.setdefault("LOGNAME", getpass.getuser())
+    if not PLAIN_PATH.fullmatch(str(work_dir)):
+        raise MFIError(
+            f"{work_dir}: nipype's plugins of Slurm cannot work in a folder with a blank or the "
+            "like in its path. Name another by --work-dir, on a disk that all nodes see."
+        )
+
+
+class PlainSpokenSLURMPlugin(SLURMPlugin):  # type: ignore[misc]
+    """SLURM that says so when sbatch takes no job."""
+
+    def _submit_batchtask(self, scriptfile: str, node: Any) -> int:
+        try:
+            return int(super()._submit_batchtask(scriptfile, node))
+        except (RuntimeError, IndexError, AttributeError) as error:
+            options = node.plugin_args["sbatch_args"]
+            raise MFIError(
+                f"sbatch took no job with the options {options!r}. Correct `sbatch_args:` in the "
+                "plugin file; `sbatch --test-only` says what is wrong."
+            ) from error
+
+
+class WaitingSLURMGraphPlugin(SLURMGraphPlugin):  # type: ignore[misc]
+    """SLURMGraph that returns when its jobs have left the queue."""
+
+    def __init__(self, plugin_args: dict[str, Any]) -> None:
+        self.comment = f"bids_mfi-{secrets.token_hex(6)}"
+        super().__init__(plugin_args=plugin_args)
+
+    def _get_args(self, node: Any, keywords: list[str]) -> tuple[str, ...]:
+        """Add what marks a job as ours and ends it when one that it waits for has failed."""
+        ours = f" --comment={self.comment} --kill-on-invalid-dep=yes"
+        values = super()._get_args(node, keywords)
+        return tuple(
+            value + ours if keyword == "sbatch_args" else value
+            for keyword, value in zip(keywords, values, strict=True)
+        )
+
+    def _submit_graph(self, pyfiles: Any, dependencies: Any, nodes: Any) -> None:
+        super()._submit_graph(pyfiles, dependencies, nodes)
+        last_answer = time.monotonic()
+        while (jobs := self.list_jobs()) != []:
+            if jobs is not None:
+                last_answer = time.monotonic()
+            if time.monotonic() - last_answer > LONGEST_SILENCE_S:
+                raise MFIError(
+                    "squeue gives no answer, so that the end of the jobs cannot be seen. When they "
+                    "have ended, run it again: it does what is missing."
+                )
+            time.sleep(POLL_S)
+
+    def list_jobs(self) -> list[str] | None:
+        """Numbers of this run's jobs in the queue; None where Slurm does not answer."""
+        command = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%i %k"]
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if asked.returncode != 0:
+            return None
+        lines = [line.split() for line in asked.stdout.splitlines()]
+        return [line[0] for line in lines if line[1:] == [self.comment]]
+
+    def stop(self) -> None:
+        """Take the jobs from the queue when the run is interrupted."""
+        if jobs := self.list_jobs():
+            subprocess.run(["scancel", *jobs], check=False)
