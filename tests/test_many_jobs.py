@@ -1,0 +1,199 @@
+"""Many jobs that write one OUTPUT_DIR at the same time, as an array of a cluster does."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import write_description, write_scan
+
+from bids_mfi import storage, workflow
+from bids_mfi.errors import MFIError, OutputError
+from bids_mfi.options import RunOptions
+from bids_mfi.storage import make_partial_folder, remove_stale_partials
+from bids_mfi.workflow import ROOM_PER_SCAN_BYTES, choose_plugin, find_lost_scans, make_work_dir
+
+ROOT = Path(__file__).parents[1]
+LABELS = tuple(f"{number:02d}" for number in range(1, 8))
+# In a process namespace of its own, as a container has it: asks, and prints what would be removed.
+CLEAR = (
+    "import sys; from pathlib import Path; from bids_mfi.storage import remove_stale_partials; "
+    "print(len(remove_stale_partials(Path(sys.argv[1]))))"
+)
+
+
+def start(bids_dir, out_dir, bundle, *more):
+    return subprocess.Popen(
+        [sys.executable, ROOT / "run.py", bids_dir, out_dir, "participant", "--bundle", bundle,
+         "--nprocs", "1", *more],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.relative_to(folder).parts[0] != "logs"
+    }
+
+
+@pytest.mark.slow
+def test_seven_jobs_at_once_leave_what_one_run_leaves(tmp_path, tiny_bundle):
+    bids_dir = tmp_path / "bids"
+    write_description(bids_dir)
+    for seed, label in enumerate(LABELS):
+        write_scan(bids_dir, label, seed=seed)
+    many, one = tmp_path / "many", tmp_path / "one"
+    jobs = [start(bids_dir, many, tiny_bundle, "--participant-label", each) for each in LABELS]
+    for job in jobs:
+        told, _ = job.communicate()
+        assert job.returncode == 0, told
+        assert "1 scans done" in told
+    job = start(bids_dir, one, tiny_bundle)
+    assert job.wait() == 0, job.stdout.read()
+    job.stdout.close()
+    found, expected = contents(many), contents(one)
+    assert found.keys() == expected.keys()
+    assert {name for name in found if found[name] != expected[name]} == set()
+    assert {f"sub-{label}.html" for label in LABELS} <= found.keys()
+    assert len(list((many / "logs").glob("run-*.json"))) == len(LABELS)
+
+
+def test_container_on_the_same_host_leaves_our_unfinished_files(tmp_path):
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:
+        pytest.skip("unshare cannot make a process namespace here")
+    ours = storage._partial_of(tmp_path / "x.json")
+    ours.write_bytes(b"half")
+    foreign = Path(str(ours).replace(f"-{os.getpid()}-", f"-{2**22 - 1}-"))
+    foreign.write_bytes(b"half")
+    command = [sys.executable, "-c", CLEAR, tmp_path]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    asked = subprocess.run([*unshare, *command], capture_output=True, text=True, env=environment)
+    assert asked.stdout == "0\n", "numbers of processes mean nothing in another namespace"
+    assert remove_stale_partials(tmp_path) == [foreign]
+
+
+def test_work_folder_of_a_dead_run_is_removed(tmp_path):
+    living = make_partial_folder(tmp_path, "work")
+    dead = Path(str(living).replace(f"-{os.getpid()}-", f"-{2**22 - 1}-"))
+    (dead / "below").mkdir(parents=True)
+    (dead / "below" / "file").touch()
+    assert remove_stale_partials(tmp_path) == [dead]
+    assert living.is_dir()
+    assert not dead.exists()
+
+
+# --- where the work folder is ------------------------------------------------------------------
+
+
+@pytest.fixture
+def options(tmp_path):
+    (tmp_path / "out").mkdir()
+    return RunOptions(tmp_path / "in", tmp_path / "out", "participant")
+
+
+def pretend_room(monkeypatch, temporary, output):
+    """Let the folder ``out`` and every other have so many bytes free."""
+    usage = type(shutil.disk_usage("/"))
+
+    def ask(path):
+        return usage(0, 0, output if Path(path).name == "out" else temporary)
+
+    monkeypatch.setattr(workflow.shutil, "disk_usage", ask)
+
+
+@pytest.mark.parametrize(
+    ("temporary", "output", "in_output"),
+    [
+        (2 * ROOM_PER_SCAN_BYTES, 10**12, False),
+        (2 * ROOM_PER_SCAN_BYTES - 1, 10**12, True),
+        (64 * 2**20, 10**12, True),
+        (64 * 2**20, 10**6, False),
+    ],
+)
+def test_work_folder_is_where_there_is_room(monkeypatch, options, temporary, output, in_output):
+    pretend_room(monkeypatch, temporary, output)
+    folder = make_work_dir(options, at_once=2)
+    assert folder.is_dir()
+    assert (folder.parent == options.output_dir) == in_output
+    if in_output:
+        assert folder.name.startswith(".work.")
+    folder.rmdir()
+
+
+def test_named_work_folder_is_taken_whatever_its_room(monkeypatch, options, tmp_path):
+    pretend_room(monkeypatch, 0, 10**12)
+    named = RunOptions(**{**_fields(options), "work_dir": tmp_path / "w"})
+    assert make_work_dir(named, at_once=2).parent == tmp_path / "w"
+
+
+def _fields(options):
+    return {name: getattr(options, name) for name in options.__slots__}
+
+
+def with_plugin(options, tmp_path, name):
+    (tmp_path / "plugin.yml").write_text(f"plugin: {name}\n")
+    return RunOptions(**{**_fields(options), "use_plugin": tmp_path / "plugin.yml"})
+
+
+def test_work_folder_of_a_cluster_is_one_that_all_nodes_see(monkeypatch, options, tmp_path):
+    pretend_room(monkeypatch, 10**12, 10**12)
+    shared = make_work_dir(with_plugin(options, tmp_path, "SLURM"), at_once=1)
+    assert shared.parent == options.output_dir
+    local = make_work_dir(with_plugin(options, tmp_path, "Linear"), at_once=1)
+    assert local.parent != options.output_dir
+    local.rmdir()
+
+
+def test_work_folder_that_cannot_be_made_is_said_with_the_option(options, tmp_path):
+    (tmp_path / "file").touch()
+    named = RunOptions(**{**_fields(options), "work_dir": tmp_path / "file"})
+    with pytest.raises(OutputError, match="--work-dir"):
+        make_work_dir(named, at_once=1)
+
+
+# --- nipype's plugins --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SGEGraph", "CondorDAGMan", "SomaFlow"])
+def test_plugin_that_returns_before_its_jobs_is_refused(options, tmp_path, name):
+    with pytest.raises(MFIError, match="array of participants"):
+        choose_plugin(with_plugin(options, tmp_path, name), nprocs=1)
+
+
+def test_scan_without_results_or_crash_is_lost_with_a_plugin_only(options, tmp_path):
+    from bids_mfi.dixon import DixonPair
+
+    entities = (("sub", "01"), ("acq", "dixon"))
+    pair = DixonPair(Path("a.nii"), Path("b.nii"), entities, "test")
+    queued = with_plugin(options, tmp_path, "SLURMGraph")
+    (text,) = find_lost_scans([pair], {}, queued).values()
+    assert workflow.explain_crash(text) == workflow.LOST
+    assert find_lost_scans([pair], {pair.scan: "why"}, queued) == {}
+    assert find_lost_scans([pair], {}, options) == {}
+
+
+def test_slurm_plugins_ask_for_what_a_step_claims(tiny_bundle, options):
+    from bids_mfi.dixon import DixonPair
+    from bids_mfi.network.bundle import load_bundle
+    from bids_mfi.queued import prepare_submission, request_resources
+
+    entities = (("sub", "01"), ("acq", "dixon"))
+    pair = DixonPair(Path("a.nii"), Path("b.nii"), entities, "test")
+    work = options.output_dir
+    graph = workflow.build_workflow([pair], load_bundle(tiny_bundle), options, work, threads=3)
+    request_resources(graph, {"sbatch_args": "--time=5"})
+    asked = {
+        name.split(".")[-1]: graph.get_node(name).plugin_args["sbatch_args"]
+        for name in graph.list_node_names()
+    }
+    assert asked["Segment"] == "--cpus-per-task=3 --mem=3584M --time=5"
+    assert asked["Save"] == "--cpus-per-task=1 --mem=1331M --time=5"
+    prepare_submission(work)
+    with pytest.raises(MFIError, match="--work-dir"):
+        prepare_submission(work / "a b")
