@@ -121,6 +121,10 @@ class Engine:
             PATH=f"{place}/bin:{SYSTEM_PATH}",
         )
 
+    def tidy(self):
+        """Keep the base and the last image; layers of builds would fill the disk in time."""
+        self.run(["podman", "image", "prune", "--force"])
+
     def run(self, command, status=0, **variables):
         environment = self.environment | {key: str(value) for key, value in variables.items()}
         return run(command, status, env=environment, cwd=ROOT)
