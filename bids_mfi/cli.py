@@ -928,6 +928,11 @@ def _run_slurm(arguments: argparse.Namespace) -> int:
 
     from bids_mfi.slurm import SlurmOrder, write_scripts
 
+    folders = [str(arguments.bids_dir.absolute()), str(arguments.output_dir.absolute())]
+    options, group_options = (
+        _split_options(folders, level, text)
+        for level, text in (("participant", arguments.options), ("group", arguments.group_options))
+    )
     order = SlurmOrder(
         bids_dir=arguments.bids_dir.absolute(),
         output_dir=arguments.output_dir.absolute(),
@@ -940,14 +945,26 @@ def _run_slurm(arguments: argparse.Namespace) -> int:
         time=arguments.time,
         at_once=arguments.at_once,
         sbatch=tuple(arguments.sbatch),
-        arguments=tuple(shlex.split(arguments.options)),
-        group_arguments=tuple(shlex.split(arguments.group_options)),
+        arguments=options,
+        group_arguments=group_options,
         group=not arguments.no_group,
     )
     script = write_scripts(order)
     print(f"submit:  bash {shlex.quote(str(script))}")
     print(f"status:  bash {shlex.quote(str(script))} --status")
     return 0
+
+
+def _split_options(folders: Sequence[str], level: str, text: str) -> tuple[str, ...]:
+    """Split options of run.py that were given as one text; the parser ends with 2 at a wrong one."""
+    import shlex
+
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise InputError(f"{text}: is no list of options ({error}); close the quotes.") from error
+    build_parser().parse_args([*folders, level, *words])
+    return words
 
 
 def _print_comparison(found: "Comparison") -> int:

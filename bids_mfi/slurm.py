@@ -5,6 +5,7 @@ An array job measures the participants, a job that depends on it runs the group 
 without Slurm's accounting, and submit only what is missing.
 """
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,10 @@ from bids_mfi.storage import explain_os_error, write_atomically
 TEMPLATES = Path(__file__).parent / "data" / "slurm"
 NAMES = ("participant.sbatch", "group.sbatch", "submit.sh")
 MEMORY_KEPT = 0.9  # of a task's memory, that the steps may claim; the rest is for the main process
-BLANK = set(" \t\n\r'\"\\$`")
+BLANK = set(" \t\n\r'\"\\$`#%")
+LABEL = re.compile(r"[0-9A-Za-z+]+")
+TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
+OWN_OPTIONS = ("--array", "--output", "--dependency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +114,32 @@ def _check(order: SlurmOrder) -> None:
                 f"{folder}: has a comma or a colon, which Apptainer does not take in a path that "
                 "is bound. Name a link to it without."
             )
-    if BLANK & set(str(order.folder)) or "%" in str(order.folder):
+    _check_words(order)
+    if BLANK & set(str(order.folder)):
         raise OutputError(
-            f"{order.output_dir}: has a blank, quote, dollar or percent sign, which sbatch does "
+            f"{order.output_dir}: has a blank, quote, #, $ or %, which sbatch does "
             "not take in the path of a log. Choose another OUTPUT_DIR, or a link to it."
         )
+
+
+def _check_words(order: SlurmOrder) -> None:
+    """Refuse labels, times and options that sbatch or the scripts would take for something else."""
+    for label in order.participants:
+        if not LABEL.fullmatch(label):
+            raise InputError(
+                f"--participant-label {label}: expected a label of letters and digits, with or "
+                "without sub-."
+            )
+    if not TIME.fullmatch(order.time):
+        raise InputError(
+            f"--time {order.time}: expected minutes, HH:MM:SS or DAYS-HH:MM:SS, as sbatch takes it."
+        )
+    for option in order.sbatch:
+        if not option.startswith("-") or option.split("=")[0] in OWN_OPTIONS:
+            raise InputError(
+                f"--sbatch {option}: expected an option of sbatch as --partition=short; "
+                f"{', '.join(OWN_OPTIONS)} are set by the scripts."
+            )
 
 
 def render_scripts(order: SlurmOrder) -> dict[str, str]:
@@ -131,7 +156,7 @@ def render_scripts(order: SlurmOrder) -> dict[str, str]:
         "bids_dir": order.bids_dir,
         "output_dir": order.output_dir,
         "folder": order.folder,
-        "participants": order.participants,
+        "participants": tuple(dict.fromkeys(order.participants)),
         "per_task": order.per_task,
         "cpus": order.cpus,
         "mem_gb": order.mem_gb,
@@ -154,7 +179,7 @@ def _join(arguments: Sequence[str]) -> str:
 
 
 def _command(order: SlurmOrder, nv: bool) -> str:
-    """Say what runs the BIDS App; ``$work`` is the task's own folder on the node.
+    """Say what runs the BIDS App; ``$task_work`` is the task's own folder on the node.
 
     In the image the paths are those of the host, so that links and provenance stay true.
     """
@@ -163,9 +188,12 @@ def _command(order: SlurmOrder, nv: bool) -> str:
     binds = [f"{order.bids_dir}:{order.bids_dir}:ro", f"{order.output_dir}:{order.output_dir}"]
     bound = " ".join(f"--bind {shlex.quote(bind)}" for bind in binds)
     return (
-        f"apptainer run --containall --cleanenv --no-home{' --nv' if nv else ''} "
-        f'--workdir "$work" --bind "$work" {bound} {shlex.quote(str(order.image))}'
+        f"{GPU_OF_TASK if nv else ''}apptainer run --containall --cleanenv --no-home"
+        f'{" --nv" if nv else ""} --workdir "$task_work" --bind "$task_work" {bound} '
+        f"{shlex.quote(str(order.image))}"
     )
 
 
+# The GPU that Slurm gave the task, where it is given by name; --cleanenv would drop it.
+GPU_OF_TASK = 'APPTAINERENV_CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-all}" '
 START = "import sys; from bids_mfi.cli import main; sys.exit(main())"

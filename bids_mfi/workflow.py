@@ -36,6 +36,7 @@ from bids_mfi.storage import make_partial_folder, write_atomically
 DEFAULT_BUNDLE = Path(__file__).parent / "data" / "bundle"
 RECORDED_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "pybids", "monai")
 NO_SPACE = "No space left on device"
+NO_ROOM_FOR_ARRAY = "Not enough free space to write"  # numpy, of the same cause
 LEAST_FREE_BYTES = 2**20
 NO_RESULT = "results file does not exist"  # nipype, of a job of a queue that was killed
 LOST = (
@@ -362,7 +363,8 @@ def explain_crash(text: str) -> str:
         )
     if re.search(r"^\s*(numpy\S*)?_?(Array)?MemoryError", text, flags=re.MULTILINE):
         return "There was not enough memory for this scan. Give the run more, or lower --nprocs."
-    if NO_SPACE in text and "OutputError" not in text:
+    no_space = NO_SPACE in text or NO_ROOM_FOR_ARRAY in text
+    if no_space and "OutputError" not in text:
         return "The disk of the work folder is full. Free space or name another by --work-dir."
     ours = re.findall(r"^\s*bids_mfi\.errors\.\w+: (.*)$", text, flags=re.MULTILINE)
     if ours:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CI = ROOT / "container" / "ci"
 BASE = "docker.io/library/python:3.11-slim-bookworm"
-STORE = Path(os.environ.get("BIDS_MFI_DEPLOY_STORE", "/var/tmp/bids_mfi-deploy"))
+STORE = Path(os.environ.get("BIDS_MFI_DEPLOY_STORE", "/var/lib/bids_mfi-deploy"))
 USER = "bids-mfi-test"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_ONLY = ("OPENBLAS_", "OMP_", "MKL_", "SLURM_", "PYTEST_")
@@ -102,7 +103,10 @@ class Engine:
     """Podman with a store of its own, in which the base image is a local stand-in."""
 
     def __init__(self, place):
-        STORE.mkdir(parents=True, exist_ok=True)
+        STORE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = STORE.lstat()
+        owned = found.st_uid == 0 and stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
+        assert owned, f"{STORE} must be a folder of root that nobody else may write"
         (STORE / "storage.conf").write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{STORE}/storage"\n'
             f'runroot = "{STORE}/run"\n'
@@ -120,6 +124,10 @@ class Engine:
             CONTAINERS_STORAGE_CONF=str(STORE / "storage.conf"),
             PATH=f"{place}/bin:{SYSTEM_PATH}",
         )
+
+    def tidy(self):
+        """Keep the base and the last image; layers of builds would fill the disk in time."""
+        self.run(["podman", "image", "prune", "--force"])
 
     def run(self, command, status=0, **variables):
         environment = self.environment | {key: str(value) for key, value in variables.items()}

@@ -103,7 +103,8 @@ def engine(place):
     need("engine", "podman", "buildah", "runc", "mmdebstrap")
     found = Engine(place)
     found.run(["bash", CI / "make_base.sh", BASE])
-    return found
+    yield found
+    found.tidy()
 
 
 @pytest.fixture(scope="module")

@@ -119,6 +119,8 @@ def test_crashes_are_explained():
     )
     assert explain_crash(nested) == "x: disk is full."
     assert "lack of memory" in explain_crash("a worker process was killed: terminated abruptly")
+    numpy = "Traceback\nOSError: Not enough free space to write 8 bytes after offset 128\n"
+    assert "--work-dir" in explain_crash(numpy)
     assert "ValueError: odd" in explain_crash("Traceback\nValueError: odd\n")
     full = "OSError: [Errno 28] No space left on device"
     assert "--work-dir" in explain_crash(full)

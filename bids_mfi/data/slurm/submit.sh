@@ -25,8 +25,13 @@ participants() {
 {% endif %}
 }
 
-# Jobs of this user that Slurm still knows, arrays by task; "?" where it cannot be asked.
-queue() { squeue --noheader --array --me --format '%F_%K %i' 2>/dev/null || echo '?'; }
+# Jobs that Slurm has not ended, of all users, arrays by task; "?" where it cannot be asked.
+queue() {
+    env -u SQUEUE_STATES -u SQUEUE_PARTITION -u SQUEUE_ACCOUNT -u SQUEUE_USERS \
+        squeue --noheader --array --states=all --format '%F_%K %i %T' 2> /dev/null \
+        | grep -E ' (PENDING|CONFIGURING|RUNNING|COMPLETING|SUSPENDED|REQUEUED|REQUEUE_HOLD|REQUEUE_FED|RESIZING|SIGNALING|STAGE_OUT|STOPPED|PREEMPTED|SPECIAL_EXIT|RESV_DEL_HOLD)$' \
+        || [ "${PIPESTATUS[0]}" = 0 ] || echo '?'
+}
 
 # Whether the job is in the queue, or may be.
 is_queued() { [ "$queued" = '?' ] || grep -qE "(^| )$1( |\$)" <<< "$queued"; }
@@ -38,7 +43,9 @@ state_of() {
     [ ! -e "$state/$1" ] || read -r word rest < "$state/$1" || true
     case "$word $rest" in
         "ended 0") echo "done" ;;
-        ended*) if [ "$rest" -gt 128 ]; then echo "killed signal $((rest - 128))"; else echo "failed $rest"; fi ;;
+        ended*)
+            if [ "$rest" -gt 128 ] && [ "$rest" -lt 193 ]; then echo "killed signal $((rest - 128))"
+            else echo "failed $rest"; fi ;;
         running*) if is_queued "$rest"; then echo "running $rest"; else echo "killed job $rest"; fi ;;
         waiting*)
             # $rest is the list of its array; the job's number lies beside it once it is submitted.
@@ -55,6 +62,8 @@ show_status() {
         found=$(state_of "sub-$label")
         count[${found%% *}]=$((${count[${found%% *}]:-0} + 1))
         case "$found" in
+            "failed 255") echo "sub-$label: the container did not start: $folder/sub-$label.log" ;;
+            "failed 127") echo "sub-$label: apptainer or python is not on the PATH of the node: $folder/sub-$label.log" ;;
             failed*) echo "sub-$label failed with exit status ${found#failed }: $folder/sub-$label.log" ;;
             killed*) echo "sub-$label was killed (memory, time or signal), ${found#killed }: $folder/sub-$label.log" ;;
         esac
@@ -74,6 +83,8 @@ unfinished() {
     for label in $(participants); do state_of "sub-$label"; done | sed -nE 's/^(running|waiting) ([0-9]+).*/\2/p'
     state_of group | sed -nE 's/^running //p'
 }
+
+submitted=""  # job of this call
 
 # Argument: --all or nothing.
 submit_participants() {
@@ -102,6 +113,7 @@ submit_participants() {
     sbatch --parsable --array="0-$((tasks - 1)){{ array_limit }}" "$folder/participant.sbatch" "$list" \
         | cut -d ';' -f 1 > "$list.part"
     mv "$list.part" "$list.job"
+    submitted=$(cat "$list.job")
     echo "participants: job $(cat "$list.job"), $tasks tasks, $(wc -l < "$list") participants" >&2
 }
 {% if group %}
@@ -110,7 +122,7 @@ submit_participants() {
 submit_group() {
     local after=() jobs old
     old=$(state_of group)
-    jobs=$(unfinished | sort -un | paste -sd :)
+    jobs=$({ unfinished; [ -z "$submitted" ] || echo "$submitted"; } | sort -un | paste -sd :)
     case "$old" in waiting*) scancel "${old#waiting }" ;; esac
     [ -z "$jobs" ] || after=(--dependency="afterany:$jobs")
     echo "waiting $folder/group" > "$state/group"
@@ -121,12 +133,17 @@ submit_group() {
 }
 {% endif %}
 
-queued=$(queue)
 case "${1:-}" in
-    --status) show_status ;;
+    --status)
+        queued=$(queue)
+        show_status ;;
     "" | --all)
         exec 9> "$folder/lock"
-        flock --nonblock 9 || { echo "submit.sh runs already: wait for its end" >&2; exit 1; }
+        locked=0
+        flock --nonblock --conflict-exit-code 75 9 2> /dev/null || locked=$?
+        [ "$locked" != 75 ] || { echo "submit.sh runs already: wait for its end" >&2; exit 1; }
+        [ "$locked" = 0 ] || echo "this disk knows no locks: see that nobody else submits now" >&2
+        queued=$(queue)
         [ "$queued" != '?' ] || { echo "squeue gives no answer: try again where Slurm works" >&2; exit 1; }
         submit_participants "${1:-}"
 {% if group %}
