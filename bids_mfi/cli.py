@@ -956,7 +956,7 @@ def _run_slurm(arguments: argparse.Namespace) -> int:
 
 
 def _split_options(folders: Sequence[str], level: str, text: str) -> tuple[str, ...]:
-    """Split options of run.py that were given as one text; the parser ends with 2 at a wrong one."""
+    """Split options of run.py given as one text; its parser ends with 2 at a wrong one."""
     import shlex
 
     try:

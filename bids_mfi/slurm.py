@@ -195,5 +195,7 @@ def _command(order: SlurmOrder, nv: bool) -> str:
 
 
 # The GPU that Slurm gave the task, where it is given by name; --cleanenv would drop it.
-GPU_OF_TASK = 'APPTAINERENV_CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-all}" '
+GPU_OF_TASK = (
+    'env ${CUDA_VISIBLE_DEVICES:+APPTAINERENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES"} '
+)
 START = "import sys; from bids_mfi.cli import main; sys.exit(main())"

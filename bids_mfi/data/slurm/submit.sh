@@ -28,9 +28,7 @@ participants() {
 # Jobs that Slurm has not ended, of all users, arrays by task; "?" where it cannot be asked.
 queue() {
     env -u SQUEUE_STATES -u SQUEUE_PARTITION -u SQUEUE_ACCOUNT -u SQUEUE_USERS \
-        squeue --noheader --array --states=all --format '%F_%K %i %T' 2> /dev/null \
-        | grep -E ' (PENDING|CONFIGURING|RUNNING|COMPLETING|SUSPENDED|REQUEUED|REQUEUE_HOLD|REQUEUE_FED|RESIZING|SIGNALING|STAGE_OUT|STOPPED|PREEMPTED|SPECIAL_EXIT|RESV_DEL_HOLD)$' \
-        || [ "${PIPESTATUS[0]}" = 0 ] || echo '?'
+        squeue --noheader --array --format '%F_%K %i' 2> /dev/null || echo '?'
 }
 
 # Whether the job is in the queue, or may be.
