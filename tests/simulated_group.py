@@ -45,6 +45,16 @@ def of_values(values, people=None):
     return make(people, values, values.copy())
 
 
+def long_of(cohort):
+    """The sides of a cohort as the tables of a run have them; all volumes are 1 ml."""
+    parts = []
+    for hemi, side in (("L", cohort.left), ("R", cohort.right)):
+        wide = side.rename_axis(index="participant_id", columns="muscle").reset_index()
+        part = wide.melt("participant_id", var_name="muscle", value_name="mfi_percent")
+        parts.append(part.assign(hemi=hemi, volume_ml=1.0))
+    return pd.concat(parts, ignore_index=True)
+
+
 def simulate_visits(n, sessions=("a", "b"), muscles=("TR",), seed=0, change=0.5, kept=1.0):
     """Visits of participants (SD 2 between, 1 within); a share ``kept`` of the values is there."""
     people = simulate_people(n, seed)

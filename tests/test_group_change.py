@@ -363,7 +363,9 @@ def test_repeatability_by_hand():
     )  # fmt: skip
     row = row_of(found)
     assert tuple(found.table.columns) == change.REPEAT_COLUMNS
-    assert found.notes == ()
+    assert found.notes == (
+        "Smallest detectable change of TR: rests on 3 repetitions, see its interval.",
+    )
     assert (row["n_sessions"], row["n_scans"]) == (2, 5)
     sw = np.sqrt((2.0 + 2.0) / 3)
     assert row["sw"] == pytest.approx(sw)
@@ -404,7 +406,7 @@ def test_a_mean_of_zero_has_no_percentage():
     found = measure_repeatability(repeats_of(("s1", "a", 1, -1.0), ("s1", "a", 2, 1.0)))
     assert np.isnan(row_of(found)["cv_percent"])
     assert row_of(found)["sw"] == pytest.approx(np.sqrt(2))
-    assert "no percentage" in found.notes[0]
+    assert "no percentage" in found.notes[1]
     visits = visits_of(("s1", "a", 0.0), ("s1", "b", 2.0), ("s2", "a", 0.0), ("s2", "b", 3.0))
     found = paired_change(visits, ("a", "b"))
     assert np.isnan(row_of(found)["percent_change"])
@@ -420,14 +422,39 @@ def test_no_repeated_scan_at_all():
 # --- changes of participants -------------------------------------------------------------------
 
 
+def limits_of(sdc, repetitions=20):
+    row = {"muscle": "TR", "sdc": sdc, "n_scans": 8 + repetitions, "n_sessions": 8}
+    return pd.DataFrame([row])
+
+
+@pytest.mark.parametrize(("repetitions", "decided"), [(4, False), (5, True), (9, True)])
+def test_nothing_is_decided_by_fewer_than_five_repetitions(repetitions, decided):
+    visits = visits_of(("s1", "a", 10.0), ("s1", "b", 20.0))
+    found = list_changes(visits, ("a", "b"), limits_of(2.0, repetitions))
+    assert found.table["sdc"].tolist() == [2.0]
+    assert found.table["exceeds_sdc"].notna().tolist() == [decided]
+    note = "smallest detectable change, which rests on 4 repetitions."
+    assert [note in text for text in found.notes] == ([] if decided else [True])
+
+
+@pytest.mark.parametrize(("n", "told"), [(9, True), (10, False)])
+def test_few_repetitions_are_told(n, told):
+    rng = np.random.default_rng(1)
+    scans = rng.normal(10, 1, (n, 2))
+    rows = [(f"s{i}", "a", k, scans[i, k]) for i in range(n) for k in range(2)]
+    found = measure_repeatability(repeats_of(*rows))
+    assert np.isfinite(row_of(found)["sdc"])
+    assert bool(found.notes) == told
+    assert not told or f"rests on {n} repetitions" in found.notes[0]
+
+
 def test_changes_of_participants_against_the_detectable_change():
     visits = visits_of(
         ("s2", "a", 10.0), ("s2", "b", 8.0), ("s1", "a", 10.0), ("s1", "b", 12.1),
         ("s3", "a", 10.0), ("s3", "b", 11.9), ("s4", "a", 10.0), ("s1", "a", 5.0, "LC"),
         ("s1", "b", 5.0, "LC"),
     )  # fmt: skip
-    limits = pd.DataFrame({"muscle": ["TR"], "sdc": [2.0]})
-    found = list_changes(visits, ("a", "b"), limits)
+    found = list_changes(visits, ("a", "b"), limits_of(2.0))
     assert tuple(found.table.columns) == change.LIST_COLUMNS
     table = found.table
     assert table["participant_id"].tolist() == ["s1", "s1", "s2", "s3"]
@@ -443,13 +470,13 @@ def test_changes_of_participants_against_the_detectable_change():
 
 def test_a_loss_exceeds_as_a_gain_does():
     visits = visits_of(("s1", "a", 10.0), ("s1", "b", 7.0), ("s2", "a", 10.0), ("s2", "b", 13.0))
-    found = list_changes(visits, ("a", "b"), pd.DataFrame({"muscle": ["TR"], "sdc": [2.0]}))
+    found = list_changes(visits, ("a", "b"), limits_of(2.0))
     assert found.table["exceeds_sdc"].tolist() == ["yes", "yes"]
     assert found.table["change"].tolist() == [-3.0, 3.0]
 
 
 def test_one_session_lists_no_change():
-    limits = pd.DataFrame({"muscle": ["TR"], "sdc": [2.0]})
+    limits = limits_of(2.0)
     found = list_changes(visits_of(("s1", "a", 10.0)), ("a",), limits)
     assert found.table.empty
     assert tuple(found.table.columns) == change.LIST_COLUMNS

@@ -15,6 +15,7 @@ from bids_mfi.errors import InputError
 from bids_mfi.group import formula
 from bids_mfi.group.design import Design, explain_design, standard_design
 from bids_mfi.group.formula import fit_formula, list_coefficients, make_design, parse_formula
+from bids_mfi.group.formula_design import describe_columns
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "group_beyond.json").read_text())
 
@@ -53,6 +54,10 @@ def with_groups(cohort, seed=5):
         ("mfi ~ `pain duration` + C(site)", ["pain duration", "C(site)"]),
         ("mfi ~ scale(log(bmi)) : group", ["scale(log(bmi)):group"]),
         ("mfi ~ a + a", ["a"]),
+        ("mfi ~ a*b + a:b + b", ["a", "b", "a:b"]),
+        ("mfi ~ ((a) + (b))^2", ["a", "b", "a:b"]),
+        ("mfi ~ (a*b)^2 + log(a):a", ["a", "b", "a:b", "log(a):a"]),
+        ("mfi ~ (a + b)^2:c", ["a:c", "b:c", "a:b:c"]),
         ("mfi ~ center(`x y`)", ["center(x y)"]),
         ("mfi ~ C + log + alter_ä", ["C", "log", "alter_ä"]),
         ("mfi ~ `__import__('os').getcwd()`", ["__import__('os').getcwd()"]),
@@ -98,6 +103,20 @@ def test_terms_of_a_formula(text, terms):
         ("mfi ~ center(C(age))", "C() makes levels"),
         ("mfi ~ C(log(age))", "C() makes levels"),
         ("mfi ~ a+b+c+d+e+f+g+h+i+j+k", "11 variables"),
+        ("mfi ~ age^2", "multiplies age by itself"),
+        ("mfi ~ sex + age**3", "multiplies age by itself"),
+        ("mfi ~ (age)^2", "multiplies age by itself"),
+        ("mfi ~ ((age))^2 + sex", "multiplies age by itself"),
+        ("mfi ~ age:age", "multiplies age by itself"),
+        ("mfi ~ age*age", "multiplies age by itself"),
+        ("mfi ~ a*b*a", "multiplies a by itself"),
+        ("mfi ~ b:a:a", "multiplies a by itself"),
+        ("mfi ~ a*(b + a)", "multiplies a by itself"),
+        ("mfi ~ (a:b)^2", "multiplies a by itself"),
+        ("mfi ~ (a + a)^2", "multiplies a by itself"),
+        ("mfi ~ a + center(a)^2", "square of center(a) must be a column"),
+        ("mfi ~ b - a^2", "multiplies a by itself"),
+        ("mfi ~ a + b - a:a", "multiplies a by itself"),
     ],
 )
 def test_what_a_formula_may_not_hold(text, found):
@@ -194,6 +213,49 @@ def test_a_covariate_in_an_interaction_that_is_not_centred_is_told():
     _, notes = design_of("mfi ~ g * age", g=["a", "b"] * 4, age=np.arange(8.0))
     assert notes == (
         "Model: with g:age the test of g holds where age is 0; center(age) takes its mean.",
+    )
+
+
+def test_an_interaction_without_its_parts_is_described_by_what_it_is():
+    """Coefficients are checked by what they are said to be: distances and slopes within levels."""
+    rng = np.random.default_rng(0)
+    g, h = (rng.choice(list(x), 90) for x in ("abc", "st"))
+    people = people_of(g=g, h=h, age=rng.uniform(20, 60, 90))
+    cell = people.assign(y=rng.normal(10, 1, 90))
+    means = cell.groupby(["g", "h"])["y"].mean().unstack()
+    design, notes = make_design(parse_formula("mfi ~ g:h"), people)
+    found = list_coefficients(cell[["y"]], design).query("muscle == 'y'")
+    found = found.set_index("coefficient")["estimate"]
+    assert found["intercept"] == pytest.approx(means.to_numpy().mean())
+    assert found["h[s]"] == pytest.approx(means["s"].mean() - means.to_numpy().mean())
+    assert found["g[a]:h=t"] == pytest.approx(means.loc["a", "t"] - means["t"].mean())
+    assert notes == (
+        "Model: g:h stands without g, h: its test takes their differences in. Of its "
+        "coefficients, x[a] is the distance of level a from the mean of the levels of x, and x=a "
+        "means within level a.",
+    )
+    design, notes = make_design(parse_formula("mfi ~ g + g:age"), people)
+    found = list_coefficients(cell[["y"]], design).query("muscle == 'y'")
+    found = found.set_index("coefficient")["estimate"]
+    only = cell[cell["g"] == "b"]
+    assert found["g=b:age"] == pytest.approx(np.polyfit(only["age"], only["y"], 1)[0])
+    assert notes[0].startswith("Model: g:age stands without age: its test takes their differences")
+
+
+def test_how_each_column_was_taken_is_described():
+    people = people_of(
+        group=[1, 2, 1, 3], ndi=["b", "a", "c", "n/a"], smoker=[True, False, True, True],
+        site=list("zyxw"), code=[f"k{i}" for i in range(4)], age=[30.5, 40.0, np.nan, 50.0],
+    )  # fmt: skip
+    people = pd.concat([people, people.assign(code=["k4", "k5", "k6", "k7"])])
+    parsed = parse_formula("mfi ~ group + C(group):ndi + smoker + log(age) + code")
+    assert describe_columns(parsed, people) == (
+        "group: number, 1 to 3",
+        "C(group): factor with 3 levels (1, 2, 3)",
+        "ndi: factor with 3 levels (a, b, n/a)",
+        "smoker: factor with 2 levels (False, True)",
+        "log(age): number, 3.418 to 3.912",
+        "code: factor with 6 levels (k0, k1, k3, k4, k5, ...)",
     )
 
 
@@ -334,18 +396,20 @@ def test_each_muscle_leaves_out_only_its_own():
     cohort.values.loc["sub-00001", "LC"] = np.nan
     cohort.values.loc["sub-00002", "TR"] = np.nan
     cohort.people.loc["sub-00003", "age"] = np.nan
-    terms, coefficients = fit_formula(cohort, parse_formula("mfi ~ group + age"))
+    terms, coefficients, _ = fit_formula(cohort, parse_formula("mfi ~ group + age"))
     counts = terms.table.drop_duplicates("muscle").set_index("muscle")["n"]
     assert counts.to_dict() == {"LC": 38, "TR": 38, "mean": 37}
     assert tuple(coefficients.table.columns) == formula.COEFFICIENT_COLUMNS
     assert terms.notes == coefficients.notes
     assert terms.notes == (
         "Model: 1 participants left out, because of group, age something is missing.",
+        "Model, columns: group: factor with 3 levels (control, mild, severe); age: number, 21.42 "
+        "to 69.86.",
     )
 
 
 def test_the_square_of_t_is_f_of_one_column():
-    terms, coefficients = fit_formula(
+    terms, coefficients, _ = fit_formula(
         with_groups(simulate_cohort(40, ("LC", "TR"))), parse_formula("mfi ~ site + age + sex")
     )
     t = coefficients.table[coefficients.table["coefficient"] != "intercept"]
@@ -356,7 +420,7 @@ def test_the_square_of_t_is_f_of_one_column():
 def test_a_coefficient_has_the_unit_of_its_covariate():
     """The truth: .05 a year, .1 a kg/m^2, F 2 above M."""
     cohort = simulate_cohort(5000, ("TR", "LC"), sd=1.0)
-    _, found = fit_formula(cohort, parse_formula("mfi ~ sex + age + bmi"))
+    _, found, _ = fit_formula(cohort, parse_formula("mfi ~ sex + age + bmi"))
     rows = found.table[found.table["muscle"] == "TR"].set_index("coefficient")
     for name, expected in (("intercept", 10), ("sex[F]", 1), ("age", 0.05), ("bmi", 0.1)):
         assert abs(rows.loc[name, "estimate"] - expected) < 4 * rows.loc[name, "se"]
@@ -378,7 +442,7 @@ def test_what_cannot_be_estimated_is_nan_with_a_note(text, spoil, note):
     cohort.people["block"] = np.arange(30) // 1.5
     for name, value in spoil.items():
         cohort.people[name] = value
-    terms, coefficients = fit_formula(cohort, parse_formula(text))
+    terms, coefficients, _ = fit_formula(cohort, parse_formula(text))
     numbers = ["df1", "df2", "ss", "f", "p", "partial_eta_sq", "r2"]
     assert terms.table[numbers].isna().all(axis=None)
     assert coefficients.table.iloc[:, 2:].isna().all(axis=None)
@@ -390,14 +454,16 @@ def test_what_cannot_be_estimated_is_nan_with_a_note(text, spoil, note):
 def test_values_without_error_are_not_tested(values):
     cohort = simulate_cohort(30, ("TR", "LC"))
     cohort.values["TR"] = 0.1 * cohort.people["age"] if values == "exact" else values
-    terms, _ = fit_formula(cohort, parse_formula("mfi ~ age"))
+    terms, _, _ = fit_formula(cohort, parse_formula("mfi ~ age"))
     found = terms.table.set_index("muscle")["f"]
     assert found.isna().to_dict() == {"TR": True, "LC": False, "mean": False}
-    assert terms.notes == ("Model of TR: n/a, because the values do not vary about the model.",)
+    assert terms.notes[:-1] == (
+        "Model of TR: n/a, because the values do not vary about the model.",
+    )
 
 
 def test_one_muscle_has_no_mean():
-    terms, _ = fit_formula(simulate_cohort(30, ("TR",)), parse_formula("mfi ~ age"))
+    terms, _, _ = fit_formula(simulate_cohort(30, ("TR",)), parse_formula("mfi ~ age"))
     rows = terms.table.set_index("muscle")
     assert np.isfinite(rows.loc["TR", "f"])
     assert np.isnan(rows.loc["mean", "f"])
@@ -407,7 +473,7 @@ def test_one_muscle_has_no_mean():
 def test_no_muscle_at_all():
     people = simulate_cohort(10, ("TR",)).people
     empty = pd.DataFrame(index=people.index)
-    terms, coefficients = fit_formula(make(people, empty, empty), parse_formula("mfi ~ age"))
+    terms, coefficients, _ = fit_formula(make(people, empty, empty), parse_formula("mfi ~ age"))
     assert terms.table["muscle"].tolist() == ["mean"]
     assert terms.table["f"].isna().all()
     assert len(coefficients.table) == 2
@@ -421,6 +487,6 @@ def test_a_model_of_volumes_needs_volumes():
 def test_twenty_thousand_participants_take_seconds():
     cohort = with_groups(simulate_cohort(20_000))
     start = time.process_time()
-    terms, _ = fit_formula(cohort, parse_formula("mfi ~ group * center(age) + sex + bmi"))
+    terms, _, _ = fit_formula(cohort, parse_formula("mfi ~ group * center(age) + sex + bmi"))
     assert time.process_time() - start < 4.0
     assert len(terms.table) == 8 * 5

@@ -108,6 +108,32 @@ def test_values_without_variance_are_not_searched():
     assert "no variance" in found.notes[0]
 
 
+def test_who_is_alone_of_a_sex_is_not_judged_and_told():
+    cohort = simulate_cohort(30, ("TR",))
+    cohort.people["sex"] = "F"
+    cohort.people.loc["sub-00004", "sex"] = "M"
+    cohort.values.loc["sub-00004", "TR"] += 80
+    found = find_outliers(cohort)
+    assert found.table.empty
+    assert found.notes == (
+        "Outliers of TR: sub-00004 not judged, because the others say nothing of them, as where "
+        "nobody else is of their sex.",
+    )
+
+
+def test_one_beside_others_without_error_is_told():
+    people = simulate_people(20)
+    people["bmi"] = np.nan
+    values = pd.DataFrame({"TR": 5.0}, people.index)
+    values.iloc[7] = 9.0
+    found = find_outliers(of_values(values, people))
+    assert found.table.empty
+    assert found.notes[-1] == (
+        "Outliers of TR: sub-00007 not judged, because the values of all others follow from the "
+        "model without error."
+    )
+
+
 def test_twenty_thousand_participants_in_a_second():
     cohort = simulate_cohort(20_000)
     start = time.process_time()

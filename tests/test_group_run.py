@@ -500,7 +500,7 @@ def test_a_model_of_ones_own(people, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("condition", "says"),
-    [("group == 'nobody'", "nobody meets it"), ("grup == 'control'", "no column grup"),
+    [("group == 'nobody'", "nobody meets it"), ("site == 'control'", "no column site"),
      ("__import__('os')", "not allowed"), ("group", "compares no column"),
      ("1 == 1", "compares no column"),
      (" and ".join(["age > 3"] * 3000), "no condition"), ("a b", "no condition"),

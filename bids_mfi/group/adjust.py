@@ -50,6 +50,8 @@ def add_adjusted(
     found = table.copy()
     for name in columns:
         groups = [found.index] if family is None else found.groupby(family).groups.values()
-        adjusted = pd.concat([adjust_p(found.loc[rows, name], method) for rows in groups])
+        adjusted = pd.Series(np.nan, index=found.index, dtype=np.float64)
+        for rows in groups:
+            adjusted[rows] = adjust_p(found.loc[rows, name], method)
         found.insert(list(found.columns).index(name) + 1, f"{name}_adjusted", adjusted)
     return found

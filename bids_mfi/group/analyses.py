@@ -10,6 +10,7 @@ from bids_mfi.group.covariance import (
     compare_sexes,
     correlate_partially,
     estimate_means,
+    explain_repeated,
 )
 from bids_mfi.group.design import explain_design
 from bids_mfi.group.formula import fit_formula, make_design
@@ -46,8 +47,8 @@ def analyse_cohort(cohort: Cohort, correction: str) -> dict[str, Analysis]:
         "sample": describe_people(cohort),
         "descriptives": describe_muscles(cohort),
         "rmancova": Analysis(repeated.effects, repeated.notes),
-        "sphericity": Analysis(repeated.sphericity),
-        "multivariate": Analysis(repeated.multivariate),
+        "sphericity": Analysis(repeated.sphericity, repeated.notes_sphericity),
+        "multivariate": Analysis(repeated.multivariate, repeated.notes_multivariate),
         "emm": estimate_means(cohort),
         "musclecorr": correlate_muscles(cohort),
         "pairedt": compare_muscles(cohort),
@@ -68,26 +69,28 @@ def analyse_formula(cohort: Cohort, parsed: ParsedFormula) -> dict[str, Analysis
     InputError
         A column of the formula is not there.
     """
-    terms, coefficients = fit_formula(cohort, parsed)
+    terms, coefficients, means = fit_formula(cohort, parsed)
     return {
         "model": terms,
         "model_coefficients": coefficients,
+        "model_means": means,
         "model_rmancova": _repeat_formula(cohort, parsed),
     }
 
 
 def _repeat_formula(cohort: Cohort, parsed: ParsedFormula) -> Analysis:
-    complete = cohort.values.dropna()
+    what = "Repeated-measures analysis of the model"
+    complete = cohort.values[list(cohort.common)].dropna()
     design, _ = make_design(parsed, cohort.people.loc[complete.index])
-    reason = explain_design(design)
-    if len(cohort.muscles) < 2:
-        reason = "there are fewer than two muscles with values"
+    reason = explain_repeated(cohort) or explain_design(design)
+    rare = cohort.explain_rare(what)
     if reason:
-        note = f"Repeated-measures analysis of the model: n/a, because {reason}."
-        return Analysis(pd.DataFrame(columns=list(EFFECT_COLUMNS)), (note,))
+        note = f"{what}: n/a, because {reason}."
+        return Analysis(pd.DataFrame(columns=list(EFFECT_COLUMNS)), (note, *rare))
     values = complete.loc[design.participants].to_numpy("float64")
     found = fit_repeated_measures(values, design)
-    return Analysis(pd.DataFrame(found.effects, columns=list(EFFECT_COLUMNS)))
+    table = pd.DataFrame(found.effects, columns=list(EFFECT_COLUMNS))
+    return Analysis(table, (*found.notes_effects, *rare))
 
 
 P_COLUMNS = {
@@ -108,4 +111,7 @@ def _adjust(name: str, analysis: Analysis, correction: str) -> Analysis:
     is_mean = table["muscle"] == MEAN  # the mean of all muscles is no member of the family
     adjusted = add_adjusted(table[~is_mean], P_COLUMNS[name], correction)
     whole = pd.concat([adjusted, table[is_mean]], ignore_index=True)
-    return Analysis(whole[list(adjusted.columns)], analysis.notes)
+    note = (
+        "ANCOVA for sex of mean: not corrected, because the mean of all is no member of the family."
+    )
+    return Analysis(whole[list(adjusted.columns)], (*analysis.notes, note))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bids_mfi.group.cohort import COVARIATES, Analysis, Cohort
-from bids_mfi.group.covariates import Usable, covariate_design, sort_covariates
-from bids_mfi.group.design import explain_design
+from bids_mfi.group.covariates import Usable, sort_covariates
+from bids_mfi.group.design import covariate_design, explain_design
 from bids_mfi.group.least_squares import Fit, fit_least_squares, leave_one_out
 from bids_mfi.group.notes import gather_reasons, order_muscles
 
@@ -208,12 +208,16 @@ def _find_outside(panel: _Panel) -> NDArray[np.object_]:
 
 
 def _describe(panel: _Panel, table: pd.DataFrame) -> list[str]:
-    text = panel.usable.explain()
-    remarks = [text.replace("in all", "in all controls")] if text else []
+    text = panel.usable.explain("controls")
+    remarks = [text] if text else []
     missing, outside = int((~panel.judged).sum()), int((table["outside_range"] == "yes").sum())
     if missing:
         why = "a covariate is missing, or no control is like them in it"
         remarks.append(f"{missing} participants have no centile, because {why}")
+    alone = int((panel.judged & table["centile"].isna()).sum())
+    if alone:
+        why = "the other controls say nothing of them, as where none is of their sex"
+        remarks.append(f"{alone} controls have no centile, because {why}")
     if outside:
         where = "outside the range of the controls, where the model extrapolates"
         remarks.append(f"{outside} participants are {where}")

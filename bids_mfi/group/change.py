@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bids_mfi.group.cohort import COVARIATES, Analysis
-from bids_mfi.group.covariates import Usable, covariate_design, sort_covariates
-from bids_mfi.group.design import explain_design
+from bids_mfi.group.covariates import Usable, sort_covariates
+from bids_mfi.group.design import covariate_design, explain_design
 from bids_mfi.group.mixed import fit_random_intercept
 from bids_mfi.group.notes import gather_reasons, order_muscles
+from bids_mfi.group.rounding import ROUNDING
 from bids_mfi.group.student import CONFIDENCE, describe_differences, test_estimates
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
 NAN = float("nan")
 LIMIT_SDS = 1.96
+FEW_REPETITIONS = 10  # degrees of freedom, below which a remark is made
+LEAST_REPETITIONS = 5  # degrees of freedom, below which nothing is decided
 SEX_STEP = 2.0  # between the codes of F and M
 PAIRED_COLUMNS = (
     "muscle", "session_from", "session_to", "n", "mean_from", "mean_to", "mean_change",
@@ -295,7 +298,8 @@ def measure_repeatability(repeats: pd.DataFrame) -> Analysis:
         ``REPEAT_COLUMNS``. ``sw`` is the square root of the variances within sessions, averaged by
         their degrees of freedom; ``sdc`` = 1.96 sqrt(2) sw, by which two scans differ in 5 % of
         unchanged participants; its 95 % interval is from the chi-square distribution of sw^2;
-        ``cv_percent`` = 100 sw / mean. Sessions and scans counted are those with repetitions.
+        ``cv_percent`` = 100 sw / mean. Sessions and scans counted are those with repetitions. A
+        note tells what rests on fewer than 10 repetitions, n_scans - n_sessions.
 
     References
     ----------
@@ -304,16 +308,16 @@ def measure_repeatability(repeats: pd.DataFrame) -> Analysis:
     rows, reasons = [], []
     known = repeats[repeats["value"].notna()]
     for muscle in order_muscles(repeats["muscle"]):
-        row, why = _repeat_row(known[known["muscle"] == muscle])
+        row, remarks = _repeat_row(known[known["muscle"] == muscle])
         rows.append({"muscle": muscle} | row)
-        reasons += [(muscle, why)] if why else []
+        reasons += [(muscle, remark) for remark in remarks]
     notes = gather_reasons("Smallest detectable change", reasons)
     if not rows:
         notes = ("Smallest detectable change: n/a, because there are no repeated scans.",)
     return Analysis(pd.DataFrame(rows, columns=list(REPEAT_COLUMNS)), notes)
 
 
-def _repeat_row(scans: pd.DataFrame) -> tuple[dict[str, float], str | None]:
+def _repeat_row(scans: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
     values = scans["value"].astype(np.float64)
     sessions = values.groupby([scans["participant_id"], scans["session_id"]])
     sizes = sessions.transform("size")
@@ -322,15 +326,22 @@ def _repeat_row(scans: pd.DataFrame) -> tuple[dict[str, float], str | None]:
     row = dict.fromkeys(REPEAT_COLUMNS[1:], NAN) | {"n_sessions": n_sessions, "n_scans": n_scans}
     df = n_scans - n_sessions
     if df < 1:
-        return row, "n/a, because no session has two scans with values"
+        return row, ["n/a, because no session has two scans with values"]
     apart = (values - sessions.transform("mean"))[again]
     sw = float(np.sqrt((apart**2).sum() / df))
-    if sw <= 1e-12 * float(values[again].abs().max()):
+    if sw <= ROUNDING * float(values[again].abs().max()):
         same = "the scans of a session have the same values, as copies of one scan have"
-        return row, f"n/a, because {same}"
+        return row, [f"n/a, because {same}"]
     row |= _detectable(sw, df, float(values[again].mean()))
-    zero = "no percentage, because the mean is not above 0"
-    return row, zero if np.isnan(row["cv_percent"]) else None
+    few = f"rests on {_count_repetitions(df)}, see its interval"
+    remarks = [few] if df < FEW_REPETITIONS else []
+    if np.isnan(row["cv_percent"]):
+        remarks.append("no percentage, because the mean is not above 0")
+    return row, remarks
+
+
+def _count_repetitions(df: int) -> str:
+    return f"{df} repetition{'s' if df > 1 else ''}"
 
 
 def _detectable(sw: float, df: int, mean: float) -> dict[str, float]:
@@ -360,32 +371,47 @@ def list_changes(
     Analysis
         ``LIST_COLUMNS``, a row a participant, muscle and later session with both values, in the
         order of participants. ``exceeds_sdc``: ``yes`` where the change, up or down, is larger
-        than the smallest detectable change, else ``no``; NaN where that is not known.
+        than the smallest detectable change, else ``no``; NaN where that is not known, or rests on
+        fewer than 5 repetitions.
     """
     if len(sessions) < 2:
         return Analysis(pd.DataFrame(columns=list(LIST_COLUMNS)), (ONE_SESSION,))
-    limits = dict(zip(repeatability["muscle"], repeatability["sdc"], strict=True))
+    limits = _list_limits(repeatability)
     tables = [pd.DataFrame(columns=list(LIST_COLUMNS))]
     reasons = []
     for muscle, values in _arrange(visits, sessions).items():
-        sdc = float(limits.get(muscle, NAN))
-        tables += [_list_pairs(values, muscle, sessions[0], later, sdc) for later in sessions[1:]]
-        if np.isnan(sdc):
+        sdc, df = limits.get(muscle, (NAN, 0))
+        mine = [
+            _list_pairs(values, muscle, (sessions[0], later), sdc, df) for later in sessions[1:]
+        ]
+        tables += mine
+        if df < LEAST_REPETITIONS and any(len(table) for table in mine):
+            why = "is unknown" if np.isnan(sdc) else f"rests on {_count_repetitions(df)}"
             reasons.append(
-                (muscle, "not compared with the smallest detectable change, which is unknown")
+                (muscle, f"not compared with the smallest detectable change, which {why}")
             )
     whole = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
     whole = whole.sort_values("participant_id", kind="stable", ignore_index=True)
     return Analysis(whole, gather_reasons("Changes", reasons))
 
 
+def _list_limits(repeatability: pd.DataFrame) -> dict[str, tuple[float, int]]:
+    """Smallest detectable change of each muscle, and its degrees of freedom."""
+    rows = repeatability.reindex(columns=["muscle", "sdc", "n_scans", "n_sessions"])
+    return {
+        muscle: (float(sdc), 0 if np.isnan(sdc) else int(scans - sessions))
+        for muscle, sdc, scans, sessions in rows.itertuples(index=False)
+    }
+
+
 def _list_pairs(
-    values: pd.DataFrame, muscle: str, first: str, later: str, sdc: float
+    values: pd.DataFrame, muscle: str, pair: tuple[str, str], sdc: float, df: int
 ) -> pd.DataFrame:
+    first, later = pair
     pairs = values[[first, later]].dropna()
     start, end = pairs[first].to_numpy(), pairs[later].to_numpy()
     exceeds = np.where(np.abs(end - start) > sdc, "yes", "no").astype(object)
-    if np.isnan(sdc):
+    if df < LEAST_REPETITIONS:
         exceeds[:] = np.nan
     columns = (pairs.index, muscle, first, later, start, end, end - start, sdc, exceeds)
     return pd.DataFrame(dict(zip(LIST_COLUMNS, columns, strict=True)))

@@ -5,7 +5,7 @@ A muscle's value is the mean of its left and right side, as in Weber et al. 2021
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,11 @@ class Cohort:
         Same index; float64, a column a muscle in the order of the paper, NaN where missing.
     left, right : DataFrame
         The two sides; same index and columns.
+    rare : tuple of (str, str)
+        Muscles that fewer than half of the participants have, and the number of those who have
+        them in words. Analyses of several muscles together leave them out.
+    absent : tuple of (str, str)
+        Muscles that were measured and are in no analysis, and why.
     """
 
     measure: str
@@ -45,11 +50,23 @@ class Cohort:
     values: pd.DataFrame
     left: pd.DataFrame
     right: pd.DataFrame
+    rare: tuple[tuple[str, str], ...] = ()
+    absent: tuple[tuple[str, str], ...] = ()
 
     @property
     def muscles(self) -> tuple[str, ...]:
         """Abbreviations, in the order of the columns of ``values``."""
         return tuple(self.values.columns)
+
+    @property
+    def common(self) -> tuple[str, ...]:
+        """Muscles that are not rare: those of which analyses of several muscles are made."""
+        rare = dict(self.rare)
+        return tuple(muscle for muscle in self.muscles if muscle not in rare)
+
+    def explain_rare(self, what: str) -> tuple[str, ...]:
+        """Say of each rare muscle that an analysis of several muscles is without it."""
+        return tuple(f"{what}: without {name}, because {why}." for name, why in self.rare)
 
     def select(self, muscles: Sequence[str], covariates: Sequence[str] = COVARIATES) -> pd.Index:
         """Participants in whom these muscles and covariates are all there."""
@@ -87,13 +104,14 @@ def make_cohort(long: pd.DataFrame, people: pd.DataFrame, measure: str, missing:
     measure : str
         ``mfi`` or ``volume``.
     missing : str
-        ``both``, ``complete`` or ``any``, see :class:`Cohort`.
+        ``both``, ``complete`` or ``any``, see :class:`Cohort`. ``complete`` asks for the muscles
+        that at least half of the participants have.
 
     Returns
     -------
     Cohort
         Participants in ascending order of their identifier; those without any value, and muscles
-        without any, are left out.
+        without any, are left out. ``absent`` names these muscles.
 
     Examples
     --------
@@ -112,16 +130,39 @@ def make_cohort(long: pd.DataFrame, people: pd.DataFrame, measure: str, missing:
         values = values.fillna(left).fillna(right)
     values = values[values.notna().any(axis=1)].sort_index()
     values = values.loc[:, values.notna().any(axis=0)]
-    cohort = Cohort(measure, missing, _arrange_people(people, values.index), values, left, right)
-    kept = cohort.select(cohort.muscles) if missing == "complete" else values.index
-    columns = list(values.columns)
-    return Cohort(
-        measure,
-        missing,
-        cohort.people.loc[kept],
-        values.loc[kept],
-        left.loc[kept, columns],
-        right.loc[kept, columns],
+    known, rare = _arrange_people(people, values.index), _find_rare(values)
+    whole = Cohort(
+        measure, missing, known, values, left, right, rare, _find_absent(left, right, values)
+    )
+    return _keep(whole, whole.select(whole.common) if missing == "complete" else values.index)
+
+
+def _find_rare(values: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    n, counts = len(values), values.notna().sum()
+    rare = counts[2 * counts < n].items()
+    return tuple((str(name), f"{k} of {n} participants have it") for name, k in rare)
+
+
+def _find_absent(
+    left: pd.DataFrame, right: pd.DataFrame, values: pd.DataFrame
+) -> tuple[tuple[str, str], ...]:
+    lost = [name for name in left.columns if name not in values.columns]
+    seen = (left.notna() | right.notna()).any(axis=0)
+    reasons = ("no participant has a value of it", "no participant has both sides")
+    return tuple((str(name), reasons[int(seen[name])]) for name in lost)
+
+
+def _keep(cohort: Cohort, kept: pd.Index) -> Cohort:
+    """Take some participants; rare muscles that none of them has fall away."""
+    values = cohort.values.loc[kept]
+    rare = dict(cohort.rare)
+    columns = [name for name in values.columns if name not in rare or values[name].notna().any()]
+    return replace(
+        cohort,
+        people=cohort.people.loc[kept],
+        values=values[columns],
+        left=cohort.left.loc[kept, columns],
+        right=cohort.right.loc[kept, columns],
     )
 
 

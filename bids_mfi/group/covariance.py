@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 
-from bids_mfi.group.cohort import MEAN, Analysis, Cohort
-from bids_mfi.group.design import explain_design, standard_design
+from bids_mfi.group.cohort import COVARIATES, MEAN, SEXES, Analysis, Cohort
+from bids_mfi.group.design import Design, explain_design, standard_design
+from bids_mfi.group.least_squares import NO_ERROR, Fit, fit_least_squares
 from bids_mfi.group.notes import gather_reasons
-from bids_mfi.group.paired import is_constant, test_correlation
+from bids_mfi.group.paired import correlate, test_correlation
 from bids_mfi.group.repeated import (
     EFFECT_COLUMNS,
     MULTIVARIATE_COLUMNS,
@@ -24,10 +24,11 @@ from bids_mfi.group.repeated import (
     UNCORRECTED,
     WITHIN,
     Floats,
+    RepeatedMeasures,
     Sphericity,
     fit_repeated_measures,
 )
-from bids_mfi.group.student import CONFIDENCE
+from bids_mfi.group.rounding import ROUNDING, is_constant
 
 CODINGS = {"raw": False, "centred": True}
 EFFECTS = ("intercept", "sex", "age", "bmi")
@@ -46,7 +47,15 @@ SPHERICITY_COLUMNS = (
     "ss_error_between", "ss_error_within", "mean_age", "mean_bmi",
     *Sphericity.__dataclass_fields__,
 )  # fmt: skip
+LEAST_OF_SEX = 3  # participants, below which a remark is made
 PARTIALS = (("age", "bmi"), ("bmi", "age"))  # correlated with, and what is controlled for with sex
+
+
+Row = dict[str, Any]
+Tables = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
+
+
+# --- muscles and sex together ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,81 +67,112 @@ class RepeatedTables:
     effects, sphericity, multivariate : DataFrame
         With a column ``covariates``: ``raw`` (tests at age 0 and BMI 0, as in SPSS) or ``centred``
         (tests at the means of the participants).
-    notes : tuple of str
+    notes, notes_sphericity, notes_multivariate : tuple of str
+        Of each of them.
     """
 
     effects: pd.DataFrame
     sphericity: pd.DataFrame
     multivariate: pd.DataFrame
     notes: tuple[str, ...]
+    notes_sphericity: tuple[str, ...]
+    notes_multivariate: tuple[str, ...]
 
 
 def analyse_repeated(cohort: Cohort) -> RepeatedTables:
     """Repeated-measures ANCOVA: muscles within, sex between, age and BMI as covariates.
 
-    Listwise: participants with all muscles, sex, age and BMI.
+    Listwise: participants with sex, age, BMI and all muscles that are not rare.
     """
-    chosen = cohort.select(cohort.muscles)
-    people = cohort.people.loc[chosen]
-    values = cohort.values.loc[chosen].to_numpy(np.float64)
-    reason = explain_cases(cohort, cohort.muscles)
-    if len(cohort.muscles) < 2:
-        reason = "there are fewer than two muscles with values"
-    effects, sphericities, multivariate = [], [], []
-    for coding, centred in CODINGS.items():
-        if reason:
-            tables = _unknown_repeated()
-            known = dict.fromkeys(SPHERICITY_COLUMNS, NAN)
-        else:
-            design = standard_design(people, centred)
-            found = fit_repeated_measures(values, design)
-            tables = pd.DataFrame(found.effects), pd.DataFrame(found.multivariate)
-            known = {
-                "rank": design.rank,
-                "df_error_between": design.df_error,
-                "df_error_within": design.df_error * (len(cohort.muscles) - 1),
-                "ss_error_between": found.ss_error_between,
-                "ss_error_within": found.ss_error_within,
-                **asdict(found.sphericity),
-            }
-        effects.append(tables[0].assign(covariates=coding))
-        multivariate.append(tables[1].assign(covariates=coding))
-        sphericities.append(known | {"covariates": coding} | _count(people))
-    notes = () if not reason else (f"Repeated-measures ANCOVA: n/a, because {reason}.",)
+    chosen = cohort.select(cohort.common)
+    people, what = cohort.people.loc[chosen], "Repeated-measures ANCOVA"
+    rare, reason = cohort.explain_rare(what), explain_repeated(cohort)
+    reason = reason or explain_cases(cohort, cohort.common)
+    if reason:
+        tables = [_unknown_tables(people, coding) for coding in CODINGS]
+        notes = (f"{what}: n/a, because {reason}.", *rare)
+        return RepeatedTables(*_stack(tables), notes, notes, notes)
+    values = cohort.values.loc[chosen, list(cohort.common)].to_numpy(np.float64)
+    designs = {coding: standard_design(people, centred) for coding, centred in CODINGS.items()}
+    fits = {coding: fit_repeated_measures(values, design) for coding, design in designs.items()}
+    tables = [_list_tables(fits[coding], designs[coding], people, coding) for coding in CODINGS]
+    few = tuple(f"{what}: {remark}." for remark in _remark_sexes(people))
+    found = fits["raw"]
     return RepeatedTables(
-        pd.concat(effects, ignore_index=True)[["covariates", *EFFECT_COLUMNS]],
-        pd.DataFrame(sphericities, columns=list(SPHERICITY_COLUMNS)),
-        pd.concat(multivariate, ignore_index=True)[["covariates", *MULTIVARIATE_COLUMNS]],
-        notes or _note_error(effects[0]),
+        *_stack(tables),
+        (*found.notes_effects, *few, *rare),
+        (*found.notes_sphericity, *rare),
+        (*found.notes_multivariate, *rare),
     )
 
 
-def _note_error(effects: pd.DataFrame) -> tuple[str, ...]:
-    if effects["f"].notna().all():
-        return ()
-    return ("Repeated-measures ANCOVA: n/a where the model leaves no error to test against.",)
+def explain_repeated(cohort: Cohort) -> str | None:
+    """Say why muscles cannot be compared within participants; None if they can."""
+    if cohort.values.empty or len(cohort.common) > 1:
+        return None
+    which = "that at least half of the participants have" if cohort.rare else "with values"
+    return f"there are fewer than two muscles {which}"
 
 
-def _count(people: pd.DataFrame) -> dict[str, Any]:
-    return {
+def _list_tables(
+    found: RepeatedMeasures, design: Design, people: pd.DataFrame, coding: str
+) -> Tables:
+    """Effects, sphericity and multivariate tests with one coding of the covariates."""
+    known = {
+        "rank": design.rank,
+        "df_error_between": design.df_error,
+        "df_error_within": int(found.effects[0]["df2"]),
+        "ss_error_between": found.ss_error_between,
+        "ss_error_within": found.ss_error_within,
+        **asdict(found.sphericity),
+    }
+    return (
+        pd.DataFrame(found.effects).assign(covariates=coding),
+        _list_sphericity(known, people, coding),
+        pd.DataFrame(found.multivariate).assign(covariates=coding),
+    )
+
+
+def _list_sphericity(known: Row, people: pd.DataFrame, coding: str) -> pd.DataFrame:
+    counts = {
         "n": len(people),
         "n_f": int((people["sex"] == "F").sum()),
         "n_m": int((people["sex"] == "M").sum()),
         "mean_age": people["age"].mean(),
         "mean_bmi": people["bmi"].mean(),
     }
+    row = {**known, **counts, "covariates": coding}
+    return pd.DataFrame([row], columns=list(SPHERICITY_COLUMNS))
 
 
-def _unknown_repeated() -> tuple[pd.DataFrame, pd.DataFrame]:
+def _unknown_tables(people: pd.DataFrame, coding: str) -> Tables:
     within = [WITHIN, *(f"{WITHIN}:{name}" for name in EFFECTS[1:])]
     corrections = (UNCORRECTED, "greenhouse_geisser", "huynh_feldt", "huynh_feldt_lecoutre",
                    "lower_bound")  # fmt: skip
     rows = [("within", effect, name) for effect in within for name in corrections]
     rows += [("between", effect, UNCORRECTED) for effect in EFFECTS]
     effects = pd.DataFrame(rows, columns=["stratum", "effect", "correction"])
-    numbers = dict.fromkeys(EFFECT_COLUMNS[3:], NAN)
-    unknown = dict.fromkeys(MULTIVARIATE_COLUMNS[1:], NAN)
-    return effects.assign(**numbers), pd.DataFrame({"effect": within}).assign(**unknown)
+    numbers = dict.fromkeys(EFFECT_COLUMNS[3:], NAN) | {"covariates": coding}
+    unknown = dict.fromkeys(MULTIVARIATE_COLUMNS[1:], NAN) | {"covariates": coding}
+    return (
+        effects.assign(**numbers),
+        _list_sphericity(dict.fromkeys(SPHERICITY_COLUMNS, NAN), people, coding),
+        pd.DataFrame({"effect": within}).assign(**unknown),
+    )
+
+
+def _stack(tables: Sequence[Tables]) -> Tables:
+    effects, sphericity, multivariate = (
+        pd.concat(parts, ignore_index=True) for parts in zip(*tables, strict=True)
+    )
+    return (
+        effects[["covariates", *EFFECT_COLUMNS]],
+        sphericity,
+        multivariate[["covariates", *MULTIVARIATE_COLUMNS]],
+    )
+
+
+# --- what can be fitted ------------------------------------------------------------------------
 
 
 def explain_cases(cohort: Cohort, muscles: Sequence[str]) -> str | None:
@@ -140,7 +180,13 @@ def explain_cases(cohort: Cohort, muscles: Sequence[str]) -> str | None:
 
     The covariates that are missing in all participants are named first.
     """
-    absent = [name for name in ("sex", "age", "bmi") if cohort.people[name].isna().all()]
+    if cohort.values.empty:
+        by_rule = cohort.missing == "complete" and len(cohort.muscles)
+        what = "all muscles, sex, age and BMI" if by_rule else "a value of any muscle"
+        return f"no participant has {what}"
+    if not muscles:
+        return "no muscle is there in half of the participants"
+    absent = [name for name in COVARIATES if cohort.people[name].isna().all()]
     if absent:
         return f"no participant has a known {' and no known '.join(absent)}"
     chosen = cohort.people.loc[cohort.select(muscles)]
@@ -149,114 +195,129 @@ def explain_cases(cohort: Cohort, muscles: Sequence[str]) -> str | None:
     return explain_design(standard_design(chosen))
 
 
+def _remark_sexes(people: pd.DataFrame) -> list[str]:
+    """Remarks on groups so small that a test of sex is one of single participants."""
+    counts = {sex: int((people["sex"] == sex).sum()) for sex in SEXES}
+    return [
+        f"the {sex} group is of {n} participant{'s' if n > 1 else ''}, and tests of sex rest on it"
+        for sex, n in counts.items()
+        if 0 < n < LEAST_OF_SEX
+    ]
+
+
+def _fit_values(
+    cohort: Cohort, muscles: Sequence[str], values: pd.Series
+) -> tuple[Fit | None, str | None]:
+    """Fit the standard model to values that rest on these muscles, or say why there is none."""
+    reason = explain_cases(cohort, muscles)
+    if reason:
+        return None, reason
+    outcome = values.to_numpy(np.float64)
+    if is_constant(outcome):
+        return None, f"the value is the same in all {len(values)} participants"
+    fit = fit_least_squares(standard_design(cohort.people.loc[values.index]).matrix, outcome)
+    return (None, NO_ERROR) if fit.is_exact else (fit, None)
+
+
 # --- sex ---------------------------------------------------------------------------------------
 
 
 def compare_sexes(cohort: Cohort) -> Analysis:
     """ANCOVA for sex with age and BMI in each muscle, and in the mean of all muscles (last row).
 
-    Estimated marginal means at the mean age and BMI of the participants analysed.
+    Estimated marginal means at the mean age and BMI of the participants analysed. The mean is that
+    of the muscles that are not rare.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     reasons: list[tuple[str, str]] = []
     for name, muscles, values in _each_muscle(cohort):
-        reason = explain_cases(cohort, muscles) or _explain_constant(values)
-        if reason:
+        people = cohort.people.loc[values.index]
+        fit, reason = _fit_values(cohort, muscles, values)
+        found = dict.fromkeys(ANCOVA_COLUMNS, NAN)
+        if fit is None:
             reasons.append((name, f"n/a, because {reason}"))
-            rows.append(dict.fromkeys(ANCOVA_COLUMNS, NAN) | {"muscle": name, "n": len(values)})
         else:
-            rows.append({"muscle": name} | _fit_ancova(cohort.people.loc[values.index], values))
+            found = _list_ancova(fit, people)
+            reasons += [(name, remark) for remark in _remark_sexes(people)]
+        rows.append(found | {"muscle": name, "n": len(values)})
     table = pd.DataFrame(rows, columns=list(ANCOVA_COLUMNS))
-    return Analysis(table, gather_reasons("ANCOVA for sex", reasons))
+    notes = gather_reasons("ANCOVA for sex", reasons)
+    return Analysis(table, (*notes, *cohort.explain_rare("Mean of the muscles")))
 
 
 def _each_muscle(cohort: Cohort) -> Iterable[tuple[str, list[str], pd.Series]]:
     """Give each muscle and then the mean of all: its name, the muscles needed, the values."""
     for muscle in cohort.muscles:
         yield muscle, [muscle], cohort.values.loc[cohort.select([muscle]), muscle]
-    chosen = cohort.values.loc[cohort.select(cohort.muscles)]
-    yield MEAN, list(cohort.muscles), chosen.mean(axis=1)
+    common = list(cohort.common)
+    yield MEAN, common, cohort.values.loc[cohort.select(common), common].mean(axis=1)
 
 
-def _explain_constant(values: pd.Series) -> str | None:
-    if is_constant(values.to_numpy(np.float64)):
-        return f"the value is the same in all {len(values)} participants"
-    return None
-
-
-def _fit_ancova(people: pd.DataFrame, values: pd.Series) -> dict[str, Any]:
-    design = standard_design(people)
-    fit = sm.OLS(values.to_numpy(np.float64), design.matrix).fit()
-    f, p = fit.tvalues**2, fit.pvalues
-    ss_sex = f[1] * fit.mse_resid
-    female, male, difference = (fit.t_test(row) for row in _sex_contrasts(people))
+def _list_ancova(fit: Fit, people: pd.DataFrame) -> Row:
+    found = fit.contrast(np.eye(len(EFFECTS)))
+    (f_intercept, f_sex, f_age, f_bmi), (_, p_sex, p_age, p_bmi) = found["t"] ** 2, found["p"]
+    means = fit.contrast(_sex_contrasts(people))
+    ss_sex = float(fit.coefficients[1] ** 2 / fit.unscaled[1, 1])
+    r2 = 1 - fit.error / fit.total
     return {
-        "n": len(values),
-        "df2": int(fit.df_resid),
-        "f_sex": f[1],
-        "p_sex": p[1],
+        "df2": fit.df,
+        "f_sex": f_sex,
+        "p_sex": p_sex,
         "ss_sex": ss_sex,
-        "ss_error": fit.ssr,
-        "pes_sex": ss_sex / (ss_sex + fit.ssr),
-        "f_age": f[2],
-        "p_age": p[2],
-        "f_bmi": f[3],
-        "p_bmi": p[3],
-        "f_intercept": f[0],
-        "r2": fit.rsquared,
-        "adj_r2": fit.rsquared_adj,
-        "b_age": fit.params[2],
-        "b_bmi": fit.params[3],
-        "emm_f": female.effect.item(),
-        "emm_f_se": female.sd.item(),
-        "emm_m": male.effect.item(),
-        "emm_m_se": male.sd.item(),
-        "diff_f_minus_m": difference.effect.item(),
-        "diff_se": difference.sd.item(),
-        "t": difference.tvalue.item(),
+        "ss_error": fit.error,
+        "pes_sex": ss_sex / (ss_sex + fit.error),
+        "f_age": f_age,
+        "p_age": p_age,
+        "f_bmi": f_bmi,
+        "p_bmi": p_bmi,
+        "f_intercept": f_intercept,
+        "r2": r2,
+        "adj_r2": 1 - (1 - r2) * (len(people) - 1) / fit.df,
+        "b_age": fit.coefficients[2],
+        "b_bmi": fit.coefficients[3],
+        "emm_f": means["estimate"][0],
+        "emm_f_se": means["se"][0],
+        "emm_m": means["estimate"][1],
+        "emm_m_se": means["se"][1],
+        "diff_f_minus_m": means["estimate"][2],
+        "diff_se": means["se"][2],
+        "t": means["t"][2],
         "mean_age": people["age"].mean(),
         "mean_bmi": people["bmi"].mean(),
     }
 
 
-def _sex_contrasts(people: pd.DataFrame) -> list[list[float]]:
+def _sex_contrasts(people: pd.DataFrame) -> Floats:
     """Marginal mean of F, of M, and their difference, at the mean age and BMI."""
     age, bmi = people["age"].mean(), people["bmi"].mean()
-    return [[1.0, 1.0, age, bmi], [1.0, -1.0, age, bmi], [0.0, 2.0, 0.0, 0.0]]
+    return np.array([[1.0, 1.0, age, bmi], [1.0, -1.0, age, bmi], [0.0, 2.0, 0.0, 0.0]])
 
 
 def estimate_means(cohort: Cohort) -> Analysis:
     """Estimated marginal means of sex (mean of the muscles) and of each muscle, listwise.
 
-    Sexes weigh alike; age and BMI are at their means. The row ``F-M`` is the difference of the
-    sexes. t and p are against 0.
+    Of the muscles that are not rare. Sexes weigh alike; age and BMI are at their means. The row
+    ``F-M`` is the difference of the sexes. t and p are against 0.
     """
-    levels = [("sex", "F"), ("sex", "M"), ("sex", "F-M")]
-    levels += [("muscle", muscle) for muscle in cohort.muscles]
-    reason = explain_cases(cohort, cohort.muscles)
-    if reason:
-        unknown = dict.fromkeys(EMM_COLUMNS[2:], NAN)
-        table = pd.DataFrame(levels, columns=list(EMM_COLUMNS[:2])).assign(**unknown)
-        return Analysis(table, (f"Estimated marginal means: n/a, because {reason}.",))
-    chosen = cohort.select(cohort.muscles)
-    people, values = cohort.people.loc[chosen], cohort.values.loc[chosen]
-    design = standard_design(people)
-    average = sm.OLS(values.mean(axis=1).to_numpy(np.float64), design.matrix).fit()
-    found = [_describe_contrast(average, row) for row in _sex_contrasts(people)]
-    centre = [1.0, 0.0, people["age"].mean(), people["bmi"].mean()]
-    for muscle in cohort.muscles:
-        fit = sm.OLS(values[muscle].to_numpy(np.float64), design.matrix).fit()
-        found.append(_describe_contrast(fit, centre))
-    rows = [(*level, *numbers) for level, numbers in zip(levels, found, strict=True)]
-    return Analysis(pd.DataFrame(rows, columns=list(EMM_COLUMNS)))
-
-
-def _describe_contrast(fit: Any, contrast: list[float]) -> tuple[float, ...]:
-    test = fit.t_test(contrast)
-    lower, upper = test.conf_int(alpha=1 - CONFIDENCE)[0]
-    sd = test.sd.item()
-    t, p = (test.tvalue.item(), test.pvalue.item()) if sd > 0 else (NAN, NAN)
-    return test.effect.item(), sd, float(fit.df_resid), float(lower), float(upper), t, p
+    common = list(cohort.common)
+    chosen = cohort.select(common)
+    people, values = cohort.people.loc[chosen], cohort.values.loc[chosen, common]
+    sexes = _sex_contrasts(people)
+    parts = [("sex", ["F", "M", "F-M"], values.mean(axis=1), sexes)]
+    centre = sexes[:2].mean(axis=0, keepdims=True)
+    parts += [("muscle", [muscle], values[muscle], centre) for muscle in common]
+    tables, reasons = [], []
+    for factor, levels, outcome, weights in parts:
+        fit, reason = _fit_values(cohort, common, outcome)
+        found = fit.contrast(weights) if fit else dict.fromkeys(EMM_COLUMNS[2:], NAN)
+        tables.append(pd.DataFrame({"factor": factor, "level": levels} | found))
+        if reason:
+            reasons.append((factor if factor == "sex" else levels[0], f"n/a, because {reason}"))
+    table = pd.concat(tables, ignore_index=True)[list(EMM_COLUMNS)]
+    what = "Estimated marginal means"
+    notes = [*gather_reasons(what, reasons), *cohort.explain_rare(what)]
+    few = () if reasons else _remark_sexes(people)
+    return Analysis(table, (*notes, *(f"{what}: {remark}." for remark in few)))
 
 
 # --- age and BMI -------------------------------------------------------------------------------
@@ -268,26 +329,27 @@ def correlate_partially(cohort: Cohort) -> tuple[Analysis, pd.DataFrame]:
     Returns
     -------
     Analysis
-        df = n - 4; Fisher's confidence interval with a standard error of 1 / sqrt(n - 5).
+        df = n - 4; Fisher's confidence interval with a standard error of 1 / sqrt(n - 5). NaN
+        where the values follow from sex, age and BMI without error.
     DataFrame
         RESIDUAL_COLUMNS: what the variables controlled for leave over, as in the paper's Figure 6.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     parts: list[pd.DataFrame] = []
     reasons: list[tuple[str, str]] = []
     for x, other in PARTIALS:
         for muscle in cohort.muscles:
-            chosen = cohort.select([muscle])
-            values = cohort.values.loc[chosen, muscle]
-            named = {"muscle": muscle, "x": x, "controlling": f"sex,{other}", "n": len(chosen)}
-            reason = explain_cases(cohort, [muscle]) or _explain_constant(values)
+            values = cohort.values.loc[cohort.select([muscle]), muscle]
+            named = {"muscle": muscle, "x": x, "controlling": f"sex,{other}", "n": len(values)}
+            fit, reason = _fit_values(cohort, [muscle], values)
+            found = dict.fromkeys(PARTIAL_COLUMNS, NAN)
+            if fit is not None:
+                residuals = _take_out(cohort.people.loc[values.index], values, x, other)
+                parts.append(residuals.assign(muscle=muscle, x=x))
+                found, reason = _correlate_residuals(residuals)
+            rows.append(found | named)
             if reason:
-                reasons.append((muscle, f"n/a, because {reason}"))
-                rows.append(dict.fromkeys(PARTIAL_COLUMNS, NAN) | named)
-                continue
-            residuals = _take_out(cohort.people.loc[chosen], values, x, other)
-            rows.append(named | _correlate_residuals(residuals))
-            parts.append(residuals.assign(muscle=muscle, x=x))
+                reasons.append((muscle, reason if fit else f"n/a, because {reason}"))
     residuals = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     notes = gather_reasons("Partial correlations", dict.fromkeys(reasons))
     return (
@@ -300,18 +362,22 @@ def _take_out(people: pd.DataFrame, values: pd.Series, x: str, other: str) -> pd
     design = standard_design(people)
     columns = [dict(design.terms)[name][0] for name in ("intercept", "sex", other)]
     control: Floats = design.matrix[:, columns]
-    both = np.column_stack([people[x].to_numpy(np.float64), values.to_numpy(np.float64)])
-    left = both - control @ np.linalg.lstsq(control, both, rcond=None)[0]
-    return pd.DataFrame(
-        {"participant_id": people.index, "resid_x": left[:, 0], "resid_mfi": left[:, 1]}
-    )
+    left = [
+        fit_least_squares(control, column.to_numpy(np.float64)).residuals
+        for column in (people[x], values)
+    ]
+    return pd.DataFrame({"participant_id": people.index, "resid_x": left[0], "resid_mfi": left[1]})
 
 
-def _correlate_residuals(residuals: pd.DataFrame) -> dict[str, float]:
+def _correlate_residuals(residuals: pd.DataFrame) -> tuple[Row, str | None]:
+    """Numbers of one muscle, and what there is to say about them."""
     x, y = (residuals[name].to_numpy(np.float64) for name in ("resid_x", "resid_mfi"))
-    r = float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))
-    t, df, p, lower, upper = test_correlation(r, len(residuals) - 4)
-    slope = float(x @ y / (x @ x))
-    return {
-        "df": df, "r": r, "t": t, "p": p, "ci_lower": lower, "ci_upper": upper, "resid_slope": slope
-    }  # fmt: skip
+    r, df = correlate(x, y), len(residuals) - 4
+    names = ("t", "df", "p", "ci_lower", "ci_upper")
+    tests = dict(zip(names, test_correlation(r, df), strict=True))
+    found = {"r": r, "resid_slope": float(x @ y / (x @ x)), **tests}
+    if 1 - abs(r) <= ROUNDING:
+        unknown = dict.fromkeys(("df", *found), NAN)
+        return unknown, "n/a, because the values follow from sex, age and BMI"
+    few = f"no confidence interval, because {len(x)} participants have all values and 6 are needed"
+    return found, few if df < 2 else None

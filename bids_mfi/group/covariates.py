@@ -1,14 +1,12 @@
-"""Which of sex, age and BMI a model can have, and their columns; must not know any test."""
+"""Which of sex, age and BMI a model can have; must not know any test."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bids_mfi.group.cohort import COVARIATES
-from bids_mfi.group.design import INTERCEPT, SEX_CODES, Design
+from bids_mfi.group.rounding import is_constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,30 +21,48 @@ class Usable:
         The same in all in whom they are known.
     unknown : tuple of str
         Missing in all.
+    sparse : tuple of (str, int)
+        Known in fewer than half of the participants, and in how many.
+    n : int
+        Number of participants.
     """
 
     kept: tuple[str, ...]
     constant: tuple[str, ...]
     unknown: tuple[str, ...]
+    sparse: tuple[tuple[str, int], ...] = ()
+    n: int = 0
 
-    def explain(self) -> str | None:
+    def explain(self, whom: str = "") -> str | None:
         """Say which covariates are left out; None if none is.
+
+        Parameters
+        ----------
+        whom : str
+            Whose covariates they are, for example ``controls``.
 
         Examples
         --------
         >>> Usable(("age",), ("sex",), ("bmi",)).explain()
         'without sex, which is the same in all, and without bmi, which is missing in all'
+        >>> Usable(("age", "sex"), (), (), (("bmi", 1),), 24).explain("controls")
+        'without bmi, which is known in 1 of 24 controls only'
         """
-        parts = [f"without {name}, which is the same in all" for name in self.constant]
-        parts += [f"without {name}, which is missing in all" for name in self.unknown]
+        who = f" {whom}" if whom else ""
+        parts = [f"without {name}, which is the same in all{who}" for name in self.constant]
+        parts += [f"without {name}, which is missing in all{who}" for name in self.unknown]
+        parts += [
+            f"without {name}, which is known in {known} of {self.n}{who} only"
+            for name, known in self.sparse
+        ]
         return ", and ".join(parts) or None
 
 
 def sort_covariates(people: pd.DataFrame) -> Usable:
-    """Find the covariates that differ between participants.
+    """Find the covariates that differ between participants and are known in half of them or more.
 
-    Only participants who have all covariates that anyone has are looked at, as the model has to
-    leave out the others.
+    Each covariate is looked at in those in whom it is known. A model leaves out who lacks one of
+    those kept; so one that few have would cost more participants than it is worth.
 
     Parameters
     ----------
@@ -56,38 +72,20 @@ def sort_covariates(people: pd.DataFrame) -> Usable:
     Examples
     --------
     >>> people = pd.DataFrame({"sex": ["F", "F"], "age": [30.0, 40.0], "bmi": [np.nan, np.nan]})
-    >>> sort_covariates(people)
-    Usable(kept=('age',), constant=('sex',), unknown=('bmi',))
+    >>> found = sort_covariates(people)
+    >>> found.kept, found.constant, found.unknown
+    (('age',), ('sex',), ('bmi',))
     """
-    unknown = tuple(name for name in COVARIATES if not people[name].notna().any())
-    known = [name for name in COVARIATES if name not in unknown]
-    complete = people[people[known].notna().all(axis=1)]
-    constant = tuple(name for name in known if complete[name].nunique() < 2)
-    return Usable(tuple(name for name in known if name not in constant), constant, unknown)
+    n, known = len(people), people[list(COVARIATES)].notna().sum()
+    unknown = tuple(name for name in COVARIATES if not known[name])
+    sparse = tuple((name, int(known[name])) for name in COVARIATES if 0 < 2 * known[name] < n)
+    rest = [name for name in COVARIATES if name not in (*unknown, *dict(sparse))]
+    constant = tuple(name for name in rest if _is_same(people[name].dropna()))
+    kept = tuple(name for name in rest if name not in constant)
+    return Usable(kept, constant, unknown, sparse, n)
 
 
-def covariate_design(people: pd.DataFrame, names: Sequence[str]) -> Design:
-    """Intercept and these covariates; sex +1 (F) and -1 (M), age and BMI centred.
-
-    Parameters
-    ----------
-    people : DataFrame
-        Complete in ``names``.
-    names : sequence of str
-        Some of ``sex``, ``age``, ``bmi``, or none.
-
-    Examples
-    --------
-    >>> people = pd.DataFrame({"sex": ["F", "M"], "age": [30.0, 40.0]})
-    >>> covariate_design(people, ["sex", "age"]).matrix.tolist()
-    [[1.0, 1.0, -5.0], [1.0, -1.0, 5.0]]
-    """
-    columns: list[NDArray[np.float64]] = [np.ones(len(people))]
-    for name in names:
-        if name == "sex":
-            columns.append(np.asarray(people[name].map(SEX_CODES), np.float64))
-        else:
-            mean = people[name].mean() if len(people) else 0.0
-            columns.append(np.asarray(people[name] - mean, np.float64))
-    terms = tuple((name, (i,)) for i, name in enumerate((INTERCEPT, *names)))
-    return Design(np.column_stack(columns), terms, people.index)
+def _is_same(column: pd.Series) -> bool:
+    if column.name == "sex":
+        return bool(column.nunique() < 2)
+    return is_constant(column.to_numpy(np.float64))

@@ -4,11 +4,15 @@ Sex is coded +1 (F) and -1 (M), so that the intercept weighs both alike, as SPSS
 sums of squares.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from bids_mfi.group.cohort import COVARIATES
+from bids_mfi.group.rounding import is_constant
 
 INTERCEPT = "intercept"
 SEX_CODES = {"F": 1.0, "M": -1.0}
@@ -64,13 +68,35 @@ def standard_design(people: pd.DataFrame, centred: bool = False) -> Design:
     >>> standard_design(people, centred=True).matrix.tolist()
     [[1.0, 1.0, -5.0, -2.0], [1.0, -1.0, 5.0, 2.0]]
     """
-    sex = people["sex"].map(SEX_CODES).to_numpy(np.float64)
-    covariates = people[["age", "bmi"]].to_numpy(np.float64)
-    if centred:
-        covariates = covariates - covariates.mean(axis=0)
-    matrix = np.column_stack([np.ones(len(people)), sex, covariates])
-    names = (INTERCEPT, "sex", "age", "bmi")
-    return Design(matrix, tuple((name, (i,)) for i, name in enumerate(names)), people.index)
+    return covariate_design(people, COVARIATES, centred)
+
+
+def covariate_design(people: pd.DataFrame, names: Sequence[str], centred: bool = True) -> Design:
+    """Intercept and these covariates; sex +1 (F) and -1 (M).
+
+    Parameters
+    ----------
+    people : DataFrame
+        Complete in ``names``.
+    names : sequence of str
+        Some of ``sex``, ``age``, ``bmi``, or none.
+    centred : bool
+        Take the means of age and BMI off.
+
+    Examples
+    --------
+    >>> people = pd.DataFrame({"sex": ["F", "M"], "age": [30.0, 40.0]})
+    >>> covariate_design(people, ["sex", "age"]).matrix.tolist()
+    [[1.0, 1.0, -5.0], [1.0, -1.0, 5.0]]
+    """
+    columns: list[NDArray[np.float64]] = [np.ones(len(people))]
+    for name in names:
+        column = people[name].map(SEX_CODES) if name == "sex" else people[name]
+        numbers = np.asarray(column, np.float64)
+        is_moved = centred and name != "sex" and len(numbers) > 0
+        columns.append(numbers - numbers.mean() if is_moved else numbers)
+    terms = tuple((name, (i,)) for i, name in enumerate((INTERCEPT, *names)))
+    return Design(np.column_stack(columns), terms, people.index)
 
 
 def explain_design(design: Design) -> str | None:
@@ -90,7 +116,7 @@ def explain_design(design: Design) -> str | None:
             f"{design.rank + 1} are needed"
         )
     for name, columns in design.terms[1:]:
-        constant = [_is_constant(design.matrix[:, column]) for column in columns]
+        constant = [is_constant(design.matrix[:, column], least=1.0) for column in columns]
         if all(constant):
             return f"{name} is the same in all {n} participants"
         if any(constant) or _is_deficient(design.matrix[:, columns]):
@@ -106,7 +132,3 @@ def _is_deficient(columns: NDArray[np.float64]) -> bool:
     centred = columns - columns.mean(axis=0)
     singular = np.linalg.svd(centred / np.linalg.norm(centred, axis=0), compute_uv=False)
     return bool(singular.size and singular[-1] < LEAST_SINGULAR * singular[0])
-
-
-def _is_constant(column: NDArray[np.float64]) -> bool:
-    return bool(np.ptp(column) <= 1e-12 * max(1.0, float(np.abs(column).max())))

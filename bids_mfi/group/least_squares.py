@@ -9,8 +9,11 @@ import numpy as np
 import statsmodels.api as sm
 from numpy.typing import NDArray
 
+from bids_mfi.group.rounding import round_off
+from bids_mfi.group.student import test_estimates
+
 Floats = NDArray[np.float64]
-ROUNDING = 1e-12  # of the largest value, below which an error is rounding
+NO_ERROR = "the values do not vary about the model"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,12 +55,31 @@ class Fit:
     @property
     def is_exact(self) -> bool:
         """Whether the model leaves no error, so that nothing can be tested."""
-        return self.error <= len(self.residuals) * (ROUNDING * self.scale) ** 2
+        return self.error <= round_off(len(self.residuals), self.scale)
 
     @property
     def standard_errors(self) -> Floats:
         """Of the coefficients; NaN where there is no error."""
         return np.asarray(np.sqrt(self.variance * np.diag(self.unscaled)), np.float64)
+
+    def contrast(self, weights: Floats) -> dict[str, Floats]:
+        """Estimate weighted sums of the coefficients, c'b, and test them against 0.
+
+        Parameters
+        ----------
+        weights : float64 (contrasts, columns)
+
+        Returns
+        -------
+        dict of float64 (contrasts,)
+            ``estimate``; ``se`` = sqrt(variance c' (X'X)^-1 c); ``df``, ``t``, ``p``, ``ci_lower``,
+            ``ci_upper``; all NaN where there is no error.
+        """
+        estimate = np.where(self.is_exact, np.nan, weights @ self.coefficients)
+        spread = np.einsum("ij,jk,ik->i", weights, self.unscaled, weights, optimize=True)
+        se = np.sqrt(self.variance * spread)
+        df = np.full(len(weights), float("nan") if self.is_exact else float(self.df))
+        return {"estimate": estimate, "se": se, "df": df} | test_estimates(estimate, se, df)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +152,7 @@ def leave_one_out(fit: Fit, values: Floats) -> LeftOut:
     rest = 1 - fit.leverages
     rest = np.where(rest > 1e-10, rest, np.nan)
     others = fit.error - fit.residuals**2 / rest
-    floor = len(values) * (ROUNDING * fit.scale) ** 2 + 1e-12 * fit.error
+    floor = round_off(len(values), fit.scale) + 1e-12 * fit.error
     usable = (others > floor) & (fit.df > 1)
     variance = np.where(usable, others, np.nan) / max(fit.df - 1, 1)
     return LeftOut(

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from bids_mfi.group.rounding import ROUNDING
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer]
 RATIOS = np.concatenate([[0.0], np.logspace(-6, 10, 65)])  # where the search begins
-ROUNDING = 1e-12  # of the largest value, below which an error is rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)

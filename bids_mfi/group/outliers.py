@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 
 from bids_mfi.group.cohort import COVARIATES, Analysis, Cohort
-from bids_mfi.group.covariates import covariate_design
-from bids_mfi.group.design import Design, explain_design
-from bids_mfi.group.least_squares import fit_least_squares, leave_one_out
+from bids_mfi.group.design import Design, covariate_design, explain_design
+from bids_mfi.group.least_squares import LeftOut, fit_least_squares, leave_one_out
 from bids_mfi.group.notes import gather_reasons
 from bids_mfi.group.student import two_tailed
 
@@ -14,6 +13,7 @@ OUTLIER_COLUMNS = (
     "participant_id", "muscle", "value", "expected", "studentised", "p_bonferroni",
 )  # fmt: skip
 LEVEL = 0.05
+MOST_NAMED = 5  # participants in a note
 LEAST_DF = 2  # of error, so that the others still have one
 
 
@@ -41,9 +41,8 @@ def find_outliers(cohort: Cohort) -> Analysis:
         reasons += [(muscle, remark) for remark in remarks]
         if design is None:
             continue
-        table, judged = _judge(cohort.values.loc[design.participants, muscle], design)
-        if not judged:
-            reasons.append((muscle, "not searched, because the values have no variance"))
+        table, remarks = _judge(cohort.values.loc[design.participants, muscle], design)
+        reasons += [(muscle, remark) for remark in remarks]
         tables.append(table)
     whole = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
     return Analysis(whole, gather_reasons("Outliers", reasons))
@@ -66,10 +65,11 @@ def _choose_design(cohort: Cohort, muscle: str) -> tuple[Design | None, list[str
     return design, [f"judged by the mean only, because {why or few}"]
 
 
-def _judge(values: pd.Series, design: Design) -> tuple[pd.DataFrame, bool]:
-    """Outliers of one muscle, and whether any participant could be judged."""
+def _judge(values: pd.Series, design: Design) -> tuple[pd.DataFrame, list[str]]:
+    """Outliers of one muscle, and who could not be judged."""
     outcome = values.to_numpy(np.float64)
-    found = leave_one_out(fit_least_squares(design.matrix, outcome), outcome)
+    fit = fit_least_squares(design.matrix, outcome)
+    found = leave_one_out(fit, outcome)
     p = np.minimum(two_tailed(found.studentised, found.df) * len(outcome), 1.0)
     numbers = np.column_stack([outcome, found.expected, found.studentised, p])
     table = pd.DataFrame(numbers, columns=list(OUTLIER_COLUMNS[2:]))
@@ -77,4 +77,27 @@ def _judge(values: pd.Series, design: Design) -> tuple[pd.DataFrame, bool]:
     table.insert(1, "muscle", str(values.name))
     listed = table[table["p_bonferroni"] < LEVEL]
     order = listed["studentised"].abs().sort_values(ascending=False, kind="stable").index
-    return listed.loc[order], bool(np.isfinite(p).any())
+    return listed.loc[order], _explain_unjudged(values.index, found)
+
+
+def _explain_unjudged(participants: pd.Index, found: LeftOut) -> list[str]:
+    """Say who has no residual: nobody is like them, or the others have no error."""
+    unknown = np.isnan(found.studentised)
+    if unknown.all():
+        return ["not searched, because the values have no variance"]
+    alone = np.isnan(found.expected)
+    reasons = {
+        "the others say nothing of them, as where nobody else is of their sex": alone,
+        "the values of all others follow from the model without error": unknown & ~alone,
+    }
+    return [
+        f"{_name(participants[who])} not judged, because {why}"
+        for why, who in reasons.items()
+        if who.any()
+    ]
+
+
+def _name(participants: pd.Index) -> str:
+    more = len(participants) - MOST_NAMED
+    names = ", ".join(participants[:MOST_NAMED])
+    return f"{names} and {more} more" if more > 0 else names

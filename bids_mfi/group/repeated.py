@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 
 from bids_mfi.group.design import INTERCEPT, Design
+from bids_mfi.group.least_squares import NO_ERROR
+from bids_mfi.group.rounding import ROUNDING, round_off
 
 Floats = NDArray[np.float64]
 NAN = float("nan")
 WITHIN = "muscle"
 UNCORRECTED = "none"
-ROUNDING = 1e-12  # of the sum of squares, below which an error is rounding
+LEAST_SINGULAR = 1e-12  # of the largest singular value of the error
 
 EFFECT_COLUMNS = (
     "stratum", "effect", "correction", "epsilon", "df1", "df2", "ss", "f", "p", "partial_eta_sq",
@@ -80,6 +82,8 @@ class RepeatedMeasures:
         exact for an effect of one column.
     sphericity : Sphericity
     ss_error_between, ss_error_within : float
+    notes_effects, notes_sphericity, notes_multivariate : tuple of str
+        A sentence for all that is NaN in each.
     """
 
     effects: tuple[dict[str, Any], ...]
@@ -87,6 +91,9 @@ class RepeatedMeasures:
     sphericity: Sphericity
     ss_error_between: float
     ss_error_within: float
+    notes_effects: tuple[str, ...]
+    notes_sphericity: tuple[str, ...]
+    notes_multivariate: tuple[str, ...]
 
 
 def fit_repeated_measures(values: Floats, design: Design) -> RepeatedMeasures:
@@ -125,18 +132,60 @@ def fit_repeated_measures(values: Floats, design: Design) -> RepeatedMeasures:
     effects, multivariate = [], []
     for name, hypothesis, q in _hypotheses(design, slopes @ contrasts, inverse):
         effect = WITHIN if name == INTERCEPT else f"{WITHIN}:{name}"
+        hypothesis = _clear(hypothesis, values)
         effects += _test_within(effect, hypothesis, error, (q, design.df_error), sphericity)
         multivariate.append(_test_multivariate(effect, hypothesis, error, (q, design.df_error)))
     for name, hypothesis, q in _hypotheses(design, slopes @ mean, inverse):
+        hypothesis = _clear(hypothesis, values)
         effects.append(_test_between(name, hypothesis, error_mean, (q, design.df_error)))
     return RepeatedMeasures(
-        tuple(effects), tuple(multivariate), sphericity, error_mean[0, 0], float(np.trace(error))
+        tuple(effects),
+        tuple(multivariate),
+        sphericity,
+        error_mean[0, 0],
+        float(np.trace(error)),
+        *_explain(error, error_mean, design.df_error, sphericity),
     )
 
 
-def _clear(error: Floats, values: Floats) -> Floats:
-    """Make an error exactly 0 where it is but rounding."""
-    return error if np.trace(error) > ROUNDING * np.sum(values**2) else np.zeros_like(error)
+def _clear(sums: Floats, values: Floats) -> Floats:
+    """Make sums of squares and products exactly 0 where they are but rounding."""
+    floor = round_off(values.size, float(np.abs(values).max()))
+    return sums if np.trace(sums) > floor else np.zeros_like(sums)
+
+
+def _explain(
+    error: Floats, error_mean: Floats, df_error: int, sphericity: Sphericity
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Say why effects, sphericity and multivariate tests are NaN, where they are."""
+    effects = []
+    if not np.trace(error) > 0:
+        effects.append(f"Effects within participants: n/a, because {NO_ERROR}.")
+    if not error_mean[0, 0] > 0:
+        effects.append(f"Effects between participants: n/a, because {NO_ERROR}.")
+    huynh: tuple[str, ...] = ()
+    if np.isnan(sphericity.huynh_feldt) and np.trace(error) > 0:
+        why = "its denominator is not above 0, with so few participants"
+        huynh = (f"Huynh-Feldt: n/a, because {why}.",)
+    problem = _explain_error(error, df_error)
+    mauchly = problem
+    if len(error) < 2 and not problem:
+        mauchly = "two muscles have one difference, and there is nothing to be spherical"
+    spheric = (f"Mauchly's test: n/a, because {mauchly}.",) if mauchly else ()
+    if not np.trace(error) > 0:
+        spheric = (f"Sphericity: n/a, because {NO_ERROR}.",)
+    multivariate = (f"Multivariate tests: n/a, because {problem}.",) if problem else ()
+    return (*effects, *huynh), (*spheric, *huynh), multivariate
+
+
+def _explain_error(error: Floats, df_error: int) -> str | None:
+    """Say why the inverse of an error matrix, of contrasts between muscles, is not there."""
+    if not np.trace(error) > 0:
+        return NO_ERROR
+    if df_error < len(error):
+        degrees = f"{df_error} degree{'' if df_error == 1 else 's'} of freedom"
+        return f"the error has {degrees}, and {len(error) + 1} muscles need {len(error)}"
+    return None if _is_regular(error) else "a muscle follows from the others in these participants"
 
 
 def _hypotheses(
@@ -197,7 +246,7 @@ def _test_multivariate(
 ) -> dict[str, Any]:
     """Test by the roots of T^-1 H; F of Pillai's trace (doi:10.1214/aoms/1177728599)."""
     (q, df_error), p = freedom, len(error)
-    if df_error < p or not _is_regular(error):
+    if _explain_error(error, df_error):
         return dict.fromkeys(MULTIVARIATE_COLUMNS, NAN) | {"effect": effect}
     roots = np.maximum(linalg.eigh(hypothesis, error, eigvals_only=True)[::-1][: min(p, q)], 0)
     pillai, s = float(np.sum(roots / (1 + roots))), min(p, q)
@@ -218,7 +267,7 @@ def _test_multivariate(
 
 def _is_regular(error: Floats) -> bool:
     singular = np.linalg.svd(error, compute_uv=False)
-    return bool(singular[-1] > ROUNDING * singular[0])
+    return bool(singular[-1] > LEAST_SINGULAR * singular[0])
 
 
 def _measure_sphericity(error: Floats, n: int, df_error: int) -> Sphericity:
@@ -226,9 +275,9 @@ def _measure_sphericity(error: Floats, n: int, df_error: int) -> Sphericity:
     if not trace > 0:
         return Sphericity(*([NAN] * 9))
     gg = trace**2 / (p * float(np.sum(error**2)))
-    rest = p * (df_error - p * gg)
+    rest, floor = p * (df_error - p * gg), ROUNDING * p * df_error
     original, lecoutre = (
-        min(1.0, (size * p * gg - 2) / rest) if rest > 0 else NAN for size in (n, df_error + 1)
+        min(1.0, (size * p * gg - 2) / rest) if rest > floor else NAN for size in (n, df_error + 1)
     )
     mauchly = _test_mauchly(error, df_error)
     return Sphericity(**mauchly, **dict(zip(
@@ -241,7 +290,7 @@ def _test_mauchly(error: Floats, df_error: int) -> Mapping[str, float]:
     """Test by chi-square, and with the second term of Box 1949 (doi:10.1093/biomet/36.3-4.317)."""
     p = len(error)
     names = ("w", "chi2", "df", "p_chi2", "p_chi2_second_order")
-    if p < 2 or df_error < p or not _is_regular(error):
+    if p < 2 or _explain_error(error, df_error):
         return dict.fromkeys(names, NAN)
     w = float(np.exp(np.linalg.slogdet(error)[1] - p * np.log(np.trace(error) / p)))
     rho = 1 - (2 * p**2 + p + 2) / (6 * p * df_error)

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from bids_mfi.group.rounding import ROUNDING
+
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
-ROUNDING = 1e-12  # of the largest value, below which a spread is rounding
 
 
 def test_estimates(estimates: ArrayLike, errors: ArrayLike, df: ArrayLike) -> dict[str, Floats]:

@@ -90,7 +90,9 @@ def parse_formula(text: str) -> ParsedFormula:
     ------
     InputError
         The left side is not ``mfi`` or ``volume``, or the right side holds anything but names of
-        columns, ``+ - * : ^ ** ( )``, a power of 2 or 3 and the functions C, center, scale, log.
+        columns, ``+ - * : ^ ** ( )``, a power of 2 or 3 and the functions C, center, scale, log;
+        or a column is multiplied by itself. A power is one of a sum, (a + b)^2 = a + b + a:b; the
+        square of a covariate must be a column of its own.
 
     Examples
     --------
@@ -103,12 +105,8 @@ def parse_formula(text: str) -> ParsedFormula:
         found = f"'{left.strip()}' stands left of ~" if tilde else "it has no ~"
         raise refuse_formula(text, found)
     algebra, variables = _translate(text, _split(text, right))
-    try:
-        formula = list(Formula(algebra))
-    except FormulaicError as error:
-        raise refuse_formula(text, "its signs are not between two names each") from error
-    places = [[str(factor.expr) for factor in term.factors] for term in formula]
-    terms = tuple(tuple(int(name[1:]) for name in term) for term in places if term != ["1"])
+    terms = _expand(text, algebra)
+    _check_squares(text, algebra, variables)
     if not terms:
         raise refuse_formula(text, "nothing is left right of ~")
     return ParsedFormula(text, left.strip(), tuple(variables), terms)
@@ -117,6 +115,50 @@ def parse_formula(text: str) -> ParsedFormula:
 def refuse_formula(text: str, found: str) -> InputError:
     """Make the error that says what was found in a formula, and what was expected."""
     return InputError(f"The formula '{text}' cannot be used: {found}. {EXPECTED}")
+
+
+def _expand(text: str, algebra: str) -> tuple[tuple[int, ...], ...]:
+    """Terms of a formula of v0, v1, ..., without the intercept."""
+    try:
+        formula = list(Formula(algebra))
+    except FormulaicError as error:
+        raise refuse_formula(text, "its signs are not between two names each") from error
+    places = [[str(factor.expr) for factor in term.factors] for term in formula]
+    return tuple(tuple(int(name[1:]) for name in term) for term in places if term != ["1"])
+
+
+def _check_squares(text: str, algebra: str, variables: list[Variable]) -> None:
+    """Refuse products of a variable with itself, in which the algebra keeps the variable alone.
+
+    With a name for each place at which a variable stands, such products become terms.
+    """
+    parts = algebra.split()
+    owners = [int(part[1:]) for part in parts if part.startswith("v")]
+    names = iter(range(len(owners)))
+    apart = " ".join(f"v{next(names)}" if part.startswith("v") else part for part in parts)
+    found = [[owners[place] for place in term] for term in _expand(text, apart.replace("-", "+"))]
+    twice = [owner for term in found for owner in term if term.count(owner) > 1]
+    twice += [owner for i, part in enumerate(parts) if part == "**"
+              for owner in _find_power_of_one(parts[:i])]  # fmt: skip
+    if twice:
+        name = variables[twice[0]].name
+        raise refuse_formula(
+            text,
+            f"it multiplies {name} by itself, and a power is one of a sum of terms, as (a + b)^2; "
+            f"the square of {name} must be a column of participants.tsv",
+        )
+
+
+def _find_power_of_one(base: list[str]) -> list[int]:
+    """Variables of what stands before a power, if that is no sum and so one term."""
+    depth, start = 0, len(base)
+    while start and (depth or start == len(base)):
+        start -= 1
+        depth += {")": 1, "(": -1}.get(base[start], 0)
+    single = base[start:]
+    if {"+", "*"} & set(single):
+        return []
+    return [int(part[1:]) for part in single if part.startswith("v")]
 
 
 def _split(text: str, right: str) -> list[tuple[str, str]]:

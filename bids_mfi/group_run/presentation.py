@@ -140,5 +140,5 @@ def _name_sources(study: Study, cohort: Cohort) -> Sources:
         fat_water=" and ".join(_known(study, "fat_water")),
         session=study.selection.session,
         participants=len(cohort.values),
-        complete=len(cohort.select(cohort.muscles)),
+        complete=len(cohort.select(cohort.common)),
     )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bids_mfi.derivatives import check_output_dir
 from bids_mfi.errors import InputError
-from bids_mfi.group.cohort import MEASURES, Cohort, make_cohort
+from bids_mfi.group.cohort import Cohort, make_cohort
 from bids_mfi.group_run.collect import FLAGS, SCAN, Collection, collect_tables
 from bids_mfi.group_run.findings import make_findings, sort_findings
 from bids_mfi.group_run.origin import name_scans
@@ -50,6 +50,7 @@ class Study:
             self.people.findings,
             self.selection.findings,
             self._find_empty(cohort),
+            _find_odd_muscles(cohort),
         )
         return sort_findings(chain(*found))
 
@@ -67,7 +68,7 @@ class Study:
         """Count scans and participants in a sentence without its full stop."""
         scans, session = self.collection.scans, self.selection.session
         people = scans["participant_id"].nunique()
-        complete, all_muscles = len(cohort.select(())), len(cohort.select(cohort.muscles))
+        complete, all_muscles = len(cohort.select(())), len(cohort.select(cohort.common))
         sentence = (
             f"{len(scans):,} scans of {people:,} participants collected; "
             f"{len(cohort.values):,} participants analysed{f' in {session}' if session else ''}, "
@@ -114,6 +115,23 @@ class Study:
         }
 
 
+def _find_odd_muscles(cohort: Cohort) -> list[Finding]:
+    """Name muscles that nobody has, and those that few have."""
+    return [
+        *make_findings(
+            "warning",
+            "Muscles without a value in anyone, in no analysis ({n}).",
+            (f"{muscle} ({reason})" for muscle, reason in cohort.absent),
+        ),
+        *make_findings(
+            "warning",
+            "Muscles that fewer than half of the participants have ({n}): analysed by themselves, "
+            "and not with all others together.",
+            (f"{muscle} ({reason})" for muscle, reason in cohort.rare),
+        ),
+    ]
+
+
 def read_study(options: RunOptions) -> Study:
     """Read OUTPUT_DIR's tables and what is known of the participants.
 
@@ -135,6 +153,3 @@ def read_study(options: RunOptions) -> Study:
     asked = [f"sub-{label}" for label in options.participant_label]
     people = read_people(options.bids_dir, options.participants_file, visits, asked)
     return Study(options, collection, people, select_session(collection.scans, options.session))
-
-
-__all__ = ["MEASURES", "Study", "read_study"]

@@ -41,7 +41,8 @@ PAPER_TABLES = (
     "musclecorr", "partialcorr", "residuals",
 )  # fmt: skip
 FURTHER_TABLES = (
-    "asymmetry", "outliers", "model", "model_coefficients", "model_rmancova", "change",
+    "asymmetry", "outliers", "model", "model_means", "model_coefficients", "model_rmancova",
+    "change",
     "change_model", "repeatability", "change_participants", "centiles", "centiles_calibration",
 )  # fmt: skip
 NOT_SHOWN = (*FILES_ONLY, "residuals")

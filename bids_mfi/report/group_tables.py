@@ -11,6 +11,7 @@ from bids_mfi.report.agreement_page import MINUS, format_p
 from bids_mfi.report.group_content import TableEntry
 from bids_mfi.report.group_words import (
     format_any,
+    format_blank,
     format_df,
     format_interval,
     format_interval_three,
@@ -218,6 +219,14 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "model": (
         MUSCLE, Column("Term", name_effect, ("term",), text=True), N, F_TEST, P, ETA,
         Column("R² of the model", format_three, ("r2",)),
+    ),
+    "model_means": (
+        MUSCLE, Column("Factor", format_any, ("factor",), text=True),
+        Column("Level", format_any, ("level",), text=True),
+        Column("Less", format_blank, ("versus",), text=True), N,
+        Column("Estimate", format_signed, ("estimate",)),
+        Column("SE", format_signed, ("se",)),
+        CI, *T_TEST,
     ),
     "model_coefficients": (
         MUSCLE, Column("Coefficient", name_effect, ("coefficient",), text=True),

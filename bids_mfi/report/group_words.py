@@ -52,6 +52,17 @@ def format_three(value: object) -> str:
     return format_signed(value, 3)
 
 
+def format_blank(value: object) -> str:
+    """Format a word that may be lacking on purpose.
+
+    Examples
+    --------
+    >>> format_blank("F"), format_blank(""), format_blank(float("nan"))
+    ('F', '', '')
+    """
+    return value if isinstance(value, str) else ""
+
+
 def format_any(value: object) -> str:
     """Format any cell: words as they are, whole numbers whole, others with four digits.
 

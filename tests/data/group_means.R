@@ -1,0 +1,20 @@
+# Rscript tests/data/group_means.R tests/data: marginal means of three models by emmeans, into group_means.json
+suppressMessages({library(emmeans); library(jsonlite)})
+folder <- commandArgs(TRUE)[1]
+d <- as.data.frame(fromJSON(file.path(folder, "group_beyond.json"))$formula$data)
+d$group <- factor(d$group); d$sex <- factor(d$sex)
+options(contrasts=c("contr.sum","contr.poly"))
+rows <- function(fit, names) do.call(rbind, lapply(names, function(f) {
+  m <- suppressMessages(emmeans(fit, f)); a <- as.data.frame(summary(m, infer=c(TRUE,TRUE)))
+  p <- as.data.frame(summary(pairs(m, adjust="none"), infer=c(TRUE,TRUE)))
+  n <- table(fit$model[[f]])
+  x <- strsplit(as.character(p$contrast), " - ")
+  one <- data.frame(factor=f, level=as.character(a[[f]]), versus=NA, estimate=a$emmean, se=a$SE, df=a$df, t=a$t.ratio, p=a$p.value, ci_lower=a$lower.CL, ci_upper=a$upper.CL, n=as.integer(n[as.character(a[[f]])]))
+  l <- sapply(x, `[`, 1); r <- sapply(x, `[`, 2)
+  two <- data.frame(factor=f, level=l, versus=r, estimate=p$estimate, se=p$SE, df=p$df, t=p$t.ratio, p=p$p.value, ci_lower=p$lower.CL, ci_upper=p$upper.CL, n=as.integer(n[l]+n[r]))
+  rbind(one, two) }))
+set.seed(7); d$site <- factor(sample(c("s","t"), nrow(d), TRUE, c(.7,.3)))
+models <- list("mfi ~ group * sex + age" = value ~ group * sex + age, "mfi ~ group * age + site" = value ~ group * age + site, "mfi ~ group + group:sex:age + sex" = value ~ group + sex + group:sex:age)
+out <- list(call="emmeans(lm(...)) and pairs(adjust='none'), sum contrasts", r=R.version.string, emmeans=as.character(packageVersion("emmeans")), data=as.list(d[c("value","group","sex","age","site")]), models=lapply(models, function(f) as.list(rows(lm(f, d), intersect(c("group","sex","site"), attr(terms(f),"term.labels"))))))
+out$data <- lapply(out$data, function(x) if (is.factor(x)) as.character(x) else x)
+writeLines(toJSON(out, digits=NA, auto_unbox=TRUE, na="null"), file.path(folder, "group_means.json"))
