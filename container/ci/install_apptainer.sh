@@ -20,6 +20,7 @@ for suite in sid trixie; do
     echo "deb [signed-by=$keyring] ${mirror:?no mirror of bookworm is configured} $suite main"
 done > "$work/other.list"
 other=(-o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User=root
+       -o Acquire::Check-Valid-Until=false  # a mirror may be a snapshot; signatures are checked
        -o Dir::Etc::sourcelist="$work/other.list" -o Dir::Etc::sourceparts="$work/parts")
 apt-get "${other[@]}" -qq update
 cd "$work"

@@ -12,7 +12,7 @@ updated=""
 missing() {
     local tool
     for tool in "$@"; do
-        PATH=$PATH:/usr/sbin:/sbin command -v "$tool" > /dev/null || printf '%s ' "$tool"
+        PATH=$PATH:/usr/sbin:/sbin type -P "$tool" > /dev/null || printf '%s ' "$tool"
     done
 }
 

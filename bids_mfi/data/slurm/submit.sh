@@ -7,7 +7,6 @@
 #
 # Run it again after a failure: participants that ended well are not submitted again.
 set -euo pipefail
-shopt -s inherit_errexit
 
 bids={{ bids_dir | quote }}
 folder={{ folder | quote }}
