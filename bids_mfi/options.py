@@ -57,8 +57,8 @@ Triple = tuple[int, int, int]
 class TrainOptions:
     """What decides the result of a training, and how long it may take.
 
-    The names are also the keys of a recipe, see :mod:`bids_mfi.recipes`. The defaults are those of
-    the recipe ``synthetic``.
+    The names are also the keys of a recipe, see :mod:`bids_mfi.recipes`. The defaults learn from
+    whole volumes with the network as published.
 
     Attributes
     ----------
@@ -71,17 +71,22 @@ class TrainOptions:
     batch_size : int
         Volumes or windows of one step, each of another case.
     samples_per_volume : int
-        Windows drawn from each case, one a step; 1 where whole volumes are learnt.
+        Windows or boxes drawn from each case, one a step; 1 where whole volumes are learnt.
     seed : int
         Of weights, order of cases, augmentation and split; 0 to HIGHEST_SEED.
     spacing_mm : tuple of float
         Voxel size of the grid on which the network works, RAS order.
     normalization : str
         ``batch`` or ``instance``.
+    stem_stride : tuple of int
+        By how much the network's first layers reduce the volume along each axis.
     loss : str
         One of LOSSES.
     window : tuple of int or None
         Voxels of the windows that are drawn uniformly; None for whole volumes.
+    least_crop : tuple of int or None
+        Only without a window: a box is learnt from, each of its lengths drawn between this many
+        voxels and the whole volume's; None for whole volumes. In use volumes are whole.
     border : tuple of int
         Voxels at each side of a window that are left out when the trained bundle is used.
     padding : tuple of int
@@ -101,6 +106,9 @@ class TrainOptions:
     in_network_affine : float
         Largest share by which NiftyNet's in-network transform draws the corners of a window
         inwards; 0 for none.
+    contrast_sd : float
+        Each image's signal, 0 to 1 from its darkest to its brightest voxel, is raised to a power
+        of its own; this is the standard deviation of the power's logarithm.
     bfloat16 : bool or None
         Train with bfloat16 autocast; None: where the device is a CUDA device.
     validate_every : int
@@ -131,8 +139,10 @@ class TrainOptions:
     seed: int = 1
     spacing_mm: tuple[float, float, float] = (1.4, 1.4, 3.0)
     normalization: str = "instance"
+    stem_stride: Triple = (2, 2, 2)
     loss: str = "dice_hinge_and_cross_entropy"
     window: Triple | None = None
+    least_crop: Triple | None = None
     border: Triple = (0, 0, 0)
     padding: Triple = (0, 0, 0)
     mirror_share: float = 0.5
@@ -143,6 +153,7 @@ class TrainOptions:
     rotation_lr_degrees: float = 0.0
     rotation_ap_degrees: float = 0.0
     in_network_affine: float = 0.0
+    contrast_sd: float = 0.0
     bfloat16: bool | None = None
     validate_every: int = 250
     patience: int | None = None

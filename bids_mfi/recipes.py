@@ -78,11 +78,13 @@ RULES: Mapping[str, Rule] = {
     ),
     "spacing_mm": _three(lambda v: _is_number(v) and 0.3 <= v <= 20, "numbers 0.3 to 20"),
     "normalization": _one_of(("batch", "instance")),
+    "stem_stride": _three(lambda v: _is_whole(v) and v in (1, 2), "numbers, each 1 or 2"),
     "loss": _one_of(LOSSES),
     "window": _three(
         lambda v: _is_whole(v) and v > 0 and v % WINDOW_DIVISOR == 0,
         f"positive multiples of {WINDOW_DIVISOR}",
     ),
+    "least_crop": _three(lambda v: _is_whole(v) and v >= 8, "whole numbers from 8 on"),
     "border": _three(lambda v: _is_whole(v) and v >= 0, "whole numbers from 0 on"),
     "padding": _three(lambda v: _is_whole(v) and v >= 0, "whole numbers from 0 on"),
     "mirror_share": SHARE,
@@ -93,6 +95,7 @@ RULES: Mapping[str, Rule] = {
     "rotation_lr_degrees": _number(0, 90),
     "rotation_ap_degrees": _number(0, 90),
     "in_network_affine": _number(0, 0.5),
+    "contrast_sd": _number(0, 1),
     "bfloat16": Rule(lambda value: isinstance(value, bool), "true or false"),
     "validate_every": _whole(1),
     "patience": _whole(1),
@@ -209,9 +212,11 @@ def misfits(options: TrainOptions) -> list[tuple[str, str]]:
     """
     window = options.window
     checks = [
-        (window is not None or options.samples_per_volume == 1,
+        (window is not None or options.least_crop is not None or options.samples_per_volume == 1,
          f"samples_per_volume is {options.samples_per_volume} without a window",
-         "1, or a window to draw"),
+         "1, or a window or least_crop to draw"),
+        (window is None or options.least_crop is None,
+         "least_crop is given beside a window", "one of the two"),
         (window is not None or not any(options.border),
          f"border is {options.border} without a window", "0, 0, 0"),
         (window is None or all(2 * b < w for b, w in zip(options.border, window, strict=True)),

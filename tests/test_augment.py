@@ -225,8 +225,8 @@ def test_inverse_undoes_the_affine_on_the_logits() -> None:
     assert (back - volume)[middle].abs().mean() < 0.01
     network = Halving(2, 1)
     found = logits_through_affine(network, volume.expand(-1, 2, -1, -1, -1), affines)
-    plain = upsample(average_pool(volume), 2)
-    forward_only = upsample(average_pool(resample_affine(volume, affines)), 2)
+    plain = upsample(average_pool(volume), (2, 2, 2))
+    forward_only = upsample(average_pool(resample_affine(volume, affines)), (2, 2, 2))
     inner = (slice(None), slice(None), slice(6, -6), slice(6, -6), slice(4, -4))
     error = (found - plain)[inner].abs().mean()
     assert error < 0.5 * (forward_only - plain)[inner].abs().mean()

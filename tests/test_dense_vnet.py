@@ -64,7 +64,7 @@ def test_intermediates_equal_the_reference(forward: dict[str, np.ndarray]) -> No
     keep("logits_half", network.final)
     with torch.no_grad():
         network(channels_first(forward["input_b"]))
-    seen["skip2_up"] = upsample(seen["skip2"], 4)
+    seen["skip2_up"] = upsample(seen["skip2"], (4, 4, 4))
     assert len(seen) == 7
     for name, tensor in seen.items():
         assert largest_difference(tensor, forward[name]) < TOLERANCE, name
@@ -133,4 +133,4 @@ def test_unknown_normalisation_is_refused() -> None:
 def test_pool_and_upsample_keep_a_constant() -> None:
     constant = torch.full((1, 1, 16, 8, 8), 2.5)
     assert torch.equal(average_pool(constant), constant[:, :, ::2, ::2, ::2])
-    assert torch.equal(upsample(constant, 4).unique(), torch.tensor([2.5]))
+    assert torch.equal(upsample(constant, (4, 4, 4)).unique(), torch.tensor([2.5]))

@@ -19,10 +19,6 @@ def test_every_option_has_a_rule() -> None:
     assert set(RULES) == {field.name for field in fields(TrainOptions)}
 
 
-def test_the_default_options_are_the_recipe_of_the_included_bundle() -> None:
-    assert read_recipe("synthetic") == TrainOptions()
-
-
 def test_the_paper_recipe_is_that_of_the_paper() -> None:
     """Numbers of Weber et al. 2021, "Data augmentation" and "Training"."""
     recipe = read_recipe("weber2021")

@@ -49,7 +49,7 @@ def augment(
     options: TrainOptions,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
-    """Mirror and deform a case at random, as far as the options say.
+    """Mirror, change and deform a case at random, as far as the options say.
 
     Parameters
     ----------
@@ -63,6 +63,8 @@ def augment(
     """
     if rng.random() < options.mirror_share:
         images, labels = mirror(images, labels, table)
+    if options.contrast_sd:
+        images = change_contrast(images, np.exp(rng.normal(0, options.contrast_sd, len(images))))
     deformation = draw_deformation(options, rng)
     if deformation is None:
         return images, labels
@@ -84,6 +86,24 @@ def mirror(
     for index, other in table.mirrored_indices().items():
         exchanged[index] = other
     return np.ascontiguousarray(images[:, ::-1]), exchanged[labels[::-1]]
+
+
+def change_contrast(
+    images: NDArray[np.float32], powers: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Raise each image, scaled to 0 ... 1, to its power and scale it back.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (channels, x, y, z)
+    powers : ndarray, shape (channels,)
+        1 changes nothing; less than 1 brightens what lies between dark and bright.
+    """
+    low = images.min(axis=(1, 2, 3), keepdims=True)
+    span = np.maximum(images.max(axis=(1, 2, 3), keepdims=True) - low, np.float32(1e-6))
+    exponents = powers.astype(np.float32)[:, None, None, None]
+    changed: NDArray[np.float32] = ((images - low) / span) ** exponents * span + low
+    return changed
 
 
 def draw_deformation(options: TrainOptions, rng: np.random.Generator) -> Deformation | None:
@@ -265,7 +285,7 @@ def logits_through_affine(
     """
     seen = resample_affine(images, affines)
     half = network.half_logits(seen)  # (b, classes, x/2, y/2, z/2)
-    return upsample(resample_affine(half.float(), np.linalg.inv(affines)), 2)
+    return upsample(resample_affine(half.float(), np.linalg.inv(affines)), network.stem_stride)
 
 
 def resample_affine(volume: Tensor, affines: NDArray[np.floating]) -> Tensor:

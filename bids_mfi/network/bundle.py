@@ -26,7 +26,13 @@ from torch import Tensor
 
 from bids_mfi.errors import BundleError
 from bids_mfi.muscles import Muscle, MuscleTable
-from bids_mfi.network.dense_vnet import NORMALIZATIONS, SIZE_DIVISOR, DenseVNet
+from bids_mfi.network.dense_vnet import (
+    NORMALIZATIONS,
+    PUBLISHED_STRIDE,
+    SIZE_DIVISOR,
+    STEM_STRIDES,
+    DenseVNet,
+)
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks
 from bids_mfi.network.niftynet_pipeline import LANDMARK_PROBABILITIES
 from bids_mfi.storage import write_atomically
@@ -80,6 +86,8 @@ class ModelBundle:
         The labels, with the vertebral levels on which they were learnt.
     normalization : str
         Of the network, ``batch`` or ``instance``.
+    stem_stride : tuple of int
+        Of the network, see ``DenseVNet``.
     training : tuple of (str, str)
         How the weights were made: data, ranges, recipe; for a person to read.
     licence : str
@@ -106,6 +114,7 @@ class ModelBundle:
     border: Triple = (0, 0, 0)
     padding: Triple = (0, 0, 0)
     normalization: str = "instance"
+    stem_stride: Triple = PUBLISHED_STRIDE
     training: tuple[tuple[str, str], ...] = ()
     references: tuple[str, ...] = ()
     landmark_percentiles: tuple[float, ...] = PROBABILITIES_PERCENT
@@ -122,7 +131,9 @@ class ModelBundle:
         intensity = (self.landmarks, self.landmark_percentiles)
         images = (self.channels, self.spacing_mm, self.axcodes, intensity)
         passes = (self.inference, self.window, self.border, self.padding, self.normalization)
-        decisive = (self.sha256, images, passes, self.table)
+        # A bundle of the published network keeps the identity that it had before there were others.
+        network = () if self.stem_stride == PUBLISHED_STRIDE else (self.stem_stride,)
+        decisive = (self.sha256, images, passes, self.table, *network)
         return hashlib.sha256(repr(decisive).encode()).hexdigest()
 
     @property
@@ -172,10 +183,16 @@ def load_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
         The weights are not those of the bundle, not a plain state dict, or do not fit the network.
     """
     state = read_state_dict(bundle.weights, _read_verified(bundle))
-    network = DenseVNet(len(bundle.channels), bundle.out_channels, bundle.normalization)
+    network = make_network(bundle)
     _check_state_dict(bundle.weights, state, network.state_dict())
     network.load_state_dict(state)
     return network.to(device).eval()
+
+
+def make_network(bundle: ModelBundle) -> DenseVNet:
+    """Make the network that a bundle describes, with random weights."""
+    channels, classes = len(bundle.channels), bundle.out_channels
+    return DenseVNet(channels, classes, bundle.normalization, bundle.stem_stride)
 
 
 def _read_verified(bundle: ModelBundle) -> bytes:
@@ -294,6 +311,7 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
             border=_three(int, own["border"]),
             padding=_three(int, own["padding"]),
             normalization=str(own["normalization"]),
+            stem_stride=_three(int, own.get("stem_stride", PUBLISHED_STRIDE)),
             landmarks=tuple(tuple(float(v) for v in own["landmarks"][c]) for c in own["channels"]),
             table=MuscleTable(tuple(Muscle(**row) for row in own["labels"])),
             training=tuple((str(key), str(value)) for key, value in own["training"].items()),
@@ -346,6 +364,8 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
          " or ".join(INFERENCE_MODES)),
         (bundle.normalization in NORMALIZATIONS, f"normalization {bundle.normalization!r}",
          " or ".join(NORMALIZATIONS)),
+        (set(bundle.stem_stride) <= set(STEM_STRIDES), f"stem_stride {bundle.stem_stride}",
+         f"of {STEM_STRIDES}"),
         (min(bundle.padding) >= 0, f"padding {bundle.padding}", "0 or more voxels"),
         (not windows or all(w > 0 and w % SIZE_DIVISOR == 0 for w in bundle.window),
          f"window {bundle.window}", f"multiples of {SIZE_DIVISOR}"),
@@ -405,9 +425,8 @@ def write_bundle(
     OutputError
         The folder cannot be written.
     """
-    network = DenseVNet(len(bundle.channels), bundle.out_channels, bundle.normalization)
     _check_values(bundle)
-    _check_state_dict(bundle.weights, state, network.state_dict())
+    _check_state_dict(bundle.weights, state, make_network(bundle).state_dict())
     weights = encode_state_dict(state)
     sha256 = hashlib.sha256(weights).hexdigest()
     files = {
@@ -434,12 +453,15 @@ def _encode_json(document: dict[str, Any]) -> bytes:
 
 
 def _network_def(bundle: ModelBundle) -> dict[str, Any]:
-    return {
+    definition = {
         "_target_": NETWORK_TARGET,
         "in_channels": len(bundle.channels),
         "out_channels": bundle.out_channels,
         "normalization": bundle.normalization,
     }
+    if bundle.stem_stride != PUBLISHED_STRIDE:
+        definition["stem_stride"] = list(bundle.stem_stride)
+    return definition
 
 
 def _inference_config(bundle: ModelBundle) -> dict[str, Any]:
@@ -521,6 +543,7 @@ def _own_metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
         "border": list(bundle.border),
         "padding": list(bundle.padding),
         "normalization": bundle.normalization,
+        "stem_stride": list(bundle.stem_stride),
         "landmark_percentiles": list(bundle.landmark_percentiles),
         "landmarks": {
             channel: list(row)

@@ -3,7 +3,10 @@
 The network of Gibson et al. 2018 (doi:10.1109/TMI.2018.2806309) as NiftyNet's ``dense_vnet``
 builds it with its default parameters, which Weber et al. 2021
 (doi:10.1038/s41598-021-95972-x) used. It works at half resolution and interpolates its logits.
+With a stem stride of 1 along an axis it works at full resolution there, with the same weights.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +20,11 @@ DOWN_CHANNELS = (24, 24, None)
 NORM_EPSILON = 1e-5
 AVERAGE_DECAY = 0.9
 SIZE_DIVISOR = 8
+PUBLISHED_STRIDE = (2, 2, 2)
+STEM_STRIDES = (1, 2)
 NORMALIZATIONS = ("batch", "instance")
+
+Triple = tuple[int, int, int]
 
 
 class DebiasedBatchNorm(nn.BatchNorm3d):
@@ -46,8 +53,8 @@ def _norm(normalization: str, channels: int) -> nn.Module:
 class ConvNorm(nn.Module):
     """Convolution without bias, normalisation, and ReLU where ``relu`` is true.
 
-    Zeros are added as TensorFlow's SAME rule adds them for an even input: (kernel - stride)
-    voxels an axis, the smaller half before.
+    Zeros are added as TensorFlow's SAME rule adds them for an input that the stride divides:
+    (kernel - stride) voxels an axis, the smaller half before.
     """
 
     def __init__(
@@ -56,15 +63,16 @@ class ConvNorm(nn.Module):
         out_channels: int,
         normalization: str,
         kernel: int = 3,
-        stride: int = 1,
+        stride: Triple = (1, 1, 1),
         relu: bool = True,
     ) -> None:
         super().__init__()
-        before = (kernel - stride) // 2
-        after = kernel - stride - before
-        self.pads = (before, after) * 3 if before != after else None
-        padding = before if before == after else 0
-        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
+        before = [(kernel - step) // 2 for step in stride]
+        after = [kernel - step - first for step, first in zip(stride, before, strict=True)]
+        pairs = zip(reversed(before), reversed(after), strict=True)  # as torch wants: z, y, x
+        self.pads = None if before == after else tuple(n for pair in pairs for n in pair)
+        x, y, z = before if self.pads is None else (0, 0, 0)
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride, (x, y, z), bias=False)
         self.bn = _norm(normalization, out_channels)
         self.relu = relu
 
@@ -87,7 +95,7 @@ class DenseBlock(nn.Module):
         )
         stack = in_channels + units * growth
         self.skip = ConvNorm(stack, SKIP_CHANNELS[level], normalization)
-        self.down = None if down is None else ConvNorm(stack, down, normalization, stride=2)
+        self.down = None if down is None else ConvNorm(stack, down, normalization, stride=(2, 2, 2))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the skip output, as large as ``x``, and the down output of half the size."""
@@ -108,21 +116,34 @@ class DenseVNet(nn.Module):
     normalization : str
         ``batch``: as published; the moving averages are used in evaluation. ``instance``: the
         statistics of the volume itself, in training and evaluation alike.
+    stem_stride : tuple of int
+        By how much the first layers reduce the volume along x, y and z, each one of STEM_STRIDES;
+        2, 2, 2 as published. All further layers work on this grid and coarser ones.
 
     Raises
     ------
     ValueError
-        ``normalization`` is neither.
+        ``normalization`` or ``stem_stride`` is none of these.
     """
 
     def __init__(
-        self, in_channels: int = 2, out_channels: int = 15, normalization: str = "batch"
+        self,
+        in_channels: int = 2,
+        out_channels: int = 15,
+        normalization: str = "batch",
+        stem_stride: Sequence[int] = PUBLISHED_STRIDE,
     ) -> None:
         super().__init__()
         if normalization not in NORMALIZATIONS:
             raise ValueError(f"normalization must be one of {NORMALIZATIONS}: {normalization!r}")
+        x, y, z = stem_stride
+        if not {x, y, z} <= set(STEM_STRIDES):
+            raise ValueError(f"stem_stride must be of {STEM_STRIDES}: {tuple(stem_stride)}")
+        self.stem_stride = (x, y, z)
         self.pool_bn = _norm(normalization, in_channels)
-        self.init_conv = ConvNorm(in_channels, STEM_CHANNELS, normalization, 5, 2, relu=False)
+        self.init_conv = ConvNorm(
+            in_channels, STEM_CHANNELS, normalization, 5, self.stem_stride, relu=False
+        )
         inputs = (in_channels + STEM_CHANNELS, *(c for c in DOWN_CHANNELS if c is not None))
         self.blocks = nn.ModuleList(
             DenseBlock(channels, level, normalization) for level, channels in enumerate(inputs)
@@ -157,10 +178,12 @@ class DenseVNet(nn.Module):
         ValueError
             A size is not divisible by 8.
         """
-        return upsample(self.half_logits(images), 2)  # (b, 15, x, y, z)
+        return upsample(self.half_logits(images), self.stem_stride)  # (b, 15, x, y, z)
 
     def half_logits(self, images: Tensor) -> Tensor:
         """Logits as the last convolution gives them, before they are interpolated to full size.
+
+        With a stem stride other than 2, x / 2 below is x divided by the stride, and so on.
 
         Parameters
         ----------
@@ -176,13 +199,13 @@ class DenseVNet(nn.Module):
             A size is not divisible by 8.
         """
         check_size(tuple(images.shape[2:]))
-        pooled = self.pool_bn(average_pool(images))  # (b, 2, x/2, y/2, z/2)
+        pooled = self.pool_bn(average_pool(images, self.stem_stride))  # (b, 2, x/2, y/2, z/2)
         stem = self.init_conv(images)  # (b, 24, x/2, y/2, z/2)
         x = torch.cat([pooled, stem], dim=1)  # (b, 26, x/2, y/2, z/2)
         skips = [pooled]
         for level, block in enumerate(self.blocks):
             skip, x = block(x)  # (b, 12 | 24 | 24, n/2 | n/4 | n/8), (b, 24, n/4 | n/8)
-            skips.append(upsample(skip, 2**level))  # (b, 12 | 24 | 24, x/2, y/2, z/2)
+            skips.append(upsample(skip, (2**level,) * 3))  # (b, 12 | 24 | 24, x/2, y/2, z/2)
         logits: Tensor = self.final(torch.cat(skips, dim=1))  # (b, 62, ...) -> (b, 15, ...)
         return logits
 
@@ -196,24 +219,29 @@ def check_size(shape: tuple[int, ...]) -> None:
         raise ValueError(f"every size must be a multiple of {SIZE_DIVISOR}: {tuple(shape)}")
 
 
-def average_pool(x: Tensor) -> Tensor:
-    """3 x 3 x 3 mean with stride 2; at the far edges only voxels of the image are averaged.
+def average_pool(x: Tensor, stride: Triple = PUBLISHED_STRIDE) -> Tensor:
+    """Mean of stride + 1 voxels an axis; at the far edges only voxels of the image are averaged.
+
+    An axis with stride 1 is left as it is.
 
     >>> average_pool(torch.arange(8.0).expand(1, 1, 8, 8, 8))[0, 0, 0, 0].tolist()
     [1.0, 3.0, 5.0, 6.5]
     """
-    return functional.avg_pool3d(x, 3, 2, padding=0, ceil_mode=True, count_include_pad=False)
+    kernel = tuple(step + 1 if step > 1 else 1 for step in stride)
+    return functional.avg_pool3d(
+        x, kernel, stride, padding=0, ceil_mode=True, count_include_pad=False
+    )
 
 
-def upsample(x: Tensor, factor: int) -> Tensor:
+def upsample(x: Tensor, factors: Triple) -> Tensor:
     """Linear interpolation without half-voxel shift: output i reads input coordinate i / factor.
 
-    >>> upsample(torch.tensor([0.0, 2.0]).expand(1, 1, 2, 2, 2), 2)[0, 0, 0, 0].tolist()
+    >>> upsample(torch.tensor([0.0, 2.0]).expand(1, 1, 2, 2, 2), (2, 2, 2))[0, 0, 0, 0].tolist()
     [0.0, 1.0, 2.0, 2.0]
     """
-    if factor == 1:
+    if factors == (1, 1, 1):
         return x
-    size = [factor * n + 1 for n in x.shape[2:]]
+    size = [factor * n + 1 for factor, n in zip(factors, x.shape[2:], strict=True)]
     x = functional.pad(x, (0, 1) * 3, mode="replicate")
     x = functional.interpolate(x, size=size, mode="trilinear", align_corners=True)
     return x[:, :, :-1, :-1, :-1]

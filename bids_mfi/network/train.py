@@ -52,7 +52,7 @@ WARM_UP_STEPS = 50
 SETTLED_UPDATES = 1000
 # Last of the four numbers that seed a draw, so that no two kinds of draw are the same. Trailing
 # zeros do not count for numpy; the augmentation of a case has seed and number alone.
-WINDOW_CHANCE, AFFINE_CHANCE = 1, 2
+WINDOW_CHANCE, AFFINE_CHANCE, CROP_CHANCE = 1, 2, 3
 # What may differ when a training is resumed; `steps` only where it does not change the past.
 FREE_OPTIONS = ("validate_every", "patience", "min_delta", "device")
 
@@ -287,10 +287,11 @@ def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOpt
         options,
         spacing_mm=start.spacing_mm,
         normalization=start.normalization,
+        stem_stride=start.stem_stride,
         window=None if whole else start.window,
         border=(0, 0, 0) if whole else start.border,
         padding=start.padding,
-        samples_per_volume=1 if whole else options.samples_per_volume,
+        samples_per_volume=options.samples_per_volume if not whole or options.least_crop else 1,
     )
 
 
@@ -341,7 +342,7 @@ def make_progress(
     torch.manual_seed(options.seed)
     classes = 1 + max(muscle.index for muscle in data.table)
     if start is None:
-        network = DenseVNet(2, classes, options.normalization).to(device)
+        network = DenseVNet(2, classes, options.normalization, options.stem_stride).to(device)
     else:
         network = settle_averages(load_network(start, device))
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
@@ -519,6 +520,10 @@ def make_batch(options: TrainOptions, prepare: Callable[[int], Prepared], step: 
             rng = np.random.default_rng([options.seed, number, sample, WINDOW_CHANCE])
             box = draw_window(labels.shape, options.window, rng)
             images, labels = images[(slice(None), *box)], labels[box]
+        elif options.least_crop is not None:
+            rng = np.random.default_rng([options.seed, number, sample, CROP_CHANCE])
+            box = draw_window(labels.shape, draw_crop(labels.shape, options.least_crop, rng), rng)
+            images, labels = images[(slice(None), *box)], labels[box]
         pairs.append((images, labels))
     shape = padded_shape(tuple(np.max([labels.shape for _, labels in pairs], axis=0)))
     return (
@@ -561,6 +566,21 @@ def draw_window(
         int(rng.integers(0, size - wanted + 1)) for size, wanted in zip(shape, window, strict=True)
     ]
     return tuple(slice(start, start + size) for start, size in zip(starts, window, strict=True))
+
+
+def draw_crop(
+    shape: tuple[int, ...], least: tuple[int, ...], rng: np.random.Generator
+) -> tuple[int, ...]:
+    """Draw the size of a box: each length from ``least`` to the whole is as likely as any other.
+
+    An axis that is no longer than ``least`` is left whole.
+
+    >>> draw_crop((40, 8), (40, 16), np.random.default_rng(1))
+    (40, 8)
+    """
+    return tuple(
+        int(rng.integers(min(low, size), size + 1)) for low, size in zip(least, shape, strict=True)
+    )
 
 
 def channels_of(case: Case) -> NDArray[np.float32]:
@@ -836,6 +856,7 @@ def draft_bundle(
         border=options.border,
         padding=options.padding,
         normalization=options.normalization,
+        stem_stride=options.stem_stride,
     )
 
 
@@ -887,9 +908,15 @@ def best_step(rows: Sequence[Mapping[str, float]]) -> int:
 def describe_windows(options: TrainOptions) -> str:
     """Say what the network is given.
 
+    >>> describe_windows(TrainOptions(least_crop=(96, 96, 16), samples_per_volume=2))
+    '2 boxes from each, of 96 x 96 x 16 voxels up to the whole volume'
     >>> describe_windows(TrainOptions(window=(32, 32, 16), samples_per_volume=3))
     '3 windows of 32 x 32 x 16 voxels from each, drawn uniformly'
     """
+    if options.window is None and options.least_crop is not None:
+        least = " x ".join(map(str, options.least_crop))
+        count = options.samples_per_volume
+        return f"{count} boxes from each, of {least} voxels up to the whole volume"
     if options.window is None:
         return "whole"
     size = " x ".join(map(str, options.window))
@@ -916,6 +943,8 @@ def describe_augmentation(options: TrainOptions) -> str:
         (options.elastic_share, elastic),
         (options.scaling_percent, f"scaling {options.scaling_percent:g} % an axis"),
         (options.rotation_lr_degrees or options.rotation_ap_degrees, rotation),
+        (options.contrast_sd, f"power of each image's signal, of which the logarithm has the "
+         f"standard deviation {options.contrast_sd:g}"),
         (options.in_network_affine, f"in-network affine {options.in_network_affine:g}"),
     )  # fmt: skip
     return "; ".join(words for value, words in parts if value) or "none"
