@@ -237,6 +237,16 @@ def _positive_float(text: str) -> float:
     return value
 
 
+def _variation(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 2:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 2")
+    return value
+
+
 def read_options(arguments: argparse.Namespace) -> RunOptions:
     """Make the options of a run from parsed arguments; folders become absolute."""
     return RunOptions(
@@ -490,6 +500,13 @@ def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         choices=LEVEL_CHOICES,
         help="with --labels: muscles are labelled at the levels of the paper's Table 1, or over "
         "their whole length (default: paper)",
+    )
+    simulate.add_argument(
+        "--variation",
+        type=_variation,
+        metavar="F",
+        help="with --labels: factor of the variation of shape between persons, 0 to 2; above 1.4 "
+        "is more than the included model has learnt from (default: 1)",
     )
     simulate.add_argument(
         "--device",
@@ -760,10 +777,11 @@ def _run_simulate(arguments: argparse.Namespace) -> int:
     from bids_mfi.synthesis.simulate import check_empty, simulate_dataset
     from bids_mfi.synthesis.sources import AnatomySource, PhantomSource, ScanSource
 
-    if not arguments.labels and (arguments.protocol or arguments.levels):
+    stated = (arguments.protocol, arguments.levels, arguments.variation)
+    if not arguments.labels and any(value is not None for value in stated):
         raise InputError(
-            "--protocol and --levels need label maps; the phantom has one protocol and no "
-            "vertebrae. Name label maps by --labels."
+            "--protocol, --levels and --variation need label maps; the phantom has one protocol, "
+            "no vertebrae and a variation of its own. Name label maps by --labels."
         )
     check_empty(arguments.out_dir)
     source: ScanSource = PhantomSource()
@@ -773,6 +791,7 @@ def _run_simulate(arguments: argparse.Namespace) -> int:
             arguments.protocol or "varied",
             arguments.levels or "paper",
             str(choose_device(arguments.device)),
+            1.0 if arguments.variation is None else arguments.variation,
         )
     for note in source.notes:
         print(note, file=sys.stderr)

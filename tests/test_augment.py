@@ -12,6 +12,7 @@ from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.network.augment import (
     Deformation,
     augment,
+    change_contrast,
     deform,
     draw_corner_affines,
     draw_deformation,
@@ -179,6 +180,30 @@ def test_draws_fill_the_stated_ranges_and_no_more() -> None:
 
 
 # ------------------------------------------------------------------------------ in-network affine
+
+
+def test_contrast_keeps_dark_bright_and_order() -> None:
+    rng = np.random.default_rng(3)
+    images = rng.normal(0, 1, (2, 6, 5, 4)).astype(np.float32)
+    changed = change_contrast(images, np.array([1.0, 0.7]))
+    assert np.allclose(changed[0], images[0], atol=1e-5)
+    assert changed[1].min() == pytest.approx(images[1].min(), abs=1e-5)
+    assert changed[1].max() == pytest.approx(images[1].max(), abs=1e-5)
+    assert np.array_equal(np.argsort(changed[1].ravel()), np.argsort(images[1].ravel()))
+    assert changed[1].mean() > images[1].mean() + 0.1
+    flat = np.zeros((1, 2, 2, 2), np.float32)
+    assert np.array_equal(change_contrast(flat, np.array([0.5])), flat)
+
+
+def test_contrast_is_changed_by_the_option_alone() -> None:
+    images = np.random.default_rng(3).normal(0, 1, (2, 8, 8, 8)).astype(np.float32)
+    labels = np.zeros((8, 8, 8), np.int16)
+    for sd in (0.0, 0.3):
+        options = TrainOptions(mirror_share=0, contrast_sd=sd)
+        rng = np.random.default_rng(1)
+        found, same = augment(images, labels, (1.0, 1.0, 1.0), WEBER2021, options, rng)
+        assert np.array_equal(found, images) == (sd == 0)
+        assert np.array_equal(same, labels)
 
 
 class Halving(DenseVNet):

@@ -103,6 +103,33 @@ def test_monai_makes_the_network_from_the_bundle(bundle: ModelBundle) -> None:
     assert outputs["channel_def"]["12"] == bundle.table.of("TR", "L").name
 
 
+def test_the_stride_of_the_network_is_kept(bundle: ModelBundle, tmp_path: Path) -> None:
+    """MONAI, this package and the identity know it; the published one leaves all as it was."""
+    from monai.bundle import ConfigParser
+
+    finer = draft(tmp_path / "finer", stem_stride=(2, 2, 1))
+    written = write_bundle(finer, random_state(), "free\n")
+    assert load_bundle(written.folder).stem_stride == (2, 2, 1)
+    assert load_network(written, CPU).stem_stride == (2, 2, 1)
+    assert written.sha256 == bundle.sha256
+    assert written.identity != bundle.identity
+    parser = ConfigParser()
+    parser.read_config(written.folder / INFERENCE)
+    assert parser.get_parsed_content("network_def").stem_stride == (2, 2, 1)
+    assert "stem_stride" not in json.loads((bundle.folder / INFERENCE).read_text())["network_def"]
+
+
+def test_a_bundle_that_names_no_stride_has_the_published_one(bundle: ModelBundle) -> None:
+    edit_metadata(bundle.folder, lambda document: document["bids_mfi"].pop("stem_stride"))
+    assert load_bundle(bundle.folder) == bundle
+
+
+def test_a_stride_that_no_network_has_is_refused(bundle: ModelBundle) -> None:
+    edit_metadata(bundle.folder, lambda d: d["bids_mfi"].update(stem_stride=[2, 2, 3]))
+    with pytest.raises(BundleError, match="stem_stride"):
+        load_bundle(bundle.folder)
+
+
 def test_metadata_has_what_monai_asks_of_a_bundle(bundle: ModelBundle) -> None:
     metadata = json.loads((bundle.folder / METADATA).read_text())
     required = {

@@ -125,6 +125,43 @@ def test_sizes_not_divisible_by_8_are_refused(shape: tuple[int, int, int]) -> No
         DenseVNet()(torch.zeros(1, 2, *shape))
 
 
+@pytest.mark.parametrize("stride", [(2, 2, 2), (2, 2, 1), (1, 2, 1)])
+def test_a_stride_reduces_its_own_axis(stride: tuple[int, int, int]) -> None:
+    torch.manual_seed(4)
+    network = DenseVNet(out_channels=3, normalization="instance", stem_stride=stride).eval()
+    volume = torch.randn(1, 2, 16, 24, 32)
+    with torch.no_grad():
+        reduced, whole = network.half_logits(volume), network(volume)
+    assert reduced.shape[2:] == tuple(n // s for n, s in zip((16, 24, 32), stride, strict=True))
+    assert whole.shape == (1, 3, 16, 24, 32)
+    steps = tuple(slice(None, None, s) for s in stride)
+    assert torch.allclose(whole[(..., *steps)], reduced, atol=1e-6)
+
+
+def test_an_axis_with_stride_1_is_seen_at_full_resolution() -> None:
+    """A change of one slice reaches the reduced logits of that slice most."""
+    torch.manual_seed(5)
+    network = DenseVNet(out_channels=3, normalization="batch", stem_stride=(2, 2, 1)).eval()
+    volume = torch.randn(1, 2, 16, 16, 32)
+    changed = volume.clone()
+    changed[..., 17] += 1
+    with torch.no_grad():
+        stem = network.init_conv(changed) - network.init_conv(volume)
+        pooled = average_pool(changed, (2, 2, 1)) - average_pool(volume, (2, 2, 1))
+    assert set(stem.abs().sum(dim=(0, 1, 2, 3)).nonzero()[:, 0].tolist()) == {15, 16, 17, 18, 19}
+    assert set(pooled.abs().sum(dim=(0, 1, 2, 3)).nonzero()[:, 0].tolist()) == {17}
+
+
+def test_strides_do_not_change_the_weights() -> None:
+    shapes = [
+        {name: tensor.shape for name, tensor in DenseVNet(stem_stride=s).state_dict().items()}
+        for s in ((2, 2, 2), (2, 2, 1))
+    ]
+    assert shapes[0] == shapes[1]
+    with pytest.raises(ValueError, match="stem_stride must be of"):
+        DenseVNet(stem_stride=(2, 2, 3))
+
+
 def test_unknown_normalisation_is_refused() -> None:
     with pytest.raises(ValueError, match="normalization must be one of"):
         DenseVNet(normalization="group")

@@ -233,7 +233,7 @@ INVOCATIONS = (
     ("bids_mfi_simulate", {
         "out_dir": "new", "participants": 3, "sessions": 2, "seed": 2**63 - 1,
         "labels": ["a map.nii.gz", "maps"], "protocol": "axial-3T", "levels": "all",
-        "device": "cuda",
+        "variation": 1.5, "device": "cuda",
     }),
     ("bids_mfi_train", {
         "out_dir": "new", "dataset": "bids", "label_dir": "labels", "participant_label": ["01"],

@@ -349,9 +349,22 @@ def test_sessions_show_one_person_and_participants_differ(label_map):
     assert first.facts.protocol == second.facts.protocol == other.facts.protocol == "paper"
 
 
+def test_variation_is_that_of_the_shape(label_map):
+    """Without it all men are of one shape; with more of it they differ more."""
+    spread = []
+    for variation in (0.0, 1.6):
+        source = AnatomySource([label_map], "paper", "all", variation=variation)
+        assert f"Variation of shape between persons: {variation:g}." in source.description
+        scans = [next(source.scans(draw_person(1, n), 1, (1, n))) for n in (2, 4, 6)]  # men
+        volumes = [np.sum(s.body.labels > 0) * s.grid.voxel_volume_ml for s in scans]
+        spread.append(np.std(volumes) / np.mean(volumes))
+    assert spread[0] < 0.5 * spread[1]
+
+
 REFUSED = {
     "protocol alone": (["--protocol", "paper"], "need label maps"),
     "levels alone": (["--levels", "all"], "need label maps"),
+    "variation alone": (["--variation", "1"], "need label maps"),
     "unknown protocol": (["--labels", "MAP", "--protocol", "ute"], "expected varied or one of"),
     "no such map": (["--labels", "nowhere.nii.gz"], "no such file"),
 }

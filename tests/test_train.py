@@ -31,12 +31,14 @@ from bids_mfi.network.train import (
     channels_of,
     custom_card,
     describe_lacking,
+    describe_windows,
     draft_bundle,
     draw_window,
     has_plateaued,
     make_batch,
     prepare_case,
     rate_factor,
+    settle_options,
     train,
 )
 from bids_mfi.options import TrainOptions
@@ -599,6 +601,36 @@ def test_windows_of_a_case_are_drawn_by_consecutive_steps() -> None:
     image = torch.from_numpy(channels_of(tiny_case(0))[0])
     views = image.unfold(0, 16, 1).unfold(1, 16, 1)
     assert any(torch.equal(first[0][0, 0].permute(2, 0, 1), view) for row in views for view in row)
+
+
+def test_boxes_of_a_case_are_of_any_size_and_inside() -> None:
+    """Two steps draw from one case; labels are cut as images are; in use volumes are whole."""
+    options = replace(OPTIONS, least_crop=(8, 16, 99), samples_per_volume=2)
+    case = tiny_case(0)
+    marked = replace(case, in_phase=case.labels.astype(np.float32))
+    pairs = [make_batch(options, lambda number: (channels_of(marked), case.labels), step)
+             for step in range(60)]  # fmt: skip
+    for images, labels in pairs:
+        assert torch.equal(images[:, 0].long(), labels)
+    sizes = np.array([labels.shape[1:] for _, labels in pairs])
+    assert set(sizes[:, 0].tolist()) == {8, 16, 24}  # 8 to 24, rounded up
+    assert set(sizes[:, 1].tolist()) == {16, 24}
+    assert set(sizes[:, 2].tolist()) == {8}  # as long as the volume
+    assert not torch.equal(pairs[0][0], pairs[1][0])
+    assert draft_bundle(options, TABLE).inference == "whole_volume"
+    assert "2 boxes from each, of 8 x 16 x 99" in describe_windows(options)
+
+
+def test_a_bundle_decides_the_stride_of_its_network(tmp_path: Path) -> None:
+    options = replace(OPTIONS, stem_stride=(2, 2, 1), steps=1)
+    start = train(options, tiny_data(), tmp_path / "first")
+    assert start.stem_stride == (2, 2, 1)
+    assert load_network(start, torch.device("cpu")).stem_stride == (2, 2, 1)
+    settled = settle_options(replace(OPTIONS, least_crop=(8, 8, 8), samples_per_volume=2), start)
+    assert (settled.stem_stride, settled.samples_per_volume) == ((2, 2, 1), 2)
+    assert settle_options(replace(OPTIONS, samples_per_volume=2), start).samples_per_volume == 1
+    windowed = replace(start, inference="windows", window=(16, 16, 8))
+    assert settle_options(replace(OPTIONS, least_crop=(8, 8, 8)), windowed).least_crop is None
 
 
 def test_windows_are_drawn_uniformly_and_inside() -> None:

@@ -289,9 +289,10 @@ def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOpt
         normalization=start.normalization,
         stem_stride=start.stem_stride,
         window=None if whole else start.window,
+        least_crop=options.least_crop if whole else None,
         border=(0, 0, 0) if whole else start.border,
         padding=start.padding,
-        samples_per_volume=options.samples_per_volume if not whole or options.least_crop else 1,
+        samples_per_volume=1 if whole and not options.least_crop else options.samples_per_volume,
     )
 
 

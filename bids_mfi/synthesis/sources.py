@@ -261,6 +261,8 @@ class AnatomySource:
         whole length.
     device : str
         Of torch, that does the work; another one draws other noise.
+    variation : float
+        Factor of the variation of shape between persons.
 
     Raises
     ------
@@ -277,6 +279,7 @@ class AnatomySource:
         protocol: str = VARIED,
         levels: str = "paper",
         device: str = "cpu",
+        variation: float = 1.0,
     ) -> None:
         if protocol not in (*PROTOCOLS, VARIED):
             raise InputError(
@@ -286,6 +289,7 @@ class AnatomySource:
         files = find_label_maps(paths)
         self.maps = [load_label_map(path) for path in files]
         self.protocol, self.levels, self.device = protocol, levels, device
+        self.variation = variation
         self.table = common_table(files, self.maps, levels)
         self.notes = tuple(
             f"{label_map.name}: taken as soft tissue: {', '.join(label_map.unrecognised)}"
@@ -295,10 +299,11 @@ class AnatomySource:
         names = ", ".join(label_map.name for label_map in self.maps)
         self.description = (
             f"Each scan is of a random person on the anatomy of {names}, whose licence and credit "
-            f"bind these images too. Protocol: {protocol}; the sidecars say which, as "
-            "ProtocolName. Echoes are numbered by their time. Images are magnitudes, with "
-            "T1 weighting, T2* decay, chemical shift, a receive field, partial volume, Rician "
-            "noise, and in some scans movement and dental metal. How the label map was read: "
+            f"bind these images too. Variation of shape between persons: {variation:g}. Protocol: "
+            f"{protocol}; the sidecars say which, as ProtocolName. Echoes are numbered by their "
+            "time. Images are magnitudes, with T1 weighting, T2* decay, chemical shift, a receive "
+            "field, partial volume, Rician noise, and in some scans movement and dental metal. How "
+            "the label map was read: "
             + "; ".join(f"{name}: {tissue}" for m in self.maps for name, tissue in m.reading)
             + "."
         )
@@ -309,7 +314,7 @@ class AnatomySource:
         """Yield the scans of one participant, one a session: same anatomy and protocol."""
         rng = np.random.default_rng([*seed, 1])
         label_map = self.maps[int(rng.integers(len(self.maps)))]
-        subject = draw_subject(rng, label_map, person)
+        subject = draw_subject(rng, label_map, person, self.variation)
         protocol = draw_protocol(rng, self.protocol)
         choices = PLANE_ORIENTATIONS[protocol.plane]
         axcodes = choices[int(rng.integers(len(choices)))]

@@ -1,0 +1,139 @@
+"""How much MFI changes when nothing of the body does: windows, storage order, noise.
+
+``python benchmarks/invariance.py LABEL_MAP [--participants N] [--bundle DIR]`` prints a table; nothing
+is asserted. The scans are clean: no movement, no metal. Each is segmented as it is, in windows, stored
+in other orders of its axes, and made again with other noise of the same pattern. Every label map of a
+person and protocol is measured on the same images, those with the middle noise, so that a difference
+comes from the labels alone.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bids_mfi.dixon import fat_and_water
+from bids_mfi.grid import Grid, reorient
+from bids_mfi.network.bundle import ModelBundle, load_bundle
+from bids_mfi.network.segment import segment_scan
+from bids_mfi.quantify import measure_muscles
+from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
+from bids_mfi.synthesis.labelmap import load_label_map
+from bids_mfi.synthesis.protocol import PROTOCOLS, ScanSettings, draw_settings, noise_range
+from bids_mfi.synthesis.subject import Subject, draw_subject
+
+INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"
+SEED = 80_000
+STORED = {"stored axial, L P S": ("L", "P", "S"), "stored coronal, R I A": ("R", "I", "A")}
+WINDOW, BORDER = (128, 128, 32), (16, 16, 8)
+CPU = torch.device("cpu")
+Images = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def noises() -> dict[str, float]:
+    """Noise by name, muscle = 1: the middle, its half and double, and beyond both ends."""
+    low, high = noise_range()
+    middle = float(np.sqrt(low * high))
+    return {
+        "middle": middle,
+        f"noise halved ({middle / 2:.3f})": middle / 2,
+        f"noise doubled ({2 * middle:.3f})": 2 * middle,
+        f"half of the least ({low / 2:.3f})": low / 2,
+        f"the most ({high:.3f})": high,
+        f"double the most ({2 * high:.3f})": 2 * high,
+    }
+
+
+def clean(subject: Subject, settings: ScanSettings) -> tuple[Subject, ScanSettings]:
+    """Take away metal and movement."""
+    return replace(subject, metal=None), replace(settings, motion_voxels=0.0, ghost=0.0)
+
+
+def scan_with(number: int, protocol: str, label_map: Path, noise: float) -> AnatomicalScan:
+    """Scan a person; only the noise depends on ``noise``, and not its pattern."""
+    rng = np.random.default_rng([SEED, number])
+    subject = draw_subject(rng, load_label_map(label_map))
+    subject, settings = clean(subject, draw_settings(rng, PROTOCOLS[protocol]))
+    return make_scan(rng, subject, replace(settings, noise=noise), "all")
+
+
+def measure(
+    labels: NDArray[np.int16], images: Images, grid: Grid, bundle: ModelBundle
+) -> NDArray[np.float64]:
+    """MFI of every muscle, percent, shape (muscles,)."""
+    fat, water = fat_and_water(*(image.astype(np.float64) for image in images))
+    found = measure_muscles(labels, water, fat, grid.voxel_volume_ml, bundle.table)
+    return np.array([muscle.mfi_percent for muscle in found])
+
+
+def segment_stored(
+    images: Images, grid: Grid, axcodes: tuple[str, str, str], bundle: ModelBundle
+) -> NDArray[np.int16]:
+    """Segment a scan with its axes in another order; labels on the first grid."""
+    (first, stored), (second, _) = (reorient(image, grid, axcodes) for image in images)
+    labels = segment_scan(first, second, stored, bundle, CPU)
+    return reorient(labels, stored, grid.axcodes)[0]
+
+
+def differences(
+    number: int, protocol: str, label_map: Path, bundle: ModelBundle
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yield each change and by how many percentage points it changes the MFI of the muscles.
+
+    Infinity for a muscle that is lost; a muscle that was not found before has no part.
+    """
+    levels = noises()
+    middle = scan_with(number, protocol, label_map, levels.pop("middle"))
+    images, grid = (middle.in_phase, middle.out_phase), middle.grid
+    plain = measure(segment_scan(*images, grid, bundle, CPU), images, grid, bundle)
+    windowed = replace(bundle, inference="windows", window=WINDOW, border=BORDER)
+    changed = {"in windows": segment_scan(*images, grid, windowed, CPU)}
+    for name, axcodes in STORED.items():
+        changed[name] = segment_stored(images, grid, axcodes, bundle)
+    for name, noise in levels.items():
+        other = scan_with(number, protocol, label_map, noise)
+        changed[name] = segment_scan(other.in_phase, other.out_phase, grid, bundle, CPU)
+    for name, labels in changed.items():
+        found = measure(labels, images, grid, bundle)
+        lost = np.isnan(found) & ~np.isnan(plain)
+        yield name, np.where(lost, np.inf, found - plain)[~np.isnan(plain)]
+
+
+def print_table(found: dict[str, list[NDArray[np.float64]]]) -> None:
+    """Print the mean and largest difference of each change."""
+    print("| change | muscles | mean, pp | 95th percentile | largest | within 1 pp |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, rows in found.items():
+        values = np.abs(np.concatenate(rows))
+        quantile = np.percentile(values, 95, method="higher")
+        share = 100 * float(np.mean(values <= 1))
+        print(
+            f"| {name} | {values.size} | {values[np.isfinite(values)].mean():.2f} | "
+            f"{quantile:.2f} | {values.max():.2f} | {share:.1f} % |"
+        )
+
+
+def main() -> None:
+    """Read arguments, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("label_map", type=Path)
+    parser.add_argument("--participants", type=int, default=len(PROTOCOLS))
+    parser.add_argument("--bundle", type=Path, default=INCLUDED)
+    arguments = parser.parse_args()
+    bundle = load_bundle(arguments.bundle)
+    print(f"{bundle.name} {bundle.version}, sha256 {bundle.sha256}")
+    names = list(PROTOCOLS)
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for number in range(arguments.participants):
+        protocol = names[number % len(names)]
+        for name, change in differences(number, protocol, arguments.label_map, bundle):
+            found.setdefault(name, []).append(change)
+    print_table(found)
+
+
+if __name__ == "__main__":
+    main()
