@@ -1,10 +1,10 @@
 """How much MFI changes when nothing of the body does: windows, storage order, noise.
 
-``python benchmarks/invariance.py LABEL_MAP [--participants N] [--bundle DIR]`` prints a table; nothing
-is asserted. The scans are clean: no movement, no metal. Each is segmented as it is, in windows, stored
-in other orders of its axes, and made again with other noise of the same pattern. Every label map of a
-person and protocol is measured on the same images, those with the middle noise, so that a difference
-comes from the labels alone.
+``python benchmarks/invariance.py LABEL_MAP [--participants N] [--bundle DIR]`` prints a table;
+nothing is asserted. The scans are clean: no movement, no metal. Each is segmented as it is, in
+windows, stored in other orders of its axes, and made again with other noise of the same pattern.
+Every label map of a person and protocol is measured on the same images, those with the middle
+noise, so that a difference comes from the labels alone.
 """
 
 import argparse
