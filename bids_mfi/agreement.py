@@ -313,6 +313,51 @@ class SegmentationSummary:
         return dict(self.metrics)[name]
 
 
+@dataclass(frozen=True, slots=True)
+class GroupSummary:
+    """A group of scans, its muscles pooled; NaN where undefined.
+
+    Muscles count where the truth of a scan holds them.
+
+    Attributes
+    ----------
+    grouping, group : str
+        By what the scans are grouped, and which group this is.
+    scans : int
+    muscles : int
+        Muscles and sides.
+    muscle_scans : int
+        Muscles, summed over scans.
+    missed : int
+        Of these, without a voxel in the prediction.
+    dice_mean : float
+        Over muscles of scans.
+    lowest_muscle : str
+        Muscle and side with the lowest mean Dice over the scans; ``n/a`` without one.
+    lowest_dice_mean : float
+    mfi_pairs : int
+        Muscles of scans with an MFI of both maps.
+    mfi_bias_points, mfi_mae_points : float
+        Mean difference and mean absolute difference of these, percentage points.
+    volume_ratio_mean : float
+        Over muscles of scans.
+    """
+
+    grouping: str
+    group: str
+    scans: int
+    muscles: int
+    muscle_scans: int
+    missed: int
+    dice_mean: float
+    lowest_muscle: str
+    lowest_dice_mean: float
+    mfi_pairs: int
+    mfi_bias_points: float
+    mfi_mae_points: float
+    volume_ratio_mean: float
+
+
 # --- raters ------------------------------------------------------------------------------------
 
 

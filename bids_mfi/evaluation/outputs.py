@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.agreement import Agreement, MuscleAgreement, SegmentationSummary
+from bids_mfi.agreement import Agreement, GroupSummary, MuscleAgreement, SegmentationSummary
 from bids_mfi.derivatives import PROGRAM, encode_json, encode_table
 from bids_mfi.errors import OutputError
+from bids_mfi.evaluation.groups import (
+    FEWEST_SCANS,
+    IN_PLANE_BOUNDS_MM,
+    ISOTROPIC_BELOW,
+    SLICE_BOUNDS_MM,
+    Groups,
+)
 from bids_mfi.evaluation.scans import MAPS, METRICS, SURFACES, MuscleRow
 from bids_mfi.storage import remove_stale_partials, write_atomically
 
@@ -235,3 +242,52 @@ def describe_scans() -> bytes:
         **{f"volume_ml_{name}": f"Volume of the {name}, ml" for name in MAPS},
     }
     return encode_json(_describe(descriptions))
+
+
+# --- groups of scans ---------------------------------------------------------------------------
+
+GROUP_COLUMNS = tuple(field.name for field in fields(GroupSummary))
+GROUPINGS = {
+    "all": "all scans",
+    "field_strength": "MagneticFieldStrength, else ImagingFrequency, of the in-phase image's "
+    "sidecar, tesla, to two digits; n/a if unknown",
+    "plane": "the body axis nearest to the thickest voxel axis of the true label map: axial S, "
+    f"coronal A, sagittal R; isotropic if that axis is less than {ISOTROPIC_BELOW:g} times as "
+    "thick as the finest; n/a if two axes are the thickest",
+    "in_plane_size": "geometric mean of the voxel sizes of the two other axes, in bands up to "
+    f"{IN_PLANE_BOUNDS_MM[0]:g} mm, up to {IN_PLANE_BOUNDS_MM[1]:g} mm and over that",
+    "slice_thickness": "voxel size of the thickest axis (gaps included), in bands up to "
+    f"{SLICE_BOUNDS_MM[0]:g} mm, up to {SLICE_BOUNDS_MM[1]:g} mm and over that",
+    "mfi_quartile": "quarter of the scans by true MFI within each muscle and side; equal values "
+    f"share one; muscles with fewer than {FEWEST_SCANS} scans with a true MFI, or the same MFI "
+    "in all, are in none",
+}
+GROUP_DESCRIPTIONS = {
+    "group": "Group of scans; for mfi_quartile of muscles of scans",
+    "scans": "Scans in the group",
+    "muscles": "Muscles and sides that the truth of one of these scans holds",
+    "muscle_scans": "Muscles that the truth holds, summed over the scans",
+    "missed": "Of these, muscles without a voxel in the prediction: Dice 0, MFI n/a",
+    "dice_mean": "Mean Dice over muscle_scans",
+    "lowest_muscle": "Muscle and side with the lowest mean Dice over the scans of the group",
+    "lowest_dice_mean": "That mean",
+    "mfi_pairs": "Those of muscle_scans that have an MFI of truth and prediction",
+    "mfi_bias_points": "Mean of d over mfi_pairs, percentage points; d is prediction less truth",
+    "mfi_mae_points": "Mean of |d| over mfi_pairs, percentage points",
+    "volume_ratio_mean": "Mean of predicted by true volume over muscle_scans",
+}
+
+
+def encode_groups(found: Iterable[GroupSummary]) -> bytes:
+    """Table of the groups of scans, one row a group."""
+    return encode_table(list(GROUP_COLUMNS), [asdict(one) for one in found])
+
+
+def describe_groups(groups: Groups) -> bytes:
+    """Sidecar of that table, with what each scan was grouped by."""
+    grouping = {"Description": "By what the scans are grouped.", "Levels": GROUPINGS}
+    facts = {
+        "Notes": list(groups.notes),
+        "Scans": {scan: asdict(known) for scan, known in groups.scans.items()},
+    }
+    return encode_json({"grouping": grouping, **_describe(GROUP_DESCRIPTIONS), **facts})

@@ -10,8 +10,10 @@ from typing import Any
 
 from bids_mfi.agreement import MuscleAgreement, SegmentationSummary
 from bids_mfi.derivatives import encode_json
+from bids_mfi.discovery.field_strength import read_field_strengths
 from bids_mfi.errors import InputError, MFIError
 from bids_mfi.evaluation import outputs
+from bids_mfi.evaluation.groups import Groups, describe_scan, summarise_groups
 from bids_mfi.evaluation.pairing import (
     MEASURES,
     ScanImages,
@@ -193,9 +195,11 @@ def evaluate_folders(
     )
     unknown = _name_unknown(results, labels_from)
     lists = Lists(failed, scans.truth_only, scans.prediction_only, unknown)
-    page = _make_page(results, lists, facts)
+    images = {pair.scan: find_images(pair, truth, prediction, bids_dir) for pair in scans.pairs}
+    groups = _group_scans(results, images)
+    page = _make_page(results, groups, lists, facts)
     marker = _describe_run(page, measure)
-    outputs.write_outputs(out_dir, _encode_evaluation(results, page, marker))
+    outputs.write_outputs(out_dir, _encode_evaluation(results, groups, page, marker))
     sentence = (
         f"{len(results)} scans compared, {len(failed)} failed; MFI and volume {HOW[measure]}; "
         f"{_describe_dice(page.segmentation)}; results in {out_dir}"
@@ -204,8 +208,22 @@ def evaluate_folders(
     return Comparison(sentence, written, failed, scans.truth_only, scans.prediction_only, unknown)
 
 
+def _group_scans(results: dict[str, ScanResult], images: Mapping[str, ScanImages | None]) -> Groups:
+    """Summarise groups of scans by the grid of the truth and the sidecars of the images."""
+    in_phase = {scan: found.pair.in_phase for scan in results if (found := images[scan])}
+    strengths = read_field_strengths(in_phase.values())
+    scans = {
+        scan: describe_scan(result.grid, strengths[in_phase[scan]] if scan in in_phase else None)
+        for scan, result in results.items()
+    }
+    return summarise_groups(_all_rows(results), scans)
+
+
 def _make_page(
-    results: dict[str, ScanResult], lists: Lists, facts: tuple[tuple[str, str], ...]
+    results: dict[str, ScanResult],
+    groups: Groups,
+    lists: Lists,
+    facts: tuple[tuple[str, str], ...],
 ) -> AgreementPage:
     """Summarise all scans and draw them."""
     rows = _all_rows(results)
@@ -219,6 +237,8 @@ def _make_page(
         figures=_draw(found, names),
         segmentation=summarise_segmentation(rows),
         scans=tuple(_score_scan(name, result.rows) for name, result in results.items()),
+        groups=groups.found,
+        group_notes=groups.notes,
         lists=lists,
     )
 
@@ -228,7 +248,7 @@ def _all_rows(results: dict[str, ScanResult]) -> list[MuscleRow]:
 
 
 def _encode_evaluation(
-    results: dict[str, ScanResult], page: AgreementPage, marker: dict[str, Any]
+    results: dict[str, ScanResult], groups: Groups, page: AgreementPage, marker: dict[str, Any]
 ) -> dict[str, bytes]:
     """Encode all files of an evaluation, the marker first."""
     return {
@@ -239,6 +259,8 @@ def _encode_evaluation(
         "segmentation.json": outputs.describe_segmentation(),
         "segmentation_scans.tsv": outputs.encode_scans(_all_rows(results)),
         "segmentation_scans.json": outputs.describe_scans(),
+        "groups.tsv": outputs.encode_groups(groups.found),
+        "groups.json": outputs.describe_groups(groups),
         outputs.PAGES["evaluate"]: render_agreement_page(page).encode(),
     }
 

@@ -69,11 +69,14 @@ class ScanResult:
     ----------
     rows : tuple of MuscleRow
         One a muscle, in the order of the label table.
+    grid : Grid
+        Of the true label map.
     unknown : mapping of (str, int) to int
         Voxels of each label that the table lacks, by ``truth`` or ``prediction`` and the label.
     """
 
     rows: tuple[MuscleRow, ...]
+    grid: Grid
     unknown: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
@@ -109,6 +112,7 @@ def evaluate_scan(
                 table, _measure_all_surfaces(maps, grid, table), measured, strict=True
             )
         ),
+        grid,
         count_unknown(maps, table),
     )
 

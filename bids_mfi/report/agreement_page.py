@@ -12,7 +12,13 @@ from itertools import groupby
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.agreement import Agreement, MuscleAgreement, SegmentationSummary, Spread
+from bids_mfi.agreement import (
+    Agreement,
+    GroupSummary,
+    MuscleAgreement,
+    SegmentationSummary,
+    Spread,
+)
 from bids_mfi.report.page import TEMPLATES, format_number, make_environment
 
 WORST = 5
@@ -33,6 +39,14 @@ METRIC_HEADS = (
     ("surface_mean_mm", "MSD, mm", 2),
     ("hausdorff95_mm", "HD95, mm", 1),
 )
+GROUPING_NAMES = {
+    "all": "All",
+    "field_strength": "Field strength",
+    "plane": "Plane",
+    "in_plane_size": "Voxel size in plane",
+    "slice_thickness": "Slice thickness",
+    "mfi_quartile": "Quartile of true MFI",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,10 @@ class AgreementPage:
     segmentation : tuple of SegmentationSummary
         Empty where there are no label maps.
     scans : tuple of ScanScore
+    groups : tuple of GroupSummary
+        Empty where there are no label maps; groups of one grouping follow each other.
+    group_notes : tuple of str
+        What the groups lack, in whole sentences.
     lists : Lists
     """
 
@@ -98,6 +116,8 @@ class AgreementPage:
     figures: tuple[tuple[str, bytes], ...]
     segmentation: tuple[SegmentationSummary, ...] = ()
     scans: tuple[ScanScore, ...] = ()
+    groups: tuple[GroupSummary, ...] = ()
+    group_notes: tuple[str, ...] = ()
     lists: Lists = field(default_factory=Lists)
 
 
@@ -115,6 +135,7 @@ def render_agreement_page(page: AgreementPage) -> str:
             accuracy=_prepare_table(page.agreement, _format_accuracy),
             reliability=_prepare_table(page.agreement, _format_reliability),
             segmentation=_prepare_segmentation(page.segmentation),
+            groups=_prepare_groups(page.groups),
             metric_heads=[head for _, head, _ in METRIC_HEADS],
             pictures=[_prepare_picture(measure, svg) for measure, svg in page.figures],
             worst_scans=_list_worst_scans(page.scans),
@@ -272,6 +293,33 @@ def _prepare_segmentation(found: Iterable[SegmentationSummary]) -> list[dict[str
         )
         for one in found
     )
+
+
+def _prepare_groups(found: Iterable[GroupSummary]) -> list[dict[str, Any]]:
+    """Rows of the table of groups, under what the scans are grouped by."""
+    return [
+        {
+            "name": GROUPING_NAMES[grouping],
+            "rows": [("scans" if grouping == "all" else one.group, _format_group(one))
+                     for one in groups],
+        }
+        for grouping, groups in groupby(found, key=lambda one: one.grouping)
+    ]  # fmt: skip
+
+
+def _format_group(group: GroupSummary) -> list[str]:
+    return [
+        str(group.scans),
+        str(group.muscle_scans),
+        str(group.missed),
+        format_number(group.dice_mean, 3),
+        group.lowest_muscle,
+        format_number(group.lowest_dice_mean, 3),
+        str(group.mfi_pairs),
+        _signed(group.mfi_bias_points, 2),
+        format_number(group.mfi_mae_points, 2),
+        format_number(group.volume_ratio_mean, 3),
+    ]
 
 
 def _format_spread(spread: Spread, digits: int) -> str:
