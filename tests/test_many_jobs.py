@@ -273,6 +273,7 @@ def test_missing_commands_of_slurm_are_said_before_anything_starts(
     workflow.check_plugin(queued)
 
 
+@pytest.mark.timeout(60)
 def test_graph_of_slurm_keeps_the_comment_and_waits_for_its_own_jobs(monkeypatch, tmp_path):
     from bids_mfi import queued
 
