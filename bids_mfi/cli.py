@@ -710,6 +710,16 @@ def _add_slurm(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--image", type=Path, metavar="SIF", help="Apptainer image (default: this Python)"
     )
     slurm.add_argument(
+        "--bind", type=_one_line, action="append", default=[], metavar="PATH[:PATH[:ro]]",
+        help="what the jobs see besides BIDS_DIR and OUTPUT_DIR, for example a bundle, as "
+        "Apptainer takes it; needs --image; may be repeated",
+    )  # fmt: skip
+    slurm.add_argument(
+        "--setup", type=_one_line, action="append", default=[], metavar="LINE",
+        help="a line of bash that runs first in each job, for example 'module load apptainer'; "
+        "where it fails the job ends; may be repeated",
+    )  # fmt: skip
+    slurm.add_argument(
         "--participant-label",
         "--participant_label",
         nargs="+",
@@ -724,11 +734,11 @@ def _add_slurm(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     _add_resources(slurm.add_argument_group("what a task may use"))
     slurm.add_argument(
         "--options", default="", metavar="TEXT",
-        help="further options of run.py for the participants, as one text",
+        help="further options of run.py for the participants, as one text; paths from /",
     )  # fmt: skip
     slurm.add_argument(
         "--group-options", default="", metavar="TEXT",
-        help="further options of run.py for the group, as one text",
+        help="further options of run.py for the group, as one text; paths from /",
     )  # fmt: skip
     slurm.add_argument("--no-group", action="store_true", help="no group job")
     slurm.set_defaults(handler=_run_slurm)
@@ -736,7 +746,7 @@ def _add_slurm(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def _add_resources(group: "argparse._ArgumentGroup") -> None:
     numbers = (
-        ("--cpus", 4, "processors"), ("--mem", 8, "gigabytes of memory"), ("--gpus", 0, "GPUs"),
+        ("--cpus", 2, "processors"), ("--mem", 4, "gigabytes of memory"), ("--gpus", 0, "GPUs"),
     )  # fmt: skip
     for name, default, what in numbers:
         kind = _whole_number if default == 0 else _positive_int
@@ -744,15 +754,21 @@ def _add_resources(group: "argparse._ArgumentGroup") -> None:
             name, type=kind, default=default, metavar="N", help=f"{what} (default: {default})"
         )
     group.add_argument(
-        "--time", type=_sbatch_word, default="01:00:00", metavar="TIME",
+        "--time", type=_one_line, default="01:00:00", metavar="TIME",
         help="longest time, as sbatch takes it (default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
         "--at-once", type=_positive_int, metavar="N", help="tasks that run at the same time"
     )
     group.add_argument(
-        "--sbatch", type=_sbatch_word, action="append", default=[], metavar="OPTION",
-        help="a further option of sbatch, for example --sbatch=--partition=short; may be repeated",
+        "--sbatch", type=_one_line, action="append", default=[], metavar="OPTION",
+        help="a further option of sbatch, for example --sbatch=--partition=short; goes to the "
+        "group job too, unless it asks for a GPU or --group-sbatch is given; may be repeated",
+    )  # fmt: skip
+    group.add_argument(
+        "--group-sbatch", type=_one_line, action="append", default=[], metavar="OPTION",
+        help="an option of sbatch for the group job, which then gets none of --sbatch; may be "
+        "repeated",
     )  # fmt: skip
 
 
@@ -760,7 +776,7 @@ def _whole_number(text: str) -> int:
     return 0 if text == "0" else _positive_int(text)
 
 
-def _sbatch_word(text: str) -> str:
+def _one_line(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise argparse.ArgumentTypeError("expected one line of text")
     return text
@@ -964,6 +980,9 @@ def _run_slurm(arguments: argparse.Namespace) -> int:
         time=arguments.time,
         at_once=arguments.at_once,
         sbatch=tuple(arguments.sbatch),
+        group_sbatch=tuple(arguments.group_sbatch),
+        binds=tuple(arguments.bind),
+        setup=tuple(arguments.setup),
         arguments=options,
         group_arguments=group_options,
         group=not arguments.no_group,
@@ -975,14 +994,26 @@ def _run_slurm(arguments: argparse.Namespace) -> int:
 
 
 def _split_options(folders: Sequence[str], level: str, text: str) -> tuple[str, ...]:
-    """Split options of run.py given as one text; its parser ends with 2 at a wrong one."""
+    """Split options of run.py given as one text; its parser ends with 2 at a wrong one.
+
+    Raises
+    ------
+    InputError
+        A quote is open, or a path is relative: the jobs run in a folder of their own.
+    """
     import shlex
 
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
         raise InputError(f"{text}: is no list of options ({error}); close the quotes.") from error
-    build_parser().parse_args([*folders, level, *words])
+    found = vars(build_parser().parse_args([*folders, level, *words]))
+    for name, value in found.items():
+        if isinstance(value, Path) and not value.is_absolute():
+            raise InputError(
+                f"--{name.replace('_', '-')} {value}: is a relative path, but the jobs run in "
+                "another folder. Name the whole path, from /, as the nodes see it."
+            )
     return words
 
 

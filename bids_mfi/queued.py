@@ -1,13 +1,12 @@
 """nipype's plugins of Slurm, made to ask for memory and to wait; must not know what a node does.
 
 SLURMGraph of nipype 1.11 returns when the jobs are submitted. Here it waits until they have left
-the queue. Its jobs are found by a comment that no other run has.
+the queue. Its jobs are found by their scripts, which lie in the work folder of the run.
 """
 
 import getpass
 import os
 import re
-import secrets
 import subprocess
 import time
 from pathlib import Path
@@ -69,13 +68,11 @@ class PlainSpokenSLURMPlugin(SLURMPlugin):  # type: ignore[misc]
 class WaitingSLURMGraphPlugin(SLURMGraphPlugin):  # type: ignore[misc]
     """SLURMGraph that returns when its jobs have left the queue."""
 
-    def __init__(self, plugin_args: dict[str, Any]) -> None:
-        self.comment = f"bids_mfi-{secrets.token_hex(6)}"
-        super().__init__(plugin_args=plugin_args)
+    batch_dir: str | None = None  # of the scripts of this run's jobs
 
     def _get_args(self, node: Any, keywords: list[str]) -> tuple[str, ...]:
-        """Add what marks a job as ours and ends it when one that it waits for has failed."""
-        ours = f" --comment={self.comment} --kill-on-invalid-dep=yes"
+        """Let a job end when one that it waits for has failed."""
+        ours = " --kill-on-invalid-dep=yes"
         values = super()._get_args(node, keywords)
         return tuple(
             value + ours if keyword == "sbatch_args" else value
@@ -83,6 +80,7 @@ class WaitingSLURMGraphPlugin(SLURMGraphPlugin):  # type: ignore[misc]
         )
 
     def _submit_graph(self, pyfiles: Any, dependencies: Any, nodes: Any) -> None:
+        self.batch_dir = os.path.dirname(pyfiles[0])
         super()._submit_graph(pyfiles, dependencies, nodes)
         last_answer = time.monotonic()
         while (jobs := self.list_jobs()) != []:
@@ -97,12 +95,12 @@ class WaitingSLURMGraphPlugin(SLURMGraphPlugin):  # type: ignore[misc]
 
     def list_jobs(self) -> list[str] | None:
         """Numbers of this run's jobs in the queue; None where Slurm does not answer."""
-        command = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%i %k"]
+        command = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%i %o"]
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
         if asked.returncode != 0:
             return None
-        lines = [line.split() for line in asked.stdout.splitlines()]
-        return [line[0] for line in lines if line[1:] == [self.comment]]
+        lines = [line.split(maxsplit=1) for line in asked.stdout.splitlines()]
+        return [line[0] for line in lines if line[-1].startswith(f"{self.batch_dir}/")]
 
     def stop(self) -> None:
         """Take the jobs from the queue when the run is interrupted."""

@@ -5,6 +5,7 @@ An array job measures the participants, a job that depends on it runs the group 
 without Slurm's accounting, and submit only what is missing.
 """
 
+import hashlib
 import re
 import shlex
 import sys
@@ -23,6 +24,10 @@ BLANK = set(" \t\n\r'\"\\$`#%")
 LABEL = re.compile(r"[0-9A-Za-z+]+")
 TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 OWN_OPTIONS = ("--array", "--output", "--dependency")
+OWN_LETTERS = ("-a", "-o", "-d")  # the same, short
+GPU_OPTION = re.compile(r"-G.*|--gres\S*[= ]\S*gpu.*|--gpus?\b.*|--\w+-per-gpu\b.*|--tres-.*")
+# Options of run.py that change no result.
+EFFECTLESS = re.compile(r"--overwrite|-v+|--verbose|--notrack|--stop-on-first-crash|--write-graph")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,13 @@ class SlurmOrder:
     at_once : int or None
         Tasks that may run at the same time.
     sbatch : tuple of str
-        Further options of sbatch, for both jobs.
+        Further options of sbatch, for both jobs; the group job gets no GPU by them.
+    group_sbatch : tuple of str
+        Options of sbatch for the group job in place of ``sbatch``; empty: none given.
+    binds : tuple of str
+        What the jobs see besides, as ``--bind`` of Apptainer takes it; absolute.
+    setup : tuple of str
+        Lines of bash that run before Apptainer or Python, in both jobs.
     arguments, group_arguments : tuple of str
         Further options of run.py for each level.
     group : bool
@@ -62,12 +73,15 @@ class SlurmOrder:
     image: Path | None = None
     participants: tuple[str, ...] = ()
     per_task: int = 1
-    cpus: int = 4
-    mem_gb: int = 8
+    cpus: int = 2
+    mem_gb: int = 4
     gpus: int = 0
     time: str = "01:00:00"
     at_once: int | None = None
     sbatch: tuple[str, ...] = ()
+    group_sbatch: tuple[str, ...] = ()
+    binds: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     group_arguments: tuple[str, ...] = ()
     group: bool = True
@@ -84,7 +98,8 @@ def write_scripts(order: SlurmOrder) -> Path:
     Raises
     ------
     InputError
-        A path holds a character that sbatch's directives cannot, or the image is missing.
+        A path holds a character that sbatch's directives cannot, the image or a participant is
+        missing, or an option is none that sbatch or Apptainer would take.
     OutputError
         OUTPUT_DIR cannot be written.
     """
@@ -115,10 +130,12 @@ def _check(order: SlurmOrder) -> None:
                 "is bound. Name a link to it without."
             )
     _check_words(order)
+    _check_binds(order)
+    _check_participants(order)
     if BLANK & set(str(order.folder)):
         raise OutputError(
-            f"{order.output_dir}: has a blank, quote, #, $ or %, which sbatch does "
-            "not take in the path of a log. Choose another OUTPUT_DIR, or a link to it."
+            f"{order.output_dir}: has a blank, quote, backslash, backtick, #, $ or %, which sbatch "
+            "does not take in the path of a log. Choose another OUTPUT_DIR, or a link to it."
         )
 
 
@@ -134,12 +151,46 @@ def _check_words(order: SlurmOrder) -> None:
         raise InputError(
             f"--time {order.time}: expected minutes, HH:MM:SS or DAYS-HH:MM:SS, as sbatch takes it."
         )
-    for option in order.sbatch:
-        if not option.startswith("-") or option.split("=")[0] in OWN_OPTIONS:
+    for name, options in (("--sbatch", order.sbatch), ("--group-sbatch", order.group_sbatch)):
+        for option in options:
+            if not option.startswith("-") or _is_own(option):
+                raise InputError(
+                    f"{name} {option}: expected an option of sbatch as --partition=short; "
+                    f"{', '.join(OWN_OPTIONS)} are set by the scripts."
+                )
+
+
+def _is_own(option: str) -> bool:
+    return re.split("[= ]", option)[0] in OWN_OPTIONS or option[:2] in OWN_LETTERS
+
+
+def _check_binds(order: SlurmOrder) -> None:
+    """Refuse what Apptainer would bind elsewhere or not at all.
+
+    Whether the path exists is not asked: the nodes may see more than the machine, or the container,
+    in which the scripts are written.
+    """
+    for bind in order.binds:
+        if order.image is None:
+            raise InputError(f"--bind {bind}: without --image nothing is bound. Name the image.")
+        source, _, rest = bind.partition(":")
+        target, _, mode = rest.partition(":")
+        whole = all(path.startswith("/") for path in (source, target or source))
+        if "," in bind or not whole or bind.endswith(":") or mode not in ("", "ro", "rw"):
             raise InputError(
-                f"--sbatch {option}: expected an option of sbatch as --partition=short; "
-                f"{', '.join(OWN_OPTIONS)} are set by the scripts."
+                f"--bind {bind}: expected PATH, PATH:PATH or PATH:PATH:ro with whole paths, from "
+                "/, and without a comma."
             )
+
+
+def _check_participants(order: SlurmOrder) -> None:
+    """Name the participants asked for that the dataset does not have."""
+    missing = [x for x in order.participants if not (order.bids_dir / f"sub-{x}").is_dir()]
+    if missing:
+        raise InputError(
+            f"--participant-label {' '.join(missing)}: no such folder sub-LABEL in "
+            f"{order.bids_dir}. Correct the label; upper and lower case matter."
+        )
 
 
 def render_scripts(order: SlurmOrder) -> dict[str, str]:
@@ -164,7 +215,9 @@ def render_scripts(order: SlurmOrder) -> dict[str, str]:
         "time": order.time,
         "array_limit": f"%{order.at_once}" if order.at_once else "",
         "directives": (*((f"--gres=gpu:{order.gpus}",) if order.gpus else ()), *order.sbatch),
-        "group_directives": order.sbatch,
+        "group_directives": _group_directives(order),
+        "setup": order.setup,
+        "recipe": _recipe(order),
         "command": _command(order, nv=order.gpus > 0),
         "group_command": _command(order, nv=False),
         "arguments": _join(order.arguments),
@@ -178,6 +231,28 @@ def _join(arguments: Sequence[str]) -> str:
     return "".join(f" {shlex.quote(argument)}" for argument in arguments)
 
 
+def _group_directives(order: SlurmOrder) -> tuple[str, ...]:
+    """Options of sbatch for the group job, which has no use for a GPU."""
+    shared = tuple(option for option in order.sbatch if not GPU_OPTION.fullmatch(option))
+    return order.group_sbatch or shared
+
+
+def _recipe(order: SlurmOrder) -> str:
+    """Make the word of bash that says what decides the results, for the state files.
+
+    A digest of image and options, then size and time of the image as they are when the task runs;
+    nothing where the image cannot be seen.
+    """
+    words = [word for word in order.arguments if not EFFECTLESS.fullmatch(word)]
+    moved = [bind for bind in order.binds if ":/" in bind]  # gives a path another content
+    program = [str(order.image), *moved] if order.image else [sys.executable, __version__]
+    digest = hashlib.sha256("\0".join([*program, *words]).encode()).hexdigest()[:12]
+    if order.image is None:
+        return digest
+    image = shlex.quote(str(order.image))
+    return f"$(stat -L --printf {digest}-%s-%Y {image} 2> /dev/null || true)"
+
+
 def _command(order: SlurmOrder, nv: bool) -> str:
     """Say what runs the BIDS App; ``$task_work`` is the task's own folder on the node.
 
@@ -186,6 +261,7 @@ def _command(order: SlurmOrder, nv: bool) -> str:
     if order.image is None:
         return f"{shlex.quote(sys.executable)} -c {shlex.quote(START)}"
     binds = [f"{order.bids_dir}:{order.bids_dir}:ro", f"{order.output_dir}:{order.output_dir}"]
+    binds += order.binds
     bound = " ".join(f"--bind {shlex.quote(bind)}" for bind in binds)
     return (
         f"{GPU_OF_TASK if nv else ''}apptainer run --containall --cleanenv --no-home"

@@ -10,14 +10,17 @@ import re
 import secrets
 import shutil
 import socket
+import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bids_mfi.errors import OutputError
 
 WRITE_ATTEMPTS = 3
 ABANDONED_AFTER_S = 24 * 3600.0
+TOUCH_EVERY_S = 600.0
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -52,11 +55,36 @@ def _partial_of(path: Path) -> Path:
 def make_partial_folder(parent: Path, name: str) -> Path:
     """Make a hidden folder that :func:`remove_stale_partials` clears when this process is dead.
 
-    Touch it at least once a day; other hosts take it for abandoned otherwise.
+    Work in it under :func:`keep_in_use`; other hosts take it for abandoned after a day otherwise.
     """
     folder = _partial_of(parent / name)
     folder.mkdir(parents=True)
     return folder
+
+
+@contextmanager
+def keep_in_use(folder: Path) -> Iterator[None]:
+    """Touch a folder now and then, however long what is done in it waits, for example in a queue.
+
+    Parameters
+    ----------
+    folder : Path
+        Of :func:`make_partial_folder`; may vanish.
+    """
+    ended = threading.Event()
+
+    def touch() -> None:
+        while not ended.wait(TOUCH_EVERY_S):
+            with suppress(OSError):
+                os.utime(folder)
+
+    thread = threading.Thread(target=touch, name="keep_in_use", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _write_and_rename(path: Path, data: bytes) -> None:

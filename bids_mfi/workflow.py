@@ -31,7 +31,7 @@ from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.options import RunOptions
 from bids_mfi.pages import bundle_facts, write_pages
-from bids_mfi.storage import make_partial_folder, write_atomically
+from bids_mfi.storage import keep_in_use, make_partial_folder, write_atomically
 
 DEFAULT_BUNDLE = Path(__file__).parent / "data" / "bundle"
 RECORDED_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "pybids", "monai")
@@ -50,6 +50,7 @@ JOB_FINISHED_TIMEOUT_S = 30  # that a result may take from a node's disk to this
 ROOM_PER_SCAN_BYTES = 500 * 10**6  # ten times what a scan of the paper's size takes
 OWN_MACHINE_PLUGINS = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
 SLURM_PLUGINS = ("SLURM", "SLURMGraph")
+SLURM_COMMANDS = ("sbatch", "squeue")
 HASTY_PLUGINS = ("CondorDAGMan", "SGEGraph", "SomaFlow")  # return before the jobs have run
 
 StatusCallback = Callable[[str, str, str], None]
@@ -241,14 +242,14 @@ def run_workflow(
 
     def tell(node: Any, status: str) -> None:
         scan = node.fullname.split(".")[1]
-        os.utime(workflow.base_dir)  # in use, see make_partial_folder
         if (node.name, status) == (STEPS[-1], "end"):
             shutil.rmtree(Path(workflow.base_dir) / workflow.name / scan, ignore_errors=True)
         on_status(scan, node.name, status)
 
     runner = _make_runner(plugin, plugin_args | {"status_callback": tell}, options)
     try:
-        workflow.run(plugin=runner)
+        with keep_in_use(Path(workflow.base_dir)):
+            workflow.run(plugin=runner)
     except KeyboardInterrupt:
         _stop(runner)
         raise
@@ -324,6 +325,25 @@ def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]
     return name, plugin_args
 
 
+def check_plugin(options: RunOptions) -> None:
+    """Refuse a plugin that cannot be used before anything starts.
+
+    Raises
+    ------
+    MFIError
+        The plugin file cannot be used, or a command of Slurm is missing.
+    """
+    plugin, _ = choose_plugin(options, nprocs=1)
+    wanted = SLURM_COMMANDS if plugin in SLURM_PLUGINS else ()
+    missing = [command for command in wanted if shutil.which(command) is None]
+    if missing:
+        raise MFIError(
+            f"{options.use_plugin}: nipype's {plugin} needs {' and '.join(SLURM_COMMANDS)}, but "
+            f"PATH has no {' and no '.join(missing)}. Start it outside a container on a machine "
+            "that may submit jobs, or take an array of participants (docs/hpc.md)."
+        )
+
+
 def read_crashes(work_dir: Path) -> dict[str, str]:
     """For the node name of each failed scan the text of nipype's crash file.
 
@@ -385,7 +405,7 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
     check_output_dir(options.bids_dir, options.output_dir)
     bundle = load_bundle(options.bundle or DEFAULT_BUNDLE)
     choose_device(options.device)
-    choose_plugin(options, nprocs=1)
+    check_plugin(options)
     scans = find_scans(options)
     pairs = [scan for scan in scans if isinstance(scan, DixonPair)]
     states = {pair.scan: _find_state(pair, bundle, options) for pair in pairs}

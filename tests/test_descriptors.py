@@ -169,7 +169,13 @@ def test_numbers_have_the_limits_of_the_parser(name):
     actions = actions_of(name)
     numbers = {key: one for key, one in inputs_of(name).items() if one["type"] == "Number"}
     named = {key for key, action in actions.items() if action.type not in (None, Path, str)}
-    assert set(numbers) == named - {"time", "sbatch"}  # texts that are checked
+    assert set(numbers) == named - {
+        "time",
+        "sbatch",
+        "group_sbatch",
+        "bind",
+        "setup",
+    }  # checked texts
     for key, one in numbers.items():
         action, step = actions[key], 1 if one.get("integer") else 0.001
         assert takes(action, 1.5) is not one.get("integer", False), key
@@ -255,7 +261,10 @@ INVOCATIONS = (
         "bids_dir": "in", "output_dir": "out", "image": "a b.sif",
         "participant_label": ["01", "02"], "participants_per_task": 3, "cpus": 2, "mem": 6,
         "gpus": 1, "time": "1-00:00", "at_once": 5,
-        "sbatch": ["--partition=short", "--comment=a b", "-A lab"], "options": "--overwrite -v",
+        "sbatch": ["--partition=short", "--comment=a b", "-A lab"],
+        "group_sbatch": ["--partition=long", "-A other lab"],
+        "bind": ["/lab/bundle", "/annex:/annex:ro"],
+        "setup": ["source /etc/profile", "module load 'apptainer'"], "options": "--overwrite -v",
         "group_options": "--model 'mfi ~ age'", "no_group": True,
     }),
 )  # fmt: skip
@@ -470,11 +479,22 @@ def test_launch_of_an_evaluation(folder):
 def test_launch_of_the_scripts_for_slurm(tmp_path, folder, monkeypatch):
     monkeypatch.chdir(tmp_path)  # without a blank in its name
     Path("bids").mkdir()
-    invocation = {"bids_dir": "bids", "output_dir": "out", "sbatch": ["--partition=a", "--qos=b"]}
+    Path("x.sif").touch()
+    invocation = {
+        "bids_dir": "bids", "output_dir": "out", "sbatch": ["--partition=a", "--qos=b"],
+        "group_sbatch": ["--partition=c"], "image": "x.sif", "bind": ["/lab", "/x:/y"],
+        "setup": ["module load apptainer", "true"],
+    }  # fmt: skip
     found = launch("bids_mfi_slurm", invocation)
     assert_complete(found, "bids_mfi_slurm")
     job = Path("out/logs/slurm/participant.sbatch").read_text()
     assert "#SBATCH --partition=a\n#SBATCH --qos=b\n" in job
+    assert "--bind /lab --bind /x:/y " in job
+    assert "eval 'module load apptainer' " in job
+    group = Path("out/logs/slurm/group.sbatch").read_text()
+    assert [line for line in group.splitlines() if "--partition" in line] == [
+        "#SBATCH --partition=c"
+    ]
 
 
 @pytest.mark.slow

@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import write_description, write_scan
@@ -12,7 +14,7 @@ from conftest import write_description, write_scan
 from bids_mfi import storage, workflow
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.options import RunOptions
-from bids_mfi.storage import make_partial_folder, remove_stale_partials
+from bids_mfi.storage import keep_in_use, make_partial_folder, remove_stale_partials
 from bids_mfi.workflow import ROOM_PER_SCAN_BYTES, choose_plugin, find_lost_scans, make_work_dir
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +88,48 @@ def test_work_folder_of_a_dead_run_is_removed(tmp_path):
     assert remove_stale_partials(tmp_path) == [dead]
     assert living.is_dir()
     assert not dead.exists()
+
+
+def make_old_folder_of_another_host(parent):
+    living = make_partial_folder(parent, "work")
+    foreign = Path(str(living).replace(f"{storage.host_name()}-", "elsewhere-"))
+    living.rename(foreign)
+    os.utime(foreign, (1e9, 1e9))
+    return foreign
+
+
+def test_work_folder_in_use_is_never_old(monkeypatch, tmp_path):
+    monkeypatch.setattr(storage, "TOUCH_EVERY_S", 0.01)
+    folder = make_old_folder_of_another_host(tmp_path)
+    with keep_in_use(folder):
+        wait_until(lambda: time.time() - folder.stat().st_mtime < 100)
+        assert remove_stale_partials(tmp_path) == []
+    os.utime(folder, (1e9, 1e9))
+    time.sleep(0.1)
+    assert remove_stale_partials(tmp_path) == [folder], "nobody touches it any more"
+    with keep_in_use(folder):
+        time.sleep(0.05)
+    assert not folder.exists()
+
+
+def wait_until(condition, within_s=30.0):
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_work_folder_is_in_use_while_the_steps_wait(monkeypatch, tmp_path):
+    monkeypatch.setattr(storage, "TOUCH_EVERY_S", 0.01)
+    folder = make_old_folder_of_another_host(tmp_path)
+    options = RunOptions(tmp_path, tmp_path, "participant")
+
+    def wait_in_the_queue(plugin):
+        wait_until(lambda: time.time() - folder.stat().st_mtime < 100)
+
+    pending = SimpleNamespace(base_dir=str(folder), run=wait_in_the_queue)
+    workflow.run_workflow(pending, options, 1, lambda *_: None)
+    assert remove_stale_partials(tmp_path) == []
 
 
 # --- where the work folder is ------------------------------------------------------------------
@@ -197,3 +241,60 @@ def test_slurm_plugins_ask_for_what_a_step_claims(tiny_bundle, options):
     prepare_submission(work)
     with pytest.raises(MFIError, match="--work-dir"):
         prepare_submission(work / "a b")
+
+
+def put_programs(monkeypatch, folder, **programs):
+    """Let PATH hold bash's own programs and these."""
+    folder.mkdir(exist_ok=True)
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/nowhere")
+    for name in ("bash", "awk", "cat", "rm"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(shutil.which(name, path="/usr/bin:/bin"))
+
+
+@pytest.mark.parametrize("plugin", ["SLURM", "SLURMGraph"])
+def test_missing_commands_of_slurm_are_said_before_anything_starts(
+    monkeypatch, options, tmp_path, tiny_bundle, plugin
+):
+    put_programs(monkeypatch, tmp_path / "bin", sbatch="")
+    write_description(options.bids_dir)
+    queued = with_plugin(options, tmp_path, plugin)
+    queued = RunOptions(**{**_fields(queued), "bundle": tiny_bundle, "device": "cpu"})
+    with pytest.raises(MFIError, match=r"plugin.yml: nipype's SLURM.* PATH has no squeue. Start"):
+        workflow.run_participants(queued, lambda *_: None)
+    assert list(options.output_dir.iterdir()) == []
+    (tmp_path / "bin" / "sbatch").unlink()
+    with pytest.raises(MFIError, match="PATH has no sbatch and no squeue"):
+        workflow.check_plugin(queued)
+    put_programs(monkeypatch, tmp_path / "bin", sbatch="", squeue="")
+    workflow.check_plugin(queued)
+
+
+@pytest.mark.timeout(60)
+def test_graph_of_slurm_keeps_the_comment_and_waits_for_its_own_jobs(monkeypatch, tmp_path):
+    from bids_mfi import queued
+
+    monkeypatch.setattr(queued, "POLL_S", 0.0)
+    calls = tmp_path / "calls"
+    batch = tmp_path / "batch"
+    put_programs(
+        monkeypatch, tmp_path / "bin",
+        sbatch=f'for word; do echo "<$word>"; done > "{calls}"; echo Submitted batch job 4',
+        squeue=f'echo "3 /other/batch/x.sh"; echo "5 {batch}2/x.sh"; echo 6\n'
+        f'[ ! -e "{tmp_path}/queue" ] || cat "{tmp_path}/queue"; rm -f "{tmp_path}/queue"',
+    )  # fmt: skip
+    batch.mkdir()
+    (tmp_path / "queue").write_text(f"4 {batch}/batchscript_x.sh\n")
+    plugin = queued.WaitingSLURMGraphPlugin(plugin_args={"sbatch_args": "--comment='my study'"})
+    node = SimpleNamespace(_id="a", plugin_args={})
+    plugin._submit_graph([str(batch / "x.py")], {}, [node])
+    assert not (tmp_path / "queue").exists(), "it has asked until the job was gone"
+    words = calls.read_text().splitlines()
+    assert [word for word in words if "comment" in word] == ["<--comment=my study>"]
+    assert "<--kill-on-invalid-dep=yes>" in words
+    (tmp_path / "queue").write_text(f"4 {batch}/batchscript_x.sh\n")
+    assert plugin.list_jobs() == ["4"]
+    assert plugin.list_jobs() == []

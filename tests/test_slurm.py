@@ -3,8 +3,11 @@
 The real one is used by test_deploy.py.
 """
 
+import os
+import shutil
 import subprocess
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ FAKES = {
     "squeue": '[ ! -e "$FAKE/down" ] || exit 1; cat "$FAKE/queue"',
     "scontrol": 'echo "MaxArraySize            = $(cat "$FAKE/limit")"',
     "scancel": 'echo "scancel $*" >> "$FAKE/calls"',
-    "sbatch": '[ ! -e "$FAKE/refuse" ] || exit 1\n'
+    "sbatch": '[ ! -e "$FAKE/refuse" ] || { echo refused >&2; exit 1; }\n'
     'echo "sbatch $*" >> "$FAKE/calls"\n'
     'n=$(($(cat "$FAKE/last") + 1)); echo "$n" > "$FAKE/last"; echo "$n;cluster"',
 }
@@ -125,7 +128,7 @@ def test_first_submission_takes_all_and_the_group_waits_for_them(slurm):
     slurm.put(queue="1_0 1_0\n1_1 1_1\n1_2 1_2\n2_N/A 2\n")
     assert slurm.call("--status") == "waiting: 3\ngroup: waiting 2\n"
     assert "group.sbatch" in group
-    assert slurm.script.parent.joinpath("group.job").read_text() == "2\n"
+    assert Path(f"{group.split()[-1]}.job").read_text() == "2\n"
 
 
 def test_group_job_depends_on_the_array(slurm):
@@ -175,8 +178,28 @@ def test_second_submission_meanwhile_leaves_what_runs_and_replaces_the_waiting_g
 
 def test_refused_submission_leaves_nobody_waiting(slurm):
     slurm.put(refuse="")
-    slurm.call(status=1)
+    assert "refused\nsbatch gave no job number" in slurm.call(status=1)
     assert slurm.call("--status") == "new: 3\ngroup: new\n"
+
+
+def test_job_that_slurm_took_though_sbatch_failed_is_not_submitted_twice(slurm):
+    slurm.put(refuse="")
+    slurm.call(status=1)
+    mark = (slurm.state / "sub-01").read_text().split()[1]
+    jobs = "".join(f"7_{n} 7_{n}|{slurm.script.parent}/participant.sbatch {mark}\n" for n in "012")
+    other = mark[:-1] + ("x" if mark[-1] != "x" else "y")
+    slurm.put(queue=jobs.replace(mark, other).replace("7_", "6_") + jobs)
+    (slurm.folder / "refuse").unlink()
+    assert slurm.call("--status") == "waiting: 3\ngroup: new\n"
+    assert "none is missing" in slurm.call()
+    (group,) = slurm.calls()
+    assert "--dependency=afterany:7 " in group
+
+
+def test_arguments_of_other_jobs_are_no_job_numbers(slurm):
+    slurm.call()
+    slurm.put(queue="8_N/A 8|/home/else/x.sh 1 1_0 2\n")
+    assert "killed: 3\ngroup: killed job 2" in slurm.call("--status")
 
 
 def test_silent_slurm_is_said_and_nothing_is_submitted(slurm):
@@ -212,4 +235,266 @@ def test_verb_writes_scripts_for_some_participants_without_group(order, capsys):
     assert "printf '%s\\n' 03\n" in texts["submit.sh"]
     assert "submit_group" not in texts["submit.sh"]
     assert "--device cpu" in texts["participant.sbatch"]
+    assert "--cpus-per-task=2\n#SBATCH --mem=4G\n" in texts["participant.sbatch"]
     assert (order.folder / "submit.sh").stat().st_mode & 0o111
+
+
+# --- what the group job asks for ---------------------------------------------------------------
+
+
+def group_asks(order):
+    text = render_scripts(order)["group.sbatch"]
+    lines = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    return [line.split(" ", 1)[1] for line in lines[5:]]
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--gres=gpu:a100:1", "--gres gpu", "--gpus=1", "--gpus-per-node=2", "-G1", "-G 1",
+     "--cpus-per-gpu=4", "--mem-per-gpu=8G", "--gpu-bind=closest", "--tres-per-task=gres/gpu:1"],
+)  # fmt: skip
+def test_group_job_gets_no_gpu_of_the_participants(order, option):
+    asked = replace(order, sbatch=(option, "--account=lab"))
+    assert group_asks(asked) == ["--account=lab"]
+    assert f"#SBATCH {option}\n" in render_scripts(asked)["participant.sbatch"]
+
+
+@pytest.mark.parametrize("option", ["--partition=gpu", "--gres=scratch:10", "--qos=gpus", "-A G"])
+def test_group_job_gets_what_asks_for_no_gpu(order, option):
+    assert group_asks(replace(order, sbatch=(option,))) == [option]
+
+
+def test_options_for_the_group_job_replace_the_others(order):
+    asked = replace(order, sbatch=("--partition=gpu", "-A lab"), group_sbatch=("--partition=cpu",))
+    assert group_asks(asked) == ["--partition=cpu"]
+    assert "partition=cpu" not in render_scripts(asked)["participant.sbatch"]
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sbatch", "group_sbatch"])
+@pytest.mark.parametrize("option", ["short", "--array=1-2", "--output=x", "-o x", "-a1", "-d 3"])
+def test_options_of_sbatch_that_the_scripts_set_are_refused(order, name, option):
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} {option}"):
+        write_scripts(replace(order, **{name: (option,)}))
+
+
+@pytest.mark.parametrize("bind", ["lab", "/a:b", "/a:ro", "/a:", "/a:/b:", "/a:/b:x", "/a,/b", ""])
+def test_binds_that_apptainer_would_take_otherwise_are_refused(order, with_image, bind):
+    with pytest.raises(InputError, match="whole paths"):
+        write_scripts(replace(with_image, binds=(bind,)))
+    with pytest.raises(InputError, match="--image"):
+        write_scripts(replace(order, binds=("/lab",)))
+
+
+def test_participants_that_the_dataset_lacks_are_named(order, capsys):
+    arguments = ["slurm", str(order.bids_dir), str(order.output_dir), "--participant-label"]
+    assert main_verbs([*arguments, "02", "sub-04", "2"]) == 3
+    assert "--participant-label 04 2: no such folder" in capsys.readouterr().err
+    assert not order.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "named"),
+    [
+        ("--options", "--bundle model", "--bundle model"),
+        ("--options", "--bids-filter-file=./f.json", "--bids-filter-file f.json"),
+        ("--group-options", "--participants-file ~/table.tsv", "--participants-file ~/table.tsv"),
+    ],
+)
+def test_relative_paths_in_options_are_refused(order, capsys, option, text, named):
+    arguments = ["slurm", str(order.bids_dir), str(order.output_dir), f"{option}={text}"]
+    assert main_verbs(arguments) == 3
+    assert f"{named}: is a relative path" in capsys.readouterr().err
+    assert not order.folder.exists()
+
+
+# --- the jobs themselves, with a pretended Apptainer -------------------------------------------
+
+
+@pytest.fixture
+def with_image(order, tmp_path):
+    (tmp_path / "x.sif").write_text("image")
+    return replace(order, image=tmp_path / "x.sif")
+
+
+class Node:
+    """A node that runs a task of the scripts; its Apptainer notes its words and does nothing."""
+
+    def __init__(self, folder, order):
+        self.slurm, self.folder = PretendedSlurm(folder / "fake", order), order.folder
+        self.bin, self.temporary = folder / "bin", folder / "node tmp"
+        self.bin.mkdir()
+        self.temporary.mkdir()
+        self.put('printf "%s\\n" "$@" > "$FAKE/words"; exit "${CODE:-0}"')
+
+    def put(self, text):
+        (self.bin / "apptainer").write_text(f"#!/bin/bash\n{text}\n")
+        (self.bin / "apptainer").chmod(0o755)
+
+    def start(self, script, *arguments, task=0, job=1, **variables):
+        return subprocess.run(
+            ["bash", self.folder / script, *arguments], capture_output=True, text=True,
+            env={
+                "PATH": f"{self.bin}:/usr/bin:/bin", "FAKE": str(self.bin),
+                "TMPDIR": str(self.temporary), "SLURM_ARRAY_TASK_ID": str(task),
+                "SLURM_ARRAY_JOB_ID": str(job), "SLURM_JOB_ID": str(job), **variables,
+            },
+        )  # fmt: skip
+
+    def task(self, label, **options):
+        list_file = self.state(f"sub-{label}").split()[1]
+        return self.start("participant.sbatch", list_file, **options)
+
+    def state(self, name):
+        return (self.folder / "state" / name).read_text()
+
+    def words(self):
+        return (self.bin / "words").read_text().splitlines()
+
+
+@pytest.fixture
+def make_node(tmp_path, with_image):
+    return lambda **more: Node(tmp_path, replace(with_image, **more))
+
+
+def test_jobs_bind_what_was_asked(make_node):
+    node = make_node(binds=("/lab/a bundle:/bundle:ro", "/annex"))
+    node.slurm.call()
+    assert node.task("01").returncode == 0
+    words = node.words()
+    bound = [value for flag, value in pairwise(words) if flag == "--bind"]
+    assert bound[-2:] == ["/lab/a bundle:/bundle:ro", "/annex"]
+    (node.bin / "words").unlink()
+    mark = node.state("group").split()[1]
+    assert node.start("group.sbatch", mark).returncode == 0
+    assert "/lab/a bundle:/bundle:ro" in node.words()
+    assert os.listdir(node.temporary) == [], "the work folders are gone"
+
+
+def test_setup_runs_before_apptainer_in_both_jobs(make_node):
+    node = make_node(setup=('export SAID="it\'s"  # a note', "CODE=5; export CODE", "true"))
+    node.put('echo "$SAID" > "$FAKE/words"; exit "$CODE"')
+    node.slurm.call()
+    assert node.task("01").returncode == 1
+    assert node.words() == ["it's"]
+    assert node.state("sub-01").startswith("ended 5 ")
+    assert node.start("group.sbatch", node.state("group").split()[1]).returncode == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("module load apptainer", 127), ("(exit 3)", 3), ("if true", 2)]
+)
+def test_setup_that_fails_ends_both_jobs_and_is_said(make_node, line, code):
+    node = make_node(setup=(line, "touch $FAKE/later"), per_task=2)
+    node.slurm.call()
+    done = node.task("01")
+    said = f"the set-up failed with exit status {code} on "
+    assert (done.returncode, done.stdout.count(said)) == (1, 2)
+    assert node.state("sub-01") == node.state("sub-02") == "ended 1\n"
+    log = (node.folder / "sub-02.log").read_text()
+    assert log.startswith(said)
+    assert log.endswith(f": {line}\n")
+    done = node.start("group.sbatch", node.state("group").split()[1])
+    assert (done.returncode, done.stdout.count(said)) == (1, 1)
+    assert node.state("group") == "ended 1\n"
+    assert sorted(os.listdir(node.bin)) == ["apptainer"], "neither Apptainer nor a later line ran"
+
+
+def test_jobs_leave_what_a_later_submission_took_over(make_node):
+    node = make_node()
+    node.slurm.call()
+    first, group = (node.state(name).split()[1] for name in ("sub-01", "group"))
+    node.slurm.call()  # the queue knows no job: all are killed, and submitted again
+    again = node.state("sub-01")
+    assert again.split()[1] != first
+    done = node.start("participant.sbatch", first)
+    assert (done.returncode, node.state("sub-01")) == (0, again)
+    assert "sub-01 is left to another job: waiting" in done.stdout
+    done = node.start("group.sbatch", group)
+    assert done.returncode == 0
+    assert "left to another job" in done.stdout
+    assert not (node.bin / "words").exists()
+    assert node.task("01", job=3).returncode == 0
+    assert node.state("sub-01").startswith("ended 0 ")
+    (node.folder / "state" / "sub-01").write_text("running 3_0\n")  # put in the queue again
+    assert node.start("participant.sbatch", first, job=3).returncode == 0
+    assert node.state("sub-01").startswith("ended 0 ")
+
+
+# --- what made a result ------------------------------------------------------------------------
+
+
+def finish_all(node):
+    node.slurm.call()
+    for number, label in enumerate(("01", "02", "03")):
+        assert node.task(label, task=number).returncode == 0
+    node.slurm.put(queue="")
+
+
+def change_image(node, order):
+    before = order.image.stat()
+    order.image.write_text("another image")
+    os.utime(order.image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return order
+
+
+def change_time_of_image(node, order):
+    os.utime(order.image, (1e9, 1e9))
+    return order
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_image,
+        change_time_of_image,
+        lambda node, order: replace(order, arguments=("--fat-water", "scanner")),
+        lambda node, order: replace(order, binds=("/lab/b:/bundle",)),
+    ],
+)
+def test_done_by_another_recipe_is_said_and_done_again_on_request(make_node, with_image, change):
+    node = make_node()
+    finish_all(node)
+    assert node.slurm.call("--status").startswith("done: 3\ngroup: ")
+    write_scripts(change(node, with_image))
+    said = "done, but by other options or another image: 3; to do them again: submit.sh --all"
+    assert node.slurm.call("--status").startswith(said)
+    node.slurm.calls()
+    told = node.slurm.call()
+    assert said in told
+    assert "participants: none is missing" in told
+    assert "3 tasks, 3 participants" in node.slurm.call("--all")
+
+
+def test_what_changes_no_result_is_no_other_recipe(make_node, with_image):
+    node = make_node()
+    finish_all(node)
+    more = {"cpus": 8, "mem_gb": 9, "setup": ("true",), "binds": ("/annex",)}
+    write_scripts(replace(with_image, arguments=("--overwrite", "-vv"), **more))
+    assert node.slurm.call("--status").startswith("done: 3\ngroup: ")
+
+
+def test_states_without_a_recipe_and_unseen_images_count_as_done(make_node, with_image):
+    node = make_node()
+    finish_all(node)
+    (node.folder / "state" / "sub-01").write_text("ended 0\n")
+    with_image.image.unlink()
+    assert node.slurm.call("--status").startswith("done: 3\ngroup: ")
+    with_image.image.write_text("another image")
+    assert node.slurm.call("--status").startswith("done: 1\ndone, but by other options")
+
+
+@pytest.mark.parametrize("more", [{}, {"participants": ("01",), "group": False, "gpus": 1,
+                                       "setup": ("module load apptainer", "true")}])  # fmt: skip
+@pytest.mark.parametrize("image", [True, False])
+def test_shellcheck_finds_nothing(order, with_image, more, image):
+    if shutil.which("shellcheck") is None:
+        pytest.skip("needs shellcheck")
+    scripts = render_scripts(replace(with_image if image else order, **more))
+    for name, text in scripts.items():
+        done = subprocess.run(
+            ["shellcheck", "--shell=bash", "-"], input=text, text=True, capture_output=True
+        )
+        assert (done.returncode, done.stdout) == (0, ""), name

@@ -2,16 +2,19 @@
 # Written by bids_mfi {{ version }}.
 #
 #   submit.sh             submit what is missing: an array of participants, then the group job
-#   submit.sh --all       submit also what is done: images were added, or results removed
+#   submit.sh --all       submit also what is done: images were added, results removed, or other
+#                         options or another image shall be used
 #   submit.sh --status    say what is done, failed, killed, running or waiting; needs no accounting
 #
-# Run it again after a failure: participants that ended well are not submitted again.
+# Run it again after a failure: participants that ended well are not submitted again. State files lie
+# in state/: "waiting LIST", "running JOB", or "ended CODE RECIPE", where RECIPE says which options and
+# image the task had.
 set -euo pipefail
 
-bids={{ bids_dir | quote }}
 folder={{ folder | quote }}
 state=$folder/state
 per_task={{ per_task }}
+recipe={{ recipe }}
 mkdir -p "$state"
 
 participants() {
@@ -19,34 +22,42 @@ participants() {
     printf '%s\n'{% for label in participants %} {{ label | quote }}{% endfor %}
 
 {% else %}
-    find -L "$bids" -mindepth 1 -maxdepth 1 -type d -name 'sub-*' -printf '%f\n' \
+    find -L {{ bids_dir | quote }} -mindepth 1 -maxdepth 1 -type d -name 'sub-*' -printf '%f\n' \
         | sed 's/^sub-//' | grep -xE '[0-9A-Za-z+]+' | sort
 {% endif %}
 }
 
-# Jobs that Slurm has not ended, of all users, arrays by task; "?" where it cannot be asked.
+# Jobs that Slurm has not ended, of all users, arrays by task, with what they call; "?" where it
+# cannot be asked.
 queue() {
     env -u SQUEUE_STATES -u SQUEUE_PARTITION -u SQUEUE_ACCOUNT -u SQUEUE_USERS \
-        squeue --noheader --array --format '%F_%K %i' 2> /dev/null || echo '?'
+        squeue --noheader --array --format '%F_%K %i|%o' 2> /dev/null || echo '?'
 }
 
 # Whether the job is in the queue, or may be.
-is_queued() { [ "$queued" = '?' ] || grep -qE "(^| )$1( |\$)" <<< "$queued"; }
+is_queued() { [ "$queued" = '?' ] || grep -qE "^([^ |]+ )?$1([ |]|\$)" <<< "$queued"; }
 
-# State of a participant or of the group: done, failed CODE, running JOB, waiting JOB, new,
-# or "killed " and by what.
+# Number of the job of a list. It lies beside the list once it is submitted; where sbatch failed,
+# Slurm may have taken the job all the same.
+job_of() {
+    cat "$1.job" 2> /dev/null || grep -m 1 -F -- " $1" <<< "$queued" | cut -d _ -f 1 | grep .
+}
+
+# State of a participant or of the group: done, other (done, but by another recipe), failed CODE,
+# running JOB, waiting JOB, new, or "killed " and by what.
 state_of() {
-    local word="" rest="" job
-    [ ! -e "$state/$1" ] || read -r word rest < "$state/$1" || true
+    local word="" rest="" made="" job
+    [ ! -e "$state/$1" ] || read -r word rest made < "$state/$1" || true
     case "$word $rest" in
-        "ended 0") echo "done" ;;
+        "ended 0")
+            if [ -z "$made" ] || [ -z "$recipe" ] || [ "$made" = "$recipe" ]; then echo "done"
+            else echo "other"; fi ;;
         ended*)
             if [ "$rest" -gt 128 ] && [ "$rest" -lt 193 ]; then echo "killed signal $((rest - 128))"
             else echo "failed $rest"; fi ;;
         running*) if is_queued "$rest"; then echo "running $rest"; else echo "killed job $rest"; fi ;;
         waiting*)
-            # $rest is the list of its array; the job's number lies beside it once it is submitted.
-            job=$(cat "$rest.job" 2>/dev/null) || { echo "new"; return; }
+            job=$(job_of "$rest") || { echo "new"; return; }
             if is_queued "${job}(_[0-9]+)?"; then echo "waiting $job"; else echo "killed job $job"; fi ;;
         *) echo "new" ;;
     esac
@@ -60,7 +71,7 @@ show_status() {
         count[${found%% *}]=$((${count[${found%% *}]:-0} + 1))
         case "$found" in
             "failed 255") echo "sub-$label: the container did not start: $folder/sub-$label.log" ;;
-            "failed 127") echo "sub-$label: apptainer or python is not on the PATH of the node: $folder/sub-$label.log" ;;
+            "failed 127") echo "sub-$label: apptainer or python is not on the PATH of the node (see --setup): $folder/sub-$label.log" ;;
             failed*) echo "sub-$label failed with exit status ${found#failed }: $folder/sub-$label.log" ;;
             killed*) echo "sub-$label was killed (memory, time or signal), ${found#killed }: $folder/sub-$label.log" ;;
         esac
@@ -68,10 +79,23 @@ show_status() {
     for found in "done" failed killed running waiting new; do
         [ -z "${count[$found]:-}" ] || echo "$found: ${count[$found]}"
     done
+    [ -z "${count[other]:-}" ] || say_other "${count[other]}"
 {% if group %}
     echo "group: $(state_of group)"
 {% endif %}
     [ "$queued" != '?' ] || echo "squeue gives no answer: what runs or waits may have ended"
+}
+
+say_other() {
+    echo "done, but by other options or another image: $1; to do them again: submit.sh --all, with" \
+        "--overwrite in --options of the scripts where results shall be replaced"
+}
+
+# sbatch failed; what waits counts as new, as long as Slurm shows no job of the list.
+say_refused() {
+    echo "sbatch gave no job number. Mend what it says, and call submit.sh again; a job that Slurm" \
+        "took all the same is found, or leaves its participants to the later one" >&2
+    exit 1
 }
 
 # Jobs of participants, and of the group, that have not ended.
@@ -81,18 +105,23 @@ unfinished() {
     state_of group | sed -nE 's/^running //p'
 }
 
+{% if group %}
 submitted=""  # job of this call
 
+{% endif %}
 # Argument: --all or nothing.
 submit_participants() {
-    local list tasks limit label
+    local list tasks limit label found other=0
     list=$(mktemp -p "$folder" list_XXXXXX)
     for label in $(participants); do
-        case "$(state_of "sub-$label") $1" in
+        found=$(state_of "sub-$label")
+        case "$found $1" in
             running* | waiting* | "done ") ;;
+            "other ") other=$((other + 1)) ;;
             *) echo "$label" >> "$list" ;;
         esac
     done
+    [ "$other" = 0 ] || say_other "$other" >&2
     tasks=$((($(wc -l < "$list") + per_task - 1) / per_task))
     limit=$(scontrol show config | sed -n 's/^MaxArraySize *= *//p')
     if [ "$tasks" = 0 ]; then
@@ -106,27 +135,30 @@ submit_participants() {
             "with a larger --participants-per-task" >&2
         exit 2
     fi
-    for label in $(cat "$list"); do echo "waiting $list" > "$state/sub-$label"; done
+    while read -r label; do echo "waiting $list" > "$state/sub-$label"; done < "$list"
     sbatch --parsable --array="0-$((tasks - 1)){{ array_limit }}" "$folder/participant.sbatch" "$list" \
-        | cut -d ';' -f 1 > "$list.part"
+        | cut -d ';' -f 1 > "$list.part" || say_refused
     mv "$list.part" "$list.job"
+{% if group %}
     submitted=$(cat "$list.job")
+{% endif %}
     echo "participants: job $(cat "$list.job"), $tasks tasks, $(wc -l < "$list") participants" >&2
 }
 {% if group %}
 
 # The group waits for all participants that are at work; a group job that waits for fewer goes.
 submit_group() {
-    local after=() jobs old
+    local after=() jobs old mark
     old=$(state_of group)
     jobs=$({ unfinished; [ -z "$submitted" ] || echo "$submitted"; } | sort -un | paste -sd :)
     case "$old" in waiting*) scancel "${old#waiting }" ;; esac
     [ -z "$jobs" ] || after=(--dependency="afterany:$jobs")
-    echo "waiting $folder/group" > "$state/group"
-    rm -f "$folder/group.job"
-    sbatch --parsable "${after[@]}" "$folder/group.sbatch" | cut -d ';' -f 1 > "$folder/group.part"
-    mv "$folder/group.part" "$folder/group.job"
-    echo "group: job $(cat "$folder/group.job")" >&2
+    mark=$(mktemp -p "$folder" group_XXXXXX)
+    echo "waiting $mark" > "$state/group"
+    sbatch --parsable "${after[@]}" "$folder/group.sbatch" "$mark" \
+        | cut -d ';' -f 1 > "$mark.part" || say_refused
+    mv "$mark.part" "$mark.job"
+    echo "group: job $(cat "$mark.job")" >&2
 }
 {% endif %}
 
