@@ -217,6 +217,22 @@ def test_half_installed_apptainer_counts_as_missing(tmp_path):
     assert "MISSING (apptainer)" in call_install_tools(tmp_path, "apptainer")
 
 
+def test_program_that_does_not_run_is_skipped_loudly(tmp_path, monkeypatch):
+    write_program(tmp_path / "apptainer", "echo no such interpreter >&2; exit 1\n")
+    monkeypatch.setattr("deploy_machine.SYSTEM_PATH", str(tmp_path))
+    reason = rf"{tmp_path}/apptainer does not run \(no such interpreter\).*BIDS_MFI_INSTALL_TOOLS=1"
+    with pytest.raises(pytest.skip.Exception, match=reason):
+        need_working("apptainer")
+
+
+def test_machine_without_an_address_is_skipped_loudly(monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "bids-mfi-nowhere.example")
+    with pytest.raises(
+        pytest.skip.Exception, match=r"127\.0\.0\.1 bids-mfi-nowhere` to /etc/hosts"
+    ):
+        need_host_address()
+
+
 def test_failed_start_of_slurm_leaves_no_daemon(slurm, place):
     folder = place / "failed"
     write_program(place / "failing" / "slurmd", "exit 1\n")
