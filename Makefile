@@ -12,8 +12,8 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed browser check
 	$(BIN)/python -m pytest
 
-# Builds and runs the images, and a Slurm of one node. As root on Debian 12 the tools are installed;
-# what cannot be had is named, and its tests are skipped.
+# Builds and runs the images, and a Slurm of one node. Missing tools are named and their tests skipped;
+# they are installed only where CI or BIDS_MFI_INSTALL_TOOLS=1 is set, since that changes the machine.
 deploy-test: $(VENV)/.installed
 	-@bash container/ci/install_tools.sh
 	$(BIN)/python -m pytest tests/test_deploy.py -m deploy -n0 -s

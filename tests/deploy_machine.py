@@ -4,40 +4,84 @@ The commands of the docs are run as they stand there; small programs in front of
 ``apptainer`` on PATH add only where the base image comes from.
 """
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
-ROOT = Path(__file__).parents[1]
 CI = ROOT / "container" / "ci"
 BASE = "docker.io/library/python:3.11-slim-bookworm"
+IMAGE = "localhost/bids_mfi:cpu"
+LOCK = Path("/run/bids_mfi-deploy.lock")
 STORE = Path(os.environ.get("BIDS_MFI_DEPLOY_STORE", "/var/lib/bids_mfi-deploy"))
 USER = "bids-mfi-test"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_ONLY = ("OPENBLAS_", "OMP_", "MKL_", "SLURM_", "PYTEST_")
+HOW_TO_INSTALL = (
+    "install it, or allow its installation by `BIDS_MFI_INSTALL_TOOLS=1 make deploy-test` as root "
+    "on Debian 12 (CONTRIBUTING.md says what it changes)"
+)
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
 
 
-def need(group, *tools):
+def need(*tools):
     """Skip, saying what is missing and how to get it."""
     missing = [tool for tool in tools if shutil.which(tool, path=SYSTEM_PATH) is None]
     if missing:
+        pytest.skip(f"{', '.join(missing)} missing: {HOW_TO_INSTALL}")
+
+
+def need_working(tool):
+    """Skip unless the program runs; its path. Half an installation is there and does not run."""
+    need(tool)
+    path = shutil.which(tool, path=SYSTEM_PATH)
+    done = subprocess.run([path, "--version"], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"{path} does not run ({done.stderr.strip()}): {HOW_TO_INSTALL}")
+    return path
+
+
+def need_host_address():
+    """Skip where Slurm would not find its own node."""
+    host = socket.gethostname().partition(".")[0]
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
         pytest.skip(
-            f"{', '.join(missing)} missing: install by `bash container/ci/install_tools.sh {group}`"
+            f"this machine's own name {host!r} has no address ({error}), which Slurm needs: "
+            f"add `127.0.0.1 {host}` to /etc/hosts"
         )
 
 
 def need_root():
     if os.getuid() != 0:
         pytest.skip("needs root, which starts Slurm and containers: run `make deploy-test` as root")
+
+
+@contextmanager
+def alone():
+    """Wait until no other deploy test runs here: image, user and store have one name each."""
+    with LOCK.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def remove_old(folders, older_than_s=86400.0):
+    """Remove what runs that were killed left behind; a run that still goes on is younger."""
+    for folder in folders:
+        if time.time() - folder.lstat().st_mtime > older_than_s:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_block(page, name):
@@ -75,10 +119,11 @@ def write_program(path, text):
 
 
 class OrdinaryUser:
-    """A user without rights or home, made for the tests."""
+    """A user without rights or home, made for the tests unless it exists."""
 
     def __init__(self):
-        if subprocess.run(["id", USER], capture_output=True).returncode != 0:
+        self.made = subprocess.run(["id", USER], capture_output=True).returncode != 0
+        if self.made:
             run(["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", USER])
         self.uid, self.gid = (int(run(["id", flag, USER])) for flag in ("-u", "-g"))
 
@@ -96,7 +141,9 @@ class OrdinaryUser:
         )  # fmt: skip
 
     def remove(self):
-        subprocess.run(["userdel", USER], capture_output=True)
+        """Remove the user, unless it existed before."""
+        if self.made:
+            run(["userdel", USER])
 
 
 class Engine:
@@ -126,7 +173,13 @@ class Engine:
         )
 
     def tidy(self):
-        """Keep the base and the last image; layers of builds would fill the disk in time."""
+        """Keep the base and the last image; what is left of other builds would fill the disk."""
+        self.run(["podman", "rm", "--all", "--force"])
+        self.run(["buildah", "rm", "--all"])
+        listed = self.run(["podman", "images", "--format", "{{.Repository}}:{{.Tag}}"]).split()
+        for name in listed:
+            if name not in (BASE, IMAGE) and "<none>" not in name:
+                self.run(["podman", "rmi", "--force", name])
         self.run(["podman", "image", "prune", "--force"])
 
     def run(self, command, status=0, **variables):

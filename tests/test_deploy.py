@@ -12,20 +12,27 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from checkout import ROOT, copy_tracked
 from deploy_machine import (
     BASE,
     CI,
-    ROOT,
+    HOW_TO_INSTALL,
+    IMAGE,
     SYSTEM_PATH,
+    USER,
     Engine,
     OrdinaryUser,
     Slurm,
+    alone,
     differences,
     hash_results,
     need,
+    need_host_address,
     need_root,
+    need_working,
     plain_environment,
     read_block,
+    remove_old,
     run,
     run_python,
     write_program,
@@ -33,7 +40,7 @@ from deploy_machine import (
 
 import bids_mfi
 
-pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.deploy, pytest.mark.timeout(900)]
 
 LARGEST_IMAGE_BYTES = 2.5e9
 PARTICIPANTS = ("01", "02", "03", "04")
@@ -44,6 +51,7 @@ MAY_DIFFER = {"dataset_description.json"}
 @pytest.fixture(scope="module")
 def place():
     """A folder that every user may enter, unlike that of pytest."""
+    remove_old(Path("/var/tmp").glob("bids_mfi-deploy-*"))
     folder = Path(tempfile.mkdtemp(prefix="bids_mfi-deploy-", dir="/var/tmp"))
     folder.chmod(0o755)
     yield folder
@@ -51,8 +59,15 @@ def place():
 
 
 @pytest.fixture(scope="module")
-def user():
+def machine():
+    """Root, and no other deploy test beside this one."""
     need_root()
+    with alone():
+        yield
+
+
+@pytest.fixture(scope="module")
+def user(machine):
     found = OrdinaryUser()
     yield found
     found.remove()
@@ -98,10 +113,10 @@ def wheel():
 
 
 @pytest.fixture(scope="module")
-def engine(place):
-    need_root()
-    need("engine", "podman", "buildah", "runc", "mmdebstrap")
+def engine(place, machine):
+    need("podman", "buildah", "runc", "mmdebstrap")
     found = Engine(place)
+    found.tidy()
     found.run(["bash", CI / "make_base.sh", BASE])
     yield found
     found.tidy()
@@ -110,13 +125,14 @@ def engine(place):
 @pytest.fixture(scope="module")
 def image(engine, wheel):
     engine.run(read_block("docker.md", "build"))
-    return "localhost/bids_mfi:cpu"
+    return IMAGE
 
 
 @pytest.fixture(scope="module")
 def apptainer(place):
     """PATH on which ``apptainer build`` starts from the stand-in of the base image."""
-    need("apptainer", "apptainer", "mksquashfs")
+    need("mksquashfs")
+    program = need_working("apptainer")
     write_program(
         place / "apptainer" / "apptainer",
         'if [ "$1" = build ]; then\n'
@@ -124,22 +140,26 @@ def apptainer(place):
         "    set -- build --fakeroot --mksquashfs-args '-comp zstd -Xcompression-level 1' \\\n"
         f'        --build-arg BOOTSTRAP=oci-archive --build-arg BASE={place}/base.tar "$@"\n'
         "fi\n"
-        'exec /usr/bin/apptainer "$@"\n',
+        f'exec {program} "$@"\n',
     )
     return f"{place}/apptainer:{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="module")
 def sif(engine, wheel, apptainer, study):
-    """The image built from Singularity.def in a copy of what git holds, by the docs' commands."""
+    """The image built from Singularity.def in a copy of what git holds, by the docs' commands.
+
+    The wheel of PyTorch, which git does not hold, is added.
+    """
     base, build = study.parent / "base.tar", study.parent / "build"
     engine.run(["podman", "save", "--quiet", "--format", "oci-archive", "-o", base, BASE])
-    for name in ("requirements.lock", "pyproject.toml", "README.md", "LICENSE", "Singularity.def"):
-        build.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, build)
-    for name in ("container", "bids_mfi"):
-        shutil.copytree(ROOT / name, build / name, ignore=shutil.ignore_patterns("__pycache__"))
-    told = run(read_block("hpc.md", "build"), cwd=build, env=plain_environment(PATH=apptainer))
+    copy_tracked(
+        build, "requirements.lock", "pyproject.toml", "README.md", "LICENSE", "Singularity.def",
+        "container", "bids_mfi",
+    )  # fmt: skip
+    shutil.copy(wheel, build / "container" / "wheels")
+    environment = plain_environment(PATH=apptainer, APPTAINER_CACHEDIR=f"{study.parent}/cache")
+    told = run(read_block("hpc.md", "build"), cwd=build, env=environment)
     assert "--containall" in told, "apptainer run-help says how to run it"
     shutil.move(build / "bids_mfi.sif", study / "bids_mfi.sif")
     shutil.rmtree(build)
@@ -148,9 +168,9 @@ def sif(engine, wheel, apptainer, study):
 
 
 @pytest.fixture(scope="module")
-def slurm(place):
-    need_root()
-    need("slurm", "munged", "slurmctld", "slurmd", "sbatch", "squeue")
+def slurm(place, machine):
+    need("munged", "slurmctld", "slurmd", "sbatch", "squeue")
+    need_host_address()
     found = Slurm(place / "slurm")
     yield found
     found.stop()
@@ -158,6 +178,83 @@ def slurm(place):
 
 def check_equal(output_dir, plain):
     assert differences(hash_results(output_dir), plain) <= MAY_DIFFER
+
+
+# --- the machine is left in order --------------------------------------------------------------
+
+
+def call_install_tools(folder, group, **variables):
+    """The script as root on a machine without tools, with an apt-get that only notes its calls."""
+    bin_ = folder / "bin"
+    write_program(bin_ / "id", "echo 0\n")
+    write_program(bin_ / "apt-get", f'echo "$@" >> {folder}/called\n')
+    write_program(bin_ / "apptainer", "exit 1\n")
+    write_program(bin_ / "mksquashfs", "")
+    (bin_ / "dirname").symlink_to("/usr/bin/dirname")
+    script = ["/bin/bash", CI / "install_tools.sh", group]
+    return run(script, status=1, env={"PATH": str(bin_)} | variables)
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, {"CI": ""}, {"CI": "true", "BIDS_MFI_INSTALL_TOOLS": "0"}]
+)
+def test_nothing_is_installed_unless_it_is_allowed(tmp_path, variables):
+    told = call_install_tools(tmp_path, "engine", **variables)
+    assert "engine: MISSING (buildah podman" in told
+    assert "its tests are skipped" in told
+    assert "BIDS_MFI_INSTALL_TOOLS=1 make deploy-test" in told
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("variables", [{"CI": "true"}, {"BIDS_MFI_INSTALL_TOOLS": "1"}])
+def test_tools_are_installed_where_it_is_allowed(tmp_path, variables):
+    told = call_install_tools(tmp_path, "engine", **variables)
+    assert "its tests are skipped: it could not be installed" in told
+    assert "buildah podman runc mmdebstrap" in (tmp_path / "called").read_text()
+
+
+def test_half_installed_apptainer_counts_as_missing(tmp_path):
+    assert "MISSING (apptainer)" in call_install_tools(tmp_path, "apptainer")
+
+
+def test_program_that_does_not_run_is_skipped_loudly(tmp_path, monkeypatch):
+    write_program(tmp_path / "apptainer", "echo no such interpreter >&2; exit 1\n")
+    monkeypatch.setattr("deploy_machine.SYSTEM_PATH", str(tmp_path))
+    reason = rf"{tmp_path}/apptainer does not run \(no such interpreter\).*BIDS_MFI_INSTALL_TOOLS=1"
+    with pytest.raises(pytest.skip.Exception, match=reason):
+        need_working("apptainer")
+
+
+def test_machine_without_an_address_is_skipped_loudly(monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "bids-mfi-nowhere.example")
+    with pytest.raises(
+        pytest.skip.Exception, match=r"127\.0\.0\.1 bids-mfi-nowhere` to /etc/hosts"
+    ):
+        need_host_address()
+
+
+def test_failed_start_of_slurm_leaves_no_daemon(slurm, place):
+    folder = place / "failed"
+    write_program(place / "failing" / "slurmd", "exit 1\n")
+    environment = plain_environment(PATH=f"{place}/failing:{SYSTEM_PATH}")
+    run(["bash", CI / "slurm.sh", "start", folder], status=1, env=environment)
+    assert "slurmctld version" in (folder / "slurmctld.log").read_text(), "it was started"
+    assert not list(folder.glob("*.pid")), "a daemon that ends removes its number"
+
+
+def test_user_that_was_there_before_is_not_removed(user):
+    OrdinaryUser().remove()
+    assert f"uid={user.uid}(" in run(["id", USER])
+
+
+def test_store_keeps_only_the_base_and_the_last_image(engine, image):
+    engine.run(["podman", "tag", image, "localhost/bids_mfi:older"])
+    engine.run(["buildah", "from", "--name", "killed-build", "--pull-never", image])
+    engine.run(["buildah", "commit", "--quiet", "killed-build"])
+    engine.tidy()
+    names = engine.run(["podman", "images", "--format", "{{.Repository}}:{{.Tag}}"]).split()
+    assert sorted(names) == [BASE, IMAGE]
+    assert engine.run(["buildah", "containers", "--quiet", "--all"]) == ""
 
 
 # --- the image ---------------------------------------------------------------------------------
@@ -396,7 +493,7 @@ def test_nipype_plugin_claims_no_success_when_jobs_fail(slurm, study, plugin):
 @pytest.fixture(scope="module")
 def superdataset(study, place):
     """A DataLad dataset with the raw dataset, whose images are links into the annex, inside."""
-    need("datalad", "git", "datalad", "git-annex")
+    need("git", "datalad", "git-annex")
     who = {"GIT_AUTHOR_NAME": "Test", "GIT_AUTHOR_EMAIL": "test@example.org"}
     who |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in who.items()}
     environment = plain_environment(PATH=SYSTEM_PATH, HOME=str(place), LC_ALL="C.UTF-8", **who)
@@ -447,7 +544,7 @@ def test_datalad_run_records_a_failure(superdataset):
 def test_datalad_containers_run_with_the_image(superdataset, sif, plain):
     folder, environment = superdataset
     if "containers-run" not in run(["datalad", "--help-np"], env=environment):
-        pytest.skip("datalad-container missing: bash container/ci/install_tools.sh datalad")
+        pytest.skip(f"datalad-container missing: {HOW_TO_INSTALL}")
     run(read_block("sharing.md", "container"), env=environment | {"SIF": str(sif)}, cwd=folder)
     own = {k: v for k, v in plain.items() if k.startswith("sub-02")}
     made = hash_results(folder / "derivatives")

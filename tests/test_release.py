@@ -1,7 +1,6 @@
 """What is published: wheel and sdist build, are in order, and work outside the checkout."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -9,10 +8,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from checkout import copy_tracked
 
 import bids_mfi
 
-ROOT = Path(__file__).parents[1]
 DATA = (
     "data/bundle/models/model.pt", "data/report/group.js", "data/slurm/submit.sh",
     "data/recipes/synthetic.toml", "data/cards/synthetic-neck-provisional.toml",
@@ -30,11 +29,7 @@ def call(*command, status=0, **options):
 def dist(tmp_path_factory):
     """Wheel and sdist, built from a copy of what git holds."""
     source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(
-        ROOT / "bids_mfi", source / "bids_mfi", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    copy_tracked(source, "pyproject.toml", "README.md", "LICENSE", "bids_mfi")
     call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source)
     return folder
 
@@ -49,6 +44,22 @@ def test_names_carry_the_one_version(dist):
 def test_metadata_are_fit_for_publication(dist):
     told = call(sys.executable, "-m", "twine", "check", "--strict", *dist.iterdir())
     assert told.count("PASSED") == 2
+
+
+def test_files_that_git_does_not_hold_are_not_copied(tmp_path, monkeypatch):
+    checkout, folder = tmp_path / "checkout", tmp_path / "copy"
+    (checkout / "package" / "data").mkdir(parents=True)
+    for name in ("held", "edited", "removed", "stray"):
+        (checkout / "package" / "data" / name).write_text("")
+    monkeypatch.setattr("checkout.ROOT", checkout)
+    call("git", "init", "--quiet", checkout)
+    names = [f"package/data/{name}" for name in ("edited", "held", "removed")]
+    call("git", "-C", checkout, "add", *names)
+    (checkout / names[0]).write_text("edited")
+    (checkout / names[2]).unlink()
+    assert copy_tracked(folder, "package") == names[:2]
+    assert (folder / names[0]).read_text() == "edited"
+    assert {path.name for path in (folder / "package" / "data").iterdir()} == {"held", "edited"}
 
 
 def test_data_are_in_both(dist):

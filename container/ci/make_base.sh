@@ -14,6 +14,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 
+# shellcheck disable=SC2016  # mmdebstrap fills in $1
 mmdebstrap --quiet --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv \
     --customize-hook='rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED "$1"/etc/resolv.conf "$1"/etc/hostname' \
     --customize-hook='ln -s /usr/bin/python3 "$1"/usr/local/bin/python3' \

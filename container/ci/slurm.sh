@@ -34,6 +34,7 @@ configure() {
 }
 
 start() {
+    trap abandon EXIT
     mkdir -p "$run/state" "$run/spool"
     chmod 755 "$run"
     configure
@@ -42,7 +43,7 @@ start() {
     slurmctld -c
     slurmd
     for _ in $(seq 60); do
-        [ "$(sinfo --noheader --format %T 2> /dev/null)" != idle ] || return 0
+        [ "$(sinfo --noheader --format %T 2> /dev/null)" != idle ] || { trap - EXIT; return 0; }
         sleep 0.5
     done
     tail -n 5 "$run/slurmctld.log" "$run/slurmd.log" >&2
@@ -50,13 +51,39 @@ start() {
     exit 1
 }
 
-stop() {
-    local name pid
-    for name in slurmd slurmctld munged; do
-        pid=$(cat "$run/$name.pid" 2> /dev/null) || continue
-        kill "$pid" 2> /dev/null || continue
-        for _ in $(seq 20); do kill -0 "$pid" 2> /dev/null || break; sleep 0.5; done
+# A start that fails leaves no daemon. A daemon writes its number shortly after it is started.
+abandon() {
+    sleep 1
+    end_daemons
+}
+
+end_daemons() {
+    local name
+    for name in slurmd slurmctld munged; do end "$name"; done
+}
+
+end() {
+    local pid
+    pid=$(cat "$run/$1.pid" 2> /dev/null) || return 0
+    # A number of an old file may belong to another program by now.
+    [ "$(cat "/proc/$pid/comm" 2> /dev/null)" = "$1" ] || return 0
+    kill "$pid" 2> /dev/null || return 0
+    for _ in $(seq 20); do kill -0 "$pid" 2> /dev/null || return 0; sleep 0.5; done
+    kill -KILL "$pid" 2> /dev/null || true
+}
+
+# Jobs outlive the daemons unless they are cancelled.
+cancel_jobs() {
+    timeout 10 squeue --noheader --format %A 2> /dev/null | sort -u | timeout 10 xargs -r scancel || true
+    for _ in $(seq 30); do
+        [ -n "$(timeout 10 squeue --noheader 2> /dev/null)" ] || return 0
+        sleep 0.5
     done
+}
+
+stop() {
+    cancel_jobs
+    end_daemons
 }
 
 case "$1" in
