@@ -436,10 +436,13 @@ def test_task_killed_for_memory_is_named_and_done_again(user, slurm, sif, study)
 
 
 def test_scripts_refuse_what_slurm_does_not_take(cluster):
+    later = cluster.folder / "bids" / "sub-77"  # whose images have not come yet
+    later.mkdir()
     cluster.write("--sbatch=--partition=nowhere --participant-label 01 77")
     told = cluster.submit(status=1)
     assert "invalid partition" in told.lower()
     assert "new: 1" in cluster.status(), "a participant that was not submitted is not waiting"
+    later.rmdir()
     cluster.write()
 
 
