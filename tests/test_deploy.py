@@ -320,6 +320,16 @@ def test_apptainer_image_gives_an_ordinary_user_the_results_of_a_plain_run(sif, 
     check_equal(output_dir, plain)
 
 
+def test_boutiques_launches_the_image(sif):
+    """The tests of the descriptors that need an image, on this one; as a person calls them."""
+    told = run(
+        [sys.executable, "-m", "pytest", "-n0", "-m", "deploy", "tests/test_descriptors.py"],
+        env=os.environ | {"BIDS_MFI_SIF": str(sif)}, cwd=ROOT,
+    )  # fmt: skip
+    assert " 2 passed" in told, told
+    assert "skipped" not in told, told
+
+
 def test_apptainer_image_runs_with_the_option_of_the_gpu(sif, user, study, plain):
     output_dir = study / "nv"
     user.own(output_dir)
