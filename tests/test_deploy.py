@@ -321,7 +321,7 @@ def test_apptainer_image_gives_an_ordinary_user_the_results_of_a_plain_run(sif, 
 
 
 def test_boutiques_launches_the_image(sif):
-    """The tests of the descriptors that need an image, on this one; as a person calls them."""
+    """The tests of the descriptors that need an image, on this one."""
     told = run(
         [sys.executable, "-m", "pytest", "-n0", "-m", "deploy", "tests/test_descriptors.py"],
         env=os.environ | {"BIDS_MFI_SIF": str(sif)}, cwd=ROOT,
