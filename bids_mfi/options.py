@@ -46,7 +46,12 @@ class RunOptions:
 
 HIGHEST_SEED = 2**63 - 1
 SCHEDULES = ("constant", "cosine")
-LOSSES = ("dice_hinge", "dice_hinge_double_softmax", "dice_hinge_and_cross_entropy")
+LOSSES = (
+    "dice_hinge",
+    "dice_hinge_double_softmax",
+    "dice_hinge_and_cross_entropy",
+    "smooth_dice_and_cross_entropy",
+)
 VALIDATIONS = ("held_out", "training")
 LEVEL_CHOICES = ("all", "paper")
 

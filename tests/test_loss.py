@@ -12,6 +12,8 @@ from bids_mfi.network.loss import (
     dice_hinge,
     dice_hinge_and_cross_entropy,
     hinge_loss,
+    smooth_dice,
+    smooth_dice_and_cross_entropy,
     soft_dice,
 )
 
@@ -63,6 +65,37 @@ def test_combined_loss_is_the_sum(reference: dict[str, np.ndarray]) -> None:
     logits, labels = inputs(reference)
     expected = dice_hinge(logits, labels) + functional.cross_entropy(logits, labels)
     assert dice_hinge_and_cross_entropy(logits, labels).item() == pytest.approx(expected.item())
+
+
+def test_smooth_dice_by_hand() -> None:
+    """As above, with 100 added above and below; 1 for a class that is in neither."""
+    probabilities = torch.tensor([[0.8, 0.4], [0.2, 0.6], [0, 0]]).reshape(1, 3, 2, 1, 1)
+    labels = torch.tensor([0, 1]).reshape(1, 2, 1, 1)
+    found = smooth_dice(probabilities, labels)[0].tolist()
+    assert found == pytest.approx([101.6 / 101.8, 101.2 / 101.4, 1], rel=1e-6)
+
+
+def test_slivers_weigh_little() -> None:
+    """Five voxels at a box's edge: the hinges make more of them than of a muscle of 2250."""
+    torch.manual_seed(0)
+    labels = torch.zeros(1, 40, 40, 20, dtype=torch.long)
+    labels[0, :15, :15, :10] = 1
+    labels[0, 39, 39, :5] = 2
+    share = {}
+    for loss in (dice_hinge_and_cross_entropy, smooth_dice_and_cross_entropy):
+        logits = (0.1 * torch.randn(1, 15, 40, 40, 20)).requires_grad_()
+        loss(logits, labels).backward()
+        weight = [logits.grad[0, :, labels[0] == c].abs().sum().item() for c in (1, 2)]
+        share[loss] = weight[1] / weight[0]
+    assert share[dice_hinge_and_cross_entropy] > 1
+    assert share[smooth_dice_and_cross_entropy] < 0.01
+
+
+def test_smooth_loss_is_the_sum(reference: dict[str, np.ndarray]) -> None:
+    logits, labels = inputs(reference)
+    dice = smooth_dice(torch.softmax(logits, dim=1), labels)
+    expected = 1 - dice.mean() + functional.cross_entropy(logits, labels)
+    assert smooth_dice_and_cross_entropy(logits, labels).item() == pytest.approx(expected.item())
 
 
 @pytest.mark.skipif(not SHARED.is_file(), reason=f"large reference not at {SHARED}")

@@ -31,7 +31,11 @@ from bids_mfi.network.augment import augment, draw_corner_affines, logits_throug
 from bids_mfi.network.bundle import LICENSE, ModelBundle, load_network, write_bundle
 from bids_mfi.network.dense_vnet import DebiasedBatchNorm, DenseVNet
 from bids_mfi.network.intensity import Landmarks, learn_landmarks
-from bids_mfi.network.loss import dice_hinge, dice_hinge_and_cross_entropy
+from bids_mfi.network.loss import (
+    dice_hinge,
+    dice_hinge_and_cross_entropy,
+    smooth_dice_and_cross_entropy,
+)
 from bids_mfi.network.segment import (
     choose_device,
     label_channels,
@@ -74,12 +78,16 @@ LOSS_FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "dice_hinge": dice_hinge,
     "dice_hinge_double_softmax": lambda logits, labels: dice_hinge(logits, labels, True),
     "dice_hinge_and_cross_entropy": dice_hinge_and_cross_entropy,
+    "smooth_dice_and_cross_entropy": smooth_dice_and_cross_entropy,
 }
 LOSS_WORDS = {
     "dice_hinge": "Dice hinge (squared denominator, one softmax)",
     "dice_hinge_double_softmax": "Dice hinge (squared denominator, two softmax)",
     "dice_hinge_and_cross_entropy": (
         "Dice hinge (squared denominator, one softmax) + cross entropy"
+    ),
+    "smooth_dice_and_cross_entropy": (
+        "Dice (squared denominator, 100 voxels of agreement added) + cross entropy"
     ),
 }
 
