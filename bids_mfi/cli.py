@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from bids_mfi.report.group_page import Finding
 
 MOST_DIGITS = len(str(HIGHEST_SEED))
+# Options of run.py that the scripts for Slurm set themselves, or that measure nothing.
+JOBS_DECIDE = ("participant_label", "dry_run", "work_dir", "use_plugin")
 MOST_NAMES = 10  # printed of what was not compared
 
 NOTICE = "Research software, not a medical device."
@@ -284,6 +286,11 @@ def read_options(arguments: argparse.Namespace) -> RunOptions:
 def _absolute(path: Path | None) -> Path | None:
     """Make a path independent of the current folder, which worker processes do not share."""
     return None if path is None else path.absolute()
+
+
+def _without_dots(path: Path) -> Path:
+    """Make a path absolute and free of `..`, which means another folder inside a container."""
+    return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -963,15 +970,16 @@ def _run_slurm(arguments: argparse.Namespace) -> int:
 
     from bids_mfi.slurm import SlurmOrder, write_scripts
 
-    folders = [str(arguments.bids_dir.absolute()), str(arguments.output_dir.absolute())]
+    bids_dir, output_dir = (_without_dots(p) for p in (arguments.bids_dir, arguments.output_dir))
+    folders = [str(bids_dir), str(output_dir)]
     options, group_options = (
         _split_options(folders, level, text)
         for level, text in (("participant", arguments.options), ("group", arguments.group_options))
     )
     order = SlurmOrder(
-        bids_dir=arguments.bids_dir.absolute(),
-        output_dir=arguments.output_dir.absolute(),
-        image=_absolute(arguments.image),
+        bids_dir=bids_dir,
+        output_dir=output_dir,
+        image=None if arguments.image is None else _without_dots(arguments.image),
         participants=_without_prefix(arguments.participant_label, "sub-"),
         per_task=arguments.participants_per_task,
         cpus=arguments.cpus,
@@ -999,7 +1007,7 @@ def _split_options(folders: Sequence[str], level: str, text: str) -> tuple[str, 
     Raises
     ------
     InputError
-        A quote is open, or a path is relative: the jobs run in a folder of their own.
+        A quote is open, or an option is none for a job: see :func:`_check_job_option`.
     """
     import shlex
 
@@ -1007,14 +1015,25 @@ def _split_options(folders: Sequence[str], level: str, text: str) -> tuple[str, 
         words = tuple(shlex.split(text))
     except ValueError as error:
         raise InputError(f"{text}: is no list of options ({error}); close the quotes.") from error
-    found = vars(build_parser().parse_args([*folders, level, *words]))
-    for name, value in found.items():
-        if isinstance(value, Path) and not value.is_absolute():
-            raise InputError(
-                f"--{name.replace('_', '-')} {value}: is a relative path, but the jobs run in "
-                "another folder. Name the whole path, from /, as the nodes see it."
-            )
+    if {"-h", "--help", "--version"} & set(words):
+        raise InputError(f"{text}: measures nothing. Expected options that every job is to have.")
+    for name, value in vars(build_parser().parse_args([*folders, level, *words])).items():
+        _check_job_option(name.replace("_", "-"), value, name in JOBS_DECIDE)
     return words
+
+
+def _check_job_option(name: str, value: object, jobs_decide: bool) -> None:
+    """Refuse an option of run.py that would make a job measure something else, or nothing."""
+    if jobs_decide and value:
+        raise InputError(
+            f"--{name} is no option for every job: each names its own participants, work folder "
+            "and plugin, and measures. Choose participants by --participant-label of `slurm`."
+        )
+    if isinstance(value, Path) and not value.is_absolute():
+        raise InputError(
+            f"--{name} {value}: is a relative path, but the jobs run in another folder. Name the "
+            "whole path, from /, as the nodes see it."
+        )
 
 
 def _print_comparison(found: "Comparison") -> int:

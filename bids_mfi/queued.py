@@ -95,8 +95,9 @@ class WaitingSLURMGraphPlugin(SLURMGraphPlugin):  # type: ignore[misc]
 
     def list_jobs(self) -> list[str] | None:
         """Numbers of this run's jobs in the queue; None where Slurm does not answer."""
-        command = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%i %o"]
-        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = ["squeue", "--all", "--noheader", f"--user={os.getuid()}", "--format=%i %o"]
+        plain = {name: value for name, value in os.environ.items() if "SQUEUE_" not in name}
+        asked = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
         if asked.returncode != 0:
             return None
         lines = [line.split(maxsplit=1) for line in asked.stdout.splitlines()]

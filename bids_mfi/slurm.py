@@ -23,8 +23,8 @@ MEMORY_KEPT = 0.9  # of a task's memory, that the steps may claim; the rest is f
 BLANK = set(" \t\n\r'\"\\$`#%")
 LABEL = re.compile(r"[0-9A-Za-z+]+")
 TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
-OWN_OPTIONS = ("--array", "--output", "--dependency")
-OWN_LETTERS = ("-a", "-o", "-d")  # the same, short
+OWN_OPTIONS = ("--array", "--output", "--dependency", "--clusters")
+OWN_LETTERS = ("-a", "-o", "-d", "-M")  # the same, short
 GPU_OPTION = re.compile(r"-G.*|--gres\S*[= ]\S*gpu.*|--gpus?\b.*|--\w+-per-gpu\b.*|--tres-.*")
 # Options of run.py that change no result.
 EFFECTLESS = re.compile(r"--overwrite|-v+|--verbose|--notrack|--stop-on-first-crash|--write-graph")
@@ -156,12 +156,15 @@ def _check_words(order: SlurmOrder) -> None:
             if not option.startswith("-") or _is_own(option):
                 raise InputError(
                     f"{name} {option}: expected an option of sbatch as --partition=short; "
-                    f"{', '.join(OWN_OPTIONS)} are set by the scripts."
+                    "--array, --output and --dependency are set by the scripts; for another "
+                    "cluster export SLURM_CLUSTERS before submit.sh is called."
                 )
 
 
 def _is_own(option: str) -> bool:
-    return re.split("[= ]", option)[0] in OWN_OPTIONS or option[:2] in OWN_LETTERS
+    name = re.split("[= ]", option)[0]  # sbatch takes any beginning of one
+    begins = len(name) > 2 and any(own.startswith(name) for own in OWN_OPTIONS)
+    return begins or option[:2] in OWN_LETTERS
 
 
 def _check_binds(order: SlurmOrder) -> None:
@@ -259,7 +262,7 @@ def _command(order: SlurmOrder, nv: bool) -> str:
     In the image the paths are those of the host, so that links and provenance stay true.
     """
     if order.image is None:
-        return f"{shlex.quote(sys.executable)} -c {shlex.quote(START)}"
+        return f"{shlex.quote(sys.executable)} -P -c {shlex.quote(START)}"
     binds = [f"{order.bids_dir}:{order.bids_dir}:ro", f"{order.output_dir}:{order.output_dir}"]
     binds += order.binds
     bound = " ".join(f"--bind {shlex.quote(bind)}" for bind in binds)

@@ -17,12 +17,14 @@ from bids_mfi.errors import InputError, OutputError
 from bids_mfi.slurm import NAMES, SlurmOrder, render_scripts, write_scripts
 
 FAKES = {
-    "squeue": '[ ! -e "$FAKE/down" ] || exit 1; cat "$FAKE/queue"',
+    "squeue": 'case "$*" in *--all*) ;; *) exit 0 ;; esac  # without, hidden partitions are\n'
+    '[ -z "${SQUEUE_NAMES:-}" ] || exit 0\ncat "$FAKE/queue"; [ ! -e "$FAKE/down" ]',
     "scontrol": 'echo "MaxArraySize            = $(cat "$FAKE/limit")"',
     "scancel": 'echo "scancel $*" >> "$FAKE/calls"',
     "sbatch": '[ ! -e "$FAKE/refuse" ] || { echo refused >&2; exit 1; }\n'
     'echo "sbatch $*" >> "$FAKE/calls"\n'
-    'n=$(($(cat "$FAKE/last") + 1)); echo "$n" > "$FAKE/last"; echo "$n;cluster"',
+    'n=$(($(cat "$FAKE/last") + 1)); echo "$n" > "$FAKE/last"\n'
+    'cat "$FAKE/banner"; echo "$n;cluster"',
 }
 
 
@@ -43,7 +45,7 @@ class PretendedSlurm:
         for name, text in FAKES.items():
             (folder / name).write_text(f"#!/bin/bash\n{text}\n")
             (folder / name).chmod(0o755)
-        self.put(queue="", limit="1001", last="0", calls="")
+        self.put(queue="", limit="1001", last="0", calls="", banner="")
 
     def put(self, **files):
         for name, text in files.items():
@@ -52,10 +54,14 @@ class PretendedSlurm:
     def call(self, *arguments, status=0):
         done = subprocess.run(
             ["bash", self.script, *arguments], capture_output=True, text=True,
-            env={"PATH": f"{self.folder}:/usr/bin:/bin", "FAKE": str(self.folder)},
+            env={"PATH": f"{self.folder}:/usr/bin:/bin", "FAKE": str(self.folder),
+                 "SQUEUE_NAMES": "of another job"},
         )  # fmt: skip
         assert done.returncode == status, done.stderr
         return done.stdout + done.stderr
+
+    def rewrite(self, order):
+        self.script = write_scripts(order)
 
     def calls(self):
         found = (self.folder / "calls").read_text().splitlines()
@@ -199,7 +205,58 @@ def test_job_that_slurm_took_though_sbatch_failed_is_not_submitted_twice(slurm):
 def test_arguments_of_other_jobs_are_no_job_numbers(slurm):
     slurm.call()
     slurm.put(queue="8_N/A 8|/home/else/x.sh 1 1_0 2\n")
-    assert "killed: 3\ngroup: killed job 2" in slurm.call("--status")
+    told = slurm.call("--status")
+    assert "sub-02 was not started, and job 1 is gone" in told
+    assert told.endswith("not started: 3\ngroup: not started, and job 2 is gone\n")
+
+
+def test_whole_state_is_kept_where_the_next_cannot_be_written(slurm, order):
+    """Of a task that ends on a full disk the last state stays: running, whose job is gone."""
+    text = (order.folder / "participant.sbatch").read_text()
+    assert '> "$state/sub-' not in text
+    assert text.count('mv -f "$state/.sub-$1.$me" "$state/sub-$1"') == 1
+
+
+def test_scripts_for_some_do_not_forget_the_others(slurm, order):
+    """The group job goes on waiting for those whom other scripts submitted."""
+    slurm.call()
+    slurm.put(queue="1_0 1_0\n1_1 1_1\n1_2 1_2\n2_N/A 2\n3_0 3_0\n")
+    (slurm.state / "sub-03").write_text("ended 1\n")
+    slurm.calls()
+    slurm.rewrite(replace(order, participants=("03",)))
+    assert "1 tasks, 1 participants" in slurm.call()
+    assert "--dependency=afterany:1:3 " in slurm.calls()[-1]
+
+
+def test_half_an_answer_of_squeue_is_none(slurm):
+    slurm.call()
+    slurm.put(queue="9_N/A 9\n", down="")
+    assert "squeue gives no answer" in slurm.call("--status")
+    assert "squeue gives no answer" in slurm.call(status=1)
+    assert len(slurm.calls()) == 2, "those of the first submission"
+
+
+def test_banner_of_sbatch_is_no_number(slurm):
+    slurm.put(banner="Welcome to cluster 7\n", queue="1_0 1_0\n1_1 1_1\n1_2 1_2\n")
+    slurm.call()
+    assert "--dependency=afterany:1 " in slurm.calls()[1]
+
+
+def test_sbatch_without_a_number_is_refused(slurm):
+    (slurm.folder / "sbatch").write_text("#!/bin/bash\necho thanks\n")
+    assert "sbatch gave no job number" in slurm.call(status=1)
+
+
+def test_dataset_that_is_not_seen_is_not_done(slurm, order):
+    order.bids_dir.rename(order.bids_dir.with_name("away"))
+    assert "no participant sub-LABEL is seen here" in slurm.call(status=3)
+    assert slurm.calls() == []
+
+
+def test_group_that_failed_names_its_log(slurm):
+    slurm.call()
+    slurm.end(sub_01=0, sub_02=0, sub_03=0, group=3)
+    assert f"group: failed 3: {slurm.script.parent}/group.log\n" in slurm.call("--status")
 
 
 def test_silent_slurm_is_said_and_nothing_is_submitted(slurm):
@@ -274,7 +331,10 @@ def test_options_for_the_group_job_replace_the_others(order):
 
 
 @pytest.mark.parametrize("name", ["sbatch", "group_sbatch"])
-@pytest.mark.parametrize("option", ["short", "--array=1-2", "--output=x", "-o x", "-a1", "-d 3"])
+@pytest.mark.parametrize(
+    "option",
+    ["short", "--array=1-2", "--output=x", "-o x", "-a1", "-d 3", "--out=x", "--clusters=a", "-Ma"],
+)
 def test_options_of_sbatch_that_the_scripts_set_are_refused(order, name, option):
     with pytest.raises(InputError, match=f"--{name.replace('_', '-')} {option}"):
         write_scripts(replace(order, **{name: (option,)}))
@@ -293,6 +353,28 @@ def test_participants_that_the_dataset_lacks_are_named(order, capsys):
     assert main_verbs([*arguments, "02", "sub-04", "2"]) == 3
     assert "--participant-label 04 2: no such folder" in capsys.readouterr().err
     assert not order.folder.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["--participant-label 01", "--dry-run --device cpu", "--help", "-h", "--version", "-w /scratch",
+     "--use-plugin /p.yml"],
+)  # fmt: skip
+def test_options_that_would_measure_others_or_nothing_are_refused(order, capsys, text):
+    arguments = ["slurm", str(order.bids_dir), str(order.output_dir), f"--options={text}"]
+    assert main_verbs(arguments) == 3
+    assert text.split()[0].replace("-w", "--work-dir") in capsys.readouterr().err
+    assert not order.folder.exists()
+
+
+def test_dots_in_paths_do_not_reach_the_container(order, with_image, monkeypatch):
+    monkeypatch.chdir(order.bids_dir)
+    arguments = ["slurm", "../bids", "../out", "--image", f"../bids/../{with_image.image.name}"]
+    assert main_verbs([*arguments, "--options=--overwrite"]) == 0
+    task = (order.folder / "participant.sbatch").read_text()
+    assert ".." not in task
+    assert f"--bind {order.bids_dir}:{order.bids_dir}:ro" in task
+    assert task.count(" --overwrite ") == 1
 
 
 @pytest.mark.parametrize(
@@ -400,6 +482,29 @@ def test_setup_that_fails_ends_both_jobs_and_is_said(make_node, line, code):
     assert (done.returncode, done.stdout.count(said)) == (1, 1)
     assert node.state("group") == "ended 1\n"
     assert sorted(os.listdir(node.bin)) == ["apptainer"], "neither Apptainer nor a later line ran"
+
+
+def test_setup_cannot_end_the_job_before_its_state_is_written(make_node):
+    node = make_node(setup=("set -eu",))
+    node.put("exit 4")
+    node.slurm.call()
+    node.task("01")
+    assert node.state("sub-01").startswith("ended 4 ")
+    node.start("group.sbatch", node.state("group").split()[1])
+    assert node.state("group") == "ended 4\n"
+
+
+def test_job_that_ends_leaves_the_state_of_its_successor(make_node):
+    """While it ran, its participant and the group were submitted once more."""
+    node = make_node()
+    node.slurm.call()
+    state = node.folder / "state"
+    node.put(f'for x in sub-01 group; do echo "waiting later" > {state}/$x; done')
+    node.task("01")
+    assert node.state("sub-01") == "waiting later\n"
+    (state / "group").write_text("running 1\n")
+    node.start("group.sbatch", "mark", job=1)
+    assert node.state("group") == "waiting later\n"
 
 
 def test_jobs_leave_what_a_later_submission_took_over(make_node):

@@ -17,7 +17,7 @@ per_task={{ per_task }}
 recipe={{ recipe }}
 mkdir -p "$state"
 
-participants() {
+find_participants() {
 {% if participants %}
     printf '%s\n'{% for label in participants %} {{ label | quote }}{% endfor %}
 
@@ -27,12 +27,19 @@ participants() {
 {% endif %}
 }
 
-# Jobs that Slurm has not ended, of all users, arrays by task, with what they call; "?" where it
-# cannot be asked.
-queue() {
-    env -u SQUEUE_STATES -u SQUEUE_PARTITION -u SQUEUE_ACCOUNT -u SQUEUE_USERS \
-        squeue --noheader --array --format '%F_%K %i|%o' 2> /dev/null || echo '?'
+# What squeue says, in a format, of the jobs that Slurm has not ended: of all users and partitions,
+# hidden ones too, arrays by task; "?" where it cannot be asked.
+ask_queue() {
+    local variable answer unset=()
+    for variable in $(compgen -e | grep ^SQUEUE_); do unset+=(-u "$variable"); done
+    if answer=$(env ${unset[@]+"${unset[@]}"} squeue --all --noheader --array --format "$1" 2> /dev/null)
+    then printf '%s\n' "$answer"
+    else echo '?'
+    fi
 }
+
+# Numbers of the jobs, and what they call.
+look() { queued=$(ask_queue '%F_%K %i'); called=$(ask_queue '%F_%K|%o'); }
 
 # Whether the job is in the queue, or may be.
 is_queued() { [ "$queued" = '?' ] || grep -qE "^([^ |]+ )?$1([ |]|\$)" <<< "$queued"; }
@@ -40,11 +47,11 @@ is_queued() { [ "$queued" = '?' ] || grep -qE "^([^ |]+ )?$1([ |]|\$)" <<< "$que
 # Number of the job of a list. It lies beside the list once it is submitted; where sbatch failed,
 # Slurm may have taken the job all the same.
 job_of() {
-    cat "$1.job" 2> /dev/null || grep -m 1 -F -- " $1" <<< "$queued" | cut -d _ -f 1 | grep .
+    cat "$1.job" 2> /dev/null || grep -m 1 -F -- " $1" <<< "$called" | cut -d _ -f 1 | grep .
 }
 
 # State of a participant or of the group: done, other (done, but by another recipe), failed CODE,
-# running JOB, waiting JOB, new, or "killed " and by what.
+# running JOB, waiting JOB, new, "killed " and by what, or unstarted JOB, whose job is gone.
 state_of() {
     local word="" rest="" made="" job
     [ ! -e "$state/$1" ] || read -r word rest made < "$state/$1" || true
@@ -58,7 +65,7 @@ state_of() {
         running*) if is_queued "$rest"; then echo "running $rest"; else echo "killed job $rest"; fi ;;
         waiting*)
             job=$(job_of "$rest") || { echo "new"; return; }
-            if is_queued "${job}(_[0-9]+)?"; then echo "waiting $job"; else echo "killed job $job"; fi ;;
+            if is_queued "${job}(_[0-9]+)?"; then echo "waiting $job"; else echo "unstarted $job"; fi ;;
         *) echo "new" ;;
     esac
 }
@@ -66,30 +73,39 @@ state_of() {
 show_status() {
     local label found
     local -A count=()
-    for label in $(participants); do
+    for label in $participants; do
         found=$(state_of "sub-$label")
         count[${found%% *}]=$((${count[${found%% *}]:-0} + 1))
         case "$found" in
             "failed 255") echo "sub-$label: the container did not start: $folder/sub-$label.log" ;;
             "failed 127") echo "sub-$label: apptainer or python is not on the PATH of the node (see --setup): $folder/sub-$label.log" ;;
             failed*) echo "sub-$label failed with exit status ${found#failed }: $folder/sub-$label.log" ;;
+            unstarted*) echo "sub-$label was not started, and job ${found#unstarted } is gone (cancelled, or ended before its turn): see task_${found#unstarted }_*.log in $folder" ;;
             killed*) echo "sub-$label was killed (memory, time or signal), ${found#killed }: $folder/sub-$label.log" ;;
         esac
     done
-    for found in "done" failed killed running waiting new; do
-        [ -z "${count[$found]:-}" ] || echo "$found: ${count[$found]}"
+    for found in "done" failed killed unstarted running waiting new; do
+        [ -z "${count[$found]:-}" ] || echo "${found/unstarted/not started}: ${count[$found]}"
     done
     [ -z "${count[other]:-}" ] || say_other "${count[other]}"
 {% if group %}
-    echo "group: $(state_of group)"
+    found=$(state_of group)
+    case "$found" in
+        failed* | killed*) echo "group: $found: $folder/group.log" ;;
+        unstarted*) echo "group: not started, and job ${found#unstarted } is gone" ;;
+        *) echo "group: $found" ;;
+    esac
 {% endif %}
     [ "$queued" != '?' ] || echo "squeue gives no answer: what runs or waits may have ended"
 }
 
 say_other() {
-    echo "done, but by other options or another image: $1; to do them again: submit.sh --all, with" \
-        "--overwrite in --options of the scripts where results shall be replaced"
+    echo "done, but by other options or another image: $1; to do them again: submit.sh --all, of" \
+        "scripts written with --options=--overwrite where results shall be replaced"
 }
+
+# The number in what sbatch --parsable says; some sites add lines of their own.
+job_number() { sed -nE 's/^([0-9]+)(;.*)?$/\1/p' | tail -n 1 | grep .; }
 
 # sbatch failed; what waits counts as new, as long as Slurm shows no job of the list.
 say_refused() {
@@ -98,10 +114,11 @@ say_refused() {
     exit 1
 }
 
-# Jobs of participants, and of the group, that have not ended.
+# Jobs of participants, and of the group, that have not ended; of all participants there are states
+# of, not only of those of these scripts.
 unfinished() {
-    local label found
-    for label in $(participants); do state_of "sub-$label"; done | sed -nE 's/^(running|waiting) ([0-9]+).*/\2/p'
+    local file
+    for file in "$state"/sub-*; do state_of "${file##*/}"; done | sed -nE 's/^(running|waiting) ([0-9]+).*/\2/p'
     state_of group | sed -nE 's/^running //p'
 }
 
@@ -113,7 +130,7 @@ submitted=""  # job of this call
 submit_participants() {
     local list tasks limit label found other=0
     list=$(mktemp -p "$folder" list_XXXXXX)
-    for label in $(participants); do
+    for label in $participants; do
         found=$(state_of "sub-$label")
         case "$found $1" in
             running* | waiting* | "done ") ;;
@@ -123,7 +140,7 @@ submit_participants() {
     done
     [ "$other" = 0 ] || say_other "$other" >&2
     tasks=$((($(wc -l < "$list") + per_task - 1) / per_task))
-    limit=$(scontrol show config | sed -n 's/^MaxArraySize *= *//p')
+    limit=$({ scontrol show config || true; } | sed -n 's/^MaxArraySize *= *//p')
     if [ "$tasks" = 0 ]; then
         rm "$list"
         echo "participants: none is missing" >&2
@@ -137,7 +154,7 @@ submit_participants() {
     fi
     while read -r label; do echo "waiting $list" > "$state/sub-$label"; done < "$list"
     sbatch --parsable --array="0-$((tasks - 1)){{ array_limit }}" "$folder/participant.sbatch" "$list" \
-        | cut -d ';' -f 1 > "$list.part" || say_refused
+        | job_number > "$list.part" || say_refused
     mv "$list.part" "$list.job"
 {% if group %}
     submitted=$(cat "$list.job")
@@ -151,20 +168,24 @@ submit_group() {
     local after=() jobs old mark
     old=$(state_of group)
     jobs=$({ unfinished; [ -z "$submitted" ] || echo "$submitted"; } | sort -un | paste -sd :)
-    case "$old" in waiting*) scancel "${old#waiting }" ;; esac
+    case "$old" in waiting*) scancel "${old#waiting }" || true ;; esac
     [ -z "$jobs" ] || after=(--dependency="afterany:$jobs")
     mark=$(mktemp -p "$folder" group_XXXXXX)
     echo "waiting $mark" > "$state/group"
-    sbatch --parsable "${after[@]}" "$folder/group.sbatch" "$mark" \
-        | cut -d ';' -f 1 > "$mark.part" || say_refused
+    sbatch --parsable ${after[@]+"${after[@]}"} "$folder/group.sbatch" "$mark" \
+        | job_number > "$mark.part" || say_refused
     mv "$mark.part" "$mark.job"
     echo "group: job $(cat "$mark.job")" >&2
 }
 {% endif %}
 
+participants=$(find_participants) || {
+    echo {{ bids_dir | quote }}": no participant sub-LABEL is seen here. Call submit.sh where the dataset is" >&2
+    exit 3
+}
 case "${1:-}" in
     --status)
-        queued=$(queue)
+        look
         show_status ;;
     "" | --all)
         exec 9> "$folder/lock"
@@ -172,11 +193,11 @@ case "${1:-}" in
         flock --nonblock --conflict-exit-code 75 9 2> /dev/null || locked=$?
         [ "$locked" != 75 ] || { echo "submit.sh runs already: wait for its end" >&2; exit 1; }
         [ "$locked" = 0 ] || echo "this disk knows no locks: see that nobody else submits now" >&2
-        queued=$(queue)
+        look
         [ "$queued" != '?' ] || { echo "squeue gives no answer: try again where Slurm works" >&2; exit 1; }
         submit_participants "${1:-}"
 {% if group %}
-        queued=$(queue)
+        look
         submit_group
 {% endif %}
         ;;
