@@ -38,12 +38,17 @@ def request_resources(workflow: Any, plugin_args: dict[str, Any]) -> None:
 def prepare_submission(work_dir: Path) -> None:
     """Set what nipype takes for granted, and refuse what its scripts would break at.
 
+    squeue is to show all jobs, those of hidden partitions too, whatever the user has set for it.
+
     Raises
     ------
     MFIError
         The path of the work folder has a blank or the like, which nipype's scripts do not quote.
     """
     os.environ.setdefault("LOGNAME", getpass.getuser())
+    for name in [name for name in os.environ if name.startswith("SQUEUE_")]:
+        del os.environ[name]
+    os.environ["SQUEUE_ALL"] = "1"
     if not PLAIN_PATH.fullmatch(str(work_dir)):
         raise MFIError(
             f"{work_dir}: nipype's plugins of Slurm cannot work in a folder with a blank or the "
@@ -95,9 +100,8 @@ class WaitingSLURMGraphPlugin(SLURMGraphPlugin):  # type: ignore[misc]
 
     def list_jobs(self) -> list[str] | None:
         """Numbers of this run's jobs in the queue; None where Slurm does not answer."""
-        command = ["squeue", "--all", "--noheader", f"--user={os.getuid()}", "--format=%i %o"]
-        plain = {name: value for name, value in os.environ.items() if "SQUEUE_" not in name}
-        asked = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
+        command = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%i %o"]
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
         if asked.returncode != 0:
             return None
         lines = [line.split(maxsplit=1) for line in asked.stdout.splitlines()]

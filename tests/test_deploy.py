@@ -401,7 +401,7 @@ def test_corrupt_and_killed_participants_are_told_apart_and_done_again(
     (image,) = (study / "failures" / "bids").glob("sub-02/anat/*echo-1*.nii.gz")
     whole = image.read_bytes()
     image.write_bytes(whole[:100_000])
-    cluster.write()
+    cluster.write("--sbatch=--partition=hidden")
     cluster.submit()
     third = cluster.state / "sub-03"
     slurm.wait_for(lambda: third.read_text().startswith("running "))
@@ -437,7 +437,8 @@ def test_task_killed_for_memory_is_named_and_done_again(user, slurm, sif, study)
     slurm.wait()
     told = cluster.status()
     assert "sub-01 was killed (memory, time or signal), job" in told
-    assert "killed: 2\ngroup: failed" in told
+    assert "sub-02 was not started, and job" in told
+    assert "killed: 1\nnot started: 1\ngroup: failed" in told
     assert "exceeded memory limit" in cluster.logs()
     cluster.write("--participant-label 01 02")
     assert "2 tasks, 2 participants" in cluster.submit()

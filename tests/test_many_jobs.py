@@ -273,6 +273,15 @@ def test_missing_commands_of_slurm_are_said_before_anything_starts(
     workflow.check_plugin(queued)
 
 
+def test_squeue_is_asked_for_all_jobs_whatever_the_user_has_set(monkeypatch):
+    from bids_mfi import queued
+
+    monkeypatch.setattr(os, "environ", {"SQUEUE_STATES": "PENDING", "SQUEUE_NAMES": "x", "A": "b"})
+    queued.prepare_submission(Path("/a/folder"))
+    found = {name: value for name, value in os.environ.items() if name != "LOGNAME"}
+    assert found == {"SQUEUE_ALL": "1", "A": "b"}
+
+
 @pytest.mark.timeout(60)
 def test_graph_of_slurm_keeps_the_comment_and_waits_for_its_own_jobs(monkeypatch, tmp_path):
     from bids_mfi import queued
