@@ -36,7 +36,7 @@ from bids_mfi.synthesis.subject import Subject, draw_subject
 BEHIND_MM = (72.0, 110.0)
 MIDDLE_X_MM, MIDDLE_Z_MM = 8.0, 14.0
 SUBSAMPLE_MM = 1.2
-VARIATION = (0.5, 1.4)
+VARIATION = (0.3, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
