@@ -512,8 +512,7 @@ def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--variation",
         type=_variation,
         metavar="F",
-        help="with --labels: factor of the variation of shape between persons, 0 to 2; above 1.4 "
-        "is more than the included model has learnt from (default: 1)",
+        help="with --labels: factor of the variation of shape between persons, 0 to 2 (default: 1)",
     )
     simulate.add_argument(
         "--device",
@@ -741,11 +740,12 @@ def _add_slurm(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     _add_resources(slurm.add_argument_group("what a task may use"))
     slurm.add_argument(
         "--options", default="", metavar="TEXT",
-        help="further options of run.py for the participants, as one text; paths from /",
+        help="further options of run.py for the participants, as one text, for example "
+        "--options=--overwrite; paths from /",
     )  # fmt: skip
     slurm.add_argument(
         "--group-options", default="", metavar="TEXT",
-        help="further options of run.py for the group, as one text; paths from /",
+        help="the same for the group, for example --group-options='--correction holm'",
     )  # fmt: skip
     slurm.add_argument("--no-group", action="store_true", help="no group job")
     slurm.set_defaults(handler=_run_slurm)

@@ -116,13 +116,11 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
 def check_stated(order: TrainingOrder, options: TrainOptions) -> None:
     """Refuse stated options that the bundle to start from decides otherwise.
 
-    ``least_crop`` speaks of whole volumes only, and is silently without effect on windows.
-
     Raises
     ------
     InputError
     """
-    for key in sorted(order.stated - {"least_crop"}):
+    for key in sorted(order.stated):
         wanted, decided = getattr(order.options, key), getattr(options, key)
         if wanted != decided:
             raise InputError(

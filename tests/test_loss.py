@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from bids_mfi.network.loss import (
+    AGREED_VOXELS,
     dice_hinge,
     dice_hinge_and_cross_entropy,
     hinge_loss,
-    smooth_dice,
     smooth_dice_and_cross_entropy,
     soft_dice,
 )
@@ -71,7 +71,7 @@ def test_smooth_dice_by_hand() -> None:
     """As above, with 100 added above and below; 1 for a class that is in neither."""
     probabilities = torch.tensor([[0.8, 0.4], [0.2, 0.6], [0, 0]]).reshape(1, 3, 2, 1, 1)
     labels = torch.tensor([0, 1]).reshape(1, 2, 1, 1)
-    found = smooth_dice(probabilities, labels)[0].tolist()
+    found = soft_dice(probabilities, labels, 100.0)[0].tolist()
     assert found == pytest.approx([101.6 / 101.8, 101.2 / 101.4, 1], rel=1e-6)
 
 
@@ -93,7 +93,8 @@ def test_slivers_weigh_little() -> None:
 
 def test_smooth_loss_is_the_sum(reference: dict[str, np.ndarray]) -> None:
     logits, labels = inputs(reference)
-    dice = smooth_dice(torch.softmax(logits, dim=1), labels)
+    assert AGREED_VOXELS == 100
+    dice = soft_dice(torch.softmax(logits, dim=1), labels, 100.0)
     expected = 1 - dice.mean() + functional.cross_entropy(logits, labels)
     assert smooth_dice_and_cross_entropy(logits, labels).item() == pytest.approx(expected.item())
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,7 +12,7 @@ from toy_neck import write_toy_neck
 
 from bids_mfi.cards import read_card
 from bids_mfi.cli import main_verbs
-from bids_mfi.network.bundle import load_bundle, load_network, write_bundle
+from bids_mfi.network.bundle import load_bundle
 from bids_mfi.network.train import NEW_SEEDS
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve, lowest_dice
@@ -118,20 +117,6 @@ def test_tuning_keeps_grid_and_licence(trained: Path, dataset: Path, tmp_path: P
     assert tuned.description.startswith("Tuned from mine 0.1.0. ")
     log = (tmp_path / "tuned" / "log.tsv").read_text().splitlines()
     assert log[1].startswith("0\t0\tn/a\t")
-
-
-def test_tuning_learns_from_the_windows_of_a_bundle_that_has_them(
-    trained: Path, dataset: Path, tmp_path: Path
-) -> None:
-    """The boxes of the recipe are for whole volumes; a bundle with windows keeps them."""
-    start = load_bundle(trained / "bundle")
-    state = load_network(start, torch.device("cpu")).state_dict()
-    windowed = replace(start, folder=tmp_path / "windowed", inference="windows", window=(16, 16, 8))
-    write_bundle(windowed, state, "licence")
-    more = ("--from", str(windowed.folder), "--steps", "2", "--validate-every", "2")
-    assert main_verbs(arguments(tmp_path / "tuned", dataset, *more)) == 0
-    facts = dict(load_bundle(tmp_path / "tuned" / "bundle").training)
-    assert facts["volumes"] == "2 windows of 16 x 16 x 8 voxels from each, drawn uniformly"
 
 
 @pytest.mark.parametrize(

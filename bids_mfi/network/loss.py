@@ -5,57 +5,35 @@ from torch import Tensor
 from torch.nn import functional
 
 EPSILON = 1e-5
-SLIVER_VOXELS = 100.0
+AGREED_VOXELS = 100.0
 HINGES = (10.0, 100.0)
 HINGE_WEIGHT = 10.0
 
 
-def soft_dice(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Dice of every class with squared denominator, 2 sum(p g) / (sum(p^2) + sum(g) + 1e-5).
+def soft_dice(probabilities: Tensor, labels: Tensor, agreed_voxels: float = 0.0) -> Tensor:
+    """Dice of every class with squared denominator, (2 sum(p g) + a) / (sum(p^2) + sum(g) + a).
 
     Parameters
     ----------
     probabilities : Tensor of float32, shape (batch, classes, x, y, z)
     labels : Tensor of int64, shape (batch, x, y, z)
+    agreed_voxels : float
+        a, voxels of agreement that are added to every class. Without them a class of which a box
+        holds a few voxels has as much part in the gradient as a whole muscle.
 
     Returns
     -------
     Tensor, shape (batch, classes)
-        0 for a class that is absent from ``labels``.
+        0 for a class that is absent from ``labels``, without added voxels.
     """
-    overlap, squares, size = _sums(probabilities, labels)
-    return 2 * overlap / (squares + size + EPSILON)
-
-
-def smooth_dice(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """:func:`soft_dice` with SLIVER_VOXELS of agreement added to every class.
-
-    A class of which a box holds a few voxels only, or none, has hardly any part in the gradient;
-    in :func:`soft_dice` it has as much as a whole muscle.
-
-    Parameters
-    ----------
-    probabilities : Tensor of float32, shape (batch, classes, x, y, z)
-    labels : Tensor of int64, shape (batch, x, y, z)
-
-    Returns
-    -------
-    Tensor, shape (batch, classes)
-        1 for a class that is absent from both.
-    """
-    overlap, squares, size = _sums(probabilities, labels)
-    return (2 * overlap + SLIVER_VOXELS) / (squares + size + SLIVER_VOXELS)
-
-
-def _sums(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum over voxels of p g, p^2 and g of every class, each of shape (batch, classes)."""
     flat = probabilities.flatten(2)  # (b, classes, voxels)
     truth = labels.flatten(1)  # (b, voxels)
     of_truth = flat.gather(1, truth[:, None])[:, 0]  # (b, voxels): probability of the true class
     zeros = flat.new_zeros(flat.shape[:2])
     overlap = zeros.scatter_add(1, truth, of_truth)  # (b, classes)
     size = zeros.scatter_add(1, truth, torch.ones_like(of_truth))
-    return overlap, flat.square().sum(dim=2), size
+    below = flat.square().sum(dim=2) + size + agreed_voxels + EPSILON
+    return (2 * overlap + agreed_voxels) / below
 
 
 def hinge_loss(dice: Tensor) -> Tensor:
@@ -105,7 +83,7 @@ def dice_hinge_and_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def smooth_dice_and_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum of 1 - mean :func:`smooth_dice` and the mean cross entropy of all voxels."""
+    """Sum of 1 - mean :func:`soft_dice` with AGREED_VOXELS and the mean cross entropy."""
     logarithms = functional.log_softmax(logits, dim=1)
-    dice = smooth_dice(logarithms.exp(), labels)
+    dice = soft_dice(logarithms.exp(), labels, AGREED_VOXELS)
     return 1 - dice.mean() + functional.nll_loss(logarithms, labels)

@@ -10,6 +10,7 @@
 # in state/: "waiting LIST", "running JOB", or "ended CODE RECIPE", where RECIPE says which options and
 # image the task had.
 set -euo pipefail
+unset "${!SQUEUE_@}"  # what the user has set for squeue
 
 folder={{ folder | quote }}
 state=$folder/state
@@ -30,12 +31,9 @@ find_participants() {
 # What squeue says, in a format, of the jobs that Slurm has not ended: of all users and partitions,
 # hidden ones too, arrays by task; "?" where it cannot be asked.
 ask_queue() {
-    local variable answer unset=()
-    for variable in $(compgen -e | grep ^SQUEUE_); do unset+=(-u "$variable"); done
-    if answer=$(env ${unset[@]+"${unset[@]}"} squeue --all --noheader --array --format "$1" 2> /dev/null)
-    then printf '%s\n' "$answer"
-    else echo '?'
-    fi
+    local answer
+    answer=$(squeue --all --noheader --array --format "$1" 2> /dev/null) || answer='?'
+    printf '%s\n' "$answer"
 }
 
 # Numbers of the jobs, and what they call.
