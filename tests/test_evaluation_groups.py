@@ -12,7 +12,10 @@ from conftest import make_affine, make_pair_arrays, write_description, write_nif
 from scipy.spatial.transform import Rotation
 
 from bids_mfi.agreement import GroupSummary, SegmentationCounts
+from bids_mfi.discovery import field_strength
 from bids_mfi.discovery.field_strength import read_field_strengths
+from bids_mfi.discovery.metadata import read_metadata
+from bids_mfi.errors import PairError
 from bids_mfi.evaluation import evaluate_folders
 from bids_mfi.evaluation.groups import ScanFacts, describe_scan, rank_quarters, summarise_groups
 from bids_mfi.evaluation.outputs import GROUP_COLUMNS, GROUP_DESCRIPTIONS, GROUPINGS
@@ -270,6 +273,23 @@ def test_field_strength_is_unknown_without_a_usable_sidecar(tmp_path):
     found = read_field_strengths([silent, gauss, homeless])
     assert found == {silent: None, gauss: None, homeless: None}
     assert read_field_strengths([]) == {}
+
+
+def test_field_strength_is_unknown_of_a_person_who_cannot_be_indexed(tmp_path, monkeypatch):
+    """What PyBIDS fails at costs that person's scans only."""
+    images = [touch(tmp_path / f"sub-{n}/anat/sub-{n}_echo-1_MEGRE.nii.gz") for n in ("01", "02")]
+    for image in images:
+        write_sidecar(
+            image.with_name(f"{image.name[:6]}_echo-1_MEGRE.json"), MagneticFieldStrength=3
+        )
+
+    def read(files, *rest, **options):
+        if files.label == "01":
+            raise PairError("sub-01: PyBIDS cannot index the participant")
+        return read_metadata(files, *rest, **options)
+
+    monkeypatch.setattr(field_strength, "read_metadata", read)
+    assert read_field_strengths(images) == {images[0]: None, images[1]: 3}
 
 
 # --- files and page ----------------------------------------------------------------------------
