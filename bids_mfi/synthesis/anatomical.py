@@ -30,13 +30,14 @@ from bids_mfi.synthesis.protocol import (
     draw_settings,
     noise_range,
 )
-from bids_mfi.synthesis.subject import Subject, draw_subject
+from bids_mfi.synthesis.subject import Subject, draw_subject, simplify_subject
 
 # How far behind the spine the field of view begins, and where its middle lies; mm.
 BEHIND_MM = (72.0, 110.0)
 MIDDLE_X_MM, MIDDLE_Z_MM = 8.0, 14.0
 SUBSAMPLE_MM = 1.2
 VARIATION = (0.3, 1.0)
+PLAIN_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,6 +179,9 @@ def make_case(
     rng = np.random.default_rng(seed)
     label_map = maps[int(rng.integers(len(maps)))]
     subject = draw_subject(rng, label_map, variation=float(rng.uniform(*VARIATION)))
+    own = np.random.default_rng([seed, 3])
+    if own.random() < PLAIN_SHARE:
+        subject = simplify_subject(own, subject)
     settings = draw_settings(rng, draw_protocol(rng, protocol))
     scan = make_scan(rng, subject, settings, levels, spacing_mm, device)
     return resample_case(scan, spacing_mm)
@@ -208,6 +212,7 @@ def describe_variety(
     return (
         ("data", f"synthetic scans of the anatomy of the label map {maps}; no scan of a person"),
         ("anatomy", "{:g}-{:g} times the variation of simulated scans".format(*VARIATION)),
+        ("plain", f"{100 * PLAIN_SHARE:g} % of persons without fat planes and vessels"),
         ("spacing_mm", " x ".join(f"{size:g}" for size in spacing_mm)),
         ("protocols", "; ".join(describe_protocol(p) for p in PROTOCOLS.values())),
         ("noise_of_muscle_signal", "{:g}-{:g}".format(*noise_range())),

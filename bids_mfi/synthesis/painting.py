@@ -22,7 +22,7 @@ from bids_mfi.synthesis.subject import MOST_WASTED, Subject
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue
 
 LATTICE_MM = 7.0
-LABEL_SHARE = 0.7
+MUSCLE_SHARE = 0.7
 TEMPLATE_SHELL_MM = 5.0  # soft tissue this near to the skin of a label map is fat
 SKIN_MM = 1.5
 CORTEX_MM = 1.1
@@ -62,7 +62,8 @@ def fill_grid(
     Returns
     -------
     TissueVolume
-        A voxel carries the label of a muscle that has LABEL_SHARE of its points.
+        A voxel carries the label of a muscle that has more than half of its points, if
+        MUSCLE_SHARE of them are of muscle, this or another.
     """
     rng = np.random.default_rng(subject.seed)
     device = torch.device(device)
@@ -75,12 +76,13 @@ def fill_grid(
     sums = torch.zeros((4, points.centre.shape[1]), dtype=torch.float32, device=device)
     for phase in product(*(_phases(n) for n in subsamples)):
         tissue = _tissue_at(points.at(phase), points.packed, tables, fields)
-        parts.append(torch.where(tissue <= N_MUSCLES, tissue, 0))
+        muscle = (tissue <= N_MUSCLES) | (tissue == Tissue.OTHER_MUSCLE)
+        parts.append(torch.where(muscle, tissue, 0))
         sums += tables.signals[:, tissue.int()]
     sums /= len(parts)
     water, fat = _mix(sums, _texture(rng, subject, points_mm))
     left = _metal_factor(subject, points_mm)
-    volumes = (water * left, fat * left, _majority(parts))
+    volumes = (water * left, fat * left, _label(parts))
     return TissueVolume(*(points.spread(values, grid.shape) for values in volumes))
 
 
@@ -244,12 +246,15 @@ def _draw_fields(rng: np.random.Generator, subject: Subject, points_mm: Tensor) 
     return _Fields(
         plane_mm=subject.plane_mm * spread,
         extra_fat_mm=(skin_fat - TEMPLATE_SHELL_MM).clamp(max=SKIN_OFFSET_MM - 2),
-        filling=_draw_filling(rng, subject.label_map, points_mm),
+        filling=_draw_filling(rng, subject, points_mm),
     )
 
 
-def _draw_filling(rng: np.random.Generator, label_map: LabelMap, points_mm: Tensor) -> Tensor:
+def _draw_filling(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> Tensor:
     """Tissue of what the label map leaves open: fat behind the spine, in front many things."""
+    if subject.plain:
+        return torch.full_like(points_mm[0], Tissue.INTERMUSCULAR_FAT, dtype=torch.uint8)
+    label_map = subject.label_map
     cells = smooth_noise(rng, points_mm, (9.0, 9.0, 14.0))
     large = smooth_noise(rng, points_mm, (22.0, 22.0, 30.0))
     k = ((points_mm[2] - label_map.affine[2, 3]) / label_map.affine[2, 2]).round().long()
@@ -352,17 +357,24 @@ def _mix(sums: Tensor, texture: Tensor) -> tuple[Tensor, Tensor]:
     return total - fat, fat
 
 
-def _majority(parts: list[Tensor]) -> Tensor:
-    """Label of each voxel: the muscle at LABEL_SHARE or more of its points, else 0; uint8."""
-    least = int(np.ceil(LABEL_SHARE * len(parts) - 1e-9))
+def _label(parts: list[Tensor]) -> Tensor:
+    """Label each voxel by its points, which hold muscle, other muscle or 0; uint8.
+
+    Fat leaves a voxel without label; that two muscles meet in it does not.
+    """
+    muscle = torch.zeros_like(parts[0])
+    for part in parts:
+        muscle += part > 0
     labels = torch.zeros_like(parts[0])
-    # A muscle with at least `least` points is among the first of them that can be left over.
-    for part in parts[: len(parts) - least + 1]:
+    half = len(parts) // 2 + 1
+    # A muscle with `half` points is among the first ones, because fewer than that are left over.
+    for part in parts[: len(parts) - half + 1]:
         count = torch.zeros_like(part)
         for other in parts:
             count += other == part
-        labels = torch.where(count >= least, part, labels)
-    return labels
+        labels = torch.where(count >= half, part, labels)
+    known = (labels <= N_MUSCLES) & (muscle >= int(np.ceil(MUSCLE_SHARE * len(parts) - 1e-9)))
+    return torch.where(known, labels, 0)
 
 
 def _metal_factor(subject: Subject, points_mm: Tensor) -> Tensor:

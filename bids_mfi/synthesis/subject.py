@@ -33,6 +33,7 @@ SIDE_GROWTH_SD_MM = 0.45
 MOST_GROWN_MM = 3.0
 MOST_WASTED = 0.3  # of the half-thickness
 PLANE_MM = (0.2, 1.2)
+PLAIN_FAT_PERCENT = (2.0, 35.0)
 SKIN_FAT_MM = (5.0, 1.8)
 SKIN_FAT_PER_BMI_MM = 0.32
 SKIN_FAT_LIMITS_MM = (1.6, 20.0)
@@ -90,6 +91,8 @@ class Subject:
         x, y, z in millimetres of the label map and radius of what dental metal makes void.
     seed : int
         Of the random fields.
+    plain : bool
+        Whether there is nothing but fat between structures.
     """
 
     label_map: LabelMap
@@ -106,6 +109,7 @@ class Subject:
     texture: tuple[float, float, float]
     metal: tuple[float, float, float, float] | None
     seed: int
+    plain: bool = False
 
 
 def draw_subject(
@@ -146,6 +150,20 @@ def draw_subject(
         texture=(float(texture[0]), float(texture[1]), float(texture[2])),
         metal=_draw_metal(rng, label_map),
         seed=int(rng.integers(2**62)),
+    )
+
+
+def simplify_subject(rng: np.random.Generator, subject: Subject) -> Subject:
+    """Leave out what other people's simulators may not draw: fat planes, and vessels.
+
+    Muscles touch then, and only their fat, which is drawn for each on its own, tells them apart.
+    """
+    return replace(
+        subject,
+        plane_mm=0.0,
+        tubes=tuple(tube for tube in subject.tubes if tube.tissue in AIRWAYS),
+        muscle_fat_percent=rng.uniform(*PLAIN_FAT_PERCENT, N_MUSCLES + 1).astype(np.float32),
+        plain=True,
     )
 
 
