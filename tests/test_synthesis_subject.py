@@ -22,12 +22,13 @@ from bids_mfi.synthesis.deformation import (
 from bids_mfi.synthesis.labelmap import expand_levels, prepare_label_map
 from bids_mfi.synthesis.levels import find_level_slices, restrict_to_levels
 from bids_mfi.synthesis.noise import shift_linear, smooth_noise
-from bids_mfi.synthesis.painting import fill_grid
-from bids_mfi.synthesis.subject import change_subject, draw_subject
+from bids_mfi.synthesis.painting import fill_grid, label_voxels
+from bids_mfi.synthesis.subject import change_subject, draw_subject, simplify_subject
 from bids_mfi.synthesis.tissues import Tissue
 
 CENTRE_MM = (0.0, -20.0, -8.0)
 PERSON = Participant("M", 40.0, 25.0)
+OTHER = int(Tissue.OTHER_MUSCLE)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,12 @@ def grid_of(spacing_mm=(2.0, 2.0, 2.0), extent_mm=(152.0, 152.0, 104.0)):
 
 def labels_of(volume):
     return volume.labels.numpy().astype(np.int16)
+
+
+def sum_signal(subject):
+    """Water and fat outside the muscles, one point a voxel."""
+    volume = fill_grid(subject, grid_of(), (1, 1, 1))
+    return (volume.water + volume.fat)[volume.labels == 0].numpy()
 
 
 def volume_ml(subject, grid=None):
@@ -183,6 +190,69 @@ def test_fat_planes_part_muscles(neck):
     parted = fill_grid(plain_subject(neck, plane_mm=1.5), grid_of(), (2, 2, 2))
     assert 0.5 < float((parted.labels > 0).sum() / (plain.labels > 0).sum()) < 0.95
     assert float(parted.fat.sum()) > 1.02 * float(plain.fat.sum())
+
+
+LABELLED = {
+    "muscles that meet": ([3] * 6 + [5] * 4, 3),
+    "a muscle and one that is not measured": ([3] * 6 + [OTHER] * 3 + [0], 3),
+    "just enough muscle": ([3] * 7 + [0] * 3, 3),
+    "too much fat": ([3] * 6 + [0] * 4, 0),
+    "half of a muscle and another": ([3] * 5 + [OTHER] * 4 + [5], 3),
+    "mostly a muscle that is not measured": ([OTHER] * 6 + [3] * 4, 0),
+    "three that meet": ([3] * 4 + [5] * 3 + [7] * 3, 0),
+}
+
+
+@pytest.mark.parametrize("case", LABELLED)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_fat_leaves_a_voxel_without_label_and_a_neighbour_does_not(case, seed):
+    points, label = LABELLED[case]
+    points = np.random.default_rng(seed).permutation(points)
+    parts = [torch.tensor([point], dtype=torch.uint8) for point in points]
+    assert label_voxels(parts).tolist() == [label]
+
+
+def test_one_of_two_halves_is_labelled():
+    parts = [torch.tensor([point], dtype=torch.uint8) for point in (3, 5, 3, 5)]
+    assert label_voxels(parts).tolist() in ([3], [5])
+
+
+def voxels_between(**changes):
+    """Unlabelled voxels in each column between right splenius and multifidus, made to touch."""
+    touching = toy_labels()
+    splenius = touching[:, 20] == WEBER2021.of("SPCap", "R").index
+    touching[:, 21][splenius] = WEBER2021.of("SPCap", "R").index
+    neck = prepare_label_map(touching, toy_grid(), toy_rows(), "touching")
+    grid = grid_of((3.1, 3.1, 3.1))
+    labels = labels_of(fill_grid(plain_subject(neck, **changes), grid, (4, 4, 4)))
+    back, front = WEBER2021.of("SPCap", "R").index, WEBER2021.of("MFSS", "R").index
+    between = []
+    for column in labels.transpose(0, 2, 1).reshape(-1, labels.shape[1]):
+        at_back, at_front = np.flatnonzero(column == back), np.flatnonzero(column == front)
+        if len(at_back) and len(at_front):
+            between.append(at_front[0] - at_back[-1] - 1)
+    return between
+
+
+def test_muscles_that_touch_are_labelled_up_to_each_other():
+    touching, parted = voxels_between(), voxels_between(plane_mm=1.0)
+    assert np.mean(np.equal(touching, 0)) > 0.8  # all but at the muscles' own edges
+    assert np.mean(np.equal(parted, 0)) < 0.2
+
+
+def test_simple_persons_have_neither_planes_nor_vessels_and_fat_of_each_muscle(neck):
+    drawn = draw_subject(np.random.default_rng(5), neck)
+    simple = simplify_subject(np.random.default_rng(1), drawn)
+    assert drawn.plane_mm > 0
+    assert simple.plane_mm == 0
+    assert {tube.tissue for tube in drawn.tubes} == {Tissue.AIR, Tissue.ARTERY, Tissue.VEIN}
+    assert {tube.tissue for tube in simple.tubes} == {Tissue.AIR}
+    assert len(np.unique(simple.muscle_fat_percent)) == len(simple.muscle_fat_percent)
+    assert simple.deformation == drawn.deformation
+    fields = {"plane_mm": 0.0, "tubes": (), "metal": None}
+    total = {plain: sum_signal(replace(drawn, plain=plain, **fields)) for plain in (False, True)}
+    kinds = {plain: np.unique(np.round(values, 3)).size for plain, values in total.items()}
+    assert kinds[True] < kinds[False]
 
 
 def test_subcutaneous_fat_grows_outwards(neck):

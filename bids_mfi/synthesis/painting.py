@@ -16,7 +16,7 @@ from torch import Tensor
 from bids_mfi.grid import Grid
 from bids_mfi.synthesis.composition import MOST_FAT
 from bids_mfi.synthesis.deformation import map_points, transform_points
-from bids_mfi.synthesis.labelmap import DEPTH_STEP_MM, SKIN_OFFSET_MM, SKIN_STEP_MM, LabelMap
+from bids_mfi.synthesis.labelmap import DEPTH_STEP_MM, SKIN_OFFSET_MM, SKIN_STEP_MM
 from bids_mfi.synthesis.noise import smooth_noise
 from bids_mfi.synthesis.subject import MOST_WASTED, Subject
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue
@@ -62,8 +62,8 @@ def fill_grid(
     Returns
     -------
     TissueVolume
-        A voxel carries the label of a muscle that has more than half of its points, if
-        MUSCLE_SHARE of them are of muscle, this or another.
+        A voxel carries the label of a muscle that has half of its points, if MUSCLE_SHARE of
+        them are of muscle, this or another.
     """
     rng = np.random.default_rng(subject.seed)
     device = torch.device(device)
@@ -82,7 +82,7 @@ def fill_grid(
     sums /= len(parts)
     water, fat = _mix(sums, _texture(rng, subject, points_mm))
     left = _metal_factor(subject, points_mm)
-    volumes = (water * left, fat * left, _label(parts))
+    volumes = (water * left, fat * left, label_voxels(parts))
     return TissueVolume(*(points.spread(values, grid.shape) for values in volumes))
 
 
@@ -357,17 +357,32 @@ def _mix(sums: Tensor, texture: Tensor) -> tuple[Tensor, Tensor]:
     return total - fat, fat
 
 
-def _label(parts: list[Tensor]) -> Tensor:
-    """Label each voxel by its points, which hold muscle, other muscle or 0; uint8.
+def label_voxels(parts: list[Tensor]) -> Tensor:
+    """Label each voxel by its points.
 
     Fat leaves a voxel without label; that two muscles meet in it does not.
+
+    Parameters
+    ----------
+    parts : list of Tensor of uint8, all of one shape
+        At one point of each voxel: a muscle, OTHER_MUSCLE, or 0.
+
+    Returns
+    -------
+    Tensor of uint8
+
+    Examples
+    --------
+    >>> points = [[3, 3, 3], [3, 3, 3], [3, 3, 0], [5, 0, 0]]
+    >>> label_voxels([torch.tensor(p, dtype=torch.uint8) for p in points]).tolist()
+    [3, 3, 0]
     """
     muscle = torch.zeros_like(parts[0])
     for part in parts:
         muscle += part > 0
     labels = torch.zeros_like(parts[0])
-    half = len(parts) // 2 + 1
-    # A muscle with `half` points is among the first ones, because fewer than that are left over.
+    half = (len(parts) + 1) // 2
+    # A muscle with half of the points is among the first ones, because fewer are left over.
     for part in parts[: len(parts) - half + 1]:
         count = torch.zeros_like(part)
         for other in parts:
