@@ -57,7 +57,7 @@ def test_wrong_cards_are_refused(tmp_path: Path, case: str) -> None:
 
 
 def test_no_card_and_no_toml(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no card of the package.*synthetic-neck-provisional"):
+    with pytest.raises(InputError, match=r"no card of the package.*synthetic-neck"):
         read_card("nonesuch")
     (tmp_path / "x.toml").write_text("name =")
     with pytest.raises(InputError, match="cannot be read as TOML"):

@@ -14,7 +14,7 @@ import bids_mfi
 
 DATA = (
     "data/bundle/models/model.pt", "data/report/group.js", "data/slurm/submit.sh",
-    "data/recipes/synthetic.toml", "data/cards/synthetic-neck-provisional.toml",
+    "data/recipes/synthetic.toml", "data/cards/synthetic-neck.toml",
     "data/derivatives/README.md",
 )  # fmt: skip
 

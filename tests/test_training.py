@@ -19,7 +19,7 @@ from bids_mfi.report.curve import draw_curve, lowest_dice
 from bids_mfi.synthesis import simulate, sources
 from bids_mfi.training import TrainingOrder, choose_card, synthetic_data
 
-OWN_CARD = "synthetic-neck-provisional"
+OWN_CARD = "synthetic-neck"
 RECIPE = """
 steps = 3
 validate_every = 2
