@@ -27,7 +27,7 @@ from bids_mfi.quantify import measure_muscles
 
 INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"
 SEED = 95_000
-# Signal and share of fat of what the table's names begin or end with; muscles are drawn.
+# Signal and share of fat of what the table's names begin with; muscles are drawn.
 TISSUES = {
     "vertebra": (0.70, 0.45), "intervertebral": (0.60, 0.05), "spinal_cord": (0.80, 0.0),
     "spinal_canal": (0.90, 0.02), "trachea": (0.02, 0.0), "esophagus": (0.90, 0.05),

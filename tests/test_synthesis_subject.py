@@ -198,6 +198,7 @@ LABELLED = {
     "just enough muscle": ([3] * 7 + [0] * 3, 3),
     "too much fat": ([3] * 6 + [0] * 4, 0),
     "half of a muscle and another": ([3] * 5 + [OTHER] * 4 + [5], 3),
+    "half of a muscle, half of one that is not measured": ([3] * 5 + [OTHER] * 5, 3),
     "mostly a muscle that is not measured": ([OTHER] * 6 + [3] * 4, 0),
     "three that meet": ([3] * 4 + [5] * 3 + [7] * 3, 0),
 }
@@ -212,9 +213,10 @@ def test_fat_leaves_a_voxel_without_label_and_a_neighbour_does_not(case, seed):
     assert label_voxels(parts).tolist() == [label]
 
 
-def test_one_of_two_halves_is_labelled():
-    parts = [torch.tensor([point], dtype=torch.uint8) for point in (3, 5, 3, 5)]
-    assert label_voxels(parts).tolist() in ([3], [5])
+@pytest.mark.parametrize("points", [(1, 2, 1, 2), (2, 2, 1, 1)])
+def test_halves_favour_neither_side(points):
+    parts = [torch.full((100,), point, dtype=torch.uint8) for point in points]
+    assert np.bincount(label_voxels(parts)).tolist() == [0, 50, 50]
 
 
 def voxels_between(**changes):

@@ -360,7 +360,8 @@ def _mix(sums: Tensor, texture: Tensor) -> tuple[Tensor, Tensor]:
 def label_voxels(parts: list[Tensor]) -> Tensor:
     """Label each voxel by its points.
 
-    Fat leaves a voxel without label; that two muscles meet in it does not.
+    Fat leaves a voxel without label; that two muscles meet in it does not. A voxel of which each
+    of two muscles has half goes to the one or the other in turn, so that neither side gains.
 
     Parameters
     ----------
@@ -380,16 +381,20 @@ def label_voxels(parts: list[Tensor]) -> Tensor:
     muscle = torch.zeros_like(parts[0])
     for part in parts:
         muscle += part > 0
-    labels = torch.zeros_like(parts[0])
+    first, last = torch.zeros_like(parts[0]), torch.zeros_like(parts[0])
     half = (len(parts) + 1) // 2
     # A muscle with half of the points is among the first ones, because fewer are left over.
     for part in parts[: len(parts) - half + 1]:
         count = torch.zeros_like(part)
         for other in parts:
             count += other == part
-        labels = torch.where(count >= half, part, labels)
-    known = (labels <= N_MUSCLES) & (muscle >= int(np.ceil(MUSCLE_SHARE * len(parts) - 1e-9)))
-    return torch.where(known, labels, 0)
+        wins = (count >= half) & (part <= N_MUSCLES)
+        first = torch.where(wins & (first == 0), part, first)
+        last = torch.where(wins, part, last)
+    turn = torch.arange(first.numel(), device=first.device).reshape(first.shape) % 2 == 0
+    labels = torch.where(turn, first, last)
+    enough = muscle >= int(np.ceil(MUSCLE_SHARE * len(parts) - 1e-9))
+    return torch.where(enough, labels, 0)
 
 
 def _metal_factor(subject: Subject, points_mm: Tensor) -> Tensor:
