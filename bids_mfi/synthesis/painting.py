@@ -381,7 +381,7 @@ def label_voxels(parts: list[Tensor]) -> Tensor:
     muscle = torch.zeros_like(parts[0])
     for part in parts:
         muscle += part > 0
-    first, last = torch.zeros_like(parts[0]), torch.zeros_like(parts[0])
+    first, second = torch.zeros_like(parts[0]), torch.zeros_like(parts[0])
     half = (len(parts) + 1) // 2
     # A muscle with half of the points is among the first ones, because fewer are left over.
     for part in parts[: len(parts) - half + 1]:
@@ -390,9 +390,9 @@ def label_voxels(parts: list[Tensor]) -> Tensor:
             count += other == part
         wins = (count >= half) & (part <= N_MUSCLES)
         first = torch.where(wins & (first == 0), part, first)
-        last = torch.where(wins, part, last)
+        second = torch.where(wins & (part != first), part, second)
     turn = torch.arange(first.numel(), device=first.device).reshape(first.shape) % 2 == 0
-    labels = torch.where(turn, first, last)
+    labels = torch.where(turn & (second > 0), second, first)
     enough = muscle >= int(np.ceil(MUSCLE_SHARE * len(parts) - 1e-9))
     return torch.where(enough, labels, 0)
 
