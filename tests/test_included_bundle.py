@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigParser
+from monai_parser import read_by_monai
 
 from bids_mfi.cards import read_card
 from bids_mfi.muscles import LONG_NAMES, paper_table
-from bids_mfi.network.bundle import INFERENCE, LICENSE, METADATA, load_bundle, load_network
-from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.bundle import LICENSE, load_bundle, load_network
 from bids_mfi.workflow import DEFAULT_BUNDLE
 
 ROOT = Path(__file__).parents[1]
@@ -55,12 +54,7 @@ def test_it_labels_the_fourteen_muscles_over_their_whole_length(bundle):
 
 
 def test_monai_loads_it_and_gives_the_same_logits(bundle):
-    parser = ConfigParser()
-    parser.read_config(bundle.folder / INFERENCE)
-    parser.read_meta(bundle.folder / METADATA)
-    network = parser.get_parsed_content("network_def")
-    assert isinstance(network, DenseVNet)
-    network.load_state_dict(torch.load(bundle.weights, weights_only=True))
+    network, _ = read_by_monai(bundle.folder)
     images = torch.rand(1, 2, 32, 24, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         found = network.eval()(images)
