@@ -638,6 +638,13 @@ def _add_recipe(group: "argparse._ArgumentGroup") -> None:
         choices=("auto", "cpu", "cuda"),
         help="default: a CUDA device if there is one",
     )
+    group.add_argument(
+        "--workers",
+        type=_whole_number,
+        metavar="N",
+        help="processes that make scans in advance, on the CPU; for a GPU, which one thread cannot "
+        "feed (default: 0, one thread)",
+    )
 
 
 def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

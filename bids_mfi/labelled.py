@@ -10,7 +10,7 @@ has no counterpart is listed.
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,10 @@ from bids_mfi.grid import (
 )
 from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.network import niftynet_pipeline as niftynet
+from bids_mfi.network.batches import HELD_OUT, LEARNT_FROM, TrainingData
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import resample_channels
-from bids_mfi.network.train import HELD_OUT, LEARNT_FROM, TrainingData, check_table, draft_bundle
+from bids_mfi.network.train import check_table, draft_bundle
 from bids_mfi.options import RunOptions, TrainOptions
 
 LABEL_FOLDER = Path("derivatives", "labels")
@@ -155,7 +156,7 @@ def load_labelled_data(
         for role in (TRAINING, VALIDATION)
     )
     data = TrainingData(
-        case_at=in_rounds(learnt, options.seed),
+        case_at=partial(case_in_rounds, learnt, options.seed),
         validation=held or learnt,
         table=plan.table,
         ranges=describe_ranges(plan, cases),
@@ -165,19 +166,16 @@ def load_labelled_data(
     return data, plan
 
 
-def in_rounds(cases: Sequence[LabelledCase], seed: int) -> Callable[[int], LabelledCase]:
-    """Give each number a case: round after round, each in an order of its own."""
+def case_in_rounds(cases: Sequence[LabelledCase], seed: int, number: int) -> LabelledCase:
+    """Give a number its case: round after round, each in an order of its own."""
+    turn, place = divmod(number, len(cases))
+    return cases[_round_order(len(cases), seed, turn)[place]]
 
-    @lru_cache(maxsize=4)
-    def order(turn: int) -> list[int]:
-        rng = np.random.default_rng([seed, turn, 0, ROUND_CHANCE])
-        return [int(place) for place in rng.permutation(len(cases))]
 
-    def case_at(number: int) -> LabelledCase:
-        turn, place = divmod(number, len(cases))
-        return cases[order(turn)[place]]
-
-    return case_at
+@lru_cache(maxsize=4)
+def _round_order(count: int, seed: int, turn: int) -> list[int]:
+    rng = np.random.default_rng([seed, turn, 0, ROUND_CHANCE])
+    return [int(place) for place in rng.permutation(count)]
 
 
 # ---------------------------------------------------------------------------------- finding

@@ -54,6 +54,7 @@ LOSSES = (
 )
 VALIDATIONS = ("held_out", "training")
 LEVEL_CHOICES = ("all", "paper")
+WIDTH_NAMES = ("published", "wide")
 
 Triple = tuple[int, int, int]
 
@@ -85,6 +86,8 @@ class TrainOptions:
         ``batch`` or ``instance``.
     stem_stride : tuple of int
         By how much the network's first layers reduce the volume along each axis.
+    widths : str
+        Of the network's layers, one of WIDTH_NAMES.
     loss : str
         One of LOSSES.
     window : tuple of int or None
@@ -134,6 +137,8 @@ class TrainOptions:
         ``paper``, at the levels of Table 1 only.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    workers : int
+        Processes that make cases in advance, on the CPU; 0 for one thread.
     """
 
     steps: int = 3000
@@ -145,6 +150,7 @@ class TrainOptions:
     spacing_mm: tuple[float, float, float] = (1.4, 1.4, 3.0)
     normalization: str = "instance"
     stem_stride: Triple = (2, 2, 2)
+    widths: str = "published"
     loss: str = "dice_hinge_and_cross_entropy"
     window: Triple | None = None
     least_crop: Triple | None = None
@@ -168,3 +174,4 @@ class TrainOptions:
     phantom_share: float = 0.25
     levels: str = "all"
     device: str = "auto"
+    workers: int = 0

@@ -18,6 +18,7 @@ from bids_mfi.options import (
     LOSSES,
     SCHEDULES,
     VALIDATIONS,
+    WIDTH_NAMES,
     TrainOptions,
 )
 
@@ -79,6 +80,7 @@ RULES: Mapping[str, Rule] = {
     "spacing_mm": _three(lambda v: _is_number(v) and 0.3 <= v <= 20, "numbers 0.3 to 20"),
     "normalization": _one_of(("batch", "instance")),
     "stem_stride": _three(lambda v: _is_whole(v) and v in (1, 2), "numbers, each 1 or 2"),
+    "widths": _one_of(WIDTH_NAMES),
     "loss": _one_of(LOSSES),
     "window": _three(
         lambda v: _is_whole(v) and v > 0 and v % WINDOW_DIVISOR == 0,
@@ -107,6 +109,7 @@ RULES: Mapping[str, Rule] = {
     "phantom_share": SHARE,
     "levels": _one_of(LEVEL_CHOICES),
     "device": _one_of(("auto", "cpu", "cuda")),
+    "workers": _whole(0),
 }
 
 

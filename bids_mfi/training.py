@@ -6,25 +6,24 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from bids_mfi.cards import ModelCard, read_card
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.labelled import LabelledSource, ScanPlan, encode_scan_list, load_labelled_data
 from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
+from bids_mfi.network.batches import DICE_NAMES, NEW_SEEDS, Case, TrainingData
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.network.train import (
     CURVE,
     DEFAULT_NAME,
-    DICE_NAMES,
     LOG,
-    NEW_SEEDS,
     SCANS,
-    Case,
-    TrainingData,
     check_folder,
     custom_card,
     settle_options,
@@ -35,7 +34,7 @@ from bids_mfi.report.curve import draw_curve
 from bids_mfi.storage import write_atomically
 from bids_mfi.synthesis import anatomical
 from bids_mfi.synthesis.cases import describe_variety, make_case, make_varied_case
-from bids_mfi.synthesis.labelmap import common_table, find_label_maps, load_label_map
+from bids_mfi.synthesis.labelmap import LabelMap, common_table, find_label_maps, load_label_map
 
 # Seeds of synthetic cases: validation below training, so that no case is in both.
 VALIDATION_SEED = 1_000
@@ -152,29 +151,39 @@ def synthetic_data(options: TrainOptions, label_maps: Sequence[Path] = ()) -> Tr
     maps = [load_label_map(path) for path in paths]
     table = common_table(paths, maps, options.levels)
     check_phantom(table, options)
-    device = choose_device(options.device)
-
-    def case_at(seed: int) -> Case:
-        if np.random.default_rng([seed, 2]).random() < options.phantom_share:
-            return make_varied_case(seed, options.spacing_mm)
-        return anatomical.make_case(
-            maps, seed, options.spacing_mm, levels=options.levels, device=device
-        )
-
+    # Many processes leave the GPU to the network.
+    device = torch.device("cpu") if options.workers else choose_device(options.device)
+    make = partial(make_synthetic_case, maps, options, device)
     share = f"{100 * options.phantom_share:g} % of the scans are of the built-in phantom"
     return TrainingData(
-        case_at=lambda number: case_at(first + number),
-        validation=[case_at(VALIDATION_SEED + i) for i in range(VALIDATION_CASES)],
+        case_at=partial(make, first),
+        validation=[make(VALIDATION_SEED, i) for i in range(VALIDATION_CASES)],
         table=table,
         ranges=(*anatomical.describe_variety(paths, options.spacing_mm), ("phantom", share)),
         validated_on=NEW_SEEDS,
     )
 
 
+def make_synthetic_case(
+    maps: Sequence[LabelMap], options: TrainOptions, device: torch.device, first: int, number: int
+) -> Case:
+    """Make the case with a number, counted from the seed ``first``."""
+    seed = first + number
+    if np.random.default_rng([seed, 2]).random() < options.phantom_share:
+        return make_varied_case(seed, options.spacing_mm)
+    return anatomical.make_case(
+        maps, seed, options.spacing_mm, levels=options.levels, device=device
+    )
+
+
+def _make_phantom_case(spacing_mm: tuple[float, float, float], first: int, number: int) -> Case:
+    return make_varied_case(first + number, spacing_mm)
+
+
 def _phantom_data(options: TrainOptions, first: int) -> TrainingData:
     spacing_mm = options.spacing_mm
     return TrainingData(
-        case_at=lambda number: make_varied_case(first + number, spacing_mm),
+        case_at=partial(_make_phantom_case, spacing_mm, first),
         validation=[make_case(VALIDATION_SEED + i, spacing_mm) for i in range(VALIDATION_CASES)],
         table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
         ranges=describe_variety(spacing_mm),

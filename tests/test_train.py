@@ -1,6 +1,8 @@
 """The training loop on tiny cases: it learns, resumes exactly, and leaves a bundle behind."""
 
 import math
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,28 +17,31 @@ from bids_mfi.errors import BundleError, InputError, MFIError, OutputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.network.augment import mirror
+from bids_mfi.network.batches import (
+    HELD_OUT,
+    LEARNT_FROM,
+    NEW_SEEDS,
+    TrainingData,
+    channels_of,
+    draw_window,
+    iterate_batches,
+    make_batch,
+    prepare_case,
+)
 from bids_mfi.network.bundle import ModelBundle, load_bundle, load_network, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.segment import segment_channels
 from bids_mfi.network.train import (
     BUNDLE,
     CHECKPOINT,
-    HELD_OUT,
-    LEARNT_FROM,
     LOG,
     LOSS_FUNCTIONS,
-    NEW_SEEDS,
     Progress,
-    TrainingData,
-    channels_of,
     custom_card,
     describe_lacking,
     describe_windows,
     draft_bundle,
-    draw_window,
     has_plateaued,
-    make_batch,
-    prepare_case,
     rate_factor,
     settle_options,
     train,
@@ -76,7 +81,10 @@ def tiny_case(number: int, shape: tuple[int, int, int] = (24, 20, 8)) -> TinyCas
 
 def batch(options: TrainOptions, data: TrainingData, step: int) -> tuple[Tensor, Tensor]:
     draft = replace(draft_bundle(options, data.table), landmarks=LANDMARKS)
-    return make_batch(options, lambda number: prepare_case(options, data, draft, number), step)
+    images, labels = make_batch(
+        options, lambda number: prepare_case(options, data, draft, number), step
+    )
+    return torch.from_numpy(images), torch.from_numpy(labels).long()
 
 
 def tiny_data(**changes: object) -> TrainingData:
@@ -595,12 +603,13 @@ def test_windows_of_a_case_are_drawn_by_consecutive_steps() -> None:
     assert asked == [0, 1, 2] * 3 + [3, 4, 5]
     assert first[0].shape == (3, 2, 16, 16, 8)
     assert first[1].shape == (3, 16, 16, 8)
-    assert torch.equal(first[0], again[0])
-    assert not torch.equal(first[0], third[0])
-    assert not torch.equal(third[0], fourth[0])
+    assert np.array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], third[0])
+    assert not np.array_equal(third[0], fourth[0])
     image = torch.from_numpy(channels_of(tiny_case(0))[0])
     views = image.unfold(0, 16, 1).unfold(1, 16, 1)
-    assert any(torch.equal(first[0][0, 0].permute(2, 0, 1), view) for row in views for view in row)
+    found = torch.from_numpy(first[0][0, 0]).permute(2, 0, 1)
+    assert any(torch.equal(found, view) for row in views for view in row)
 
 
 def test_boxes_of_a_case_are_of_any_size_and_inside() -> None:
@@ -611,14 +620,55 @@ def test_boxes_of_a_case_are_of_any_size_and_inside() -> None:
     pairs = [make_batch(options, lambda number: (channels_of(marked), case.labels), step)
              for step in range(60)]  # fmt: skip
     for images, labels in pairs:
-        assert torch.equal(images[:, 0].long(), labels)
+        assert np.array_equal(images[:, 0].astype(int), labels)
     sizes = np.array([labels.shape[1:] for _, labels in pairs])
     assert set(sizes[:, 0].tolist()) == {8, 16, 24}  # 8 to 24, rounded up
     assert set(sizes[:, 1].tolist()) == {16, 24}
     assert set(sizes[:, 2].tolist()) == {8}  # as long as the volume
-    assert not torch.equal(pairs[0][0], pairs[1][0])
+    assert not np.array_equal(pairs[0][0], pairs[1][0])
     assert draft_bundle(options, TABLE).inference == "whole_volume"
     assert "2 boxes from each, of 8 x 16 x 99" in describe_windows(options)
+
+
+def test_boxes_of_a_step_have_one_size_that_fits_all_its_cases() -> None:
+    options = replace(OPTIONS, least_crop=(8, 8, 8), batch_size=2)
+    cases = [tiny_case(0, (24, 16, 16)), tiny_case(1, (16, 24, 16))]
+    prepared = [(channels_of(case), case.labels) for case in cases]
+    shapes = {
+        make_batch(options, lambda number: prepared[number % 2], step)[1].shape[1:]
+        for step in range(60)
+    }
+    assert max(shapes) == (16, 16, 16)  # none is filled up to the size of the other
+    assert len(shapes) == 8
+
+
+def as_lists(batches: Iterator[tuple[Tensor, Tensor]]) -> list[tuple[list[float], list[int]]]:
+    return [(images.flatten().tolist(), labels.flatten().tolist()) for images, labels in batches]
+
+
+@pytest.mark.parametrize("steps", [range(7), range(3, 7), range(4, 5), range(2, 2)])
+def test_processes_make_the_batches_that_a_thread_makes(steps: range) -> None:
+    """In the same order, also where a training goes on in the middle of a case."""
+    options = replace(OPTIONS, least_crop=(8, 8, 8), samples_per_volume=2, batch_size=2)
+    data = tiny_data()
+    draft = replace(draft_bundle(options, TABLE), landmarks=LANDMARKS)
+    alone = as_lists(iterate_batches(options, data, draft, steps))
+    together = as_lists(iterate_batches(replace(options, workers=2), data, draft, steps))
+    assert len(alone) == len(steps)
+    assert together == alone
+
+
+def killing_case(number: int) -> TinyCase:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return tiny_case(number)
+
+
+def test_a_killed_process_is_named_and_the_checkpoint_kept(tmp_path: Path) -> None:
+    data = tiny_data(case_at=killing_case)
+    with pytest.raises(MFIError, match=r"one of the 1 processes .* fewer --workers"):
+        train(replace(OPTIONS, workers=1, validate_every=1), data, tmp_path / "killed")
+    assert (tmp_path / "killed" / CHECKPOINT).exists()
 
 
 def test_a_bundle_decides_the_stride_of_its_network(tmp_path: Path) -> None:

@@ -29,8 +29,10 @@ from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.network.dense_vnet import (
     NORMALIZATIONS,
     PUBLISHED_STRIDE,
+    PUBLISHED_WIDTHS,
     SIZE_DIVISOR,
     STEM_STRIDES,
+    WIDTHS,
     DenseVNet,
 )
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks
@@ -87,6 +89,7 @@ class ModelBundle:
     normalization : str
         Of the network, ``batch`` or ``instance``.
     stem_stride : tuple of int
+    widths : str
         Of the network, see ``DenseVNet``.
     training : tuple of (str, str)
         How the weights were made: data, ranges, recipe; for a person to read.
@@ -115,6 +118,7 @@ class ModelBundle:
     padding: Triple = (0, 0, 0)
     normalization: str = "instance"
     stem_stride: Triple = PUBLISHED_STRIDE
+    widths: str = PUBLISHED_WIDTHS
     training: tuple[tuple[str, str], ...] = ()
     references: tuple[str, ...] = ()
     landmark_percentiles: tuple[float, ...] = PROBABILITIES_PERCENT
@@ -133,7 +137,8 @@ class ModelBundle:
         passes = (self.inference, self.window, self.border, self.padding, self.normalization)
         # A bundle of the published network keeps the identity that it had before there were others.
         network = () if self.stem_stride == PUBLISHED_STRIDE else (self.stem_stride,)
-        decisive = (self.sha256, images, passes, self.table, *network)
+        widths = () if self.widths == PUBLISHED_WIDTHS else (self.widths,)
+        decisive = (self.sha256, images, passes, self.table, *network, *widths)
         return hashlib.sha256(repr(decisive).encode()).hexdigest()
 
     @property
@@ -192,7 +197,7 @@ def load_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
 def make_network(bundle: ModelBundle) -> DenseVNet:
     """Make the network that a bundle describes, with random weights."""
     channels, classes = len(bundle.channels), bundle.out_channels
-    return DenseVNet(channels, classes, bundle.normalization, bundle.stem_stride)
+    return DenseVNet(channels, classes, bundle.normalization, bundle.stem_stride, bundle.widths)
 
 
 def _read_verified(bundle: ModelBundle) -> bytes:
@@ -312,6 +317,7 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
             padding=_three(int, own["padding"]),
             normalization=str(own["normalization"]),
             stem_stride=_three(int, own.get("stem_stride", PUBLISHED_STRIDE)),
+            widths=str(own.get("widths", PUBLISHED_WIDTHS)),
             landmarks=tuple(tuple(float(v) for v in own["landmarks"][c]) for c in own["channels"]),
             table=MuscleTable(tuple(Muscle(**row) for row in own["labels"])),
             training=tuple((str(key), str(value)) for key, value in own["training"].items()),
@@ -366,6 +372,7 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
          " or ".join(NORMALIZATIONS)),
         (set(bundle.stem_stride) <= set(STEM_STRIDES), f"stem_stride {bundle.stem_stride}",
          f"of {STEM_STRIDES}"),
+        (bundle.widths in WIDTHS, f"widths {bundle.widths!r}", " or ".join(WIDTHS)),
         (min(bundle.padding) >= 0, f"padding {bundle.padding}", "0 or more voxels"),
         (not windows or all(w > 0 and w % SIZE_DIVISOR == 0 for w in bundle.window),
          f"window {bundle.window}", f"multiples of {SIZE_DIVISOR}"),
@@ -461,6 +468,8 @@ def _network_def(bundle: ModelBundle) -> dict[str, Any]:
     }
     if bundle.stem_stride != PUBLISHED_STRIDE:
         definition["stem_stride"] = list(bundle.stem_stride)
+    if bundle.widths != PUBLISHED_WIDTHS:
+        definition["widths"] = bundle.widths
     return definition
 
 
@@ -544,6 +553,7 @@ def _own_metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
         "padding": list(bundle.padding),
         "normalization": bundle.normalization,
         "stem_stride": list(bundle.stem_stride),
+        "widths": bundle.widths,
         "landmark_percentiles": list(bundle.landmark_percentiles),
         "landmarks": {
             channel: list(row)

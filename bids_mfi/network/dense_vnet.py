@@ -4,9 +4,11 @@ The network of Gibson et al. 2018 (doi:10.1109/TMI.2018.2806309) as NiftyNet's `
 builds it with its default parameters, which Weber et al. 2021
 (doi:10.1038/s41598-021-95972-x) used. It works at half resolution and interpolates its logits.
 With a stem stride of 1 along an axis it works at full resolution there, with the same weights.
+Other widths than the published ones have names in WIDTHS.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +16,6 @@ from torch.nn import functional
 
 STEM_CHANNELS = 24
 DENSE_UNITS = (5, 10, 10)
-GROWTH = (4, 8, 16)
-SKIP_CHANNELS = (12, 24, 24)
-DOWN_CHANNELS = (24, 24, None)
 NORM_EPSILON = 1e-5
 AVERAGE_DECAY = 0.9
 SIZE_DIVISOR = 8
@@ -25,6 +24,36 @@ STEM_STRIDES = (1, 2)
 NORMALIZATIONS = ("batch", "instance")
 
 Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """How many channels the layers have, from the finest of the three levels to the coarsest.
+
+    Attributes
+    ----------
+    growth : tuple of int
+        Channels that each dense unit adds.
+    skip : tuple of int
+        Channels that each level gives to the last layers.
+    down : tuple of int
+        Channels that each level but the coarsest gives to the next.
+    merge : tuple of int
+        Channels of 3 x 3 x 3 convolutions over all levels together, before the last one; the
+        published network has none.
+    """
+
+    growth: Triple
+    skip: Triple
+    down: tuple[int, int]
+    merge: tuple[int, ...] = ()
+
+
+PUBLISHED_WIDTHS = "published"
+WIDTHS: Mapping[str, Widths] = {
+    PUBLISHED_WIDTHS: Widths(growth=(4, 8, 16), skip=(12, 24, 24), down=(24, 24)),
+    "wide": Widths(growth=(8, 16, 20), skip=(16, 32, 32), down=(32, 40), merge=(32, 32)),
+}
 
 
 class DebiasedBatchNorm(nn.BatchNorm3d):
@@ -87,15 +116,19 @@ class ConvNorm(nn.Module):
 class DenseBlock(nn.Module):
     """Dense units, each fed with the block's input and all earlier outputs; skip and down convs."""
 
-    def __init__(self, in_channels: int, level: int, normalization: str) -> None:
+    def __init__(self, in_channels: int, level: int, normalization: str, widths: Widths) -> None:
         super().__init__()
-        units, growth, down = DENSE_UNITS[level], GROWTH[level], DOWN_CHANNELS[level]
+        units, growth = DENSE_UNITS[level], widths.growth[level]
         self.dense = nn.ModuleList(
             ConvNorm(in_channels + unit * growth, growth, normalization) for unit in range(units)
         )
         stack = in_channels + units * growth
-        self.skip = ConvNorm(stack, SKIP_CHANNELS[level], normalization)
-        self.down = None if down is None else ConvNorm(stack, down, normalization, stride=(2, 2, 2))
+        self.skip = ConvNorm(stack, widths.skip[level], normalization)
+        self.down = (
+            ConvNorm(stack, widths.down[level], normalization, stride=(2, 2, 2))
+            if level < len(widths.down)
+            else None
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the skip output, as large as ``x``, and the down output of half the size."""
@@ -119,11 +152,13 @@ class DenseVNet(nn.Module):
     stem_stride : tuple of int
         By how much the first layers reduce the volume along x, y and z, each one of STEM_STRIDES;
         2, 2, 2 as published. All further layers work on this grid and coarser ones.
+    widths : str
+        One of WIDTHS.
 
     Raises
     ------
     ValueError
-        ``normalization`` or ``stem_stride`` is none of these.
+        ``normalization``, ``stem_stride`` or ``widths`` is none of these.
     """
 
     def __init__(
@@ -132,6 +167,7 @@ class DenseVNet(nn.Module):
         out_channels: int = 15,
         normalization: str = "batch",
         stem_stride: Sequence[int] = PUBLISHED_STRIDE,
+        widths: str = PUBLISHED_WIDTHS,
     ) -> None:
         super().__init__()
         if normalization not in NORMALIZATIONS:
@@ -139,16 +175,24 @@ class DenseVNet(nn.Module):
         x, y, z = stem_stride
         if not {x, y, z} <= set(STEM_STRIDES):
             raise ValueError(f"stem_stride must be of {STEM_STRIDES}: {tuple(stem_stride)}")
+        if widths not in WIDTHS:
+            raise ValueError(f"widths must be one of {tuple(WIDTHS)}: {widths!r}")
+        wide = WIDTHS[widths]
         self.stem_stride = (x, y, z)
         self.pool_bn = _norm(normalization, in_channels)
         self.init_conv = ConvNorm(
             in_channels, STEM_CHANNELS, normalization, 5, self.stem_stride, relu=False
         )
-        inputs = (in_channels + STEM_CHANNELS, *(c for c in DOWN_CHANNELS if c is not None))
+        inputs = (in_channels + STEM_CHANNELS, *wide.down)
         self.blocks = nn.ModuleList(
-            DenseBlock(channels, level, normalization) for level, channels in enumerate(inputs)
+            DenseBlock(channels, level, normalization, wide)
+            for level, channels in enumerate(inputs)
         )
-        features = in_channels + sum(SKIP_CHANNELS)
+        features = in_channels + sum(wide.skip)
+        self.merge = nn.Sequential()
+        for channels in wide.merge:
+            self.merge.append(ConvNorm(features, channels, normalization))
+            features = channels
         self.final = nn.Conv3d(features, out_channels, 3, padding=1)
         self.reset_parameters()
 
@@ -183,7 +227,8 @@ class DenseVNet(nn.Module):
     def half_logits(self, images: Tensor) -> Tensor:
         """Logits as the last convolution gives them, before they are interpolated to full size.
 
-        With a stem stride other than 2, x / 2 below is x divided by the stride, and so on.
+        With a stem stride other than 2, x / 2 below is x divided by the stride, and so on; with
+        other widths than the published ones the numbers of channels differ.
 
         Parameters
         ----------
@@ -206,7 +251,8 @@ class DenseVNet(nn.Module):
         for level, block in enumerate(self.blocks):
             skip, x = block(x)  # (b, 12 | 24 | 24, n/2 | n/4 | n/8), (b, 24, n/4 | n/8)
             skips.append(upsample(skip, (2**level,) * 3))  # (b, 12 | 24 | 24, x/2, y/2, z/2)
-        logits: Tensor = self.final(torch.cat(skips, dim=1))  # (b, 62, ...) -> (b, 15, ...)
+        merged = self.merge(torch.cat(skips, dim=1))  # (b, 62, x/2, y/2, z/2)
+        logits: Tensor = self.final(merged)  # (b, 15, x/2, y/2, z/2)
         return logits
 
 

@@ -1,33 +1,35 @@
 """Training of the dense V-Net; must not know where cases come from, BIDS or reports.
 
-One loop, in the order of time: case -> standardise and pad -> augment -> window -> network -> loss
--> Adam; at every validation the validation cases are segmented, ``log.tsv`` gets a row and
-``checkpoint.pt`` is written. A case is asked for by its number and all chance is drawn from seed
-and number, so a training that was interrupted goes on as if it had not been.
+One loop, in the order of time: batch (see ``batches``) -> network -> loss -> Adam; at every
+validation the validation cases are segmented, ``log.tsv`` gets a row and ``checkpoint.pt`` is
+written. All chance is drawn from seed and number, so a training that was interrupted goes on as if
+it had not been.
 """
 
 import io
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_mfi.agreement import dice_by_muscle
 from bids_mfi.cards import REFERENCES, ModelCard
 from bids_mfi.errors import BundleError, InputError, MFIError, OutputError
-from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
-from bids_mfi.network.augment import augment, draw_corner_affines, logits_through_affine
+from bids_mfi.network.augment import draw_corner_affines, logits_through_affine
+from bids_mfi.network.batches import (
+    DICE_NAMES,
+    TrainingData,
+    channels_of,
+    iterate_batches,
+)
 from bids_mfi.network.bundle import LICENSE, ModelBundle, load_network, write_bundle
 from bids_mfi.network.dense_vnet import DebiasedBatchNorm, DenseVNet
 from bids_mfi.network.intensity import Landmarks, learn_landmarks
@@ -39,9 +41,6 @@ from bids_mfi.network.loss import (
 from bids_mfi.network.segment import (
     choose_device,
     label_channels,
-    pad_edges,
-    padded_shape,
-    prepare_volume,
 )
 from bids_mfi.options import TrainOptions
 from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
@@ -54,25 +53,11 @@ SCANS = "scans.tsv"
 LANDMARK_CASES = 16
 WARM_UP_STEPS = 50
 SETTLED_UPDATES = 1000
-# Last of the four numbers that seed a draw, so that no two kinds of draw are the same. Trailing
-# zeros do not count for numpy; the augmentation of a case has seed and number alone.
-WINDOW_CHANCE, AFFINE_CHANCE, CROP_CHANCE = 1, 2, 3
+AFFINE_CHANCE = 2  # Last of the four numbers that seed a draw, see ``batches``.
 # What may differ when a training is resumed; `steps` only where it does not change the past.
-FREE_OPTIONS = ("validate_every", "patience", "min_delta", "device")
+FREE_OPTIONS = ("validate_every", "patience", "min_delta", "device", "workers")
 
-# What a validation is made on, as the bundle says it, and the name of its Dice.
-HELD_OUT = "held out"
-LEARNT_FROM = "of those learnt from"
-NEW_SEEDS = "new scans, of the anatomies learnt from"
-DICE_NAMES = {
-    HELD_OUT: "held-out Dice",
-    LEARNT_FROM: "Dice on training scans",
-    NEW_SEEDS: "Dice on new scans",
-}
 MOST_CLASSES = 256
-
-Batch = tuple[Tensor, Tensor]
-Prepared = tuple[NDArray[np.float32], NDArray[np.int16]]
 
 LOSS_FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "dice_hinge": dice_hinge,
@@ -90,56 +75,6 @@ LOSS_WORDS = {
         "Dice (squared denominator, 100 voxels of agreement added) + cross entropy"
     ),
 }
-
-
-class Case(Protocol):
-    """A labelled scan on the model grid, axes R, A, S."""
-
-    @property
-    def in_phase(self) -> NDArray[np.float32]:
-        """Shape (x, y, z)."""
-
-    @property
-    def out_phase(self) -> NDArray[np.float32]:
-        """Shape (x, y, z)."""
-
-    @property
-    def labels(self) -> NDArray[np.int16]:
-        """Shape (x, y, z)."""
-
-    @property
-    def grid(self) -> Grid:
-        """Of all three."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """What is learnt from.
-
-    Attributes
-    ----------
-    case_at : callable
-        The training case with a number; the same case for the same number.
-    validation : sequence of Case
-        Cases that are segmented at every validation.
-    table : MuscleTable
-        The labels, with the levels on which the cases carry them.
-    ranges : tuple of (str, str)
-        What the cases are and how much they vary, for a person to read; goes into the bundle and
-        tells other data when a training is resumed.
-    count : int or None
-        How many different cases there are, numbered 0 to count - 1 in the first round; None if
-        there is no end of them.
-    validated_on : str
-        What the validation cases are to those learnt from: HELD_OUT, LEARNT_FROM or NEW_SEEDS.
-    """
-
-    case_at: Callable[[int], Case]
-    validation: Sequence[Case]
-    table: MuscleTable
-    ranges: tuple[tuple[str, str], ...] = ()
-    count: int | None = None
-    validated_on: str = HELD_OUT
 
 
 DEFAULT_NAME = "custom"
@@ -270,9 +205,11 @@ def train(
         report(line)
     losses: list[float] = []
     started = time.monotonic() - progress.seconds
-    for images, labels in iterate_batches(options, data, progress):
+    done = has_plateaued(progress.rows, options)
+    steps = range(progress.step, progress.step if done else options.steps)
+    for images, labels in iterate_batches(options, data, progress.draft, steps):
         set_learning_rate(progress.optimiser, options, progress.step)
-        losses.append(take_step(progress, options, images.to(device), labels.to(device)))
+        losses.append(take_step(progress, options, images.to(device), labels.to(device).long()))
         progress.step += 1
         if progress.step % options.validate_every == 0 or progress.step == options.steps:
             progress.seconds = time.monotonic() - started
@@ -296,6 +233,7 @@ def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOpt
         spacing_mm=start.spacing_mm,
         normalization=start.normalization,
         stem_stride=start.stem_stride,
+        widths=start.widths,
         window=None if whole else start.window,
         least_crop=options.least_crop if whole else None,
         border=(0, 0, 0) if whole else start.border,
@@ -351,7 +289,9 @@ def make_progress(
     torch.manual_seed(options.seed)
     classes = 1 + max(muscle.index for muscle in data.table)
     if start is None:
-        network = DenseVNet(2, classes, options.normalization, options.stem_stride).to(device)
+        network = DenseVNet(
+            2, classes, options.normalization, options.stem_stride, options.widths
+        ).to(device)
     else:
         network = settle_averages(load_network(start, device))
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
@@ -476,138 +416,6 @@ def settle_averages(network: DenseVNet) -> DenseVNet:
     return network
 
 
-# --------------------------------------------------------------------------------------- batches
-
-
-def iterate_batches(
-    options: TrainOptions, data: TrainingData, progress: Progress
-) -> Iterator[Batch]:
-    """Batches from the current step to the last; one thread makes the next in advance."""
-    recent = options.batch_size if options.samples_per_volume > 1 else 0
-
-    @lru_cache(maxsize=recent)
-    def prepare(number: int) -> Prepared:
-        return prepare_case(options, data, progress.draft, number)
-
-    def make(step: int) -> Batch:
-        return make_batch(options, prepare, step)
-
-    done = has_plateaued(progress.rows, options)
-    steps = range(progress.step, progress.step if done else options.steps)
-    with ThreadPoolExecutor(max_workers=1) as worker:
-        following: Future[Batch] | None = None
-        for step in steps:
-            batch = following.result() if following else make(step)
-            following = worker.submit(make, step + 1) if step + 1 in steps else None
-            yield batch
-
-
-def make_batch(options: TrainOptions, prepare: Callable[[int], Prepared], step: int) -> Batch:
-    """Make the batch of one step.
-
-    With k samples of each case, k steps in a row draw one window each from the same cases.
-
-    Parameters
-    ----------
-    options : TrainOptions
-    prepare : callable
-        Gives the case with a number as :func:`prepare_case` does.
-    step : int
-
-    Returns
-    -------
-    images : Tensor of float32, shape (batch, 2, x, y, z)
-    labels : Tensor of int64, shape (batch, x, y, z)
-        Sizes are multiples of 8; where volumes differ, the outermost voxels are repeated.
-    """
-    group, sample = divmod(step, options.samples_per_volume)
-    first = group * options.batch_size
-    pairs = []
-    for number in range(first, first + options.batch_size):
-        images, labels = prepare(number)
-        if options.window is not None:
-            rng = np.random.default_rng([options.seed, number, sample, WINDOW_CHANCE])
-            box = draw_window(labels.shape, options.window, rng)
-            images, labels = images[(slice(None), *box)], labels[box]
-        elif options.least_crop is not None:
-            rng = np.random.default_rng([options.seed, number, sample, CROP_CHANCE])
-            box = draw_window(labels.shape, draw_crop(labels.shape, options.least_crop, rng), rng)
-            images, labels = images[(slice(None), *box)], labels[box]
-        pairs.append((images, labels))
-    shape = padded_shape(tuple(np.max([labels.shape for _, labels in pairs], axis=0)))
-    return (
-        torch.from_numpy(np.stack([pad_edges(images, shape)[0] for images, _ in pairs])),
-        torch.from_numpy(np.stack([pad_edges(labels, shape)[0] for _, labels in pairs])).long(),
-    )
-
-
-def prepare_case(
-    options: TrainOptions, data: TrainingData, draft: ModelBundle, number: int
-) -> Prepared:
-    """Standardise, pad and augment the case with a number.
-
-    Returns
-    -------
-    images : ndarray of float32, shape (2, x, y, z)
-    labels : ndarray of int16, shape (x, y, z)
-    """
-    case = data.case_at(number)
-    check_labels(case.labels, data.table)
-    images, inside = prepare_volume(channels_of(case), draft)
-    labels = pad_labels(case.labels, inside, images.shape[1:], draft)
-    rng = np.random.default_rng([options.seed, number])
-    return augment(images, labels, case.grid.spacing_mm, data.table, options, rng)
-
-
-def pad_labels(
-    labels: NDArray[np.int16], inside: tuple[slice, ...], shape: tuple[int, ...], draft: ModelBundle
-) -> NDArray[np.int16]:
-    """Enlarge labels as ``prepare_volume`` did with the images: by their edge, or by air."""
-    widths = [(part.start, size - part.stop) for part, size in zip(inside, shape, strict=True)]
-    return np.pad(labels, widths, mode="constant" if draft.inference == "niftynet" else "edge")
-
-
-def draw_window(
-    shape: tuple[int, ...], window: tuple[int, ...], rng: np.random.Generator
-) -> tuple[slice, ...]:
-    """Draw where a window lies, each place that is wholly inside being as likely as any other."""
-    starts = [
-        int(rng.integers(0, size - wanted + 1)) for size, wanted in zip(shape, window, strict=True)
-    ]
-    return tuple(slice(start, start + size) for start, size in zip(starts, window, strict=True))
-
-
-def draw_crop(
-    shape: tuple[int, ...], least: tuple[int, ...], rng: np.random.Generator
-) -> tuple[int, ...]:
-    """Draw the size of a box, each length from ``least`` to the whole, short ones more often.
-
-    The length grows with the square of a uniform number, so that a step is cheap on average and
-    whole volumes still occur. An axis that is no longer than ``least`` is left whole.
-
-    >>> draw_crop((40, 8), (40, 16), np.random.default_rng(1))
-    (40, 8)
-    """
-    lengths = []
-    for low, size in zip(least, shape, strict=True):
-        low = min(low, size)
-        lengths.append(low + int((size - low + 1) * rng.random() ** 2))
-    return tuple(lengths)
-
-
-def channels_of(case: Case) -> NDArray[np.float32]:
-    """Stack the two images of a case: float32, shape (2, x, y, z), in-phase first."""
-    return np.stack([case.in_phase, case.out_phase]).astype(np.float32)
-
-
-def check_labels(labels: NDArray[np.int16], table: MuscleTable) -> None:
-    """Raise ValueError if a label is not in the table."""
-    known = {0, *(muscle.index for muscle in table)}
-    unknown = sorted(set(np.unique(labels).tolist()) - known)
-    if unknown:
-        raise ValueError(f"a training case holds labels that its table does not name: {unknown}")
-
-
 # ------------------------------------------------------------------------------------------ step
 
 
@@ -647,11 +455,11 @@ def take_step(progress: Progress, options: TrainOptions, images: Tensor, labels:
         else:
             logits = network(images)  # (batch, classes, x, y, z)
     loss = LOSS_FUNCTIONS[options.loss](logits.float(), labels)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise diverged(progress.step, f"the loss is {value}")
     progress.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    value = float(loss.detach())  # not before: it waits for a GPU
+    if not math.isfinite(value):
+        raise diverged(progress.step, f"the loss is {value}")
     progress.optimiser.step()
     return value
 
@@ -869,6 +677,7 @@ def draft_bundle(
         padding=options.padding,
         normalization=options.normalization,
         stem_stride=options.stem_stride,
+        widths=options.widths,
     )
 
 

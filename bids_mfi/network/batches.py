@@ -1,0 +1,330 @@
+"""What a training learns from, and how steps are made of it; must not know losses or optimisers.
+
+case -> standardise and pad -> augment -> window or box -> batch. A case is asked for by its number
+and all chance is drawn from seed and number, so that the same step is the same in every process.
+"""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bids_mfi.errors import MFIError
+from bids_mfi.grid import Grid
+from bids_mfi.muscles import MuscleTable
+from bids_mfi.network.augment import augment
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.segment import pad_edges, padded_shape, prepare_volume
+from bids_mfi.options import TrainOptions
+from bids_mfi.processes import end_with_parent
+
+# Last of the four numbers that seed a draw, so that no two kinds of draw are the same. Trailing
+# zeros do not count for numpy; the augmentation of a case has seed and number alone. 2 is taken by
+# the in-network transform of a step.
+WINDOW_CHANCE, CROP_CHANCE = 1, 3
+
+# What a validation is made on, as the bundle says it, and the name of its Dice.
+HELD_OUT = "held out"
+LEARNT_FROM = "of those learnt from"
+NEW_SEEDS = "new scans, of the anatomies learnt from"
+DICE_NAMES = {
+    HELD_OUT: "held-out Dice",
+    LEARNT_FROM: "Dice on training scans",
+    NEW_SEEDS: "Dice on new scans",
+}
+
+Batch = tuple[Tensor, Tensor]
+Prepared = tuple[NDArray[np.float32], NDArray[np.int16]]
+Result = TypeVar("Result")
+
+
+class Case(Protocol):
+    """A labelled scan on the model grid, axes R, A, S."""
+
+    @property
+    def in_phase(self) -> NDArray[np.float32]:
+        """Shape (x, y, z)."""
+
+    @property
+    def out_phase(self) -> NDArray[np.float32]:
+        """Shape (x, y, z)."""
+
+    @property
+    def labels(self) -> NDArray[np.int16]:
+        """Shape (x, y, z)."""
+
+    @property
+    def grid(self) -> Grid:
+        """Of all three."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What is learnt from.
+
+    Attributes
+    ----------
+    case_at : callable
+        The training case with a number; the same case for the same number.
+    validation : sequence of Case
+        Cases that are segmented at every validation.
+    table : MuscleTable
+        The labels, with the levels on which the cases carry them.
+    ranges : tuple of (str, str)
+        What the cases are and how much they vary, for a person to read; goes into the bundle and
+        tells other data when a training is resumed.
+    count : int or None
+        How many different cases there are, numbered 0 to count - 1 in the first round; None if
+        there is no end of them.
+    validated_on : str
+        What the validation cases are to those learnt from: HELD_OUT, LEARNT_FROM or NEW_SEEDS.
+    """
+
+    case_at: Callable[[int], Case]
+    validation: Sequence[Case]
+    table: MuscleTable
+    ranges: tuple[tuple[str, str], ...] = ()
+    count: int | None = None
+    validated_on: str = HELD_OUT
+
+
+# ------------------------------------------------------------------------------------------ steps
+
+
+def iterate_batches(
+    options: TrainOptions, data: TrainingData, draft: ModelBundle, steps: range
+) -> Iterator[Batch]:
+    """Batches of some steps in a row, made in advance: by one thread, or by ``workers`` processes.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    data : TrainingData
+        With workers ``case_at`` must be picklable, and each of them has a copy.
+    draft : ModelBundle
+        Says how images are standardised and padded.
+    steps : range
+
+    Yields
+    ------
+    images : Tensor of float32, shape (batch, 2, x, y, z)
+    labels : Tensor of int16, shape (batch, x, y, z)
+
+    Raises
+    ------
+    MFIError
+        A worker was killed.
+    """
+    if not steps:
+        return
+    maker = BatchMaker(options, replace(data, validation=()), draft)
+    if options.workers == 0:
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            yield from map_in_order(thread, maker.batch, steps, ahead=1)
+        return
+    count = options.samples_per_volume
+    groups = range(steps[0] // count, steps[-1] // count + 1)
+    try:
+        with ProcessPoolExecutor(
+            options.workers, multiprocessing.get_context("spawn"), _keep_maker, (maker, os.getpid())
+        ) as pool:
+            results = map_in_order(pool, _make_group, groups, 2 * options.workers)
+            for group, batches in zip(groups, results, strict=True):
+                for sample, (images, labels) in enumerate(batches):
+                    if group * count + sample in steps:
+                        yield torch.from_numpy(images), torch.from_numpy(labels)
+    except BrokenProcessPool as error:
+        raise MFIError(
+            f"one of the {options.workers} processes that make cases was killed, most likely for "
+            "lack of memory; expected all to live. The last checkpoint is kept: run the same "
+            "command again with fewer --workers."
+        ) from error
+
+
+def map_in_order(
+    executor: Executor, make: Callable[[int], Result], numbers: range, ahead: int
+) -> Iterator[Result]:
+    """Results for all numbers, in their order, while ``ahead`` more are being made.
+
+    What was begun and not asked for is given up when the iterator is closed.
+    """
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for number in numbers:
+            waiting.append(executor.submit(make, number))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+class BatchMaker:
+    """Makes the batch of a step by its number; the last cases are kept for the next steps.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    data : TrainingData
+    draft : ModelBundle
+    """
+
+    def __init__(self, options: TrainOptions, data: TrainingData, draft: ModelBundle) -> None:
+        self.options, self.data, self.draft = options, data, draft
+        self._recent: dict[int, Prepared] = {}
+
+    def batch(self, step: int) -> Batch:
+        """Make the batch of a step."""
+        images, labels = make_batch(self.options, self._prepare, step)
+        return torch.from_numpy(images), torch.from_numpy(labels)
+
+    def group(self, number: int) -> list[Prepared]:
+        """Make the batches of all steps that learn from the same cases."""
+        count = self.options.samples_per_volume
+        steps = range(number * count, (number + 1) * count)
+        return [make_batch(self.options, self._prepare, step) for step in steps]
+
+    def _prepare(self, number: int) -> Prepared:
+        if number not in self._recent:
+            found = prepare_case(self.options, self.data, self.draft, number)
+            if self.options.samples_per_volume == 1:
+                return found
+            first = number - number % self.options.batch_size
+            self._recent = {n: case for n, case in self._recent.items() if n >= first}
+            self._recent[number] = found
+        return self._recent[number]
+
+
+_maker: BatchMaker | None = None
+
+
+def _keep_maker(maker: BatchMaker, parent: int) -> None:
+    """Begin a worker process; it works with one thread, because there are others beside it."""
+    global _maker
+    end_with_parent(parent)
+    torch.set_num_threads(1)
+    _maker = maker
+
+
+def _make_group(number: int) -> list[Prepared]:
+    assert _maker is not None
+    return _maker.group(number)
+
+
+def make_batch(options: TrainOptions, prepare: Callable[[int], Prepared], step: int) -> Prepared:
+    """Make the batch of one step.
+
+    With k samples of each case, k steps in a row draw one window each from the same cases.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    prepare : callable
+        Gives the case with a number as :func:`prepare_case` does.
+    step : int
+
+    Returns
+    -------
+    images : ndarray of float32, shape (batch, 2, x, y, z)
+    labels : ndarray of int16, shape (batch, x, y, z)
+        Sizes are multiples of 8; where volumes differ, the outermost voxels are repeated. Boxes
+        of one step have one size.
+    """
+    group, sample = divmod(step, options.samples_per_volume)
+    numbers = range(group * options.batch_size, (group + 1) * options.batch_size)
+    cases = [prepare(number) for number in numbers]
+    chance = CROP_CHANCE if options.window is None else WINDOW_CHANCE
+    chances = [np.random.default_rng([options.seed, n, sample, chance]) for n in numbers]
+    size = options.window
+    if size is None and options.least_crop is not None:
+        smallest = np.min([labels.shape for _, labels in cases], axis=0)
+        size = draw_crop(tuple(smallest), options.least_crop, chances[0])
+    if size is not None:
+        boxes = [draw_window(c[1].shape, size, rng) for c, rng in zip(cases, chances, strict=True)]
+        cases = [
+            (images[(slice(None), *box)], labels[box])
+            for (images, labels), box in zip(cases, boxes, strict=True)
+        ]
+    shape = padded_shape(tuple(np.max([labels.shape for _, labels in cases], axis=0)))
+    return (
+        np.stack([pad_edges(images, shape)[0] for images, _ in cases]),
+        np.stack([pad_edges(labels, shape)[0] for _, labels in cases]),
+    )
+
+
+def prepare_case(
+    options: TrainOptions, data: TrainingData, draft: ModelBundle, number: int
+) -> Prepared:
+    """Standardise, pad and augment the case with a number.
+
+    Returns
+    -------
+    images : ndarray of float32, shape (2, x, y, z)
+    labels : ndarray of int16, shape (x, y, z)
+    """
+    case = data.case_at(number)
+    check_labels(case.labels, data.table)
+    images, inside = prepare_volume(channels_of(case), draft)
+    labels = pad_labels(case.labels, inside, images.shape[1:], draft)
+    rng = np.random.default_rng([options.seed, number])
+    return augment(images, labels, case.grid.spacing_mm, data.table, options, rng)
+
+
+def pad_labels(
+    labels: NDArray[np.int16], inside: tuple[slice, ...], shape: tuple[int, ...], draft: ModelBundle
+) -> NDArray[np.int16]:
+    """Enlarge labels as ``prepare_volume`` did with the images: by their edge, or by air."""
+    widths = [(part.start, size - part.stop) for part, size in zip(inside, shape, strict=True)]
+    return np.pad(labels, widths, mode="constant" if draft.inference == "niftynet" else "edge")
+
+
+def draw_window(
+    shape: tuple[int, ...], window: tuple[int, ...], rng: np.random.Generator
+) -> tuple[slice, ...]:
+    """Draw where a window lies, each place that is wholly inside being as likely as any other."""
+    starts = [
+        int(rng.integers(0, size - wanted + 1)) for size, wanted in zip(shape, window, strict=True)
+    ]
+    return tuple(slice(start, start + size) for start, size in zip(starts, window, strict=True))
+
+
+def draw_crop(
+    shape: tuple[int, ...], least: tuple[int, ...], rng: np.random.Generator
+) -> tuple[int, ...]:
+    """Draw the size of a box, each length from ``least`` to the whole, short ones more often.
+
+    The length grows with the square of a uniform number, so that a step is cheap on average and
+    whole volumes still occur. An axis that is no longer than ``least`` is left whole.
+
+    >>> draw_crop((40, 8), (40, 16), np.random.default_rng(1))
+    (40, 8)
+    """
+    lengths = []
+    for low, size in zip(least, shape, strict=True):
+        low = min(low, size)
+        lengths.append(low + int((size - low + 1) * rng.random() ** 2))
+    return tuple(lengths)
+
+
+def channels_of(case: Case) -> NDArray[np.float32]:
+    """Stack the two images of a case: float32, shape (2, x, y, z), in-phase first."""
+    return np.stack([case.in_phase, case.out_phase]).astype(np.float32)
+
+
+def check_labels(labels: NDArray[np.int16], table: MuscleTable) -> None:
+    """Raise ValueError if a label is not in the table."""
+    known = {0, *(muscle.index for muscle in table)}
+    unknown = sorted(set(np.unique(labels).tolist()) - known)
+    if unknown:
+        raise ValueError(f"a training case holds labels that its table does not name: {unknown}")
