@@ -10,7 +10,7 @@ has no counterpart is listed.
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +156,7 @@ def load_labelled_data(
         for role in (TRAINING, VALIDATION)
     )
     data = TrainingData(
-        case_at=partial(case_in_rounds, learnt, options.seed),
+        case_at=in_rounds(learnt, options.seed),
         validation=held or learnt,
         table=plan.table,
         ranges=describe_ranges(plan, cases),
@@ -166,16 +166,19 @@ def load_labelled_data(
     return data, plan
 
 
-def case_in_rounds(cases: Sequence[LabelledCase], seed: int, number: int) -> LabelledCase:
-    """Give a number its case: round after round, each in an order of its own."""
-    turn, place = divmod(number, len(cases))
-    return cases[_round_order(len(cases), seed, turn)[place]]
+def in_rounds(cases: Sequence[LabelledCase], seed: int) -> Callable[[int], LabelledCase]:
+    """Give each number a case: round after round, each in an order of its own."""
 
+    @lru_cache(maxsize=4)
+    def order(turn: int) -> list[int]:
+        rng = np.random.default_rng([seed, turn, 0, ROUND_CHANCE])
+        return [int(place) for place in rng.permutation(len(cases))]
 
-@lru_cache(maxsize=4)
-def _round_order(count: int, seed: int, turn: int) -> list[int]:
-    rng = np.random.default_rng([seed, turn, 0, ROUND_CHANCE])
-    return [int(place) for place in rng.permutation(count)]
+    def case_at(number: int) -> LabelledCase:
+        turn, place = divmod(number, len(cases))
+        return cases[order(turn)[place]]
+
+    return case_at
 
 
 # ---------------------------------------------------------------------------------- finding

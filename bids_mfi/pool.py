@@ -8,8 +8,10 @@ lost in a callback. Here it becomes an ordinary failure of the nodes that were r
 pool is made anew for the others.
 """
 
+import ctypes
 import multiprocessing
 import os
+import signal
 import traceback
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,15 +20,21 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
-from bids_mfi.processes import end_with_parent
-
 KILLED = "a worker process was killed"
+PR_SET_PDEATHSIG = 1
 
 
 def start_worker(cwd: str, parent: int) -> None:
-    """Prepare a worker process; it is killed when the process that started it dies."""
+    """Prepare a worker process; it is killed when the process that started it dies.
+
+    Without this the workers of a killed run would wait for ever and hold their memory. An
+    interruption from the keyboard is left to the process that started it.
+    """
     process_initializer(cwd)
-    end_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]

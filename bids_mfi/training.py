@@ -6,7 +6,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ from bids_mfi.report.curve import draw_curve
 from bids_mfi.storage import write_atomically
 from bids_mfi.synthesis import anatomical
 from bids_mfi.synthesis.cases import describe_variety, make_case, make_varied_case
-from bids_mfi.synthesis.labelmap import LabelMap, common_table, find_label_maps, load_label_map
+from bids_mfi.synthesis.labelmap import common_table, find_label_maps, load_label_map
 
 # Seeds of synthetic cases: validation below training, so that no case is in both.
 VALIDATION_SEED = 1_000
@@ -151,39 +150,30 @@ def synthetic_data(options: TrainOptions, label_maps: Sequence[Path] = ()) -> Tr
     maps = [load_label_map(path) for path in paths]
     table = common_table(paths, maps, options.levels)
     check_phantom(table, options)
-    # Many processes leave the GPU to the network.
+    # Processes beside the one that trains cannot share its GPU.
     device = torch.device("cpu") if options.workers else choose_device(options.device)
-    make = partial(make_synthetic_case, maps, options, device)
+
+    def case_at(seed: int) -> Case:
+        if np.random.default_rng([seed, 2]).random() < options.phantom_share:
+            return make_varied_case(seed, options.spacing_mm)
+        return anatomical.make_case(
+            maps, seed, options.spacing_mm, levels=options.levels, device=device
+        )
+
     share = f"{100 * options.phantom_share:g} % of the scans are of the built-in phantom"
     return TrainingData(
-        case_at=partial(make, first),
-        validation=[make(VALIDATION_SEED, i) for i in range(VALIDATION_CASES)],
+        case_at=lambda number: case_at(first + number),
+        validation=[case_at(VALIDATION_SEED + i) for i in range(VALIDATION_CASES)],
         table=table,
         ranges=(*anatomical.describe_variety(paths, options.spacing_mm), ("phantom", share)),
         validated_on=NEW_SEEDS,
     )
 
 
-def make_synthetic_case(
-    maps: Sequence[LabelMap], options: TrainOptions, device: torch.device, first: int, number: int
-) -> Case:
-    """Make the case with a number, counted from the seed ``first``."""
-    seed = first + number
-    if np.random.default_rng([seed, 2]).random() < options.phantom_share:
-        return make_varied_case(seed, options.spacing_mm)
-    return anatomical.make_case(
-        maps, seed, options.spacing_mm, levels=options.levels, device=device
-    )
-
-
-def _make_phantom_case(spacing_mm: tuple[float, float, float], first: int, number: int) -> Case:
-    return make_varied_case(first + number, spacing_mm)
-
-
 def _phantom_data(options: TrainOptions, first: int) -> TrainingData:
     spacing_mm = options.spacing_mm
     return TrainingData(
-        case_at=partial(_make_phantom_case, spacing_mm, first),
+        case_at=lambda number: make_varied_case(first + number, spacing_mm),
         validation=[make_case(VALIDATION_SEED + i, spacing_mm) for i in range(VALIDATION_CASES)],
         table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
         ranges=describe_variety(spacing_mm),

@@ -109,9 +109,30 @@ def test_the_stride_of_the_network_is_kept(bundle: ModelBundle, tmp_path: Path) 
     assert "stem_stride" not in json.loads((bundle.folder / INFERENCE).read_text())["network_def"]
 
 
-def test_a_bundle_that_names_no_stride_has_the_published_one(bundle: ModelBundle) -> None:
-    edit_metadata(bundle.folder, lambda document: document["bids_mfi"].pop("stem_stride"))
+def test_the_widths_of_the_network_are_kept(bundle: ModelBundle, tmp_path: Path) -> None:
+    wider = draft(tmp_path / "wider", widths="wide")
+    state = DenseVNet(normalization="instance", widths="wide").state_dict()
+    written = write_bundle(wider, state, "free\n")
+    assert load_bundle(written.folder).widths == "wide"
+    growth = {load_network(written, CPU).blocks[0].dense[0].conv.out_channels}
+    growth.add(read_by_monai(written.folder)[0].blocks[0].dense[0].conv.out_channels)
+    assert growth == {12}
+    assert "widths" not in json.loads((bundle.folder / INFERENCE).read_text())["network_def"]
+    assert written.identity != replace(written, widths="published").identity
+    with pytest.raises(BundleError, match="has the shape"):
+        write_bundle(draft(tmp_path / "mixed", widths="wide"), random_state(), "free\n")
+
+
+@pytest.mark.parametrize("key", ["stem_stride", "widths"])
+def test_a_bundle_that_is_silent_has_the_published_network(bundle: ModelBundle, key: str) -> None:
+    edit_metadata(bundle.folder, lambda document: document["bids_mfi"].pop(key))
     assert load_bundle(bundle.folder) == bundle
+
+
+def test_widths_that_no_network_has_are_refused(bundle: ModelBundle) -> None:
+    edit_metadata(bundle.folder, lambda d: d["bids_mfi"].update(widths="broad"))
+    with pytest.raises(BundleError, match="widths 'broad', expected published or wide"):
+        load_bundle(bundle.folder)
 
 
 def test_a_stride_that_no_network_has_is_refused(bundle: ModelBundle) -> None:

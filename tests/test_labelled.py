@@ -14,9 +14,9 @@ from bids_mfi.labelled import (
     VALIDATION,
     LabelledScan,
     LabelledSource,
-    case_in_rounds,
     describe_plan,
     encode_scan_list,
+    in_rounds,
     load_case,
     load_labelled_data,
     plan_scans,
@@ -354,10 +354,10 @@ def test_muscles_that_nobody_has_are_named(dataset: Path) -> None:
     assert any(line.startswith("labelled in no scan: LC_R, LC_L") for line in lines)
 
 
-def test_rounds_of_another_seed_differ() -> None:
+def test_in_rounds_of_another_seed_differ() -> None:
     cases = list(range(10))
     first, second = (
-        [case_in_rounds(cases, seed, n) for n in range(10)]
+        [in_rounds(cases, seed)(n) for n in range(10)]
         for seed in (1, 2)  # type: ignore[arg-type]
     )
     assert sorted(first) == sorted(second) == cases

@@ -12,8 +12,8 @@ from toy_neck import write_toy_neck
 
 from bids_mfi.cards import read_card
 from bids_mfi.cli import main_verbs
+from bids_mfi.network.batches import NEW_SEEDS
 from bids_mfi.network.bundle import load_bundle
-from bids_mfi.network.train import NEW_SEEDS
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve, lowest_dice
 from bids_mfi.synthesis import simulate, sources

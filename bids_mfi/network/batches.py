@@ -4,28 +4,26 @@ case -> standardise and pad -> augment -> window or box -> batch. A case is aske
 and all chance is drawn from seed and number, so that the same step is the same in every process.
 """
 
-import multiprocessing
-import os
-from collections import deque
+import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from bids_mfi.errors import MFIError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.network.augment import augment
-from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle import CHANNELS, ModelBundle
 from bids_mfi.network.segment import pad_edges, padded_shape, prepare_volume
 from bids_mfi.options import TrainOptions
-from bids_mfi.processes import end_with_parent
 
 # Last of the four numbers that seed a draw, so that no two kinds of draw are the same. Trailing
 # zeros do not count for numpy; the augmentation of a case has seed and number alone. 2 is taken by
@@ -43,8 +41,8 @@ DICE_NAMES = {
 }
 
 Batch = tuple[Tensor, Tensor]
+Packed = tuple[Tensor, Tensor, list[tuple[int, ...]]]
 Prepared = tuple[NDArray[np.float32], NDArray[np.int16]]
-Result = TypeVar("Result")
 
 
 class Case(Protocol):
@@ -105,11 +103,12 @@ def iterate_batches(
 ) -> Iterator[Batch]:
     """Batches of some steps in a row, made in advance: by one thread, or by ``workers`` processes.
 
+    With processes use it within :func:`name_dead_workers`.
+
     Parameters
     ----------
     options : TrainOptions
     data : TrainingData
-        With workers ``case_at`` must be picklable, and each of them has a copy.
     draft : ModelBundle
         Says how images are standardised and padded.
     steps : range
@@ -118,56 +117,51 @@ def iterate_batches(
     ------
     images : Tensor of float32, shape (batch, 2, x, y, z)
     labels : Tensor of int16, shape (batch, x, y, z)
+    """
+    if options.workers == 0:
+        yield from _from_thread(BatchMaker(options, data, draft), steps)
+    elif steps:
+        yield from _from_processes(BatchMaker(options, data, draft), steps)
+
+
+def _from_thread(maker: "BatchMaker", steps: range) -> Iterator[Batch]:
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        following: Future[Batch] | None = None
+        for step in steps:
+            batch = following.result() if following else maker.batch(step)
+            following = worker.submit(maker.batch, step + 1) if step + 1 in steps else None
+            yield batch
+
+
+def _from_processes(maker: "BatchMaker", steps: range) -> Iterator[Batch]:
+    """Let each process make all steps that learn from the same cases."""
+    count, workers = maker.options.samples_per_volume, maker.options.workers
+    groups = range(steps[0] // count, steps[-1] // count + 1)
+    loader = DataLoader(Groups(maker, groups), batch_size=None, num_workers=workers)
+    for number, packed in zip(groups, loader, strict=True):
+        for step, batch in enumerate(unpack(packed), number * count):
+            if step in steps:
+                yield batch
+
+
+@contextmanager
+def name_dead_workers() -> Iterator[None]:
+    """Explain that a process of :func:`iterate_batches` died; PyTorch tells it at any time.
 
     Raises
     ------
     MFIError
-        A worker was killed.
     """
-    if not steps:
-        return
-    maker = BatchMaker(options, replace(data, validation=()), draft)
-    if options.workers == 0:
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            yield from map_in_order(thread, maker.batch, steps, ahead=1)
-        return
-    count = options.samples_per_volume
-    groups = range(steps[0] // count, steps[-1] // count + 1)
     try:
-        with ProcessPoolExecutor(
-            options.workers, multiprocessing.get_context("spawn"), _keep_maker, (maker, os.getpid())
-        ) as pool:
-            results = map_in_order(pool, _make_group, groups, 2 * options.workers)
-            for group, batches in zip(groups, results, strict=True):
-                for sample, (images, labels) in enumerate(batches):
-                    if group * count + sample in steps:
-                        yield torch.from_numpy(images), torch.from_numpy(labels)
-    except BrokenProcessPool as error:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
         raise MFIError(
-            f"one of the {options.workers} processes that make cases was killed, most likely for "
-            "lack of memory; expected all to live. The last checkpoint is kept: run the same "
-            "command again with fewer --workers."
+            f"a process that makes cases died ({error}), most likely for lack of memory, or of "
+            "shared memory in a container (--shm-size); expected all to live. The last checkpoint "
+            "is kept: run the same command again with fewer --workers."
         ) from error
-
-
-def map_in_order(
-    executor: Executor, make: Callable[[int], Result], numbers: range, ahead: int
-) -> Iterator[Result]:
-    """Results for all numbers, in their order, while ``ahead`` more are being made.
-
-    What was begun and not asked for is given up when the iterator is closed.
-    """
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for number in numbers:
-            waiting.append(executor.submit(make, number))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 class BatchMaker:
@@ -189,12 +183,6 @@ class BatchMaker:
         images, labels = make_batch(self.options, self._prepare, step)
         return torch.from_numpy(images), torch.from_numpy(labels)
 
-    def group(self, number: int) -> list[Prepared]:
-        """Make the batches of all steps that learn from the same cases."""
-        count = self.options.samples_per_volume
-        steps = range(number * count, (number + 1) * count)
-        return [make_batch(self.options, self._prepare, step) for step in steps]
-
     def _prepare(self, number: int) -> Prepared:
         if number not in self._recent:
             found = prepare_case(self.options, self.data, self.draft, number)
@@ -206,20 +194,53 @@ class BatchMaker:
         return self._recent[number]
 
 
-_maker: BatchMaker | None = None
+def pack(batches: Sequence[Batch]) -> Packed:
+    """Join batches to two tensors; each tensor that leaves a process takes a file descriptor."""
+    images = torch.cat([images.flatten() for images, _ in batches])
+    labels = torch.cat([labels.flatten() for _, labels in batches])
+    return images, labels, [tuple(labels.shape) for _, labels in batches]
 
 
-def _keep_maker(maker: BatchMaker, parent: int) -> None:
-    """Begin a worker process; it works with one thread, because there are others beside it."""
-    global _maker
-    end_with_parent(parent)
-    torch.set_num_threads(1)
-    _maker = maker
+def unpack(packed: Packed) -> Iterator[Batch]:
+    """Undo :func:`pack`.
+
+    >>> batch = torch.zeros(1, 2, 8, 8, 8), torch.zeros(1, 8, 8, 8, dtype=torch.int16)
+    >>> [images.shape[1:] for images, _ in unpack(pack([batch]))]
+    [torch.Size([2, 8, 8, 8])]
+    """
+    images, labels, shapes = packed
+    sizes = [math.prod(shape) for shape in shapes]
+    for image, label, (count, x, y, z) in zip(
+        torch.split(images, [len(CHANNELS) * size for size in sizes]),
+        torch.split(labels, sizes),
+        shapes,
+        strict=True,
+    ):
+        yield image.view(count, len(CHANNELS), x, y, z), label.view(count, x, y, z)
 
 
-def _make_group(number: int) -> list[Prepared]:
-    assert _maker is not None
-    return _maker.group(number)
+class Groups(Dataset[Packed]):
+    """Batches by the number of the cases that they are made of, for PyTorch's loader.
+
+    Parameters
+    ----------
+    maker : BatchMaker
+    numbers : range
+        Of the groups of cases.
+    """
+
+    def __init__(self, maker: BatchMaker, numbers: range) -> None:
+        self.maker, self.numbers = maker, numbers
+
+    def __len__(self) -> int:
+        """How many groups there are."""
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> Packed:
+        """Batches of all steps that learn from one group of cases."""
+        count = self.maker.options.samples_per_volume
+        first = self.numbers[place] * count
+        return pack([self.maker.batch(step) for step in range(first, first + count)])
 
 
 def make_batch(options: TrainOptions, prepare: Callable[[int], Prepared], step: int) -> Prepared:
@@ -246,7 +267,7 @@ def make_batch(options: TrainOptions, prepare: Callable[[int], Prepared], step: 
     cases = [prepare(number) for number in numbers]
     chance = CROP_CHANCE if options.window is None else WINDOW_CHANCE
     chances = [np.random.default_rng([options.seed, n, sample, chance]) for n in numbers]
-    size = options.window
+    size: tuple[int, ...] | None = options.window
     if size is None and options.least_crop is not None:
         smallest = np.min([labels.shape for _, labels in cases], axis=0)
         size = draw_crop(tuple(smallest), options.least_crop, chances[0])

@@ -38,21 +38,17 @@ class Widths:
         Channels that each level gives to the last layers.
     down : tuple of int
         Channels that each level but the coarsest gives to the next.
-    merge : tuple of int
-        Channels of 3 x 3 x 3 convolutions over all levels together, before the last one; the
-        published network has none.
     """
 
     growth: Triple
     skip: Triple
     down: tuple[int, int]
-    merge: tuple[int, ...] = ()
 
 
 PUBLISHED_WIDTHS = "published"
 WIDTHS: Mapping[str, Widths] = {
     PUBLISHED_WIDTHS: Widths(growth=(4, 8, 16), skip=(12, 24, 24), down=(24, 24)),
-    "wide": Widths(growth=(8, 16, 20), skip=(16, 32, 32), down=(32, 40), merge=(32, 32)),
+    "wide": Widths(growth=(12, 16, 20), skip=(24, 32, 32), down=(32, 32)),
 }
 
 
@@ -189,10 +185,6 @@ class DenseVNet(nn.Module):
             for level, channels in enumerate(inputs)
         )
         features = in_channels + sum(wide.skip)
-        self.merge = nn.Sequential()
-        for channels in wide.merge:
-            self.merge.append(ConvNorm(features, channels, normalization))
-            features = channels
         self.final = nn.Conv3d(features, out_channels, 3, padding=1)
         self.reset_parameters()
 
@@ -251,8 +243,7 @@ class DenseVNet(nn.Module):
         for level, block in enumerate(self.blocks):
             skip, x = block(x)  # (b, 12 | 24 | 24, n/2 | n/4 | n/8), (b, 24, n/4 | n/8)
             skips.append(upsample(skip, (2**level,) * 3))  # (b, 12 | 24 | 24, x/2, y/2, z/2)
-        merged = self.merge(torch.cat(skips, dim=1))  # (b, 62, x/2, y/2, z/2)
-        logits: Tensor = self.final(merged)  # (b, 15, x/2, y/2, z/2)
+        logits: Tensor = self.final(torch.cat(skips, dim=1))  # (b, 62, ...) -> (b, 15, ...)
         return logits
 
 

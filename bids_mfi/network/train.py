@@ -29,9 +29,10 @@ from bids_mfi.network.batches import (
     TrainingData,
     channels_of,
     iterate_batches,
+    name_dead_workers,
 )
 from bids_mfi.network.bundle import LICENSE, ModelBundle, load_network, write_bundle
-from bids_mfi.network.dense_vnet import DebiasedBatchNorm, DenseVNet
+from bids_mfi.network.dense_vnet import PUBLISHED_WIDTHS, DebiasedBatchNorm, DenseVNet
 from bids_mfi.network.intensity import Landmarks, learn_landmarks
 from bids_mfi.network.loss import (
     dice_hinge,
@@ -42,6 +43,7 @@ from bids_mfi.network.segment import (
     choose_device,
     label_channels,
 )
+from bids_mfi.network.widen import widen
 from bids_mfi.options import TrainOptions
 from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
 
@@ -203,6 +205,20 @@ def train(
         line = validate(progress, data, options, math.nan)  # what is there to be improved
         write_log(progress, data.table, out_dir)
         report(line)
+    with name_dead_workers():
+        take_all_steps(options, data, progress, device, out_dir, report)
+    return write_trained_bundle(options, data, progress, out_dir, card)
+
+
+def take_all_steps(
+    options: TrainOptions,
+    data: TrainingData,
+    progress: Progress,
+    device: torch.device,
+    out_dir: Path,
+    report: Callable[[str], None],
+) -> None:
+    """Learn from the current step to the last, or until validations bring nothing more."""
     losses: list[float] = []
     started = time.monotonic() - progress.seconds
     done = has_plateaued(progress.rows, options)
@@ -220,7 +236,6 @@ def train(
             report(line)
             if has_plateaued(progress.rows, options):
                 break
-    return write_trained_bundle(options, data, progress, out_dir, card)
 
 
 def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOptions:
@@ -233,7 +248,7 @@ def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOpt
         spacing_mm=start.spacing_mm,
         normalization=start.normalization,
         stem_stride=start.stem_stride,
-        widths=start.widths,
+        widths=start.widths if start.widths != PUBLISHED_WIDTHS else options.widths,
         window=None if whole else start.window,
         least_crop=options.least_crop if whole else None,
         border=(0, 0, 0) if whole else start.border,
@@ -287,17 +302,26 @@ def make_progress(
     check_table(data.table, options, start)
     check_validation(data)
     torch.manual_seed(options.seed)
-    classes = 1 + max(muscle.index for muscle in data.table)
-    if start is None:
-        network = DenseVNet(
-            2, classes, options.normalization, options.stem_stride, options.widths
-        ).to(device)
-    else:
-        network = settle_averages(load_network(start, device))
+    network = begin_network(options, data.table, start).to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
     draft = draft_bundle(options, data.table, card, start)
     bfloat16 = device.type == "cuda" if options.bfloat16 is None else options.bfloat16
     return Progress(network, optimiser, draft, start, bfloat16)
+
+
+def begin_network(
+    options: TrainOptions, table: MuscleTable, start: ModelBundle | None
+) -> DenseVNet:
+    """Make the network of a training: random weights, or those of ``start``, widened if asked."""
+    classes = 1 + max(muscle.index for muscle in table)
+    network = DenseVNet(2, classes, options.normalization, options.stem_stride, options.widths)
+    if start is None:
+        return network
+    begun = settle_averages(load_network(start, torch.device("cpu")))
+    if start.widths == options.widths:
+        return begun
+    widen(begun, network)
+    return network
 
 
 def learn_from_cases(data: TrainingData) -> Landmarks:
@@ -666,7 +690,8 @@ def draft_bundle(
         "references": card.references,
     }
     if start is not None:
-        return replace(start, **named, training=(), origin=())  # type: ignore[arg-type]
+        more = {"widths": options.widths, "training": (), "origin": ()}
+        return replace(start, **named, **more)  # type: ignore[arg-type]
     return ModelBundle(
         **named,  # type: ignore[arg-type]
         spacing_mm=options.spacing_mm,

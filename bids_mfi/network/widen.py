@@ -1,0 +1,97 @@
+"""Begin a wider dense V-Net with the weights of a narrower one; must not know files or training.
+
+The wider network gives the same logits: what it has more is fed with random weights, and nothing
+reads it yet, because the weights that would are 0. Normalisation works on each channel alone, so
+the others do not notice.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from bids_mfi.network.dense_vnet import ConvNorm, DenseBlock, DenseVNet
+
+
+def widen(network: DenseVNet, wider: DenseVNet) -> None:
+    """Put the weights of a network into a wider one, which then gives the same logits.
+
+    Parameters
+    ----------
+    network : DenseVNet
+    wider : DenseVNet
+        With random weights; no layer may have fewer channels.
+
+    Raises
+    ------
+    ValueError
+        A layer is narrower, or the networks differ in normalisation or inputs.
+    """
+    state, wider_state = network.state_dict(), wider.state_dict()
+    if state.keys() != wider_state.keys():
+        raise ValueError("the networks differ in more than their widths")
+    segments = dict(_input_segments(network))
+    wider_segments = dict(_input_segments(wider))
+    with torch.no_grad():
+        for name, module in wider.named_modules():
+            if isinstance(module, nn.Conv3d):
+                kept = _kept_channels(segments[name], wider_segments[name])
+                _put_kernel(state[f"{name}.weight"], module.weight, kept)
+        for name, value in wider.state_dict().items():
+            if not name.endswith("conv.weight") and name != "final.weight":
+                _put_rows(state[name], value)
+
+
+def _put_kernel(kernel: Tensor, wider: Tensor, kept: list[int]) -> None:
+    """Kernels have the shape (out, in, x, y, z); ``kept`` are the old inputs in the wider one."""
+    if kernel.shape[0] > wider.shape[0]:
+        raise ValueError(f"{kernel.shape[0]} channels do not fit into {wider.shape[0]}")
+    rows = wider[: len(kernel)]
+    rows.zero_()
+    rows[:, kept] = kernel
+
+
+def _put_rows(values: Tensor, wider: Tensor) -> None:
+    if values.dim() == 0:
+        wider.copy_(values)
+    else:
+        wider[: len(values)] = values
+
+
+def _kept_channels(segments: Sequence[int], wider: Sequence[int]) -> list[int]:
+    """Where the channels of joined outputs lie when each output has become wider.
+
+    >>> _kept_channels((2, 1), (3, 2))
+    [0, 1, 3]
+    """
+    if any(new < old for old, new in zip(segments, wider, strict=True)):
+        raise ValueError(f"{tuple(segments)} channels do not fit into {tuple(wider)}")
+    starts = [sum(wider[:place]) for place in range(len(wider))]
+    return [start + i for start, old in zip(starts, segments, strict=True) for i in range(old)]
+
+
+def _input_segments(network: DenseVNet) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name of each convolution, and how many channels it reads of each output joined before it."""
+    stem = network.init_conv
+    images = stem.conv.in_channels
+    yield "init_conv.conv", (images,)
+    entering: tuple[int, ...] = (images, _width(stem))
+    for level, block in enumerate(_blocks(network)):
+        joined = entering
+        for unit, layer in enumerate(cast(list[ConvNorm], block.dense)):
+            yield f"blocks.{level}.dense.{unit}.conv", joined
+            joined = (*joined, _width(layer))
+        yield f"blocks.{level}.skip.conv", joined
+        if block.down is not None:
+            yield f"blocks.{level}.down.conv", joined
+            entering = (_width(block.down),)
+    yield "final", (images, *(_width(block.skip) for block in _blocks(network)))
+
+
+def _blocks(network: DenseVNet) -> list[DenseBlock]:
+    return cast(list[DenseBlock], list(network.blocks))
+
+
+def _width(layer: ConvNorm) -> int:
+    return layer.conv.out_channels
