@@ -54,6 +54,7 @@ LOSSES = (
 )
 VALIDATIONS = ("held_out", "training")
 LEVEL_CHOICES = ("all", "paper")
+KEEPS = ("best", "last")
 WIDTH_NAMES = ("published", "wide")
 
 Triple = tuple[int, int, int]
@@ -125,6 +126,9 @@ class TrainOptions:
         Validations without a better mean Dice before the training stops; None: never.
     min_delta : float
         By how much a mean Dice must exceed the best one to be better.
+    keep : str
+        Which weights become the bundle: ``best``, those of the best mean Dice at a validation, or
+        ``last``.
     validation : str
         ``held_out``: on participants that are not learnt from; ``training``: on the training scans
         themselves, not augmented.
@@ -169,6 +173,7 @@ class TrainOptions:
     validate_every: int = 250
     patience: int | None = None
     min_delta: float = 0.0
+    keep: str = "best"
     validation: str = "held_out"
     validation_share: float = 0.2
     phantom_share: float = 0.25

@@ -14,6 +14,7 @@ from typing import Any
 from bids_mfi.errors import InputError
 from bids_mfi.options import (
     HIGHEST_SEED,
+    KEEPS,
     LEVEL_CHOICES,
     LOSSES,
     SCHEDULES,
@@ -102,6 +103,7 @@ RULES: Mapping[str, Rule] = {
     "validate_every": _whole(1),
     "patience": _whole(1),
     "min_delta": SHARE,
+    "keep": _one_of(KEEPS),
     "validation": _one_of(VALIDATIONS),
     "validation_share": Rule(
         lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1"

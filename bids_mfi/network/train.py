@@ -57,7 +57,7 @@ WARM_UP_STEPS = 50
 SETTLED_UPDATES = 1000
 AFFINE_CHANCE = 2  # Last of the four numbers that seed a draw, see ``batches``.
 # What may differ when a training is resumed; `steps` only where it does not change the past.
-FREE_OPTIONS = ("validate_every", "patience", "min_delta", "device", "workers")
+FREE_OPTIONS = ("validate_every", "patience", "min_delta", "keep", "device", "workers")
 
 MOST_CLASSES = 256
 
@@ -709,13 +709,15 @@ def draft_bundle(
 def write_trained_bundle(
     options: TrainOptions, data: TrainingData, progress: Progress, out_dir: Path, card: ModelCard
 ) -> ModelBundle:
-    """Write the best weights as a bundle, with the recipe and the Dice they reached."""
+    """Write the best weights, or the last, as a bundle, with the recipe and their Dice."""
     bundle = replace(
         progress.draft,
         folder=out_dir / BUNDLE,
         training=(*data.ranges, *describe_recipe(options, data, progress)),
     )
-    return write_bundle(bundle, progress.best_state, card.licence_text)
+    last = progress.network.state_dict()
+    state = progress.best_state if options.keep == "best" else last
+    return write_bundle(bundle, state, card.licence_text)
 
 
 def describe_recipe(
@@ -724,10 +726,13 @@ def describe_recipe(
     """How the weights were made, for a person to read."""
     cosine = options.schedule == "cosine"
     start = progress.start
+    best = {"step": best_step(progress.rows), "dice_mean": progress.best_dice}
+    kept = best if options.keep == "best" else progress.rows[-1]
+    words = "the best on the validation cases" if options.keep == "best" else "the last"
     recipe = {
         "start": f"{start.name} {start.version}, sha256 {start.sha256}" if start else "random",
         "steps": progress.step,
-        "weights": f"of step {best_step(progress.rows)}, the best on the validation cases",
+        "weights": f"of step {kept['step']}, {words}",
         "batch_size": options.batch_size,
         "volumes": describe_windows(options),
         "learning_rate": f"Adam, {options.learning_rate:g}"
@@ -737,7 +742,7 @@ def describe_recipe(
         "precision": "bfloat16 autocast" if progress.bfloat16 else "float32",
         "seed": options.seed,
         "validation_cases": f"{len(data.validation)} {data.validated_on}",
-        "validation_dice_mean": f"{progress.best_dice:.4f}",
+        "validation_dice_mean": f"{kept['dice_mean']:.4f}",
     }
     return tuple((key, str(value)) for key, value in recipe.items())
 
