@@ -29,7 +29,11 @@ from bids_mfi.synthesis.subject import Subject, draw_subject
 INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"
 SEED = 80_000
 STORED = {"stored axial, L P S": ("L", "P", "S"), "stored coronal, R I A": ("R", "I", "A")}
-WINDOW, BORDER = (128, 128, 32), (16, 16, 8)
+WINDOWS = {
+    "windows of 128 x 128 x 32": ((128, 128, 32), (16, 16, 8)),
+    "windows of 160 x 144 x 32": ((160, 144, 32), (16, 16, 8)),
+    "windows of 192 x 160 x 40": ((192, 160, 40), (16, 16, 8)),
+}
 CPU = torch.device("cpu")
 Images = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -90,8 +94,10 @@ def differences(
     middle = scan_with(number, protocol, label_map, levels.pop("middle"))
     images, grid = (middle.in_phase, middle.out_phase), middle.grid
     plain = measure(segment_scan(*images, grid, bundle, CPU), images, grid, bundle)
-    windowed = replace(bundle, inference="windows", window=WINDOW, border=BORDER)
-    changed = {"in windows": segment_scan(*images, grid, windowed, CPU)}
+    changed = {}
+    for name, (window, border) in WINDOWS.items():
+        windowed = replace(bundle, inference="windows", window=window, border=border)
+        changed[name] = segment_scan(*images, grid, windowed, CPU)
     for name, axcodes in STORED.items():
         changed[name] = segment_stored(images, grid, axcodes, bundle)
     for name, noise in levels.items():

@@ -47,6 +47,8 @@ from bids_mfi.network.train import (
     train,
 )
 from bids_mfi.options import TrainOptions
+from bids_mfi.recipes import read_recipe, recipe_keys
+from bids_mfi.training import TrainingOrder, check_stated
 
 TABLE = MuscleTable(WEBER2021.muscles[:2])
 LANDMARKS = (tuple(float(value) for value in range(7)),) * 2
@@ -679,8 +681,18 @@ def test_a_bundle_decides_the_stride_of_its_network(tmp_path: Path) -> None:
     settled = settle_options(replace(OPTIONS, least_crop=(8, 8, 8), samples_per_volume=2), start)
     assert (settled.stem_stride, settled.samples_per_volume) == ((2, 2, 1), 2)
     assert settle_options(replace(OPTIONS, samples_per_volume=2), start).samples_per_volume == 1
-    windowed = replace(start, inference="windows", window=(16, 16, 8))
-    assert settle_options(replace(OPTIONS, least_crop=(8, 8, 8)), windowed).least_crop is None
+
+
+def test_the_recipe_for_tuning_leaves_a_bundle_its_windows(tmp_path: Path) -> None:
+    """A bundle for whole volumes is tuned on boxes, one with windows on its windows."""
+    recipe = read_recipe("finetune")
+    start = train(replace(OPTIONS, steps=1), tiny_data(), tmp_path / "first")
+    windowed = replace(start, inference="windows", window=(16, 16, 8), border=(2, 2, 2))
+    settled = settle_options(recipe, windowed)
+    assert (settled.window, settled.border, settled.least_crop) == ((16, 16, 8), (2, 2, 2), None)
+    assert settle_options(recipe, start).least_crop == (112, 96, 16)
+    order = TrainingOrder(tmp_path, recipe, stated=recipe_keys("finetune"))
+    check_stated(order, settled)  # nothing is refused
 
 
 def test_windows_are_drawn_uniformly_and_inside() -> None:
