@@ -864,7 +864,7 @@ def _run_convert(arguments: argparse.Namespace) -> int:
 
 OVERRIDES = (
     "steps", "learning_rate", "batch_size", "seed", "spacing_mm", "normalization",
-    "validate_every", "patience", "validation_share", "bfloat16", "device",
+    "validate_every", "patience", "validation_share", "bfloat16", "device", "workers",
 )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ VALIDATION_CASES = 8
 TRAINING_SEED = 1_000_000_000
 MOST_CASES = 10_000_000
 # How bundles for whole volumes are tuned; one with windows keeps them, and is tuned all the same.
-YIELDING = frozenset({"least_crop", "samples_per_volume"})
+YIELDING = frozenset({"least_crop"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,6 +249,7 @@ INVOCATIONS = (
         "steps": 10, "learning_rate": 1e-05, "batch_size": 2, "seed": 0,
         "spacing_mm": [0.7, 1, 3.5], "normalization": "instance", "validate_every": 5,
         "patience": 4, "validation_share": 0.25, "bfloat16": "--no-bfloat16", "device": "cuda",
+        "workers": 0,
     }),
     ("bids_mfi_train", {"out_dir": "new", "label_map": ["a", "b c"], "card": "my card.toml",
                         "bfloat16": "--bfloat16"}),

@@ -3,7 +3,7 @@
 import math
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from bids_mfi.network.batches import (
     HELD_OUT,
     LEARNT_FROM,
     NEW_SEEDS,
+    BatchMaker,
     TrainingData,
     channels_of,
     draw_window,
@@ -39,6 +40,7 @@ from bids_mfi.network.train import (
     Progress,
     custom_card,
     describe_lacking,
+    describe_network,
     describe_windows,
     draft_bundle,
     has_plateaued,
@@ -660,6 +662,85 @@ def test_processes_make_the_batches_that_a_thread_makes(steps: range) -> None:
     assert together == alone
 
 
+@pytest.mark.parametrize(("first", "then"), [(0, 2), (2, 0)])
+def test_a_training_goes_on_with_other_processes_and_ends_the_same(
+    tmp_path: Path, first: int, then: int
+) -> None:
+    """Stopped in the middle of a case, between two of its samples."""
+    options = replace(OPTIONS, steps=5, validate_every=3, least_crop=(8, 8, 8))
+    options = replace(options, samples_per_volume=2, mirror_share=0.5, scaling_percent=5.0)
+    whole = train(options, tiny_data(), tmp_path / "whole")
+
+    def stop(line: str) -> None:
+        if line.startswith("step 3/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(options, workers=first), tiny_data(), tmp_path / "parts", report=stop)
+    parts = train(replace(options, workers=then), tiny_data(), tmp_path / "parts")
+    assert parts.sha256 == whole.sha256
+
+
+def failing_case(error: Exception) -> Callable[[int], TinyCase]:
+    def case_at(number: int) -> TinyCase:
+        if number == 2:
+            raise error
+        return tiny_case(number)
+
+    return case_at
+
+
+@pytest.mark.parametrize("error", [InputError("sub-01: is odd"), RuntimeError("a bug")])
+def test_what_goes_wrong_in_a_process_is_told_as_it_is(tmp_path: Path, error: Exception) -> None:
+    data = tiny_data(case_at=failing_case(error))
+    with pytest.raises(type(error)) as found:
+        list(
+            iterate_batches(
+                replace(OPTIONS, workers=1),
+                data,
+                replace(draft_bundle(OPTIONS, TABLE), landmarks=LANDMARKS),
+                range(4),
+            )
+        )
+    assert found.value.args == error.args
+
+
+def test_each_case_is_made_once_and_no_more_are_kept_than_a_batch_has() -> None:
+    asked: list[int] = []
+
+    def case_at(number: int) -> TinyCase:
+        asked.append(number)
+        return tiny_case(number)
+
+    options = replace(OPTIONS, least_crop=(8, 8, 8), samples_per_volume=3, batch_size=2)
+    draft = replace(draft_bundle(options, TABLE), landmarks=LANDMARKS)
+    maker = BatchMaker(options, tiny_data(case_at=case_at), draft)
+    for step in range(9):
+        maker.make(step)
+        assert maker.kept == 2
+    assert asked == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_last_weights_become_the_bundle_if_asked(tmp_path: Path) -> None:
+    """The same finished folder gives either; the metadata say which, and their own Dice."""
+    options = replace(OPTIONS, steps=3, validate_every=1, learning_rate=0.3)  # it gets worse
+    start = train(replace(OPTIONS, steps=40, validate_every=40), tiny_data(), tmp_path / "first")
+    bundles = {}
+    for keep in ("best", "last", "best"):
+        bundle = train(replace(options, keep=keep), tiny_data(), tmp_path / "second", start=start)
+        checkpoint = torch.load(tmp_path / "second" / CHECKPOINT, weights_only=True)
+        expected = checkpoint["best_state" if keep == "best" else "network"]
+        found = load_network(bundle, torch.device("cpu")).state_dict()
+        assert all(torch.equal(found[name], value) for name, value in expected.items())
+        bundles[keep] = dict(bundle.training)
+    rows = checkpoint["rows"]
+    assert checkpoint["best_dice"] > rows[-1]["dice_mean"]
+    assert bundles["last"]["weights"] == "of step 3, the last"
+    assert bundles["last"]["validation_dice_mean"] == f"{rows[-1]['dice_mean']:.4f}"
+    assert bundles["best"]["weights"].endswith("the best on the validation cases")
+    assert bundles["best"]["validation_dice_mean"] == f"{checkpoint['best_dice']:.4f}"
+
+
 def killing_case(number: int) -> TinyCase:
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -692,7 +773,10 @@ def test_the_recipe_for_tuning_leaves_a_bundle_its_windows(tmp_path: Path) -> No
     assert (settled.window, settled.border, settled.least_crop) == ((16, 16, 8), (2, 2, 2), None)
     assert settle_options(recipe, start).least_crop == (112, 96, 16)
     order = TrainingOrder(tmp_path, recipe, stated=recipe_keys("finetune"))
-    check_stated(order, settled)  # nothing is refused
+    check_stated(order, settled)  # nothing is refused, but told
+    (line,) = describe_network(settled, windowed)
+    assert line == "the bundle's windows are learnt from, not boxes of any size"
+    assert describe_network(settle_options(recipe, start), start) == []
 
 
 def test_windows_are_drawn_uniformly_and_inside() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,15 +11,17 @@ import pytest
 import torch
 from toy_neck import write_toy_neck
 
+import bids_mfi
 from bids_mfi.cards import read_card
-from bids_mfi.cli import main_verbs
+from bids_mfi.cli import build_verb_parser, main_verbs
 from bids_mfi.network.batches import NEW_SEEDS
-from bids_mfi.network.bundle import load_bundle
+from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve, lowest_dice
 from bids_mfi.synthesis import simulate, sources
 from bids_mfi.training import TrainingOrder, choose_card, synthetic_data
 
+INCLUDED = Path(bids_mfi.__file__).parent / "data" / "bundle"
 OWN_CARD = "synthetic-neck"
 RECIPE = """
 steps = 3
@@ -105,6 +108,46 @@ def test_more_steps_go_on_where_it_stopped(
     out = capsys.readouterr().out
     assert "step 4/4" in out
     assert "step 2/" not in out
+
+
+# Of every option that replaces a value of the recipe: its words, and what they mean.
+REPLACED = {
+    "steps": ("--steps 7", 7),
+    "learning_rate": ("--learning-rate 0.01", 0.01),
+    "batch_size": ("--batch-size 3", 3),
+    "seed": ("--seed 9", 9),
+    "spacing_mm": ("--spacing 2 3 4", (2.0, 3.0, 4.0)),
+    "normalization": ("--normalization batch", "batch"),
+    "validate_every": ("--validate-every 6", 6),
+    "patience": ("--patience 5", 5),
+    "validation_share": ("--validation-share 0.4", 0.4),
+    "bfloat16": ("--bfloat16", True),
+    "device": ("--device cpu", "cpu"),
+    "workers": ("--workers 2", 2),
+}
+
+
+def recipe_options() -> set[str]:
+    """Options of ``train`` with the name of a value of a recipe."""
+    training = build_verb_parser().parse_args(["train", "out"])
+    return set(vars(training)) & {field.name for field in fields(TrainOptions)}
+
+
+@pytest.mark.parametrize("name", sorted(recipe_options()))
+def test_every_option_reaches_the_training(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders: list[TrainingOrder] = []
+
+    def keep(order: TrainingOrder, report: object) -> ModelBundle:
+        orders.append(order)
+        return load_bundle(INCLUDED)
+
+    monkeypatch.setattr("bids_mfi.training.run_training", keep)
+    words, value = REPLACED[name]
+    assert main_verbs(["train", "out", "--recipe", "synthetic", *words.split()]) == 0
+    assert main_verbs(["train", "out", "--recipe", "synthetic"]) == 0
+    assert getattr(orders[0].options, name) == value
+    assert getattr(orders[1].options, name) != value
+    assert name in orders[0].stated
 
 
 def test_tuning_keeps_grid_and_licence(trained: Path, dataset: Path, tmp_path: Path) -> None:

@@ -91,6 +91,17 @@ def test_a_training_widens_the_bundle_it_starts_from(tmp_path: Path) -> None:
         )
     tuned = train(OPTIONS, tiny_data(), tmp_path / "tuned", start=wide)
     assert tuned.widths == "wide"
+    assert dict(wide.training)["start"].endswith(", widened from published")
+    assert "widened" not in dict(tuned.training)["start"]
+
+
+def test_averages_of_a_widened_network_count_as_they_did() -> None:
+    narrow, wide = used(network("published", "batch")), network("wide", "batch")
+    narrow.pool_bn.num_batches_tracked.fill_(7)
+    widen(narrow, wide)
+    assert wide.pool_bn.num_batches_tracked == 7
+    channels = len(narrow.init_conv.bn.running_var)
+    assert torch.equal(wide.init_conv.bn.running_var[:channels], narrow.init_conv.bn.running_var)
 
 
 def test_a_wide_bundle_cannot_be_narrowed(tmp_path: Path) -> None:

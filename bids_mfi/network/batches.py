@@ -4,12 +4,12 @@ case -> standardise and pad -> augment -> window or box -> batch. A case is aske
 and all chance is drawn from seed and number, so that the same step is the same in every process.
 """
 
-import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from bids_mfi.errors import MFIError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.network.augment import augment
-from bids_mfi.network.bundle import CHANNELS, ModelBundle
+from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import pad_edges, padded_shape, prepare_volume
 from bids_mfi.options import TrainOptions
 
@@ -41,8 +41,7 @@ DICE_NAMES = {
 }
 
 Batch = tuple[Tensor, Tensor]
-Packed = tuple[Tensor, Tensor, list[tuple[int, ...]]]
-Prepared = tuple[NDArray[np.float32], NDArray[np.int16]]
+Arrays = tuple[NDArray[np.float32], NDArray[np.int16]]
 
 
 class Case(Protocol):
@@ -126,22 +125,43 @@ def iterate_batches(
 
 def _from_thread(maker: "BatchMaker", steps: range) -> Iterator[Batch]:
     with ThreadPoolExecutor(max_workers=1) as worker:
-        following: Future[Batch] | None = None
+        following: Future[Arrays] | None = None
         for step in steps:
-            batch = following.result() if following else maker.batch(step)
-            following = worker.submit(maker.batch, step + 1) if step + 1 in steps else None
-            yield batch
+            arrays = following.result() if following else maker.make(step)
+            following = worker.submit(maker.make, step + 1) if step + 1 in steps else None
+            yield to_tensors(arrays)
 
 
 def _from_processes(maker: "BatchMaker", steps: range) -> Iterator[Batch]:
     """Let each process make all steps that learn from the same cases."""
     count, workers = maker.options.samples_per_volume, maker.options.workers
     groups = range(steps[0] // count, steps[-1] // count + 1)
-    loader = DataLoader(Groups(maker, groups), batch_size=None, num_workers=workers)
-    for number, packed in zip(groups, loader, strict=True):
-        for step, batch in enumerate(unpack(packed), number * count):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")  # as asked for
+        loader = DataLoader(
+            CaseGroups(maker, groups), batch_size=None, num_workers=workers, collate_fn=_as_it_is
+        )
+        made = iter(loader)
+    for number, found in zip(groups, made, strict=True):
+        if isinstance(found, Exception):
+            raise found
+        for step, arrays in enumerate(found, number * count):
             if step in steps:
-                yield batch
+                yield to_tensors(arrays)
+
+
+def _as_it_is(found: Any) -> Any:
+    """Leave arrays as they are: tensors would need shared memory, of which a container has little.
+
+    When it is full, PyTorch waits for ever.
+    """
+    return found
+
+
+def to_tensors(arrays: Arrays) -> Batch:
+    """Images and labels as tensors; their memory is shared."""
+    images, labels = arrays
+    return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 @contextmanager
@@ -155,12 +175,12 @@ def name_dead_workers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not str(error).startswith("DataLoader worker (pid"):
             raise
         raise MFIError(
-            f"a process that makes cases died ({error}), most likely for lack of memory, or of "
-            "shared memory in a container (--shm-size); expected all to live. The last checkpoint "
-            "is kept: run the same command again with fewer --workers."
+            f"a process that makes cases died ({error}), most likely for lack of memory; expected "
+            "all to live. What was learnt up to the last checkpoint, if there is one, is kept: run "
+            "the same command again with fewer --workers."
         ) from error
 
 
@@ -176,14 +196,18 @@ class BatchMaker:
 
     def __init__(self, options: TrainOptions, data: TrainingData, draft: ModelBundle) -> None:
         self.options, self.data, self.draft = options, data, draft
-        self._recent: dict[int, Prepared] = {}
+        self._recent: dict[int, Arrays] = {}
 
-    def batch(self, step: int) -> Batch:
-        """Make the batch of a step."""
-        images, labels = make_batch(self.options, self._prepare, step)
-        return torch.from_numpy(images), torch.from_numpy(labels)
+    @property
+    def kept(self) -> int:
+        """How many cases are kept for the next steps."""
+        return len(self._recent)
 
-    def _prepare(self, number: int) -> Prepared:
+    def make(self, step: int) -> Arrays:
+        """Make the batch of a step, see :func:`make_batch`."""
+        return make_batch(self.options, self._prepare, step)
+
+    def _prepare(self, number: int) -> Arrays:
         if number not in self._recent:
             found = prepare_case(self.options, self.data, self.draft, number)
             if self.options.samples_per_volume == 1:
@@ -194,39 +218,14 @@ class BatchMaker:
         return self._recent[number]
 
 
-def pack(batches: Sequence[Batch]) -> Packed:
-    """Join batches to two tensors; each tensor that leaves a process takes a file descriptor."""
-    images = torch.cat([images.flatten() for images, _ in batches])
-    labels = torch.cat([labels.flatten() for _, labels in batches])
-    return images, labels, [tuple(labels.shape) for _, labels in batches]
-
-
-def unpack(packed: Packed) -> Iterator[Batch]:
-    """Undo :func:`pack`.
-
-    >>> batch = torch.zeros(1, 2, 8, 8, 8), torch.zeros(1, 8, 8, 8, dtype=torch.int16)
-    >>> [images.shape[1:] for images, _ in unpack(pack([batch]))]
-    [torch.Size([2, 8, 8, 8])]
-    """
-    images, labels, shapes = packed
-    sizes = [math.prod(shape) for shape in shapes]
-    for image, label, (count, x, y, z) in zip(
-        torch.split(images, [len(CHANNELS) * size for size in sizes]),
-        torch.split(labels, sizes),
-        shapes,
-        strict=True,
-    ):
-        yield image.view(count, len(CHANNELS), x, y, z), label.view(count, x, y, z)
-
-
-class Groups(Dataset[Packed]):
-    """Batches by the number of the cases that they are made of, for PyTorch's loader.
+class CaseGroups(Dataset[list[Arrays] | Exception]):
+    """What steps learn from by the number of their group of cases, for PyTorch's loader.
 
     Parameters
     ----------
     maker : BatchMaker
     numbers : range
-        Of the groups of cases.
+        Of the groups.
     """
 
     def __init__(self, maker: BatchMaker, numbers: range) -> None:
@@ -236,14 +235,17 @@ class Groups(Dataset[Packed]):
         """How many groups there are."""
         return len(self.numbers)
 
-    def __getitem__(self, place: int) -> Packed:
-        """Batches of all steps that learn from one group of cases."""
+    def __getitem__(self, place: int) -> list[Arrays] | Exception:
+        """Batches of all steps that learn from one group; what went wrong, to be raised again."""
         count = self.maker.options.samples_per_volume
         first = self.numbers[place] * count
-        return pack([self.maker.batch(step) for step in range(first, first + count)])
+        try:
+            return [self.maker.make(step) for step in range(first, first + count)]
+        except Exception as error:
+            return error
 
 
-def make_batch(options: TrainOptions, prepare: Callable[[int], Prepared], step: int) -> Prepared:
+def make_batch(options: TrainOptions, prepare: Callable[[int], Arrays], step: int) -> Arrays:
     """Make the batch of one step.
 
     With k samples of each case, k steps in a row draw one window each from the same cases.
@@ -286,7 +288,7 @@ def make_batch(options: TrainOptions, prepare: Callable[[int], Prepared], step: 
 
 def prepare_case(
     options: TrainOptions, data: TrainingData, draft: ModelBundle, number: int
-) -> Prepared:
+) -> Arrays:
     """Standardise, pad and augment the case with a number.
 
     Returns

@@ -176,7 +176,8 @@ def train(
         Gets a line at every validation, after log and checkpoint were written; before the first
         step one on labels or windows that do not quite fit.
     start : ModelBundle, optional
-        Weights to start from; it also decides grid, normalisation, windows and landmarks.
+        Weights to start from; it also decides grid, normalisation, windows and landmarks, and
+        widths unless the options ask for wider ones.
 
     Raises
     ------
@@ -199,8 +200,13 @@ def train(
     elif start is None:
         progress.draft = replace(progress.draft, landmarks=learn_from_cases(data))
     write_log(progress, data.table, out_dir)  # a folder that cannot be written is known at once
-    for line in (*describe_lacking(data.table, start), *describe_large_window(options, data)):
-        report(line)
+    for lines in (
+        describe_lacking(data.table, start),
+        describe_network(options, start),
+        describe_large_window(options, data),
+    ):
+        for line in lines:
+            report(line)
     if start is not None and not progress.rows:
         line = validate(progress, data, options, math.nan)  # what is there to be improved
         write_log(progress, data.table, out_dir)
@@ -397,6 +403,16 @@ def describe_lacking(table: MuscleTable, start: ModelBundle | None) -> list[str]
     if not lacking:
         return []
     return [f"muscles of the bundle that the data lack and it will forget: {', '.join(lacking)}"]
+
+
+def describe_network(options: TrainOptions, start: ModelBundle | None) -> list[str]:
+    """Say what becomes of the network of the bundle to start from, where that may surprise."""
+    lines = []
+    if start is not None and start.widths != options.widths:
+        lines.append(f"the network is widened from {start.widths} to {options.widths}")
+    if start is not None and start.inference != "whole_volume":
+        lines.append("the bundle's windows are learnt from, not boxes of any size")
+    return lines
 
 
 def describe_large_window(options: TrainOptions, data: TrainingData) -> list[str]:
@@ -730,7 +746,7 @@ def describe_recipe(
     kept = best if options.keep == "best" else progress.rows[-1]
     words = "the best on the validation cases" if options.keep == "best" else "the last"
     recipe = {
-        "start": f"{start.name} {start.version}, sha256 {start.sha256}" if start else "random",
+        "start": describe_start(start, options),
         "steps": progress.step,
         "weights": f"of step {kept['step']}, {words}",
         "batch_size": options.batch_size,
@@ -745,6 +761,14 @@ def describe_recipe(
         "validation_dice_mean": f"{kept['dice_mean']:.4f}",
     }
     return tuple((key, str(value)) for key, value in recipe.items())
+
+
+def describe_start(start: ModelBundle | None, options: TrainOptions) -> str:
+    """Name the weights that a training began with."""
+    if start is None:
+        return "random"
+    widened = f", widened from {start.widths}" if start.widths != options.widths else ""
+    return f"{start.name} {start.version}, sha256 {start.sha256}{widened}"
 
 
 def best_step(rows: Sequence[Mapping[str, float]]) -> int:

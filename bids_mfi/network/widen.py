@@ -17,6 +17,9 @@ from bids_mfi.network.dense_vnet import ConvNorm, DenseBlock, DenseVNet
 def widen(network: DenseVNet, wider: DenseVNet) -> None:
     """Put the weights of a network into a wider one, which then gives the same logits.
 
+    The averages of batch normalisation in new channels are those of a new network, and count as
+    old as the others.
+
     Parameters
     ----------
     network : DenseVNet

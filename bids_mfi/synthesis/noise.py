@@ -10,9 +10,9 @@ TILE = 32
 _LINEAR_SD = (2 / 3) ** 1.5
 
 
-def torch_generator(rng: np.random.Generator, device: torch.device) -> torch.Generator:
-    """Make a generator of torch whose seed is drawn from one of numpy."""
-    return torch.Generator(device=device).manual_seed(int(rng.integers(2**62)))
+def torch_generator(rng: np.random.Generator) -> torch.Generator:
+    """Make a generator of torch, on the CPU, whose seed is drawn from one of numpy."""
+    return torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
 def smooth_noise(

@@ -231,7 +231,7 @@ def acquire(
     -------
     in_phase, out_phase : Tensor of float32
     """
-    generator = torch_generator(rng, volume.water.device)
+    generator = torch_generator(rng)  # a GPU's own would draw another noise
     sensitivity = settings.scale * receive_field(volume.water, settings.field)
     water = volume.water * sensitivity
     fat = volume.fat * sensitivity
@@ -242,7 +242,7 @@ def acquire(
         real, imaginary = _signal(water, fat, settings, echo_ms)
         real, imaginary = (_move(part, settings) for part in (real, imaginary))
         for part in (real, imaginary):
-            part += sd * torch.randn(part.shape, generator=generator, device=part.device)
+            part += sd * torch.randn(part.shape, generator=generator).to(part.device)
         images.append(torch.hypot(real, imaginary))
     return images[0], images[1]
 

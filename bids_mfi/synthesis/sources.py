@@ -260,7 +260,7 @@ class AnatomySource:
         ``paper``: muscles are labelled at the levels of Table 1 of the paper; ``all``: over their
         whole length.
     device : str
-        Of torch, that does the work; another one draws other noise.
+        Of torch, that does the work; scans of another one differ by rounding only.
     variation : float
         Factor of the variation of shape between persons.
 
