@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -714,7 +715,8 @@ def test_each_case_is_made_once_and_no_more_are_kept_than_a_batch_has() -> None:
 
     options = replace(OPTIONS, least_crop=(8, 8, 8), samples_per_volume=3, batch_size=2)
     draft = replace(draft_bundle(options, TABLE), landmarks=LANDMARKS)
-    maker = BatchMaker(options, tiny_data(case_at=case_at), draft)
+    data = tiny_data(case_at=case_at)
+    maker = BatchMaker(options, partial(prepare_case, options, data, draft))
     for step in range(9):
         maker.make(step)
         assert maker.kept == 2
@@ -742,7 +744,7 @@ def test_the_last_weights_become_the_bundle_if_asked(tmp_path: Path) -> None:
 
 
 def killing_case(number: int) -> TinyCase:
-    if number == 3:
+    if number == 6:  # not asked for before the first steps are done
         os.kill(os.getpid(), signal.SIGKILL)
     return tiny_case(number)
 
@@ -750,7 +752,7 @@ def killing_case(number: int) -> TinyCase:
 def test_a_killed_process_is_named_and_the_checkpoint_kept(tmp_path: Path) -> None:
     data = tiny_data(case_at=killing_case)
     with pytest.raises(MFIError, match=r"a process .* died .* fewer --workers"):
-        train(replace(OPTIONS, workers=1, validate_every=1), data, tmp_path / "killed")
+        train(replace(OPTIONS, workers=1, validate_every=1, steps=9), data, tmp_path / "killed")
     assert (tmp_path / "killed" / CHECKPOINT).exists()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -100,9 +101,10 @@ class TrainingData:
 def iterate_batches(
     options: TrainOptions, data: TrainingData, draft: ModelBundle, steps: range
 ) -> Iterator[Batch]:
-    """Batches of some steps in a row, made in advance: by one thread, or by ``workers`` processes.
+    """Batches of some steps in a row, made in advance by a thread.
 
-    With processes use it within :func:`name_dead_workers`.
+    The cases are made by it too, or by ``workers`` processes; with them use it within
+    :func:`name_dead_workers`.
 
     Parameters
     ----------
@@ -117,37 +119,44 @@ def iterate_batches(
     images : Tensor of float32, shape (batch, 2, x, y, z)
     labels : Tensor of int16, shape (batch, x, y, z)
     """
-    if options.workers == 0:
-        yield from _from_thread(BatchMaker(options, data, draft), steps)
-    elif steps:
-        yield from _from_processes(BatchMaker(options, data, draft), steps)
-
-
-def _from_thread(maker: "BatchMaker", steps: range) -> Iterator[Batch]:
-    with ThreadPoolExecutor(max_workers=1) as worker:
+    if not steps:
+        return
+    prepare = partial(prepare_case, options, data, draft)
+    read = _start_processes(options, prepare, steps) if options.workers else prepare
+    maker = BatchMaker(options, read)
+    with ThreadPoolExecutor(max_workers=1) as thread:
         following: Future[Arrays] | None = None
         for step in steps:
             arrays = following.result() if following else maker.make(step)
-            following = worker.submit(maker.make, step + 1) if step + 1 in steps else None
+            following = thread.submit(maker.make, step + 1) if step + 1 in steps else None
             yield to_tensors(arrays)
 
 
-def _from_processes(maker: "BatchMaker", steps: range) -> Iterator[Batch]:
-    """Let each process make all steps that learn from the same cases."""
-    count, workers = maker.options.samples_per_volume, maker.options.workers
-    groups = range(steps[0] // count, steps[-1] // count + 1)
+def _start_processes(
+    options: TrainOptions, prepare: Callable[[int], Arrays], steps: range
+) -> Callable[[int], Arrays]:
+    """Let processes make the cases of some steps; they are read in the order of their numbers."""
+    first, last = (step // options.samples_per_volume for step in (steps[0], steps[-1]))
+    numbers = range(first * options.batch_size, (last + 1) * options.batch_size)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")  # as asked for
         loader = DataLoader(
-            CaseGroups(maker, groups), batch_size=None, num_workers=workers, collate_fn=_as_it_is
+            Cases(prepare, numbers),
+            batch_size=None,
+            num_workers=options.workers,
+            collate_fn=_as_it_is,
         )
-        made = iter(loader)
-    for number, found in zip(groups, made, strict=True):
-        if isinstance(found, Exception):
-            raise found
-        for step, arrays in enumerate(found, number * count):
-            if step in steps:
-                yield to_tensors(arrays)
+        made = zip(numbers, iter(loader), strict=True)
+
+    def read(number: int) -> Arrays:
+        found, case = next(made)
+        if found != number:
+            raise ValueError(f"case {number} was asked for, {found} comes next")
+        if isinstance(case, Exception):
+            raise case
+        return case  # type: ignore[no-any-return]
+
+    return read
 
 
 def _as_it_is(found: Any) -> Any:
@@ -190,12 +199,13 @@ class BatchMaker:
     Parameters
     ----------
     options : TrainOptions
-    data : TrainingData
-    draft : ModelBundle
+    read : callable
+        Gives the case with a number as :func:`prepare_case` does. For steps in a row it is asked
+        for each case once, in the order of their numbers.
     """
 
-    def __init__(self, options: TrainOptions, data: TrainingData, draft: ModelBundle) -> None:
-        self.options, self.data, self.draft = options, data, draft
+    def __init__(self, options: TrainOptions, read: Callable[[int], Arrays]) -> None:
+        self.options, self.read = options, read
         self._recent: dict[int, Arrays] = {}
 
     @property
@@ -209,7 +219,7 @@ class BatchMaker:
 
     def _prepare(self, number: int) -> Arrays:
         if number not in self._recent:
-            found = prepare_case(self.options, self.data, self.draft, number)
+            found = self.read(number)
             if self.options.samples_per_volume == 1:
                 return found
             first = number - number % self.options.batch_size
@@ -218,29 +228,27 @@ class BatchMaker:
         return self._recent[number]
 
 
-class CaseGroups(Dataset[list[Arrays] | Exception]):
-    """What steps learn from by the number of their group of cases, for PyTorch's loader.
+class Cases(Dataset[Arrays | Exception]):
+    """Cases in the order of their numbers, for PyTorch's loader.
 
     Parameters
     ----------
-    maker : BatchMaker
+    prepare : callable
+        Gives the case with a number as :func:`prepare_case` does.
     numbers : range
-        Of the groups.
     """
 
-    def __init__(self, maker: BatchMaker, numbers: range) -> None:
-        self.maker, self.numbers = maker, numbers
+    def __init__(self, prepare: Callable[[int], Arrays], numbers: range) -> None:
+        self.prepare, self.numbers = prepare, numbers
 
     def __len__(self) -> int:
-        """How many groups there are."""
+        """How many cases there are."""
         return len(self.numbers)
 
-    def __getitem__(self, place: int) -> list[Arrays] | Exception:
-        """Batches of all steps that learn from one group; what went wrong, to be raised again."""
-        count = self.maker.options.samples_per_volume
-        first = self.numbers[place] * count
+    def __getitem__(self, place: int) -> Arrays | Exception:
+        """Give the case at a place; or what went wrong, to be raised again."""
         try:
-            return [self.maker.make(step) for step in range(first, first + count)]
+            return self.prepare(self.numbers[place])
         except Exception as error:
             return error
 
