@@ -77,6 +77,12 @@ class MuscleTable:
                 return candidate
         raise KeyError((muscle, hemi))
 
+    @property
+    def has_both_sides(self) -> bool:
+        """Whether every muscle stands in the table left and right."""
+        sides = {(muscle.muscle, muscle.hemi) for muscle in self.muscles}
+        return all({(m.muscle, "L"), (m.muscle, "R")} <= sides for m in self.muscles)
+
     def mirrored_indices(self) -> dict[int, int]:
         """For each index that of the same muscle on the other side.
 

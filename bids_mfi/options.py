@@ -89,6 +89,9 @@ class TrainOptions:
         By how much the network's first layers reduce the volume along each axis.
     widths : str
         Of the network's layers, one of WIDTH_NAMES.
+    mirrored : bool or None
+        Whether the bundle, when it is used, averages over a scan and its mirror image; None: as the
+        bundle to start from does, else no. Validations do not.
     loss : str
         One of LOSSES.
     window : tuple of int or None
@@ -155,6 +158,7 @@ class TrainOptions:
     normalization: str = "instance"
     stem_stride: Triple = (2, 2, 2)
     widths: str = "published"
+    mirrored: bool | None = None
     loss: str = "dice_hinge_and_cross_entropy"
     window: Triple | None = None
     least_crop: Triple | None = None

@@ -68,6 +68,7 @@ def _three(holds: Callable[[Any], bool], words: str) -> Rule:
 
 
 SHARE = _number(0, 1)
+TRUE_OR_FALSE = Rule(lambda value: isinstance(value, bool), "true or false")
 RULES: Mapping[str, Rule] = {
     "steps": _whole(1),
     "learning_rate": _number(1e-8, 1),
@@ -82,6 +83,7 @@ RULES: Mapping[str, Rule] = {
     "normalization": _one_of(("batch", "instance")),
     "stem_stride": _three(lambda v: _is_whole(v) and v in (1, 2), "numbers, each 1 or 2"),
     "widths": _one_of(WIDTH_NAMES),
+    "mirrored": TRUE_OR_FALSE,
     "loss": _one_of(LOSSES),
     "window": _three(
         lambda v: _is_whole(v) and v > 0 and v % WINDOW_DIVISOR == 0,
@@ -99,7 +101,7 @@ RULES: Mapping[str, Rule] = {
     "rotation_ap_degrees": _number(0, 90),
     "in_network_affine": _number(0, 0.5),
     "contrast_sd": _number(0, 1),
-    "bfloat16": Rule(lambda value: isinstance(value, bool), "true or false"),
+    "bfloat16": TRUE_OR_FALSE,
     "validate_every": _whole(1),
     "patience": _whole(1),
     "min_delta": SHARE,

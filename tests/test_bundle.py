@@ -123,7 +123,31 @@ def test_the_widths_of_the_network_are_kept(bundle: ModelBundle, tmp_path: Path)
         write_bundle(draft(tmp_path / "mixed", widths="wide"), random_state(), "free\n")
 
 
-@pytest.mark.parametrize("key", ["stem_stride", "widths"])
+def test_that_mirror_images_count_is_kept(bundle: ModelBundle, tmp_path: Path) -> None:
+    """It decides labels, so the identity knows it; without it the identity is as before."""
+    written = write_bundle(draft(tmp_path / "both", mirrored=True), random_state(), "free\n")
+    assert load_bundle(written.folder).mirrored is True
+    assert bundle.mirrored is False
+    assert written.sha256 == bundle.sha256
+    assert written.identity != bundle.identity == replace(written, mirrored=False).identity
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mirrored": "yes"}, "mirrored 'yes', expected true or false"),
+        ({"mirrored": True, "inference": "niftynet"}, "only with whole_volume or windows"),
+        ({"mirrored": True, "table": MuscleTable(paper_table().muscles[::2])}, "on both sides"),
+    ],
+)
+def test_mirror_images_that_cannot_be_are_refused(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(BundleError, match=words):
+        write_bundle(draft(tmp_path / "both", **changes), random_state(), "free\n")
+
+
+@pytest.mark.parametrize("key", ["stem_stride", "widths", "mirrored"])
 def test_a_bundle_that_is_silent_has_the_published_network(bundle: ModelBundle, key: str) -> None:
     edit_metadata(bundle.folder, lambda document: document["bids_mfi"].pop(key))
     assert load_bundle(bundle.folder) == bundle

@@ -199,6 +199,41 @@ def test_windows_equal_the_whole_where_borders_are_wide_enough(
     assert np.allclose(*both, atol=1e-3)
 
 
+@pytest.mark.parametrize("inference", ["whole_volume", "windows"])
+@pytest.mark.parametrize("axcodes", [("R", "A", "S"), ("L", "P", "S"), ("S", "A", "R")])
+def test_mirrored_logits_are_the_mean_of_both_views(
+    bundle: ModelBundle, inference: str, axcodes: tuple[str, str, str]
+) -> None:
+    """Computed here from two plain passes, for any axis that runs from side to side."""
+    plain = replace(bundle, inference=inference, window=(24, 16, 16), axcodes=axcodes)
+    channels = np.random.default_rng(5).normal(50, 20, (2, 32, 24, 16)).astype(np.float32)
+    network = cached_network(bundle, CPU)
+    across = 1 + [code in "LR" for code in axcodes].index(True)
+    one = segment_channels(channels, plain, network)
+    two = np.flip(segment_channels(np.flip(channels, across).copy(), plain, network), across)
+    sides = [0, *(index + (1 if index % 2 else -1) for index in range(1, 15))]  # right, left, ...
+    found = segment_channels(channels, replace(plain, mirrored=True), network)
+    np.testing.assert_allclose(found, (one + two[sides]) / 2, rtol=0, atol=1e-5)
+    assert np.abs(found - one).max() > 0.01
+
+
+def test_a_mirrored_scan_gets_mirrored_labels(bundle: ModelBundle) -> None:
+    """Exactly, where mirror images count; the random network sees left and right differently."""
+    both = replace(bundle, mirrored=True)
+    grid = grid_of(SHAPE, bundle.spacing_mm)
+    scan = scan_of()
+    other = np.flip(scan, 1).copy()
+    table = bundle.table
+    swap = np.array([0, *(table.mirrored_indices()[i] for i in range(1, 15))])
+    same = {}
+    for name, model in (("plain", bundle), ("both", both)):
+        first = segment_scan(*scan, grid, model, CPU)
+        second = segment_scan(*other, grid, model, CPU)
+        same[name] = float(np.mean(first == swap[np.flip(second, 0)]))
+    assert same["both"] == 1.0
+    assert same["plain"] < 0.9
+
+
 def test_padding_repeats_the_edge_on_both_sides() -> None:
     volume = np.arange(2 * 3 * 3 * 3, dtype=np.float32).reshape(2, 3, 3, 3)
     padded, inside = pad_edges(volume, (8, 8, 4))

@@ -723,6 +723,35 @@ def test_each_case_is_made_once_and_no_more_are_kept_than_a_batch_has() -> None:
     assert asked == [0, 1, 2, 3, 4, 5]
 
 
+def test_mirror_images_count_in_use_if_asked(tmp_path: Path) -> None:
+    """The weights, and the Dice of validations, are the same; a later bundle does as its start."""
+    options = replace(OPTIONS, steps=2)
+    plain = train(options, tiny_data(), tmp_path / "one")
+    log = (tmp_path / "one" / LOG).read_text()
+    assert "in_use" not in dict(plain.training)
+    both = train(replace(options, mirrored=True), tiny_data(), tmp_path / "one")  # finished
+    assert (plain.mirrored, both.mirrored) == (False, True)
+    assert both.sha256 == plain.sha256
+    assert "mirror image" in dict(both.training)["in_use"]
+    fresh = train(replace(options, mirrored=True), tiny_data(), tmp_path / "two")
+    assert fresh.sha256 == plain.sha256
+    new = [[c for i, c in enumerate(line.split("\t")) if i != 1] for line in log.splitlines()]
+    again = (tmp_path / "two" / LOG).read_text().splitlines()
+    assert [[c for i, c in enumerate(line.split("\t")) if i != 1] for line in again] == new
+    for wanted, expected in ((None, True), (False, False), (True, True)):
+        assert settle_options(replace(options, mirrored=wanted), both).mirrored is expected
+    tuned = train(options, tiny_data(), tmp_path / "tuned", start=both)
+    assert tuned.mirrored is True
+
+
+def test_mirror_images_of_one_sided_labels_are_refused_early(tmp_path: Path) -> None:
+    one = MuscleTable(WEBER2021.muscles[:1])
+    options = replace(OPTIONS, mirror_share=0.0, mirrored=True)
+    with pytest.raises(InputError, match=r"averaged over in use.*mirrored to false"):
+        train(options, tiny_data(table=one), tmp_path / "one")
+    assert not (tmp_path / "one" / CHECKPOINT).exists()
+
+
 def test_the_last_weights_become_the_bundle_if_asked(tmp_path: Path) -> None:
     """The same finished folder gives either; the metadata say which, and their own Dice."""
     options = replace(OPTIONS, steps=3, validate_every=1, learning_rate=0.3)  # it gets worse

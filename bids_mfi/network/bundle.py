@@ -91,6 +91,8 @@ class ModelBundle:
     stem_stride : tuple of int
     widths : str
         Of the network, see ``DenseVNet``.
+    mirrored : bool
+        Logits are the mean of those of the volume and, sides exchanged, of its mirror image.
     training : tuple of (str, str)
         How the weights were made: data, ranges, recipe; for a person to read.
     licence : str
@@ -119,6 +121,7 @@ class ModelBundle:
     normalization: str = "instance"
     stem_stride: Triple = PUBLISHED_STRIDE
     widths: str = PUBLISHED_WIDTHS
+    mirrored: bool = False
     training: tuple[tuple[str, str], ...] = ()
     references: tuple[str, ...] = ()
     landmark_percentiles: tuple[float, ...] = PROBABILITIES_PERCENT
@@ -138,7 +141,8 @@ class ModelBundle:
         # A bundle of the published network keeps the identity that it had before there were others.
         network = () if self.stem_stride == PUBLISHED_STRIDE else (self.stem_stride,)
         widths = () if self.widths == PUBLISHED_WIDTHS else (self.widths,)
-        decisive = (self.sha256, images, passes, self.table, *network, *widths)
+        mirrored = ("mirrored",) if self.mirrored else ()
+        decisive = (self.sha256, images, passes, self.table, *network, *widths, *mirrored)
         return hashlib.sha256(repr(decisive).encode()).hexdigest()
 
     @property
@@ -318,6 +322,7 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
             normalization=str(own["normalization"]),
             stem_stride=_three(int, own.get("stem_stride", PUBLISHED_STRIDE)),
             widths=str(own.get("widths", PUBLISHED_WIDTHS)),
+            mirrored=own.get("mirrored", False),
             landmarks=tuple(tuple(float(v) for v in own["landmarks"][c]) for c in own["channels"]),
             table=MuscleTable(tuple(Muscle(**row) for row in own["labels"])),
             training=tuple((str(key), str(value)) for key, value in own["training"].items()),
@@ -356,6 +361,8 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
     axes = set(bundle.axcodes)
     margins = [*zip(bundle.border, bundle.window, strict=True)]
     checks = (
+        (not bundle.mirrored or bundle.inference != "niftynet", "mirrored with NiftyNet's path",
+         "mirrored only with whole_volume or windows"),
         (bundle.channels == CHANNELS, f"channels {bundle.channels}", f"{CHANNELS}"),
         (bundle.landmark_percentiles == percentiles,
          f"landmark_percentiles {list(bundle.landmark_percentiles)}", f"{list(percentiles)}"),
@@ -379,6 +386,9 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
         (not windows or all(0 <= 2 * b < w for b, w in margins),
          f"border {bundle.border}", "less than half of the window"),
         (len(bundle.table) > 0, "no labels", "at least one"),
+        (isinstance(bundle.mirrored, bool), f"mirrored {bundle.mirrored!r}", "true or false"),
+        (not bundle.mirrored or bundle.table.has_both_sides, "mirrored, and a muscle on one side",
+         "every muscle on both sides"),
     )  # fmt: skip
     return [(finding, expected) for fits, finding, expected in checks if not fits]
 
@@ -554,6 +564,7 @@ def _own_metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
         "normalization": bundle.normalization,
         "stem_stride": list(bundle.stem_stride),
         "widths": bundle.widths,
+        "mirrored": bundle.mirrored,
         "landmark_percentiles": list(bundle.landmark_percentiles),
         "landmarks": {
             channel: list(row)

@@ -57,7 +57,9 @@ WARM_UP_STEPS = 50
 SETTLED_UPDATES = 1000
 AFFINE_CHANCE = 2  # Last of the four numbers that seed a draw, see ``batches``.
 # What may differ when a training is resumed; `steps` only where it does not change the past.
-FREE_OPTIONS = ("validate_every", "patience", "min_delta", "keep", "device", "workers")
+FREE_OPTIONS = (
+    "validate_every", "patience", "min_delta", "keep", "mirrored", "device", "workers",
+)  # fmt: skip
 
 MOST_CLASSES = 256
 
@@ -255,6 +257,7 @@ def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOpt
         normalization=start.normalization,
         stem_stride=start.stem_stride,
         widths=start.widths if start.widths != PUBLISHED_WIDTHS else options.widths,
+        mirrored=start.mirrored if options.mirrored is None else options.mirrored,
         window=None if whole else start.window,
         least_crop=options.least_crop if whole else None,
         border=(0, 0, 0) if whole else start.border,
@@ -359,15 +362,22 @@ def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | 
             "most, because the network has a class for every number up to the highest. In table "
             f"and label maps renumber the labels 1 to {len(table)}."
         )
-    if options.mirror_share:
+    if options.mirror_share or options.mirrored:
         try:
             table.mirrored_indices()
         except KeyError as error:
+            use = "learnt from" if options.mirror_share else "averaged over in use"
+            remedy = "mirror_share to 0" if options.mirror_share else "mirrored to false"
             raise InputError(
                 f"the label table has no {error.args[0]}, expected every muscle on both sides, "
-                "because mirrored scans are learnt from. Add the other side, or set mirror_share "
-                "to 0 in the recipe."
+                f"because mirrored scans are {use}. Add the other side, or set {remedy} "
+                "in the recipe."
             ) from error
+    if options.mirrored and start is not None and start.inference == "niftynet":
+        raise BundleError(
+            f"{start.folder}: takes NiftyNet's path, which has no mirror images, expected another "
+            "bundle where the recipe states mirrored = true. Leave mirrored out."
+        )
     if start is not None:
         check_start(table, start)
 
@@ -554,11 +564,15 @@ def describe_progress(progress: Progress, options: TrainOptions, dice_name: str)
 
 
 def validation_dice(progress: Progress, data: TrainingData) -> dict[int, float]:
-    """Mean Dice of each muscle over the validation cases that hold it; NaN if none does."""
+    """Mean Dice of each muscle over the validation cases that hold it; NaN if none does.
+
+    Without mirror images, which would double the time.
+    """
     network = progress.network.eval()
+    bundle = replace(progress.draft, mirrored=False)
     values: dict[int, list[float]] = {muscle.index: [] for muscle in data.table}
     for case in data.validation:
-        labels = label_channels(channels_of(case), progress.draft, network)
+        labels = label_channels(channels_of(case), bundle, network)
         held = np.unique(case.labels)
         for index, value in dice_by_muscle(labels, case.labels, data.table).items():
             if index in held:
@@ -706,7 +720,8 @@ def draft_bundle(
         "references": card.references,
     }
     if start is not None:
-        more = {"widths": options.widths, "training": (), "origin": ()}
+        more = {"widths": options.widths, "mirrored": bool(options.mirrored)}
+        more |= {"training": (), "origin": ()}
         return replace(start, **named, **more)  # type: ignore[arg-type]
     return ModelBundle(
         **named,  # type: ignore[arg-type]
@@ -719,6 +734,7 @@ def draft_bundle(
         normalization=options.normalization,
         stem_stride=options.stem_stride,
         widths=options.widths,
+        mirrored=bool(options.mirrored),
     )
 
 
@@ -760,6 +776,8 @@ def describe_recipe(
         "validation_cases": f"{len(data.validation)} {data.validated_on}",
         "validation_dice_mean": f"{kept['dice_mean']:.4f}",
     }
+    if progress.draft.mirrored:
+        recipe["in_use"] = "the mean of scan and mirror image; validations without the latter"
     return tuple((key, str(value)) for key, value in recipe.items())
 
 
