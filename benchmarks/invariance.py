@@ -20,7 +20,7 @@ from bids_mfi.dixon import fat_and_water
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import segment_scan
-from bids_mfi.quantify import measure_muscles
+from bids_mfi.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
 from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.protocol import PROTOCOLS, ScanSettings, draw_settings, noise_range
@@ -67,11 +67,10 @@ def scan_with(number: int, protocol: str, label_map: Path, noise: float) -> Anat
 
 def measure(
     labels: NDArray[np.int16], images: Images, grid: Grid, bundle: ModelBundle
-) -> NDArray[np.float64]:
-    """MFI of every muscle, percent, shape (muscles,)."""
+) -> list[MuscleMeasure]:
+    """MFI and volume of every muscle."""
     fat, water = fat_and_water(*(image.astype(np.float64) for image in images))
-    found = measure_muscles(labels, water, fat, grid.voxel_volume_ml, bundle.table)
-    return np.array([muscle.mfi_percent for muscle in found])
+    return measure_muscles(labels, water, fat, grid.voxel_volume_ml, bundle.table)
 
 
 def segment_stored(
@@ -85,8 +84,8 @@ def segment_stored(
 
 def differences(
     number: int, protocol: str, label_map: Path, bundle: ModelBundle
-) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Yield each change and by how many percentage points it changes the MFI of the muscles.
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield each change and by how many percentage points it changes the MFI of each muscle.
 
     Infinity for a muscle that is lost; a muscle that was not found before has no part.
     """
@@ -104,22 +103,27 @@ def differences(
         other = scan_with(number, protocol, label_map, noise)
         changed[name] = segment_scan(other.in_phase, other.out_phase, grid, bundle, CPU)
     for name, labels in changed.items():
-        found = measure(labels, images, grid, bundle)
-        lost = np.isnan(found) & ~np.isnan(plain)
-        yield name, np.where(lost, np.inf, found - plain)[~np.isnan(plain)]
+        change = {}
+        for before, after in zip(plain, measure(labels, images, grid, bundle), strict=True):
+            where = f"{before.muscle} {before.hemi}, {before.volume_ml:.1f} ml, {protocol}"
+            difference = after.mfi_percent - before.mfi_percent
+            if not np.isnan(before.mfi_percent):
+                change[where] = np.inf if np.isnan(after.mfi_percent) else abs(difference)
+        yield name, change
 
 
-def print_table(found: dict[str, list[NDArray[np.float64]]]) -> None:
-    """Print the mean and largest difference of each change."""
+def print_table(found: dict[str, list[dict[str, float]]]) -> None:
+    """Print the mean and largest difference of each change, and of which muscle that is."""
     print("| change | muscles | mean, pp | 95th percentile | largest | within 1 pp |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, rows in found.items():
-        values = np.abs(np.concatenate(rows))
+        values = np.array([value for row in rows for value in row.values()])
+        worst = max((value, where) for row in rows for where, value in row.items())[1]
         quantile = np.percentile(values, 95, method="higher")
         share = 100 * float(np.mean(values <= 1))
         print(
             f"| {name} | {values.size} | {values[np.isfinite(values)].mean():.2f} | "
-            f"{quantile:.2f} | {values.max():.2f} | {share:.1f} % |"
+            f"{quantile:.2f} | {values.max():.2f} ({worst}) | {share:.1f} % |"
         )
 
 
@@ -133,7 +137,7 @@ def main() -> None:
     bundle = load_bundle(arguments.bundle)
     print(f"{bundle.name} {bundle.version}, sha256 {bundle.sha256}")
     names = list(PROTOCOLS)
-    found: dict[str, list[NDArray[np.float64]]] = {}
+    found: dict[str, list[dict[str, float]]] = {}
     for number in range(arguments.participants):
         protocol = names[number % len(names)]
         for name, change in differences(number, protocol, arguments.label_map, bundle):

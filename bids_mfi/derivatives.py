@@ -132,6 +132,8 @@ class BundleFacts:
         One or two sentences: what it was trained on, how far it can be trusted.
     identity : str
         Of the weights and of how images are given to them; decides whether results are current.
+    mirrored : bool
+        Whether the mirror image counts too, which the sha256 of the weights does not tell.
     """
 
     name: str
@@ -139,6 +141,7 @@ class BundleFacts:
     sha256: str
     description: str = ""
     identity: str = ""
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -666,7 +669,11 @@ def read_record(marker: Path, bids_dir: Path) -> ScanRecord:
             field_strength_t=found["MagneticFieldStrength"],
         )
         facts = BundleFacts(
-            bundle["Name"], bundle["Version"], bundle["SHA256"], bundle["Description"]
+            bundle["Name"],
+            bundle["Version"],
+            bundle["SHA256"],
+            bundle["Description"],
+            mirrored=bool(bundle.get("Mirrored")),
         )
         return ScanRecord(pair, bids_dir, facts, found["FatWater"], found["Fingerprint"])
     except (KeyError, TypeError, ValueError) as error:
@@ -739,6 +746,7 @@ def _describe_origin(record: ScanRecord, roles: tuple[str, ...]) -> dict[str, An
             "Name": bundle.name,
             "Version": bundle.version,
             "SHA256": bundle.sha256,
+            "Mirrored": bundle.mirrored,
             "Description": bundle.description,
         },
         "Software": {"Name": PROGRAM, "Version": __version__},

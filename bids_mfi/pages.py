@@ -40,7 +40,12 @@ Scan = DixonPair | UnusableScan
 def bundle_facts(bundle: ModelBundle) -> BundleFacts:
     """Reduce a bundle to what the outputs say about it."""
     return BundleFacts(
-        bundle.name, bundle.version, bundle.sha256, bundle.description, bundle.identity
+        name=bundle.name,
+        version=bundle.version,
+        sha256=bundle.sha256,
+        description=bundle.description,
+        identity=bundle.identity,
+        mirrored=bundle.mirrored,
     )
 
 

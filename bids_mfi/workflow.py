@@ -632,8 +632,9 @@ def remove_old_failures(
 
 def write_run_record(options: RunOptions, summary: RunSummary, bundle: ModelBundle) -> None:
     """Write every option, version and outcome of this run to ``logs/``."""
+    weights = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
     outcome = {
-        "bundle": {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},
+        "bundle": weights | {"mirrored": bundle.mirrored},
         "done": list(summary.done),
         "skipped": list(summary.skipped),
         "failed": {failure.scan: failure.problem for failure in summary.failed},

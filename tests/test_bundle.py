@@ -29,6 +29,9 @@ from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 
 CPU = torch.device("cpu")
+TWICE = MuscleTable(  # two labels of right trapezius, as at two levels
+    (*paper_table().muscles, replace(paper_table().of("TR", "R"), index=15))
+)
 LANDMARKS = (tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2
 
 
@@ -138,6 +141,7 @@ def test_that_mirror_images_count_is_kept(bundle: ModelBundle, tmp_path: Path) -
         ({"mirrored": "yes"}, "mirrored 'yes', expected true or false"),
         ({"mirrored": True, "inference": "niftynet"}, "only with whole_volume or windows"),
         ({"mirrored": True, "table": MuscleTable(paper_table().muscles[::2])}, "on both sides"),
+        ({"mirrored": True, "table": TWICE}, "on one side or twice, expected every muscle once"),
     ],
 )
 def test_mirror_images_that_cannot_be_are_refused(

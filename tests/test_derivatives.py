@@ -45,7 +45,7 @@ from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.quality import QCFlag
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
 
-BUNDLE = BundleFacts("tiny", "1.2", "ab" * 32, "Made for tests.")
+BUNDLE = BundleFacts("tiny", "1.2", "ab" * 32, "Made for tests.", mirrored=True)
 GRID = Grid((8, 6, 4), ((-1.0, 0, 0, 0), (0, -1.0, 0, 0), (0, 0, 3.0, 0), (0, 0, 0, 1.0)))
 
 
@@ -532,6 +532,7 @@ def test_sidecars_tell_the_origin(tmp_path):
             "Name": "tiny",
             "Version": "1.2",
             "SHA256": BUNDLE.sha256,
+            "Mirrored": True,
             "Description": "Made for tests.",
         }
         assert found["Software"] == {"Name": "bids_mfi", "Version": __version__}

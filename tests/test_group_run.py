@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -163,6 +164,21 @@ def test_two_bundles_are_named_with_their_scans(people, tmp_path, capsys):
     assert read(folders, "mfi")["bundle"].value_counts().to_dict() == {
         "made_up 1.0": 11 * 14, "made_up 2.0": 14
     }  # fmt: skip
+
+
+def test_mirror_images_with_the_same_weights_are_named(people, tmp_path, capsys):
+    """The sha256 of the weights does not tell them; sidecars of earlier versions do not say."""
+    bundles = (*[BUNDLE] * 11, replace(BUNDLE, mirrored=True))
+    folders = make_group_folder(tmp_path, make_muscles(people), people, bundles=bundles)
+    older = next((folders[1] / "sub-01").rglob("*_mfi.json"))
+    content = json.loads(older.read_text())
+    del content["Bundle"]["Mirrored"]
+    older.write_text(json.dumps(content))
+    assert run(folders) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"saw the mirror image too.*\(1\).*sub-12_acq-dixon", said)
+    assert "sub-01_acq-dixon" not in said
+    assert "different model bundles" not in said
 
 
 def test_scans_that_failed_at_the_participant_level_are_named(people, tmp_path, capsys):

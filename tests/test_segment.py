@@ -217,11 +217,20 @@ def test_mirrored_logits_are_the_mean_of_both_views(
     assert np.abs(found - one).max() > 0.01
 
 
-def test_a_mirrored_scan_gets_mirrored_labels(bundle: ModelBundle) -> None:
-    """Exactly, where mirror images count; the random network sees left and right differently."""
+@pytest.mark.parametrize("voxels", [41, 42, 43, 44])
+@pytest.mark.parametrize("inference", ["whole_volume", "windows"])
+def test_a_mirrored_scan_gets_mirrored_labels(
+    bundle: ModelBundle, inference: str, voxels: int
+) -> None:
+    """Exactly, where mirror images count, also where there is no middle between two voxels.
+
+    The random network itself sees left and right differently.
+    """
+    bundle = replace(bundle, inference=inference, window=(32, 32, 16))
     both = replace(bundle, mirrored=True)
-    grid = grid_of(SHAPE, bundle.spacing_mm)
-    scan = scan_of()
+    shape = (voxels, *SHAPE[1:])
+    grid = grid_of(shape, bundle.spacing_mm)
+    scan = scan_of(shape)
     other = np.flip(scan, 1).copy()
     table = bundle.table
     swap = np.array([0, *(table.mirrored_indices()[i] for i in range(1, 15))])

@@ -3,6 +3,8 @@
 import math
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,6 +47,7 @@ from bids_mfi.network.train import (
     describe_windows,
     draft_bundle,
     has_plateaued,
+    make_progress,
     rate_factor,
     settle_options,
     train,
@@ -56,6 +59,7 @@ from bids_mfi.training import TrainingOrder, check_stated
 TABLE = MuscleTable(WEBER2021.muscles[:2])
 LANDMARKS = (tuple(float(value) for value in range(7)),) * 2
 AFFINE = ((1.4, 0.0, 0.0, 0.0), (0.0, 1.4, 0.0, 0.0), (0.0, 0.0, 3.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+CPU_DEVICE = torch.device("cpu")
 OPTIONS = TrainOptions(steps=4, learning_rate=2e-3, validate_every=2, seed=7, device="cpu")
 
 
@@ -740,15 +744,48 @@ def test_mirror_images_count_in_use_if_asked(tmp_path: Path) -> None:
     assert [[c for i, c in enumerate(line.split("\t")) if i != 1] for line in again] == new
     for wanted, expected in ((None, True), (False, False), (True, True)):
         assert settle_options(replace(options, mirrored=wanted), both).mirrored is expected
-    tuned = train(options, tiny_data(), tmp_path / "tuned", start=both)
-    assert tuned.mirrored is True
+    for number, (start, wanted, expected) in enumerate(
+        ((both, None, True), (both, False, False), (plain, True, True), (plain, None, False))
+    ):
+        out_dir = tmp_path / f"tuned{number}"
+        tuned = train(replace(options, mirrored=wanted), tiny_data(), out_dir, start=start)
+        assert load_bundle(out_dir / BUNDLE).mirrored is tuned.mirrored is expected
+
+
+def test_a_training_goes_on_where_its_start_got_mirror_images(tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=2, validate_every=1)
+    start = train(options, tiny_data(), tmp_path / "start")
+    whole = train(options, tiny_data(), tmp_path / "whole", start=start)
+
+    def stop(line: str) -> None:
+        if line.startswith("step 1/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(options, tiny_data(), tmp_path / "parts", report=stop, start=start)
+    start = train(replace(options, mirrored=True), tiny_data(), tmp_path / "start")
+    parts = train(options, tiny_data(), tmp_path / "parts", start=start)
+    assert (parts.sha256, parts.mirrored) == (whole.sha256, True)
+
+
+def test_niftynets_path_has_no_mirror_images(tmp_path: Path) -> None:
+    start = train(replace(OPTIONS, steps=1), tiny_data(), tmp_path / "start")
+    start = replace(start, inference="niftynet")
+    with pytest.raises(BundleError, match=r"NiftyNet's path.*Leave mirrored out"):
+        make_progress(
+            replace(OPTIONS, mirrored=True), tiny_data(), custom_card("x"), start, CPU_DEVICE
+        )
 
 
 def test_mirror_images_of_one_sided_labels_are_refused_early(tmp_path: Path) -> None:
-    one = MuscleTable(WEBER2021.muscles[:1])
+    """All that must be changed is said at once."""
+    one = tiny_data(table=MuscleTable(WEBER2021.muscles[:1]))
     options = replace(OPTIONS, mirror_share=0.0, mirrored=True)
-    with pytest.raises(InputError, match=r"averaged over in use.*mirrored to false"):
-        train(options, tiny_data(table=one), tmp_path / "one")
+    with pytest.raises(InputError, match=r"are averaged over in use.*set mirrored to false"):
+        train(options, one, tmp_path / "one")
+    words = r"learnt from and averaged over in use.*set mirror_share to 0 and mirrored to false"
+    with pytest.raises(InputError, match=words):
+        train(replace(options, mirror_share=0.5), one, tmp_path / "one")
     assert not (tmp_path / "one" / CHECKPOINT).exists()
 
 
@@ -783,6 +820,16 @@ def test_a_killed_process_is_named_and_the_checkpoint_kept(tmp_path: Path) -> No
     with pytest.raises(MFIError, match=r"a process .* died .* fewer --workers"):
         train(replace(OPTIONS, workers=1, validate_every=1, steps=9), data, tmp_path / "killed")
     assert (tmp_path / "killed" / CHECKPOINT).exists()
+
+
+def test_a_process_that_dies_while_it_sends_a_case_is_named() -> None:
+    """The rest of the case never comes; in a program of its own, because it hung once."""
+    script = Path(__file__).parent / "dying_worker.py"
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("told: a process that makes cases died"), done.stdout
 
 
 def test_a_bundle_decides_the_stride_of_its_network(tmp_path: Path) -> None:

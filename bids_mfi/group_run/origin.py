@@ -83,6 +83,7 @@ def _read_origin(content: dict[str, Any], name: str, data: bytes) -> dict[str, A
     return {
         "bundle": f"{bundle['Name']} {bundle['Version']}",
         "bundle_sha256": str(bundle["SHA256"]),
+        "mirrored": bool(bundle.get("Mirrored")),
         "bundle_description": str(bundle.get("Description") or ""),
         "fat_water": str(content.get("FatWater") or MISSING),
         "software_version": str(content.get("Software", {}).get("Version") or MISSING),
@@ -166,6 +167,7 @@ def find_doubts(described: pd.DataFrame, scans: Sequence[dict[str, Any]]) -> lis
     )
     for column, text in MIXTURES.items():
         findings += _find_mixture(described, column, text)
+    findings += _find_mixed_views(scans)
     for column in ("participant_id", "session_id"):
         findings += _find_near_labels(described[column])
     return findings
@@ -179,6 +181,25 @@ def _describe_bundles(scans: Sequence[dict[str, Any]]) -> list[Finding]:
         if scan.get("bundle_description")
     }
     return [Finding("warning", f"Model bundle {name}: {text}") for name, text in known]
+
+
+def _find_mixed_views(scans: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Tell scans that were measured by the same weights with and without mirror images."""
+    views: dict[str, set[bool]] = {}
+    for scan in scans:
+        views.setdefault(scan["bundle_sha256"], set()).add(scan.get("mirrored", False))
+    mixed = {sha256 for sha256, found in views.items() if sha256 != MISSING and len(found) > 1}
+    return make_findings(
+        "warning",
+        "Scans of which the model bundle saw the mirror image too, while it did not for others with "
+        "the same weights ({n}): such measures are not comparable; all are used. Run the "
+        "participant level with one bundle and --overwrite.",
+        (
+            scan["path"].name.removesuffix(ENDING)
+            for scan in scans
+            if scan["bundle_sha256"] in mixed and scan["mirrored"]
+        ),
+    )
 
 
 def _find_mixture(described: pd.DataFrame, column: str, text: str) -> list[Finding]:

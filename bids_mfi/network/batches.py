@@ -6,10 +6,11 @@ and all chance is drawn from seed and number, so that the same step is the same 
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from threading import Thread
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,12 +125,34 @@ def iterate_batches(
     prepare = partial(prepare_case, options, data, draft)
     read = _start_processes(options, prepare, steps) if options.workers else prepare
     maker = BatchMaker(options, read)
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        following: Future[Arrays] | None = None
+    following = _make_in_background(maker, steps[0])
+    try:
         for step in steps:
-            arrays = following.result() if following else maker.make(step)
-            following = thread.submit(maker.make, step + 1) if step + 1 in steps else None
+            arrays = following.result()
+            if step + 1 in steps:
+                following = _make_in_background(maker, step + 1)
             yield to_tensors(arrays)
+    finally:
+        if not options.workers:
+            wait([following])
+
+
+def _make_in_background(maker: "BatchMaker", step: int) -> Future[Arrays]:
+    """Let a thread make the batch of a step.
+
+    It is one that the program does not wait for at its end: where a process dies while it sends a
+    case, the thread that reads never gets the rest.
+    """
+    future: Future[Arrays] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(maker.make(step))
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return future
 
 
 def _start_processes(

@@ -208,37 +208,46 @@ def segment_channels(
     -------
     ndarray of float32, shape (labels, x, y, z)
     """
+    logits = _segment_view(channels, bundle, network)
+    if bundle.mirrored:
+        _average_mirrored(logits, channels, bundle, network)
+    return logits
+
+
+def _segment_view(
+    channels: NDArray[np.float32], bundle: ModelBundle, network: DenseVNet
+) -> NDArray[np.float32]:
+    """Logits of channels as they lie."""
     padded, inside = prepare_volume(channels, bundle)
     device = next(network.parameters()).device
     volume = torch.from_numpy(padded)[None].to(device)  # (1, 2, x, y, z)
     with torch.inference_mode():
-        logits = _pass_through(network, volume, bundle)  # (1, labels, x, y, z)
-        if bundle.mirrored:
-            _average_mirrored(logits, network, volume, bundle)
+        if bundle.inference == "windows":
+            logits = _in_windows(network, volume, bundle)
+        else:
+            logits = network(volume)  # (1, labels, x, y, z)
     return np.ascontiguousarray(logits[0].float().cpu().numpy()[(slice(None), *inside)])
 
 
-def _pass_through(network: DenseVNet, volume: Tensor, bundle: ModelBundle) -> Tensor:
-    if bundle.inference == "windows":
-        return _in_windows(network, volume, bundle)
-    found: Tensor = network(volume)
-    return found
-
-
 def _average_mirrored(
-    logits: Tensor, network: DenseVNet, volume: Tensor, bundle: ModelBundle
+    logits: NDArray[np.float32],
+    channels: NDArray[np.float32],
+    bundle: ModelBundle,
+    network: DenseVNet,
 ) -> None:
-    """Change ``logits`` to the mean of themselves and of those of the volume's mirror image.
+    """Change ``logits`` to the mean of themselves and of those of the mirror image.
 
-    What the mirror image shows on the left is on the right of the volume: its axis is turned back
-    and the classes of the two sides are exchanged.
+    What the mirror image shows on the left is on the right of the scan: its axis is turned back
+    and the classes of the two sides are exchanged. The image is turned before it is padded, so
+    that a mirrored scan gives mirrored logits whatever its size.
     """
-    across = 2 + next(axis for axis, code in enumerate(bundle.axcodes) if code in "LR")
-    mirrored = _pass_through(network, volume.flip(across), bundle).flip(across)
+    across = 1 + next(axis for axis, code in enumerate(bundle.axcodes) if code in "LR")
+    view = np.ascontiguousarray(np.flip(channels, across))
+    mirrored = np.flip(_segment_view(view, bundle, network), across)
     other_side = bundle.table.mirrored_indices()
-    for index in range(logits.shape[1]):  # one at a time: a copy of all is large
-        logits[:, index] += mirrored[:, other_side.get(index, index)]
-    logits /= 2
+    for index, found in enumerate(logits):
+        found += mirrored[other_side.get(index, index)]
+        found /= 2
 
 
 def label_channels(

@@ -366,8 +366,12 @@ def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | 
         try:
             table.mirrored_indices()
         except KeyError as error:
-            use = "learnt from" if options.mirror_share else "averaged over in use"
-            remedy = "mirror_share to 0" if options.mirror_share else "mirrored to false"
+            uses = [
+                (options.mirror_share, "learnt from", "mirror_share to 0"),
+                (options.mirrored, "averaged over in use", "mirrored to false"),
+            ]
+            stated = [words for holds, *words in uses if holds]
+            use, remedy = (" and ".join(words) for words in zip(*stated, strict=True))
             raise InputError(
                 f"the label table has no {error.args[0]}, expected every muscle on both sides, "
                 f"because mirrored scans are {use}. Add the other side, or set {remedy} "
@@ -643,7 +647,8 @@ def write_checkpoint(
 def describe_origin(data: TrainingData, start: ModelBundle | None) -> dict[str, str]:
     """Say what is learnt from, in words that differ where a resumed training would differ."""
     labels = ", ".join(f"{m.index} {m.name} {m.abbreviation} {m.levels}" for m in data.table)
-    weights = start.identity if start else "random"
+    # Mirror images count in use only, so they may come to the start while a training is stopped.
+    weights = replace(start, mirrored=False).identity if start else "random"
     return {**dict(data.ranges), "labels": labels, "start weights": weights}
 
 
