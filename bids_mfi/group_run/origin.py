@@ -191,8 +191,8 @@ def _find_mixed_views(scans: Sequence[dict[str, Any]]) -> list[Finding]:
     mixed = {sha256 for sha256, found in views.items() if sha256 != MISSING and len(found) > 1}
     return make_findings(
         "warning",
-        "Scans of which the model bundle saw the mirror image too, while it did not for others with "
-        "the same weights ({n}): such measures are not comparable; all are used. Run the "
+        "Scans of which the model bundle saw the mirror image too, while it did not for others "
+        "with the same weights ({n}): such measures are not comparable; all are used. Run the "
         "participant level with one bundle and --overwrite.",
         (
             scan["path"].name.removesuffix(ENDING)
