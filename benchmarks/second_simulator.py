@@ -1,4 +1,4 @@
-"""Dice, MFI and volume on scans of a second simulator, which shares nothing with the synthesis.
+"""Dice, MFI and volume on scans of a second simulator, which shares no code with the synthesis.
 
 ``python benchmarks/second_simulator.py LABEL_MAP [--scans N] [--bundle DIR]`` prints a table;
 nothing is asserted. It draws as people do who want a scan quickly: a smooth random deformation of
