@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bids_mfi.errors import BundleError, MFIError
 from bids_mfi.grid import Grid, reorient
-from bids_mfi.muscles import paper_table
+from bids_mfi.muscles import MuscleTable, paper_table
 from bids_mfi.network import segment
 from bids_mfi.network.bundle import ModelBundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
@@ -215,6 +215,18 @@ def test_mirrored_logits_are_the_mean_of_both_views(
     found = segment_channels(channels, replace(plain, mirrored=True), network)
     np.testing.assert_allclose(found, (one + two[sides]) / 2, rtol=0, atol=1e-5)
     assert np.abs(found - one).max() > 0.01
+
+
+def test_numbers_that_no_muscle_has_are_not_exchanged(bundle: ModelBundle) -> None:
+    """Of a table that names labels 3 and 4 only: these two change sides, the others do not."""
+    gaps = replace(bundle, table=MuscleTable(bundle.table.muscles[2:4]))
+    channels = np.random.default_rng(6).normal(50, 20, (2, 24, 16, 16)).astype(np.float32)
+    torch.manual_seed(8)
+    network = DenseVNet(2, gaps.out_channels, "instance").eval()
+    one = segment_channels(channels, gaps, network)
+    two = np.flip(segment_channels(np.flip(channels, 1).copy(), gaps, network), 1)
+    found = segment_channels(channels, replace(gaps, mirrored=True), network)
+    np.testing.assert_allclose(found, (one + two[[0, 1, 2, 4, 3]]) / 2, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("voxels", [41, 42, 43, 44])
