@@ -118,12 +118,13 @@ def print_table(found: dict[str, list[dict[str, float]]]) -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for name, rows in found.items():
         values = np.array([value for row in rows for value in row.values()])
-        worst = max((value, where) for row in rows for where, value in row.items())[1]
+        largest, where = max((value, where) for row in rows for where, value in row.items())
+        worst = f"{largest:.2f} ({where})" if largest > 0 else "0"
         quantile = np.percentile(values, 95, method="higher")
         share = 100 * float(np.mean(values <= 1))
         print(
             f"| {name} | {values.size} | {values[np.isfinite(values)].mean():.2f} | "
-            f"{quantile:.2f} | {values.max():.2f} ({worst}) | {share:.1f} % |"
+            f"{quantile:.2f} | {worst} | {share:.1f} % |"
         )
 
 

@@ -1,16 +1,13 @@
-"""A process that makes cases is killed while a large case is half sent; prints what is told.
+"""A process that makes cases dies while a case is half sent; prints what is told of it.
 
-Run by ``test_train.py``. The second case comes late, so that the training waits for it and reads
-it at once; it is much larger than what a pipe holds.
+Run by ``test_train.py`` as a program of its own, so that a training that waits for ever can be
+stopped.
 """
 
-import multiprocessing
 import os
 import signal
 import sys
-import time
-from pathlib import Path
-from threading import Thread
+from multiprocessing.connection import Connection
 
 import numpy as np
 
@@ -18,39 +15,32 @@ from bids_mfi.errors import MFIError
 from bids_mfi.network import batches
 from bids_mfi.options import TrainOptions
 
-
-def prepare_slowly(options: object, data: object, draft: object, number: int) -> batches.Arrays:
-    """Take the place of ``prepare_case``."""
-    time.sleep(1.0 if number else 0.0)
-    size = 400 if number else 8
-    return np.zeros((2, size, size, 200), np.float32), np.zeros((size, size, 200), np.int16)
+MAIN = os.getpid()
+LARGE_BYTES = 1_000_000
+SENT_BYTES = 40_000  # less than a pipe holds, so that writing them does not wait
 
 
-def is_sending(pid: int) -> bool:
-    """Whether a thread of the process waits for room in a pipe."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/wchan")
-    return any("pipe_write" in task.read_text() for task in tasks)
+def prepare(options: object, data: object, draft: object, number: int) -> batches.Arrays:
+    """Take the place of ``prepare_case``: the second case is large."""
+    size = 64 if number else 8
+    return np.zeros((2, size, size, size), np.float32), np.zeros((size, size, size), np.int16)
 
 
-def kill_sender() -> None:
-    """Kill the first process that is seen sending."""
-    while True:
-        for process in multiprocessing.active_children():
-            if process.pid and is_sending(process.pid):
-                os.kill(process.pid, signal.SIGKILL)
-                return
-        time.sleep(0.0005)
+def send_half(connection: Connection, buffer: memoryview) -> None:
+    """Take the place of what sends a message: with a large one the process dies on the way."""
+    if os.getpid() != MAIN and len(buffer) > LARGE_BYTES:
+        os.write(connection.fileno(), buffer[:SENT_BYTES])
+        os.kill(os.getpid(), signal.SIGKILL)
+    SEND(connection, buffer)
 
 
 def main() -> int:
     """Print the error; 1 if there was none."""
-    batches.prepare_case = prepare_slowly  # type: ignore[assignment]
     options = TrainOptions(workers=1)
     try:
         with batches.name_dead_workers():
-            for step, _ in enumerate(batches.iterate_batches(options, None, None, range(4))):  # type: ignore[arg-type]
-                if step == 0:
-                    Thread(target=kill_sender, daemon=True).start()
+            for _ in batches.iterate_batches(options, None, None, range(4)):  # type: ignore[arg-type]
+                pass
     except MFIError as error:
         print("told:", error)
         return 0
@@ -59,4 +49,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    SEND = Connection._send  # type: ignore[attr-defined]
+    Connection._send = send_half  # type: ignore[attr-defined]
+    batches.prepare_case = prepare  # type: ignore[assignment]
     sys.exit(main())

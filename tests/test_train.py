@@ -778,15 +778,21 @@ def test_niftynets_path_has_no_mirror_images(tmp_path: Path) -> None:
 
 
 def test_mirror_images_of_one_sided_labels_are_refused_early(tmp_path: Path) -> None:
-    """All that must be changed is said at once."""
-    one = tiny_data(table=MuscleTable(WEBER2021.muscles[:1]))
+    """All that must be changed is said at once, and is enough."""
+
+    def right_only(number: int) -> TinyCase:
+        case = tiny_case(number)
+        return replace(case, labels=np.where(case.labels == 1, case.labels, 0))
+
+    table = MuscleTable(WEBER2021.muscles[:1])
+    one = tiny_data(case_at=right_only, validation=[right_only(100)], table=table)
     options = replace(OPTIONS, mirror_share=0.0, mirrored=True)
-    with pytest.raises(InputError, match=r"are averaged over in use.*set mirrored to false"):
-        train(options, one, tmp_path / "one")
-    words = r"learnt from and averaged over in use.*set mirror_share to 0 and mirrored to false"
-    with pytest.raises(InputError, match=words):
-        train(replace(options, mirror_share=0.5), one, tmp_path / "one")
-    assert not (tmp_path / "one" / CHECKPOINT).exists()
+    words = r"set mirror_share to 0 \(training\) and mirrored to false \(use\)"
+    for refused in (options, replace(options, mirror_share=0.5)):
+        with pytest.raises(InputError, match=words):
+            train(refused, one, tmp_path / "one")
+    assert not (tmp_path / "one").exists()
+    assert train(replace(options, mirrored=False), one, tmp_path / "one").mirrored is False
 
 
 def test_the_last_weights_become_the_bundle_if_asked(tmp_path: Path) -> None:

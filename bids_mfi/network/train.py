@@ -366,16 +366,10 @@ def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | 
         try:
             table.mirrored_indices()
         except KeyError as error:
-            uses = [
-                (options.mirror_share, "learnt from", "mirror_share to 0"),
-                (options.mirrored, "averaged over in use", "mirrored to false"),
-            ]
-            stated = [words for holds, *words in uses if holds]
-            use, remedy = (" and ".join(words) for words in zip(*stated, strict=True))
             raise InputError(
                 f"the label table has no {error.args[0]}, expected every muscle on both sides, "
-                f"because mirrored scans are {use}. Add the other side, or set {remedy} "
-                "in the recipe."
+                "because left and right are exchanged in mirrored scans. Add the other side, or "
+                "set mirror_share to 0 (training) and mirrored to false (use) in the recipe."
             ) from error
     if options.mirrored and start is not None and start.inference == "niftynet":
         raise BundleError(
