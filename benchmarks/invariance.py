@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bids_mfi.dixon import fat_and_water
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.network.bundle import ModelBundle, load_bundle
-from bids_mfi.network.segment import segment_scan
+from bids_mfi.network.segment import model_shape, padded_shape, segment_scan
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
 from bids_mfi.synthesis.labelmap import load_label_map
@@ -30,11 +30,13 @@ from bids_mfi.synthesis.subject import Subject, draw_subject
 INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"
 SEED = 80_000
 STORED = {"stored axial, L P S": ("L", "P", "S"), "stored coronal, R I A": ("R", "I", "A")}
-WINDOWS = {  # size and border; 64 slices are more than any scan here has on the model's grid
-    "windows of 128 x 128 x 32": ((128, 128, 32), (16, 16, 8)),
-    "windows of 160 x 144 x 64": ((160, 144, 64), (16, 16, 16)),
-    "windows of 192 x 160 x 64": ((192, 160, 64), (16, 16, 16)),
+ALL = 10_000  # voxels: an axis as long as it is
+WINDOWS = {
+    "windows of 128 x 128 x 32": (128, 128, 32),
+    "windows of 160 x 144 x all slices": (160, 144, ALL),
+    "windows of 192 x 160 x all slices": (192, 160, ALL),
 }
+BORDER = (16, 16, 8)
 CPU = torch.device("cpu")
 Images = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -75,6 +77,13 @@ def measure(
     return measure_muscles(labels, water, fat, grid.voxel_volume_ml, bundle.table)
 
 
+def with_windows(bundle: ModelBundle, window: tuple[int, int, int], grid: Grid) -> ModelBundle:
+    """Let a bundle work in windows, no longer than the volume, which they would enlarge."""
+    shape = padded_shape(model_shape(grid, bundle, grid.spacing_mm))
+    x, y, z = (min(size, length) for size, length in zip(window, shape, strict=True))
+    return replace(bundle, inference="windows", window=(x, y, z), border=BORDER)
+
+
 def segment_stored(
     images: Images, grid: Grid, axcodes: tuple[str, str, str], bundle: ModelBundle
 ) -> NDArray[np.int16]:
@@ -96,8 +105,8 @@ def differences(
     images, grid = (middle.in_phase, middle.out_phase), middle.grid
     plain = measure(segment_scan(*images, grid, bundle, CPU), images, grid, bundle)
     changed = {}
-    for name, (window, border) in WINDOWS.items():
-        windowed = replace(bundle, inference="windows", window=window, border=border)
+    for name, window in WINDOWS.items():
+        windowed = with_windows(bundle, window, grid)
         changed[name] = segment_scan(*images, grid, windowed, CPU)
     for name, axcodes in STORED.items():
         changed[name] = segment_stored(images, grid, axcodes, bundle)

@@ -7,6 +7,7 @@ from bids_mfi.network.intensity import (
     MAX_ABSOLUTE,
     PROBABILITIES_PERCENT,
     find_foreground,
+    find_signal_limit,
     learn_landmarks,
     standardise,
 )
@@ -14,8 +15,11 @@ from bids_mfi.network.intensity import (
 INSIDE = (slice(None), slice(30, 70), slice(20, 60), slice(4, 16))
 
 
-def neck(seed: int = 0, margin: int = 0) -> np.ndarray:
-    """In-phase and out-of-phase: a cylinder of muscle with a shell of fat, in noisy air."""
+def neck(seed: int = 0, margin: int = 0, noise: float = 8) -> np.ndarray:
+    """In-phase and out-of-phase: a cylinder of muscle with a shell of fat, in noisy air.
+
+    Muscle has a signal of 280 in phase, fat of 400.
+    """
     rng = np.random.default_rng(seed)
     shape = (100 + 2 * margin, 80 + 2 * margin, 20)
     x, y, _ = np.meshgrid(*(np.arange(n) - n / 2 for n in shape), indexing="ij")
@@ -23,7 +27,8 @@ def neck(seed: int = 0, margin: int = 0) -> np.ndarray:
     fat = np.where(radius < 35, 0.9, 0.0) - np.where(radius < 30, 0.8, 0.0)
     water = np.where(radius < 35, 0.1, 0.0) + np.where(radius < 30, 0.5, 0.0)
     images = np.stack([water + fat, np.abs(water - fat)]) * 400
-    return np.abs(images + rng.normal(0, 8, images.shape)).astype(np.float32)
+    real, imaginary = noise * rng.normal(0, 1, (2, *images.shape))
+    return np.hypot(images + real, imaginary).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +69,44 @@ def test_foreground_is_the_body_with_much_air_and_with_none() -> None:
     assert found[body].all()
     assert found[np.hypot(x, y) > 36].mean() < 0.001
     assert find_foreground(neck(2)[INSIDE][0]).all()
+
+
+def where(margin: int) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels that are wholly muscle, and wholly air, of ``neck`` with a margin."""
+    x, y = (np.arange(n + 2 * margin) - n / 2 - margin for n in (100, 80))
+    radius = np.hypot(x[:, None], y)[..., None] * np.ones(20)
+    return radius < 29, radius > 36
+
+
+@pytest.mark.parametrize("margin", [0, 40])
+@pytest.mark.parametrize("noise_percent", [5, 10, 15])
+def test_noise_of_air_does_not_move_muscle(
+    landmarks: tuple[tuple[float, ...], ...], noise_percent: float, margin: int
+) -> None:
+    """Noise up to 15 % of muscle's signal: air is told from tissue, muscle keeps its value."""
+    muscle, air = where(margin)
+    still = standardise(neck(4, margin), landmarks)
+    noisy = neck(4, margin, noise=2.8 * noise_percent)
+    foreground = find_foreground(noisy[0])
+    assert foreground[air].mean() < 0.015
+    assert foreground[muscle].mean() > 0.995
+    moved = standardise(noisy, landmarks) - still
+    assert np.abs(np.median(moved[:, muscle], axis=1)).max() < 0.2
+
+
+def test_limit_is_a_fifth_where_air_is_quiet_masked_or_not_there() -> None:
+    quiet, masked = neck(4)[0], neck(4)[0]
+    masked[where(0)[1]] = 0
+    bone = neck(4, noise=2.8)[INSIDE][0]
+    bone[:2] = np.linspace(0, 60, bone[:2].size).reshape(bone[:2].shape)  # 5 % of the volume
+    for volume in (quiet, masked, bone):
+        assert find_signal_limit(volume, 300.0) == pytest.approx(60)
+
+
+def test_limit_never_reaches_muscle() -> None:
+    """Air that shades into tissue has no end of its own: the limit stops at half of the tissue."""
+    shading = np.linspace(0, 300, 30_000, dtype=np.float32)
+    assert find_signal_limit(shading, 300.0) == pytest.approx(150)
 
 
 def test_tissue_has_mean_0_and_deviation_1(landmarks: tuple[tuple[float, ...], ...]) -> None:

@@ -79,7 +79,7 @@ class ModelBundle:
     window, border, padding : tuple of int
         Voxels along each axis: size of a window, the margin of each window whose logits are left
         out, and the voxels added on both sides of the volume. ``window`` and ``border`` are unused
-        with ``whole_volume``; with ``windows`` a smaller volume is seen whole.
+        with ``whole_volume``.
     landmarks : tuple of tuple of float
         Intensity landmarks of each channel, see ``intensity`` and ``niftynet_pipeline``.
     landmark_percentiles : tuple of float

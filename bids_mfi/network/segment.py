@@ -5,7 +5,6 @@ the path that the bundle's ``inference`` names: the package's own, or that of ``
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -335,21 +334,19 @@ def pad_edges(
 
 
 def working_shape(shape: tuple[int, ...], bundle: ModelBundle) -> tuple[int, ...]:
-    """Add the bundle's padding and what the network's strides ask for."""
+    """Add the bundle's padding, and more if a window needs it."""
     padded = [size + 2 * padding for size, padding in zip(shape, bundle.padding, strict=True)]
+    if bundle.inference == "windows":
+        padded = [max(size, window) for size, window in zip(padded, bundle.window, strict=True)]
     return padded_shape(tuple(padded))
 
 
 def _in_windows(network: DenseVNet, volume: Tensor, bundle: ModelBundle) -> Tensor:
     """Logits of overlapping windows; where several windows overlap, the mean of their inner parts.
 
-    A window's border is left out except at the volume's own edge. A volume that is smaller than
-    the window along an axis is seen whole there, not enlarged: repeated edges would change the
-    statistics by which instance normalisation goes.
+    A window's border is left out except at the volume's own edge.
     """
     shape = tuple(volume.shape[2:])
-    x, y, z = (min(window, size) for window, size in zip(bundle.window, shape, strict=True))
-    bundle = replace(bundle, window=(x, y, z))
     total = volume.new_zeros((bundle.out_channels, *shape))
     count = volume.new_zeros(shape)
     for start in _window_starts(shape, bundle):
@@ -368,7 +365,7 @@ def _window_starts(shape: tuple[int, ...], bundle: ModelBundle) -> Iterator[tupl
     """
     axes = []
     for size, window, border in zip(shape, bundle.window, bundle.border, strict=True):
-        starts = range(0, size - window, window - 2 * border) if size > window else ()
+        starts = range(0, size - window, window - 2 * border)
         axes.append([*starts, size - window])
     yield from product(*axes)
 
