@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bids_mfi.dixon import fat_and_water
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.network.bundle import ModelBundle, load_bundle
-from bids_mfi.network.segment import model_shape, padded_shape, segment_scan
+from bids_mfi.network.segment import model_shape, segment_scan, working_shape
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
 from bids_mfi.synthesis.labelmap import load_label_map
@@ -33,6 +33,7 @@ STORED = {"stored axial, L P S": ("L", "P", "S"), "stored coronal, R I A": ("R",
 ALL = 10_000  # voxels: an axis as long as it is
 WINDOWS = {
     "windows of 128 x 128 x 32": (128, 128, 32),
+    "windows of 192 x 160 x 32": (192, 160, 32),
     "windows of 160 x 144 x all slices": (160, 144, ALL),
     "windows of 192 x 160 x all slices": (192, 160, ALL),
 }
@@ -79,9 +80,10 @@ def measure(
 
 def with_windows(bundle: ModelBundle, window: tuple[int, int, int], grid: Grid) -> ModelBundle:
     """Let a bundle work in windows, no longer than the volume, which they would enlarge."""
-    shape = padded_shape(model_shape(grid, bundle, grid.spacing_mm))
+    shape = working_shape(model_shape(grid, bundle, grid.spacing_mm), bundle)
     x, y, z = (min(size, length) for size, length in zip(window, shape, strict=True))
-    return replace(bundle, inference="windows", window=(x, y, z), border=BORDER)
+    across, along, up = (min(b, (n - 1) // 2) for b, n in zip(BORDER, (x, y, z), strict=True))
+    return replace(bundle, inference="windows", window=(x, y, z), border=(across, along, up))
 
 
 def segment_stored(
