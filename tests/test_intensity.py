@@ -103,12 +103,26 @@ def test_limit_is_a_fifth_where_air_is_quiet_or_not_there() -> None:
     quiet, masked = neck(4)[0], neck(4)[0]
     masked[muscle_and_air(0)[1]] = 0
     bone = neck(4, noise=2.8)[INSIDE][0]
-    bone[:2] = np.linspace(1, 30, bone[:2].size).reshape(bone[:2].shape)  # 5 % of the volume
+    bone[:2] = np.linspace(1, 75, bone[:2].size).reshape(bone[:2].shape)  # 5 % of the volume
     for volume in (quiet, masked, bone):
         assert find_signal_limit(volume, 300.0) == pytest.approx(60)
 
 
-@pytest.mark.parametrize("darkest", [0.0, 40.0])
+@pytest.mark.parametrize(
+    ("margin", "told_percent", "lost_percent"), [(0, 20, 24), (40, 15, 16.5), (100, 3, 6)]
+)
+def test_noise_from_which_air_is_no_longer_told(
+    margin: int, told_percent: float, lost_percent: float
+) -> None:
+    """A limit of the method, as docs/decisions/intensity.md names it; wider fields have a lower."""
+    air = muscle_and_air(margin)[1]
+    told = find_foreground(neck(4, margin, noise=2.8 * told_percent)[0])[air].mean()
+    lost = find_foreground(neck(4, margin, noise=2.8 * lost_percent)[0])[air].mean()
+    assert told < 0.05
+    assert lost > 0.5
+
+
+@pytest.mark.parametrize("darkest", [0.0, 20.0])
 def test_limit_is_a_fifth_where_what_is_dark_passes_into_tissue(darkest: float) -> None:
     """As where a receive coil fades: no signal parts air from tissue."""
     shading = np.linspace(darkest, 300, 30_000, dtype=np.float32)

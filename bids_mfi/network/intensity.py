@@ -3,7 +3,7 @@
 The signal of an MR image has no unit. Percentiles of the tissue are moved to a model's landmarks
 by a piecewise linear map (Nyul and Udupa 1999, doi:10.1002/(SICI)1522-2594(199912)42:6<1072), then
 the tissue gets mean 0 and standard deviation 1. Air is left out of all statistics, so that the
-width of the field of view has no part in the result.
+width of the field of view has little part in the result, unless noise is strong.
 """
 
 from collections.abc import Iterable
@@ -52,9 +52,9 @@ def find_signal_limit(in_phase: NDArray[np.float32], tissue_signal: float) -> fl
 
     What is darker than the limit is taken for air and the upper end of its noise is estimated; a
     limit that cuts through the noise sees too little of it, so this is repeated until the limit
-    stays. The fifth is kept where no end is found below HIGHEST_FRACTION of the tissue, because
-    what is dark then passes into tissue, and where too little is dark to be air. Zeros are no
-    noise: scanners and other programs write them where they mask.
+    stays. The fifth is kept where no end is found in MAX_ROUNDS or below HIGHEST_FRACTION of the
+    tissue, because what is dark then passes into tissue, and where too little is dark to be air.
+    Zeros are no noise: scanners and other programs write them where they mask.
 
     Parameters
     ----------
