@@ -30,7 +30,7 @@ from bids_mfi.synthesis.subject import Subject, draw_subject
 INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"
 SEED = 80_000
 STORED = {"stored axial, L P S": ("L", "P", "S"), "stored coronal, R I A": ("R", "I", "A")}
-ALL = 10_000  # voxels: an axis as long as it is
+ALL = 10_000  # voxels: more than any axis has, so the whole of it
 WINDOWS = {
     "windows of 128 x 128 x 32": (128, 128, 32),
     "windows of 192 x 160 x 32": (192, 160, 32),
