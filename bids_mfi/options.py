@@ -138,7 +138,11 @@ class TrainOptions:
     validation_share : float
         Share of the participants that are held out.
     phantom_share : float
-        Share of synthetic scans of the built-in phantom where label maps are given too.
+        Share of the other synthetic scans of the built-in phantom where label maps are given too.
+    relabelled_share : float
+        Share of the synthetic scans that are of label maps, show more noise than most scanners
+        make, and carry the labels that the bundle to start from gives them while there is little:
+        so that noise changes labels less. 0 from random weights.
     levels : str
         Of the muscles in scans made from label maps: ``all``, over their whole length, or
         ``paper``, at the levels of Table 1 only.
@@ -181,6 +185,7 @@ class TrainOptions:
     validation: str = "held_out"
     validation_share: float = 0.2
     phantom_share: float = 0.25
+    relabelled_share: float = 0.0
     levels: str = "all"
     device: str = "auto"
     workers: int = 0

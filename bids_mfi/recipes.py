@@ -111,6 +111,7 @@ RULES: Mapping[str, Rule] = {
         lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1"
     ),
     "phantom_share": SHARE,
+    "relabelled_share": SHARE,
     "levels": _one_of(LEVEL_CHOICES),
     "device": _one_of(("auto", "cpu", "cuda")),
     "workers": _whole(0),

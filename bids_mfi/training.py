@@ -5,19 +5,26 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bids_mfi.cards import ModelCard, read_card
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.labelled import LabelledSource, ScanPlan, encode_scan_list, load_labelled_data
 from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
-from bids_mfi.network.batches import DICE_NAMES, NEW_SEEDS, Case, TrainingData
+from bids_mfi.network.batches import (
+    DICE_NAMES,
+    NEW_SEEDS,
+    Case,
+    TrainingData,
+    channels_of,
+)
 from bids_mfi.network.bundle import ModelBundle, load_bundle
-from bids_mfi.network.segment import choose_device
+from bids_mfi.network.segment import cached_network, choose_device, label_channels
 from bids_mfi.network.train import (
     CURVE,
     DEFAULT_NAME,
@@ -32,7 +39,12 @@ from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve
 from bids_mfi.storage import write_atomically
 from bids_mfi.synthesis import anatomical
-from bids_mfi.synthesis.cases import describe_variety, make_case, make_varied_case
+from bids_mfi.synthesis.cases import (
+    TrainingCase,
+    describe_variety,
+    make_case,
+    make_varied_case,
+)
 from bids_mfi.synthesis.labelmap import common_table, find_label_maps, load_label_map
 
 # Seeds of synthetic cases: validation below training, so that no case is in both.
@@ -97,10 +109,11 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     start = None if order.start is None else load_bundle(order.start)
     options = settle_options(order.options, start)
     check_stated(order, options)
+    check_relabelled(options, order.label_maps, start)
     plan = None
     if order.source is None:
         report(f"making {VALIDATION_CASES} synthetic scans for validation ...")
-        data = synthetic_data(options, order.label_maps)
+        data = synthetic_data(options, order.label_maps, start)
     else:
         data, plan = load_labelled_data(order.source, options, start, report)
 
@@ -137,8 +150,18 @@ def choose_card(order: TrainingOrder, start: ModelBundle | None) -> ModelCard:
     return custom_card(order.name or DEFAULT_NAME, order.licence, start)
 
 
-def synthetic_data(options: TrainOptions, label_maps: Sequence[Path] = ()) -> TrainingData:
+def synthetic_data(
+    options: TrainOptions, label_maps: Sequence[Path] = (), start: ModelBundle | None = None
+) -> TrainingData:
     """Synthetic scans, made when they are asked for: of label maps and of the built-in phantom.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    label_maps : sequence of Path
+        Files or folders; without them all scans are of the phantom.
+    start : ModelBundle, optional
+        The bundle from which the training starts; it labels the share ``relabelled_share``.
 
     Raises
     ------
@@ -162,14 +185,63 @@ def synthetic_data(options: TrainOptions, label_maps: Sequence[Path] = ()) -> Tr
             maps, seed, options.spacing_mm, levels=options.levels, device=device
         )
 
+    def training_case_at(seed: int) -> Case:
+        chance = np.random.default_rng([seed, 5]).random()
+        if start is None or chance >= options.relabelled_share:
+            return case_at(seed)
+        quiet, noisy = anatomical.make_noise_pair(maps, seed, options.spacing_mm, device)
+        return replace(noisy, labels=label_quietly(quiet, start, options, device))
+
     share = f"{100 * options.phantom_share:g} % of the scans are of the built-in phantom"
+    ranges = [*anatomical.describe_variety(paths, options.spacing_mm), ("phantom", share)]
+    if options.relabelled_share:
+        ranges.append(("relabelled", describe_relabelled(options)))
     return TrainingData(
-        case_at=lambda number: case_at(first + number),
+        case_at=lambda number: training_case_at(first + number),
         validation=[case_at(VALIDATION_SEED + i) for i in range(VALIDATION_CASES)],
         table=table,
-        ranges=(*anatomical.describe_variety(paths, options.spacing_mm), ("phantom", share)),
+        ranges=tuple(ranges),
         validated_on=NEW_SEEDS,
     )
+
+
+def label_quietly(
+    case: TrainingCase, bundle: ModelBundle, options: TrainOptions, device: torch.device
+) -> NDArray[np.int16]:
+    """Labels that a bundle gives a case, as in use, mirror images included where it takes them."""
+    network = cached_network(bundle, device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bool(options.bfloat16)):
+        return label_channels(channels_of(case), bundle, network)
+
+
+def describe_relabelled(options: TrainOptions) -> str:
+    """Say in words what ``relabelled_share`` makes."""
+    low, high = anatomical.STRONG_NOISE
+    return (
+        f"{100 * options.relabelled_share:g} % of the scans learnt from show a label map with "
+        f"noise of {low:g}-{high:g} of the muscles' signal and carry the labels that the bundle "
+        f"started from gives the same scan with {anatomical.QUIET_NOISE:g} at most"
+    )
+
+
+def check_relabelled(
+    options: TrainOptions, label_maps: Sequence[Path], start: ModelBundle | None
+) -> None:
+    """Refuse to let a bundle label scans where there is none, or none of its kind.
+
+    Raises
+    ------
+    InputError
+    """
+    if options.relabelled_share and (
+        start is None or not label_maps or options.levels != "all" or start.inference == "niftynet"
+    ):
+        raise InputError(
+            f"relabelled_share is {options.relabelled_share:g}: scans of label maps are labelled "
+            "by the bundle to start from, over the muscles' whole length. Expected --label-map, "
+            'levels = "all" and --from with a bundle that was not converted from NiftyNet; or set '
+            "it to 0 in the recipe."
+        )
 
 
 def _phantom_data(options: TrainOptions, first: int) -> TrainingData:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from toy_neck import toy_rows, write_toy_neck
 
 from bids_mfi.cli import main_verbs
@@ -16,6 +17,8 @@ from bids_mfi.dixon import fat_and_water
 from bids_mfi.errors import InputError
 from bids_mfi.grid import read_image, read_labels, reorient, same_grid
 from bids_mfi.muscles import PAPER_LEVELS, WEBER2021
+from bids_mfi.network.bundle import load_bundle, load_network
+from bids_mfi.network.segment import label_channels
 from bids_mfi.options import TrainOptions
 from bids_mfi.synthesis import anatomical, protocol
 from bids_mfi.synthesis.anatomical import (
@@ -29,7 +32,7 @@ from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.protocol import PROTOCOLS, draw_settings
 from bids_mfi.synthesis.sources import AnatomySource, draw_person
 from bids_mfi.synthesis.subject import draw_subject
-from bids_mfi.training import synthetic_data
+from bids_mfi.training import MOST_CASES, TRAINING_SEED, VALIDATION_SEED, synthetic_data
 
 SPACING_MM = (4.0, 4.0, 6.0)
 
@@ -226,6 +229,88 @@ def test_phantom_and_label_maps_are_mixed(label_map, share, monkeypatch):
     assert made["phantom"] / total == pytest.approx(share, abs=0.2 if share == 0.5 else 0)
     assert "sha256" in dict(data.ranges)["data"]
     assert "no scan of a person" in dict(data.ranges)["data"]
+
+
+def test_a_pair_differs_in_its_noise_alone(label_map):
+    """Muscle is noisier in the second by what was drawn; labels and grid are the same."""
+    maps = [load_label_map(label_map)]
+    for seed in range(2):
+        (quiet, noisy), again = (
+            anatomical.make_noise_pair(maps, seed, SPACING_MM) for _ in range(2)
+        )
+        assert np.array_equal(noisy.in_phase, again[1].in_phase)
+        assert quiet.grid == noisy.grid
+        assert np.array_equal(quiet.labels, noisy.labels)
+        strong = np.random.default_rng([seed, 4]).uniform(*anatomical.STRONG_NOISE)
+        muscle = quiet.labels > 0
+        signal = np.median(quiet.in_phase[muscle])
+        difference = (noisy.in_phase - quiet.in_phase)[muscle].std() / signal
+        assert 0.25 * strong < difference < 0.9 * strong  # voxels are averaged by resampling
+
+
+def test_air_of_a_pair_keeps_the_floor_of_magnitudes(label_map, monkeypatch):
+    """Resampled magnitudes, not averaged complex signals: 1.25 standard deviations of noise."""
+    monkeypatch.setattr(anatomical, "STRONG_NOISE", (0.3, 0.3))
+    fine = replace(PROTOCOLS["paper"], in_plane_mm=(2.0, 2.0), slice_mm=(3.0, 3.0))
+    monkeypatch.setattr(anatomical, "draw_protocol", lambda *_: fine)
+    quiet, noisy = anatomical.make_noise_pair([load_label_map(label_map)], 1, SPACING_MM)
+    signal = np.median(quiet.in_phase[quiet.labels > 0])
+    air = quiet.in_phase < 0.05 * signal
+    assert noisy.in_phase[air].mean() / (0.3 * signal) == pytest.approx(1.25, rel=0.2)
+
+
+def relabelled_options(share):
+    return TrainOptions(
+        relabelled_share=share, phantom_share=0.0, spacing_mm=SPACING_MM, device="cpu"
+    )
+
+
+def test_noisy_scans_carry_what_the_bundle_says_of_their_quiet_twins(
+    label_map, tiny_bundle, monkeypatch
+):
+    """What is validated on carries the truth."""
+    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    bundle, maps = load_bundle(tiny_bundle), [load_label_map(label_map)]
+    data = synthetic_data(relabelled_options(1.0), [label_map], bundle)
+    case = data.case_at(2)
+    quiet, noisy = anatomical.make_noise_pair(maps, TRAINING_SEED + MOST_CASES + 2, SPACING_MM)
+    network = load_network(bundle, torch.device("cpu"))
+    given = label_channels(np.stack([quiet.in_phase, quiet.out_phase]), bundle, network)
+    assert np.array_equal(case.in_phase, noisy.in_phase)
+    assert np.array_equal(case.out_phase, noisy.out_phase)
+    assert np.array_equal(case.labels, given)
+    assert not np.array_equal(case.labels, quiet.labels)
+    truth = make_case(maps, VALIDATION_SEED, SPACING_MM)
+    assert np.array_equal(data.validation[0].labels, truth.labels)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_scans_learnt_from_is_relabelled(label_map, tiny_bundle, monkeypatch, share):
+    pair = anatomical.make_noise_pair([load_label_map(label_map)], 1, SPACING_MM)
+    zeros = np.zeros_like(pair[0].labels)
+    monkeypatch.setattr(anatomical, "make_noise_pair", lambda *_: pair)
+    monkeypatch.setattr(anatomical, "make_case", lambda *_, **__: pair[0])
+    monkeypatch.setattr("bids_mfi.training.label_quietly", lambda *_: zeros)
+    data = synthetic_data(relabelled_options(share), [label_map], load_bundle(tiny_bundle))
+    labels = [data.case_at(number).labels for number in range(60)]
+    relabelled = sum(not found.any() for found in labels) / 60
+    assert relabelled == pytest.approx(share, abs=0.2 if share == 0.5 else 0)
+    assert all(case.labels.any() for case in data.validation)
+    said = dict(data.ranges).get("relabelled", "none")
+    assert said.startswith({0.0: "none", 0.5: "50 %", 1.0: "100 %"}[share])
+
+
+def test_relabelling_needs_a_bundle_and_label_maps(label_map, tiny_bundle, tmp_path, capsys):
+    out = tmp_path / "out"
+    maps, start = ["--label-map", str(label_map)], ["--from", str(tiny_bundle)]
+    for words, levels in ((maps, "all"), (start, "all"), ([*maps, *start], "paper")):
+        recipe = tmp_path / "own.toml"
+        recipe.write_text(f'relabelled_share = 0.5\nphantom_share = 0.0\nlevels = "{levels}"\n')
+        assert main_verbs(["train", str(out), "--recipe", str(recipe), *words]) == 3
+        error = capsys.readouterr().err
+        assert "relabelled_share is 0.5" in error
+        assert "Expected --label-map" in error
+    assert not out.exists()
 
 
 def test_phantom_without_levels_is_refused_beside_scans_with_levels(label_map, monkeypatch):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 PROBABILITIES_PERCENT = (2.0, 10.0, 25.0, 50.0, 75.0, 90.0, 98.0)
 SIGNAL_FRACTION = 0.2
@@ -17,8 +18,11 @@ SIGNAL_FRACTION = 0.2
 # deviation 0.45 standard deviations of the noise. About 1.4 % of it are four deviations and more
 # above the median of the rest, less where resampling has made it smoother.
 NOISE_DEVIATIONS = 4.0
-HIGHEST_FRACTION = 0.6
 LEAST_AIR_SHARE = 0.1
+# Voxels of the model grid along x, y, z; slices are too far apart to be one's surroundings.
+SMOOTH_VOXELS = (5, 5, 1)
+DARKEST_PERCENT, ABOVE_DARKEST = 10.0, 1.5
+HIGHEST_FRACTION = 0.65
 MAX_ROUNDS = 20
 BRIGHTEST_PERCENT = 99.5
 OVERSHOOT = 0.5
@@ -33,56 +37,95 @@ def find_foreground(in_phase: NDArray[np.float32]) -> NDArray[np.bool_]:
 
     Air seldom exceeds the mean of an image, so this median is one of tissue however much air there
     is, unless noise is strong and the field of view very wide. The brightest half percent counts no
-    more than the rest. Where the noise of air reaches the fifth, the limit is higher.
+    more than the rest. Where the noise of air reaches the fifth, no limit parts air from tissue
+    voxel by voxel; there the mean of each voxel's surroundings is compared with a limit of its own,
+    if there is one.
 
     >>> find_foreground(np.array([0.0, 0.1, 0.0, 1.0, 3.0, 2.0], dtype=np.float32)).tolist()
     [False, False, False, True, True, True]
     """
-    limited = np.minimum(in_phase, np.percentile(in_phase, BRIGHTEST_PERCENT))
-    bright = limited[limited > limited.mean(dtype=np.float64)]
-    if bright.size == 0:
+    tissue_signal = find_tissue_signal(in_phase)
+    if tissue_signal is None:
         return np.ones(in_phase.shape, dtype=np.bool_)
-    limit = find_signal_limit(in_phase, float(np.median(bright)))
-    foreground: NDArray[np.bool_] = in_phase > limit
+    signal, limit = in_phase, SIGNAL_FRACTION * tissue_signal
+    if not is_air_below(in_phase, limit):
+        smooth = smooth_in_plane(in_phase)
+        smooth_limit = find_smooth_limit(smooth[in_phase > 0])
+        if smooth_limit is not None:
+            signal, limit = smooth, smooth_limit
+    foreground: NDArray[np.bool_] = signal > limit
     return foreground
 
 
-def find_signal_limit(in_phase: NDArray[np.float32], tissue_signal: float) -> float:
-    """Signal up to which a voxel is air: a fifth of that of tissue, or more where air is noisy.
+def find_tissue_signal(volume: NDArray[np.float32]) -> float | None:
+    """Median of the voxels brighter than the mean; None of a constant volume."""
+    limited = np.minimum(volume, np.percentile(volume, BRIGHTEST_PERCENT))
+    bright = limited[limited > limited.mean(dtype=np.float64)]
+    return float(np.median(bright)) if bright.size else None
 
-    What is darker than the limit is taken for air and the upper end of its noise is estimated; a
-    limit that cuts through the noise sees too little of it, so this is repeated until the limit
-    stays. The fifth is kept where no end is found in MAX_ROUNDS or below HIGHEST_FRACTION of the
-    tissue, because what is dark then passes into tissue, and where too little is dark to be air.
-    Zeros are no noise: scanners and other programs write them where they mask.
 
-    Parameters
-    ----------
-    in_phase : ndarray of float32
-    tissue_signal : float
-        Median signal of bright voxels, in the unit of the image.
+def is_air_below(in_phase: NDArray[np.float32], limit: float) -> bool:
+    """Whether there is air, and its noise ends below a limit.
 
-    Returns
-    -------
-    float
-        In the unit of the image.
+    What is darker than the limit is taken for air. Zeros are no noise: scanners and other programs
+    write them where they mask.
 
     References
     ----------
     Gudbjartsson and Patz 1995, doi:10.1002/mrm.1910340618: magnitudes of noise follow a Rayleigh
     distribution.
     """
-    limit = fifth = SIGNAL_FRACTION * tissue_signal
-    if np.mean(in_phase <= fifth) < LEAST_AIR_SHARE:
-        return fifth
+    dark = in_phase <= limit
+    if np.mean(dark) < LEAST_AIR_SHARE:
+        return False
+    return find_noise_end(in_phase[dark & (in_phase > 0)]) <= limit
+
+
+def smooth_in_plane(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of SMOOTH_VOXELS around each voxel, without zeros; 0 where all are.
+
+    >>> volume = np.array([2.0, 0.0, 4.0], dtype=np.float32).reshape(3, 1, 1)
+    >>> smooth_in_plane(volume).round(2).ravel().tolist()
+    [2.5, 3.0, 3.5]
+    """
+    total = ndimage.uniform_filter(volume, SMOOTH_VOXELS, mode="nearest")
+    known = ndimage.uniform_filter((volume > 0).astype(np.float32), SMOOTH_VOXELS, mode="nearest")
+    least = 0.5 / float(np.prod(SMOOTH_VOXELS))  # of one voxel that is not zero, less rounding
+    smooth = np.divide(total, known, out=np.zeros_like(total), where=known > least)
+    return np.asarray(smooth, dtype=np.float32)
+
+
+def find_smooth_limit(smooth: NDArray[np.float32]) -> float | None:
+    """Limit between air and tissue of smoothed signals, where the noise of air is strong.
+
+    Smoothed magnitudes of air gather around their mean. What is darker than a limit well above the
+    darkest tenth, or than the fifth, is taken for air; where its upper end is higher, that is the
+    limit, and this is repeated until the limit stays.
+
+    Parameters
+    ----------
+    smooth : ndarray of float32, shape (voxels,)
+        From :func:`smooth_in_plane`, without voxels that are zero.
+
+    Returns
+    -------
+    float or None
+        None where no end is found in MAX_ROUNDS or below HIGHEST_FRACTION of the tissue, because
+        what is dark passes into tissue, or no air is in view.
+    """
+    tissue_signal = find_tissue_signal(smooth) if smooth.size else None
+    if tissue_signal is None:
+        return None
+    darkest = float(np.percentile(smooth, DARKEST_PERCENT))
+    limit = max(SIGNAL_FRACTION * tissue_signal, ABOVE_DARKEST * darkest)
     for _ in range(MAX_ROUNDS):
-        end = find_noise_end(in_phase[(in_phase > 0) & (in_phase <= limit)])
+        if limit > HIGHEST_FRACTION * tissue_signal:
+            break
+        end = find_noise_end(smooth[smooth <= limit])
         if end <= limit:
             return limit
-        if end > HIGHEST_FRACTION * tissue_signal:
-            break
         limit = end
-    return fifth
+    return None
 
 
 def find_noise_end(noise: NDArray[np.float32]) -> float:

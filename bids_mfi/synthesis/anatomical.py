@@ -38,6 +38,9 @@ MIDDLE_X_MM, MIDDLE_Z_MM = 8.0, 14.0
 SUBSAMPLE_MM = 1.2
 VARIATION = (0.3, 1.0)
 PLAIN_SHARE = 0.25
+# Standard deviation in a voxel of the acquisition, muscle = 1.
+QUIET_NOISE = 0.04
+STRONG_NOISE = (0.01, 0.36)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +92,7 @@ def make_scan(
     """
     grid = draw_grid(rng, settings, least_mm)
     seen = coarsen(settings, grid)
-    volume = fill_grid(subject, grid, choose_subsamples(grid.spacing_mm), device)
-    volume = TissueVolume(volume.water, volume.fat * settings.fat_gain, volume.labels)
+    volume = paint(subject, grid, settings, device)
     in_phase, out_phase = acquire(rng, volume, seen)
     labels = volume.labels.cpu().numpy().astype(np.int16)
     if levels == "paper":
@@ -104,6 +106,14 @@ def make_scan(
         settings=settings,
         participant=subject.participant,
     )
+
+
+def paint(
+    subject: Subject, grid: Grid, settings: ScanSettings, device: torch.device | str
+) -> TissueVolume:
+    """Tissue of a subject in the voxels of a grid, fat as bright as the scan shows it."""
+    volume = fill_grid(subject, grid, choose_subsamples(grid.spacing_mm), device)
+    return TissueVolume(volume.water, volume.fat * settings.fat_gain, volume.labels)
 
 
 def coarsen(settings: ScanSettings, grid: Grid) -> ScanSettings:
@@ -177,14 +187,62 @@ def make_case(
         See :func:`make_scan`.
     """
     rng = np.random.default_rng(seed)
+    subject, settings = draw_case(rng, maps, seed, protocol)
+    scan = make_scan(rng, subject, settings, levels, spacing_mm, device)
+    return resample_case(scan, spacing_mm)
+
+
+def draw_case(
+    rng: np.random.Generator, maps: Sequence[LabelMap], seed: int, protocol: str
+) -> tuple[Subject, ScanSettings]:
+    """Draw who is scanned, and how."""
     label_map = maps[int(rng.integers(len(maps)))]
     subject = draw_subject(rng, label_map, variation=float(rng.uniform(*VARIATION)))
     own = np.random.default_rng([seed, 3])
     if own.random() < PLAIN_SHARE:
         subject = simplify_subject(own, subject)
-    settings = draw_settings(rng, draw_protocol(rng, protocol))
-    scan = make_scan(rng, subject, settings, levels, spacing_mm, device)
-    return resample_case(scan, spacing_mm)
+    return subject, draw_settings(rng, draw_protocol(rng, protocol))
+
+
+def make_noise_pair(
+    maps: Sequence[LabelMap],
+    seed: int,
+    spacing_mm: tuple[float, float, float],
+    device: torch.device | str = "cpu",
+) -> tuple[TrainingCase, TrainingCase]:
+    """Scan one person twice, with QUIET_NOISE at most and with noise from STRONG_NOISE.
+
+    Both are made with the scan's own voxels and resampled as in use, so that air and dark tissue
+    keep the floor that magnitudes give them.
+
+    Parameters
+    ----------
+    maps : sequence of LabelMap
+        One is drawn.
+    seed : int
+        The same seed and arguments give the same pair.
+    spacing_mm : tuple of float
+        Voxel size of the network's grid.
+
+    Returns
+    -------
+    quiet, noisy : TrainingCase
+        Person, field of view and all but the noise are the same.
+    """
+    rng = np.random.default_rng(seed)
+    subject, settings = draw_case(rng, maps, seed, VARIED)
+    grid = draw_grid(rng, settings)
+    volume = paint(subject, grid, settings, device)
+    water, fat, labels = (part.cpu().numpy() for part in (volume.water, volume.fat, volume.labels))
+    body = Body(water, fat, labels.astype(np.int16))
+    strong = float(np.random.default_rng([seed, 4]).uniform(*STRONG_NOISE))
+    pair = []
+    for noise in (min(settings.noise, QUIET_NOISE), strong):
+        seen = replace(settings, noise=noise)
+        first, second = (image.cpu().numpy() for image in acquire(rng, volume, seen))
+        scan = AnatomicalScan(first, second, body, grid, seen, subject.participant)
+        pair.append(resample_case(scan, spacing_mm))
+    return pair[0], pair[1]
 
 
 def resample_case(scan: AnatomicalScan, spacing_mm: tuple[float, float, float]) -> TrainingCase:
