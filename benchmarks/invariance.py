@@ -5,7 +5,8 @@ nothing is asserted. The scans are clean: no movement, no metal, and noise in th
 synthetic training scans have. Each is segmented as it is, in windows, stored in other orders of
 its axes, and made again with other noise of the same pattern, up to what is no longer clean.
 Every label map of a person and protocol is measured on the same images, those with the middle
-noise, so that a difference comes from the labels alone.
+noise, so that a difference comes from the labels alone. How many scans the program would flag as
+noisy is counted too.
 """
 
 import argparse
@@ -17,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bids_mfi.dixon import fat_and_water
+from bids_mfi.dixon import ScanSignals, fat_and_water
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import model_shape, segment_scan, working_shape
+from bids_mfi.quality import check_noise
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
 from bids_mfi.synthesis.labelmap import load_label_map
@@ -95,10 +97,17 @@ def segment_stored(
     return reorient(labels, stored, grid.axcodes)[0]
 
 
+def is_noisy(images: Images, labels: NDArray[np.int16], grid: Grid) -> bool:
+    """Whether the program flags the scan."""
+    in_phase, out_phase = (image.astype(np.float64) for image in images)
+    signals = ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase))
+    return bool(check_noise(signals, labels, grid))
+
+
 def differences(
     number: int, protocol: str, label_map: Path, bundle: ModelBundle
-) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yield each change and by how many percentage points it changes the MFI of each muscle.
+) -> Iterator[tuple[str, dict[str, float], bool]]:
+    """Yield each change, by how many percentage points it changes MFI, and whether it is noisy.
 
     Infinity for a muscle that is lost; a muscle that was not found before has no part.
     """
@@ -106,7 +115,7 @@ def differences(
     middle = scan_with(number, protocol, label_map, levels.pop("middle"))
     images, grid = (middle.in_phase, middle.out_phase), middle.grid
     plain = measure(segment_scan(*images, grid, bundle, CPU), images, grid, bundle)
-    changed = {}
+    changed, flagged = {}, set()
     for name, window in WINDOWS.items():
         windowed = with_windows(bundle, window, grid)
         changed[name] = segment_scan(*images, grid, windowed, CPU)
@@ -114,7 +123,10 @@ def differences(
         changed[name] = segment_stored(images, grid, axcodes, bundle)
     for name, noise in levels.items():
         other = scan_with(number, protocol, label_map, noise)
-        changed[name] = segment_scan(other.in_phase, other.out_phase, grid, bundle, CPU)
+        shown = (other.in_phase, other.out_phase)
+        changed[name] = segment_scan(*shown, grid, bundle, CPU)
+        if is_noisy(shown, changed[name], grid):
+            flagged.add(name)
     for name, labels in changed.items():
         change = {}
         for before, after in zip(plain, measure(labels, images, grid, bundle), strict=True):
@@ -122,14 +134,16 @@ def differences(
             difference = after.mfi_percent - before.mfi_percent
             if not np.isnan(before.mfi_percent):
                 change[where] = np.inf if np.isnan(after.mfi_percent) else abs(difference)
-        yield name, change
+        yield name, change, name in flagged
 
 
-def print_table(found: dict[str, list[dict[str, float]]]) -> None:
+def print_table(found: dict[str, list[tuple[dict[str, float], bool]]]) -> None:
     """Print the mean and largest difference of each change, and of which muscle that is."""
-    print("| change | muscles | mean, pp | 95th percentile | largest | within 1 pp |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for name, rows in found.items():
+    print("| change | muscles | mean, pp | 95th percentile | largest | within 1 pp | noisy |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, scans in found.items():
+        rows = [row for row, _ in scans]
+        noisy = sum(flagged for _, flagged in scans)
         values = np.array([value for row in rows for value in row.values()])
         largest, where = max((value, where) for row in rows for where, value in row.items())
         worst = f"{largest:.2f} ({where})" if largest > 0 else "0"
@@ -137,7 +151,7 @@ def print_table(found: dict[str, list[dict[str, float]]]) -> None:
         share = 100 * float(np.mean(values <= 1))
         print(
             f"| {name} | {values.size} | {values[np.isfinite(values)].mean():.2f} | "
-            f"{quantile:.2f} | {worst} | {share:.1f} % |"
+            f"{quantile:.2f} | {worst} | {share:.1f} % | {noisy} of {len(scans)} |"
         )
 
 
@@ -151,11 +165,11 @@ def main() -> None:
     bundle = load_bundle(arguments.bundle)
     print(f"{bundle.name} {bundle.version}, sha256 {bundle.sha256}")
     names = list(PROTOCOLS)
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, list[tuple[dict[str, float], bool]]] = {}
     for number in range(arguments.participants):
         protocol = names[number % len(names)]
-        for name, change in differences(number, protocol, arguments.label_map, bundle):
-            found.setdefault(name, []).append(change)
+        for name, *change in differences(number, protocol, arguments.label_map, bundle):
+            found.setdefault(name, []).append(tuple(change))
     print_table(found)
 
 

@@ -23,6 +23,10 @@ STRONG_RATIO = 1.25
 SIGNAL_FRACTION = 0.10
 SWAPPED_FRACTION = 0.15
 
+LEAST_NOISE_VOXELS = 200
+SECOND_DIFFERENCES_NORM = 6.0  # of the weights (1, -2, 1) x (1, -2, 1): root of their squares' sum
+MAD_TO_SD = 1.4826
+
 FAT_SHIFT_PPM = 3.4
 PROTON_MHZ_PER_T = 42.577
 
@@ -229,6 +233,50 @@ def measure_disagreement_percent(signals: ScanSignals) -> float:
         np.abs(out_phase - scale * np.abs(signals.out_phase[tissue])),
     )
     return 100 * float(np.minimum(off / np.maximum(total, scale * in_phase), 1).mean())
+
+
+def measure_noise_percent(
+    signals: ScanSignals, where: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+) -> float:
+    """Noise of the two images in a region, percent of its median in-phase signal.
+
+    A second difference along each of the two finest axes leaves noise and fine structure. A voxel
+    with more fat is brighter in one image and darker in the other, by one ratio throughout, so the
+    direction in which the two images vary least together is free of fat: there the noise is
+    measured, by the median absolute deviation. That of magnitudes is less than that of the
+    signal where it is strong: 28 % were found of 33. Noise that a scanner or program has
+    smoothed, or interpolated to finer voxels, is found too small or not at all.
+
+    Parameters
+    ----------
+    signals : ScanSignals
+    where : ndarray of bool, shape of the signals
+    spacing_mm : tuple of float
+        Size of a voxel along each axis.
+
+    Returns
+    -------
+    float
+        NaN where the region has fewer than LEAST_NOISE_VOXELS within the border, or no signal.
+
+    References
+    ----------
+    Immerkaer 1996, doi:10.1006/cviu.1996.0060: the second differences, of one image.
+    """
+    first, second = (int(axis) for axis in np.argsort(spacing_mm, kind="stable")[:2])
+    inner = tuple(slice(1, -1) if axis in (first, second) else slice(None) for axis in range(3))
+    inside = where[inner]
+    if min(where.shape) < 3 or np.count_nonzero(inside) < LEAST_NOISE_VOXELS:
+        return float("nan")
+    typical = float(np.median(signals.in_phase[where]))
+    if typical <= 0:
+        return float("nan")
+    residuals = np.stack([
+        np.diff(np.diff(image, 2, first), 2, second)[inside] / SECOND_DIFFERENCES_NORM
+        for image in (signals.in_phase, signals.out_phase)
+    ])  # fmt: skip
+    least = np.linalg.eigh(np.cov(residuals))[1][:, 0] @ residuals
+    return 100 * MAD_TO_SD * float(np.median(np.abs(least - np.median(least)))) / typical
 
 
 def check_phase_order(in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]) -> None:

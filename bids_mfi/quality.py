@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_mfi.dixon import ScanSignals, measure_disagreement_percent, measure_typical_signal
+from bids_mfi.dixon import (
+    ScanSignals,
+    measure_disagreement_percent,
+    measure_noise_percent,
+    measure_typical_signal,
+)
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.quantify import NEAR_FOLD_PERCENT, MuscleMeasure, measure_folded_mfi_percent
@@ -25,6 +30,9 @@ SWAP_LIKELY_SHARE_PERCENT = 50.0
 # Simulated scanner images disagreed with their own pair by 4 to 8 %; images moved by 2 voxels or
 # more, of another participant, or with fat at half or twice its brightness, by at least 24 %.
 FAT_WATER_MISMATCH_PERCENT = 20.0
+# Where noise was changed and nothing else, it is from about here on that the MFI of some muscles
+# changed by more than one percentage point by their labels alone; see docs/model-card.md.
+NOISE_PERCENT = 15.0
 SIGNAL_VOID_FRACTION = 0.10
 SIGNAL_VOID_SHARE_PERCENT = 5.0
 
@@ -78,9 +86,11 @@ def check_scan(
     computed : bool
         Fat and water were computed from magnitude images, so that they fold at 50 %.
     signals : ScanSignals, optional
-        Those that were measured; without them no flag tells of swaps, other images or voids.
+        Those that were measured; without them no flag tells of noise, swaps, other images or
+        voids.
     """
     flags = [] if signals is None or computed else check_scanner_images(signals)
+    flags += [] if signals is None else check_noise(signals, labels, grid)
     flags += _check_sides(labels, grid, table)
     for muscle, measure in zip(table, measures, strict=True):
         flags += check_measure(measure, computed)
@@ -101,6 +111,19 @@ def check_scanner_images(signals: ScanSignals) -> list[QCFlag]:
     )
     limit = FAT_WATER_MISMATCH_PERCENT
     return [QCFlag("fat_water_mismatch", "error", "", percent, limit, text)]
+
+
+def check_noise(signals: ScanSignals, labels: NDArray[np.int16], grid: Grid) -> list[QCFlag]:
+    """Flag a scan of which the noise in muscles is strong."""
+    percent = measure_noise_percent(signals, labels > 0, grid.spacing_mm)
+    if not percent > NOISE_PERCENT:
+        return []
+    text = (
+        f"Noise is about {percent:.0f} % of the muscles' signal (limit {NOISE_PERCENT:g} %). "
+        "Labels may differ from those of a clearer scan, and MFI computed from magnitude images "
+        "comes out too low. Look at the labels; compare MFI only with that of scans as noisy."
+    )
+    return [QCFlag("noisy", "warning", "", percent, NOISE_PERCENT, text)]
 
 
 def _check_signals(

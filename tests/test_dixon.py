@@ -15,6 +15,7 @@ from bids_mfi.dixon import (
     fat_and_water,
     fat_fraction_percent,
     measure_disagreement_percent,
+    measure_noise_percent,
     measure_typical_signal,
     read_beside,
     read_pair,
@@ -384,6 +385,77 @@ class TestDisagreement:
         rng = np.random.default_rng(4)
         signals = ScanSignals(*rng.normal(0, 100, (4, 500)))
         assert 0 < measure_disagreement_percent(signals) <= 100
+
+
+def noisy_muscle(noise_percent, fat_sd=0.0, seed=0, shape=(60, 50, 12), fading=0.0):
+    """Magnitude images of muscle with 10 % fat, which varies from voxel to voxel by ``fat_sd``."""
+    rng = np.random.default_rng(seed)
+    fraction = np.clip(0.1 + fat_sd * rng.standard_normal(shape), 0, 0.45)
+    coil = np.exp(-fading * np.arange(shape[1]) / shape[1])[:, None]
+    noise = 5 * noise_percent * rng.standard_normal((2, 2, *shape))
+    pair = (
+        np.hypot(500 * coil * part + real, imaginary)
+        for part, (real, imaginary) in zip(
+            (1 + 0.2 * fraction, (1 - 2 * fraction) + 0.2 * fraction), noise, strict=True
+        )
+    )
+    in_phase, out_phase = pair
+    return ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase))
+
+
+class TestNoise:
+    everywhere = np.ones((60, 50, 12), bool)
+    spacing_mm = (0.7, 0.8, 3.0)
+
+    @pytest.mark.parametrize("noise_percent", [1, 4, 10, 20])
+    @pytest.mark.parametrize("fat_sd", [0.0, 0.1])
+    @pytest.mark.parametrize("fading", [0.0, 1.0])
+    def test_it_is_what_was_added_however_fat_varies(self, noise_percent, fat_sd, fading):
+        signals = noisy_muscle(noise_percent, fat_sd, fading=fading)
+        typical = np.median(signals.in_phase) / 500
+        found = measure_noise_percent(signals, self.everywhere, self.spacing_mm)
+        assert found * typical == pytest.approx(noise_percent, rel=0.1, abs=0.3)
+
+    def test_fat_alone_is_no_noise(self):
+        found = measure_noise_percent(noisy_muscle(0, 0.15), self.everywhere, self.spacing_mm)
+        assert found < 0.2
+
+    def test_strong_noise_is_found_too_small_but_found(self):
+        found = measure_noise_percent(noisy_muscle(33), self.everywhere, self.spacing_mm)
+        assert 24 < found < 33
+
+    def test_storage_and_unit_do_not_matter(self):
+        signals = noisy_muscle(10, 0.1)
+        where = self.everywhere.copy()
+        where[:20] = False
+        expected = measure_noise_percent(signals, where, self.spacing_mm)
+        for axes in itertools.permutations(range(3)):
+            turned = (
+                7 * np.flip(image.transpose(axes), 0)
+                for image in (signals.in_phase, signals.out_phase, signals.fat, signals.water)
+            )
+            spacing_mm = tuple(self.spacing_mm[axis] for axis in axes)
+            found = measure_noise_percent(
+                ScanSignals(*turned), np.flip(where.transpose(axes), 0), spacing_mm
+            )
+            assert found == pytest.approx(expected, rel=1e-9)
+
+    def test_slices_are_not_compared(self):
+        """They are far apart: what differs between them is no noise."""
+        signals = noisy_muscle(0)
+        step = 1 + 0.5 * (np.arange(12) % 2)
+        signals = ScanSignals(signals.in_phase * step, signals.out_phase, *[signals.fat] * 2)
+        assert measure_noise_percent(signals, self.everywhere, self.spacing_mm) < 0.01
+
+    def test_of_nothing_it_is_nan(self):
+        signals = noisy_muscle(5)
+        few = np.zeros(self.everywhere.shape, bool)
+        few[5:10, 5:10, :7] = True
+        assert np.isnan(measure_noise_percent(signals, few, self.spacing_mm))
+        zeros = ScanSignals(*[np.zeros(self.everywhere.shape)] * 4)
+        assert np.isnan(measure_noise_percent(zeros, self.everywhere, self.spacing_mm))
+        flat = ScanSignals(*(image[:2] for image in (signals.in_phase, signals.out_phase) * 2))
+        assert np.isnan(measure_noise_percent(flat, self.everywhere[:2], self.spacing_mm))
 
 
 def test_names_of_a_pair():

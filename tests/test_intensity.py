@@ -86,23 +86,38 @@ def muscle_and_air(margin: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("margin", [0, 40])
 @pytest.mark.parametrize("noise_percent", [3, 10, 16.5, 33])
-@pytest.mark.parametrize("masked_percent", [0, 60])
+@pytest.mark.parametrize("masked", ["none", "here and there", "one side"])
 def test_noise_of_air_does_not_move_muscle(
     landmarks: tuple[tuple[float, ...], ...],
     noise_percent: float,
     margin: int,
-    masked_percent: float,
+    masked: str,
 ) -> None:
-    """Air is told from tissue, and muscle keeps its value, also where most air is set to zero."""
+    """Air is told from tissue, and muscle keeps its value, also where much air is set to zero."""
     muscle, air = muscle_and_air(margin)
     still = standardise(neck(4, margin), landmarks)
     noisy = neck(4, margin, noise=2.8 * noise_percent)
-    noisy[:, air & (np.random.default_rng(9).random(air.shape) < masked_percent / 100)] = 0
+    noisy[:, air & mask_of(masked, air.shape)] = 0
     foreground = find_foreground(noisy[0])
     assert foreground[beyond_rim(margin)].mean() < 0.02
     assert foreground[muscle].mean() > 0.995
     moved = standardise(noisy, landmarks) - still
     assert np.abs(np.median(moved[:, muscle], axis=1)).max() < 0.2
+
+
+def mask_of(kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Where air is set to zero: at six tenths of all places, or in all of one half."""
+    if kind == "here and there":
+        return np.random.default_rng(9).random(shape) < 0.6
+    x = np.arange(shape[0])[:, None, None] * np.ones(shape)
+    return (x < shape[0] / 2) & (kind == "one side")
+
+
+def test_limit_of_smoothed_signals_is_a_fifth_at_least() -> None:
+    rng = np.random.default_rng(2)
+    signals = np.concatenate([rng.normal(10, 1, 1000), rng.normal(300, 20, 1000)])
+    assert find_smooth_limit(signals.astype(np.float32)) == pytest.approx(60, rel=0.05)
+    assert find_smooth_limit(np.zeros(0, dtype=np.float32)) is None
 
 
 def above_a_fifth(in_phase: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from bids_mfi.quality import (
     LARGEST_PIECE_PERCENT,
     NEAR_FOLD_SHARE_PERCENT,
     NO_SIGNAL_SHARE_PERCENT,
+    NOISE_PERCENT,
     SIGNAL_VOID_FRACTION,
     SIGNAL_VOID_SHARE_PERCENT,
     SMALL_ML,
@@ -402,6 +403,45 @@ class TestMismatch:
             assert flag.value == pytest.approx(FAT_WATER_MISMATCH_PERCENT)
             assert flag.threshold == FAT_WATER_MISMATCH_PERCENT
         assert signal_flags(np.zeros(SHAPE, np.int16), signals, computed=True) == []
+
+
+class TestNoise:
+    labels = make_labels()
+
+    def scan(self, noise_percent):
+        rng = np.random.default_rng(1)
+        noise = 10 * noise_percent * rng.normal(0, 1, (2, 2, *SHAPE))
+        in_phase, out_phase = (
+            np.hypot(image + real, imaginary)
+            for image, (real, imaginary) in zip((1000.0, 800.0), noise, strict=True)
+        )
+        return ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase))
+
+    @pytest.mark.parametrize(("factor", "flagged"), [(0.9, False), (1.15, True), (2.2, True)])
+    def test_limit(self, factor, flagged):
+        flags = signal_flags(self.labels, self.scan(factor * NOISE_PERCENT), computed=True)
+        assert codes(flags) == [("noisy", "")] * flagged
+        for flag in flags:
+            assert flag.severity == "warning"
+            assert flag.value > flag.threshold == NOISE_PERCENT
+            assert f"about {flag.value:.0f} % of the muscles' signal" in flag.message
+
+    def test_mfi_of_noisy_magnitudes_is_too_low(self):
+        """As the message says: the darker image is brightened more."""
+        grid = Grid.from_array(SHAPE, RAS)
+        mfi = []
+        for noise_percent in (0, 20, 33):
+            scan = self.scan(noise_percent)
+            measures = measure_muscles(
+                self.labels, scan.water, scan.fat, grid.voxel_volume_ml, WEBER2021
+            )
+            mfi.append(np.mean([m.mfi_percent for m in measures]))
+        assert mfi[0] == pytest.approx(10)
+        assert mfi[0] > mfi[1] + 0.2 > mfi[2] + 0.4
+
+    def test_no_labels_no_flag(self):
+        nothing = np.zeros(SHAPE, np.int16)
+        assert signal_flags(nothing, self.scan(33), computed=True) == []
 
 
 class TestVoid:

@@ -18,7 +18,6 @@ SIGNAL_FRACTION = 0.2
 # deviation 0.45 standard deviations of the noise. About 1.4 % of it are four deviations and more
 # above the median of the rest, less where resampling has made it smoother.
 NOISE_DEVIATIONS = 4.0
-LEAST_AIR_SHARE = 0.1
 # Voxels of the model grid along x, y, z; slices are too far apart to be one's surroundings.
 SMOOTH_VOXELS = (5, 5, 1)
 DARKEST_PERCENT, ABOVE_DARKEST = 10.0, 1.5
@@ -49,7 +48,7 @@ def find_foreground(in_phase: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.ones(in_phase.shape, dtype=np.bool_)
     signal, limit = in_phase, SIGNAL_FRACTION * tissue_signal
     if not is_air_below(in_phase, limit):
-        smooth = smooth_in_plane(in_phase)
+        smooth = ndimage.uniform_filter(in_phase, SMOOTH_VOXELS, mode="nearest")
         smooth_limit = find_smooth_limit(smooth[in_phase > 0])
         if smooth_limit is not None:
             signal, limit = smooth, smooth_limit
@@ -65,7 +64,7 @@ def find_tissue_signal(volume: NDArray[np.float32]) -> float | None:
 
 
 def is_air_below(in_phase: NDArray[np.float32], limit: float) -> bool:
-    """Whether there is air, and its noise ends below a limit.
+    """Whether the noise of air ends below a limit; true of a volume without air.
 
     What is darker than the limit is taken for air. Zeros are no noise: scanners and other programs
     write them where they mask.
@@ -75,24 +74,7 @@ def is_air_below(in_phase: NDArray[np.float32], limit: float) -> bool:
     Gudbjartsson and Patz 1995, doi:10.1002/mrm.1910340618: magnitudes of noise follow a Rayleigh
     distribution.
     """
-    dark = in_phase <= limit
-    if np.mean(dark) < LEAST_AIR_SHARE:
-        return False
-    return find_noise_end(in_phase[dark & (in_phase > 0)]) <= limit
-
-
-def smooth_in_plane(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean of SMOOTH_VOXELS around each voxel, without zeros; 0 where all are.
-
-    >>> volume = np.array([2.0, 0.0, 4.0], dtype=np.float32).reshape(3, 1, 1)
-    >>> smooth_in_plane(volume).round(2).ravel().tolist()
-    [2.5, 3.0, 3.5]
-    """
-    total = ndimage.uniform_filter(volume, SMOOTH_VOXELS, mode="nearest")
-    known = ndimage.uniform_filter((volume > 0).astype(np.float32), SMOOTH_VOXELS, mode="nearest")
-    least = 0.5 / float(np.prod(SMOOTH_VOXELS))  # of one voxel that is not zero, less rounding
-    smooth = np.divide(total, known, out=np.zeros_like(total), where=known > least)
-    return np.asarray(smooth, dtype=np.float32)
+    return find_noise_end(in_phase[(in_phase > 0) & (in_phase <= limit)]) <= limit
 
 
 def find_smooth_limit(smooth: NDArray[np.float32]) -> float | None:
@@ -105,7 +87,7 @@ def find_smooth_limit(smooth: NDArray[np.float32]) -> float | None:
     Parameters
     ----------
     smooth : ndarray of float32, shape (voxels,)
-        From :func:`smooth_in_plane`, without voxels that are zero.
+        Of voxels that are not zero; those around them may be.
 
     Returns
     -------
