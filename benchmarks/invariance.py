@@ -106,8 +106,10 @@ def is_noisy(images: Images, labels: NDArray[np.int16], grid: Grid) -> bool:
 
 def differences(
     number: int, protocol: str, label_map: Path, bundle: ModelBundle
-) -> Iterator[tuple[str, dict[str, float], bool]]:
+) -> Iterator[tuple[str, dict[str, float], bool | None]]:
     """Yield each change, by how many percentage points it changes MFI, and whether it is noisy.
+
+    Of windows and storage noise is not asked: None.
 
     Infinity for a muscle that is lost; a muscle that was not found before has no part.
     """
@@ -115,7 +117,7 @@ def differences(
     middle = scan_with(number, protocol, label_map, levels.pop("middle"))
     images, grid = (middle.in_phase, middle.out_phase), middle.grid
     plain = measure(segment_scan(*images, grid, bundle, CPU), images, grid, bundle)
-    changed, flagged = {}, set()
+    changed, flagged = {}, {}
     for name, window in WINDOWS.items():
         windowed = with_windows(bundle, window, grid)
         changed[name] = segment_scan(*images, grid, windowed, CPU)
@@ -125,8 +127,7 @@ def differences(
         other = scan_with(number, protocol, label_map, noise)
         shown = (other.in_phase, other.out_phase)
         changed[name] = segment_scan(*shown, grid, bundle, CPU)
-        if is_noisy(shown, changed[name], grid):
-            flagged.add(name)
+        flagged[name] = is_noisy(shown, changed[name], grid)
     for name, labels in changed.items():
         change = {}
         for before, after in zip(plain, measure(labels, images, grid, bundle), strict=True):
@@ -134,16 +135,17 @@ def differences(
             difference = after.mfi_percent - before.mfi_percent
             if not np.isnan(before.mfi_percent):
                 change[where] = np.inf if np.isnan(after.mfi_percent) else abs(difference)
-        yield name, change, name in flagged
+        yield name, change, flagged.get(name)
 
 
-def print_table(found: dict[str, list[tuple[dict[str, float], bool]]]) -> None:
+def print_table(found: dict[str, list[tuple[dict[str, float], bool | None]]]) -> None:
     """Print the mean and largest difference of each change, and of which muscle that is."""
     print("| change | muscles | mean, pp | 95th percentile | largest | within 1 pp | noisy |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, scans in found.items():
         rows = [row for row, _ in scans]
-        noisy = sum(flagged for _, flagged in scans)
+        flags = [flagged for _, flagged in scans if flagged is not None]
+        noisy = f"{sum(flags)} of {len(flags)}" if flags else ""
         values = np.array([value for row in rows for value in row.values()])
         largest, where = max((value, where) for row in rows for where, value in row.items())
         worst = f"{largest:.2f} ({where})" if largest > 0 else "0"
@@ -151,7 +153,7 @@ def print_table(found: dict[str, list[tuple[dict[str, float], bool]]]) -> None:
         share = 100 * float(np.mean(values <= 1))
         print(
             f"| {name} | {values.size} | {values[np.isfinite(values)].mean():.2f} | "
-            f"{quantile:.2f} | {worst} | {share:.1f} % | {noisy} of {len(scans)} |"
+            f"{quantile:.2f} | {worst} | {share:.1f} % | {noisy} |"
         )
 
 
@@ -165,7 +167,7 @@ def main() -> None:
     bundle = load_bundle(arguments.bundle)
     print(f"{bundle.name} {bundle.version}, sha256 {bundle.sha256}")
     names = list(PROTOCOLS)
-    found: dict[str, list[tuple[dict[str, float], bool]]] = {}
+    found: dict[str, list[tuple[dict[str, float], bool | None]]] = {}
     for number in range(arguments.participants):
         protocol = names[number % len(names)]
         for name, *change in differences(number, protocol, arguments.label_map, bundle):

@@ -140,9 +140,9 @@ class TrainOptions:
     phantom_share : float
         Share of the other synthetic scans of the built-in phantom where label maps are given too.
     relabelled_share : float
-        Share of the synthetic scans that are of label maps, show more noise than most scanners
-        make, and carry the labels that the bundle to start from gives them while there is little:
-        so that noise changes labels less. 0 from random weights.
+        Share of all synthetic scans learnt from that are of label maps, show any noise from
+        little to far more than scanners make, and carry the labels that the bundle to start from
+        gives them while there is little: so that noise changes labels less.
     levels : str
         Of the muscles in scans made from label maps: ``all``, over their whole length, or
         ``paper``, at the levels of Table 1 only.

@@ -30,8 +30,8 @@ SWAP_LIKELY_SHARE_PERCENT = 50.0
 # Simulated scanner images disagreed with their own pair by 4 to 8 %; images moved by 2 voxels or
 # more, of another participant, or with fat at half or twice its brightness, by at least 24 %.
 FAT_WATER_MISMATCH_PERCENT = 20.0
-# Where noise was changed and nothing else, it is from about here on that the MFI of some muscles
-# changed by more than one percentage point by their labels alone; see docs/model-card.md.
+# Of a voxel as stored. With noise like this labels alone begin to change the MFI of muscles by more
+# than one percentage point, of the smallest first; see docs/model-card.md.
 NOISE_PERCENT = 15.0
 SIGNAL_VOID_FRACTION = 0.10
 SIGNAL_VOID_SHARE_PERCENT = 5.0

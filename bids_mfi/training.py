@@ -190,12 +190,15 @@ def synthetic_data(
         if start is None or chance >= options.relabelled_share:
             return case_at(seed)
         quiet, noisy = anatomical.make_noise_pair(maps, seed, options.spacing_mm, device)
-        return replace(noisy, labels=label_quietly(quiet, start, options, device))
+        labels = label_quietly(quiet, start, options, device)
+        learnt = np.isin(labels, [muscle.index for muscle in table])
+        return replace(noisy, labels=np.where(learnt, labels, np.int16(0)))
 
-    share = f"{100 * options.phantom_share:g} % of the scans are of the built-in phantom"
+    others = "other scans" if options.relabelled_share else "scans"
+    share = f"{100 * options.phantom_share:g} % of the {others} are of the built-in phantom"
     ranges = [*anatomical.describe_variety(paths, options.spacing_mm), ("phantom", share)]
-    if options.relabelled_share:
-        ranges.append(("relabelled", describe_relabelled(options)))
+    if start is not None and options.relabelled_share:
+        ranges.append(("relabelled", describe_relabelled(options, start)))
     return TrainingData(
         case_at=lambda number: training_case_at(first + number),
         validation=[case_at(VALIDATION_SEED + i) for i in range(VALIDATION_CASES)],
@@ -208,19 +211,23 @@ def synthetic_data(
 def label_quietly(
     case: TrainingCase, bundle: ModelBundle, options: TrainOptions, device: torch.device
 ) -> NDArray[np.int16]:
-    """Labels that a bundle gives a case, as in use, mirror images included where it takes them."""
+    """Labels that a bundle gives a case, with mirror images where it takes them in use.
+
+    In the precision of the training, but for CUDA devices, where it is float32 unless asked for.
+    """
     network = cached_network(bundle, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bool(options.bfloat16)):
         return label_channels(channels_of(case), bundle, network)
 
 
-def describe_relabelled(options: TrainOptions) -> str:
+def describe_relabelled(options: TrainOptions, start: ModelBundle) -> str:
     """Say in words what ``relabelled_share`` makes."""
     low, high = anatomical.STRONG_NOISE
+    mirrored = ", the mean of scan and mirror image" if start.mirrored else ""
     return (
         f"{100 * options.relabelled_share:g} % of the scans learnt from show a label map with "
         f"noise of {low:g}-{high:g} of the muscles' signal and carry the labels that the bundle "
-        f"started from gives the same scan with {anatomical.QUIET_NOISE:g} at most"
+        f"started from gives the same scan with {anatomical.QUIET_NOISE:g} at most{mirrored}"
     )
 
 
@@ -233,15 +240,23 @@ def check_relabelled(
     ------
     InputError
     """
-    if options.relabelled_share and (
-        start is None or not label_maps or options.levels != "all" or start.inference == "niftynet"
-    ):
-        raise InputError(
-            f"relabelled_share is {options.relabelled_share:g}: scans of label maps are labelled "
-            "by the bundle to start from, over the muscles' whole length. Expected --label-map, "
-            'levels = "all" and --from with a bundle that was not converted from NiftyNet; or set '
-            "it to 0 in the recipe."
-        )
+    if not options.relabelled_share:
+        return
+    whole = start is not None and all(muscle.levels == "all" for muscle in start.table)
+    findings = {
+        "no label map is given (--label-map)": not label_maps,
+        "there is no bundle to start from (--from)": start is None,
+        "the bundle was converted from NiftyNet": start and start.inference == "niftynet",
+        "the bundle labels muscles at some levels only": start and not whole,
+        'the recipe asks for levels other than "all"': options.levels != "all",
+    }
+    for finding, found in findings.items():
+        if found:
+            raise InputError(
+                f"relabelled_share is {options.relabelled_share:g}, but {finding}. Expected scans "
+                "of label maps, labelled over the muscles' whole length by the bundle to start "
+                "from. Give what is missing, or set relabelled_share to 0 in the recipe."
+            )
 
 
 def _phantom_data(options: TrainOptions, first: int) -> TrainingData:

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_mfi.dixon import (
     DixonPair,
@@ -440,17 +441,68 @@ class TestNoise:
             )
             assert found == pytest.approx(expected, rel=1e-9)
 
+    @pytest.mark.parametrize(("part", "factor"), [(0.05, 0.05), (0.02, 3.0)])
+    def test_voids_and_vessels_do_not_turn_fat_into_noise(self, part, factor):
+        """They change both images alike, and are few."""
+        signals = noisy_muscle(2, 0.1)
+        odd = np.random.default_rng(4).random(self.everywhere.shape) < part
+        pair = (np.where(odd, factor * image, image) for image in
+                (signals.in_phase, signals.out_phase))  # fmt: skip
+        in_phase, out_phase = pair
+        found = measure_noise_percent(
+            ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase)),
+            self.everywhere, self.spacing_mm,
+        )  # fmt: skip
+        assert 1.5 < found < 5
+
     def test_slices_are_not_compared(self):
         """They are far apart: what differs between them is no noise."""
-        signals = noisy_muscle(0)
-        step = 1 + 0.5 * (np.arange(12) % 2)
-        signals = ScanSignals(signals.in_phase * step, signals.out_phase, *[signals.fat] * 2)
+        still, rng = noisy_muscle(0), np.random.default_rng(6)
+        steps = rng.uniform(0.5, 1.5, (2, 12))
+        signals = ScanSignals(still.in_phase * steps[0], still.out_phase * steps[1],
+                              still.fat, still.water)  # fmt: skip
         assert measure_noise_percent(signals, self.everywhere, self.spacing_mm) < 0.01
+        noisy = noisy_muscle(10)
+        smooth = replace(noisy, **{
+            name: ndimage.uniform_filter1d(getattr(noisy, name), 5, axis=2)
+            for name in ("in_phase", "out_phase")
+        })  # fmt: skip
+        fine, coarse = (
+            measure_noise_percent(smooth, self.everywhere, spacing_mm)
+            for spacing_mm in (self.spacing_mm, (0.7, 3.0, 0.8))
+        )
+        assert fine > 3 * coarse
+
+    def test_of_equally_fine_axes_all_are_measured(self):
+        """One of them was interpolated: the noise is that of the others, however they lie."""
+        signals = noisy_muscle(10)
+        smooth = ScanSignals(*(
+            ndimage.uniform_filter1d(image, 3, axis=0)
+            for image in (signals.in_phase, signals.out_phase, signals.fat, signals.water)
+        ))  # fmt: skip
+        found = []
+        for axes in itertools.permutations(range(3)):
+            turned = ScanSignals(*(
+                image.transpose(axes)
+                for image in (smooth.in_phase, smooth.out_phase, smooth.fat, smooth.water)
+            ))  # fmt: skip
+            for spacing_mm in ((1.0, 1.0, 1.0), (1.0, 0.9999, 1.0001)):
+                where = self.everywhere.transpose(axes)
+                found.append(measure_noise_percent(turned, where, spacing_mm))
+        assert found == pytest.approx([found[0]] * 12, rel=1e-9)
+        assert found[0] == pytest.approx(10 / np.sqrt(3), rel=0.1)
+
+    def test_two_slices_are_enough(self):
+        signals = noisy_muscle(30, shape=(60, 50, 2))
+        found = measure_noise_percent(signals, np.ones((60, 50, 2), bool), self.spacing_mm)
+        assert found > 20
 
     def test_of_nothing_it_is_nan(self):
         signals = noisy_muscle(5)
         few = np.zeros(self.everywhere.shape, bool)
         few[5:10, 5:10, :7] = True
+        assert np.isnan(measure_noise_percent(signals, few, self.spacing_mm))
+        few[:] = False
         assert np.isnan(measure_noise_percent(signals, few, self.spacing_mm))
         zeros = ScanSignals(*[np.zeros(self.everywhere.shape)] * 4)
         assert np.isnan(measure_noise_percent(zeros, self.everywhere, self.spacing_mm))

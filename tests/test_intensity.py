@@ -86,7 +86,7 @@ def muscle_and_air(margin: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("margin", [0, 40])
 @pytest.mark.parametrize("noise_percent", [3, 10, 16.5, 33])
-@pytest.mark.parametrize("masked", ["none", "here and there", "one side"])
+@pytest.mark.parametrize("masked", ["none", "here and there", "one side", "far"])
 def test_noise_of_air_does_not_move_muscle(
     landmarks: tuple[tuple[float, ...], ...],
     noise_percent: float,
@@ -99,6 +99,7 @@ def test_noise_of_air_does_not_move_muscle(
     noisy = neck(4, margin, noise=2.8 * noise_percent)
     noisy[:, air & mask_of(masked, air.shape)] = 0
     foreground = find_foreground(noisy[0])
+    assert not foreground[noisy[0] == 0].any()
     assert foreground[beyond_rim(margin)].mean() < 0.02
     assert foreground[muscle].mean() > 0.995
     moved = standardise(noisy, landmarks) - still
@@ -106,11 +107,27 @@ def test_noise_of_air_does_not_move_muscle(
 
 
 def mask_of(kind: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Where air is set to zero: at six tenths of all places, or in all of one half."""
+    """Where air is set to zero: six tenths of all places, one half, or all but a narrow ring."""
     if kind == "here and there":
         return np.random.default_rng(9).random(shape) < 0.6
-    x = np.arange(shape[0])[:, None, None] * np.ones(shape)
-    return (x < shape[0] / 2) & (kind == "one side")
+    x, y = (np.arange(n) - n / 2 for n in shape[:2])
+    across, far = x[:, None] + 0 * y, np.hypot(x[:, None], y) > 41
+    where = {"none": np.zeros_like(far), "one side": across < 0, "far": far}[kind]
+    return where[..., None] & np.ones(shape, bool)
+
+
+@pytest.mark.parametrize("margin", [0, 40])
+@pytest.mark.parametrize("noise_percent", [25, 33])
+def test_a_narrow_ring_of_air_is_told(margin: int, noise_percent: float) -> None:
+    """A loose mask, five voxels wider than the body: zeros beyond do not darken its air."""
+    volume = neck(4, margin, noise=2.8 * noise_percent)[0]
+    x, y = (np.arange(n + 2 * margin) - n / 2 - margin for n in (100, 80))
+    radius = np.hypot(x[:, None], y)[..., None] * np.ones(20)
+    volume[radius > 40] = 0
+    ring = (radius > 36) & (radius <= 40)
+    assert above_a_fifth(volume)[ring].mean() > 0.6
+    assert find_foreground(volume)[ring].mean() < 0.2
+    assert find_foreground(volume)[radius < 29].mean() > 0.995
 
 
 def test_limit_of_smoothed_signals_is_a_fifth_at_least() -> None:

@@ -17,7 +17,7 @@ from bids_mfi.dixon import fat_and_water
 from bids_mfi.errors import InputError
 from bids_mfi.grid import read_image, read_labels, reorient, same_grid
 from bids_mfi.muscles import PAPER_LEVELS, WEBER2021
-from bids_mfi.network.bundle import load_bundle, load_network
+from bids_mfi.network.bundle import load_bundle, load_network, write_bundle
 from bids_mfi.network.segment import label_channels
 from bids_mfi.options import TrainOptions
 from bids_mfi.synthesis import anatomical, protocol
@@ -32,7 +32,13 @@ from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.protocol import PROTOCOLS, draw_settings
 from bids_mfi.synthesis.sources import AnatomySource, draw_person
 from bids_mfi.synthesis.subject import draw_subject
-from bids_mfi.training import MOST_CASES, TRAINING_SEED, VALIDATION_SEED, synthetic_data
+from bids_mfi.training import (
+    MOST_CASES,
+    TRAINING_SEED,
+    VALIDATION_SEED,
+    check_relabelled,
+    synthetic_data,
+)
 
 SPACING_MM = (4.0, 4.0, 6.0)
 
@@ -300,17 +306,55 @@ def test_a_share_of_the_scans_learnt_from_is_relabelled(label_map, tiny_bundle, 
     assert said.startswith({0.0: "none", 0.5: "50 %", 1.0: "100 %"}[share])
 
 
+def test_muscles_that_are_not_learnt_are_not_relabelled(tiny_bundle, tmp_path, monkeypatch):
+    """The bundle knows them; the training is to forget them."""
+    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    rows = [{**r, "name": r["name"].replace("trapezius", "other")} for r in toy_rows()]
+    path = write_toy_neck(tmp_path, rows=rows)
+    bundle = load_bundle(tiny_bundle)
+    data = synthetic_data(relabelled_options(1.0), [path], bundle)
+    known = {muscle.index for muscle in data.table}
+    assert len(known) == 12
+    found = set(np.unique(data.case_at(2).labels).tolist())
+    assert found - {0}
+    assert found <= {0, *known}
+
+
+def test_what_relabels_is_part_of_the_training(label_map, tiny_bundle, monkeypatch):
+    """A stopped training is not resumed with mirror images where there were none."""
+    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    bundle = load_bundle(tiny_bundle)
+    told = [
+        dict(synthetic_data(relabelled_options(0.5), [label_map], start).ranges)["relabelled"]
+        for start in (bundle, replace(bundle, mirrored=True))
+    ]
+    assert told[0] != told[1]
+    assert "mirror image" in told[1]
+
+
 def test_relabelling_needs_a_bundle_and_label_maps(label_map, tiny_bundle, tmp_path, capsys):
-    out = tmp_path / "out"
+    out, whole = tmp_path / "out", load_bundle(tiny_bundle)
+    levels = write_bundle(
+        replace(whole, folder=tmp_path / "levels", table=WEBER2021),
+        load_network(whole, torch.device("cpu")).state_dict(), "CC0\n",
+    ).folder  # fmt: skip
     maps, start = ["--label-map", str(label_map)], ["--from", str(tiny_bundle)]
-    for words, levels in ((maps, "all"), (start, "all"), ([*maps, *start], "paper")):
+    for words, asked, finding in (
+        (start, "all", "no label map is given"),
+        (maps, "all", "there is no bundle to start from"),
+        ([*maps, *start], "paper", "levels other than"),
+        ([*maps, "--from", str(levels)], "all", "labels muscles at some levels only"),
+    ):
         recipe = tmp_path / "own.toml"
-        recipe.write_text(f'relabelled_share = 0.5\nphantom_share = 0.0\nlevels = "{levels}"\n')
+        recipe.write_text(f'relabelled_share = 0.5\nphantom_share = 0.0\nlevels = "{asked}"\n')
         assert main_verbs(["train", str(out), "--recipe", str(recipe), *words]) == 3
         error = capsys.readouterr().err
         assert "relabelled_share is 0.5" in error
-        assert "Expected --label-map" in error
+        assert finding in error
     assert not out.exists()
+    imported = replace(whole, inference="niftynet")
+    with pytest.raises(InputError, match="converted from NiftyNet"):
+        check_relabelled(relabelled_options(0.5), [label_map], imported)
 
 
 def test_phantom_without_levels_is_refused_beside_scans_with_levels(label_map, monkeypatch):

@@ -48,11 +48,11 @@ def find_foreground(in_phase: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.ones(in_phase.shape, dtype=np.bool_)
     signal, limit = in_phase, SIGNAL_FRACTION * tissue_signal
     if not is_air_below(in_phase, limit):
-        smooth = ndimage.uniform_filter(in_phase, SMOOTH_VOXELS, mode="nearest")
+        smooth = smooth_in_plane(in_phase)
         smooth_limit = find_smooth_limit(smooth[in_phase > 0])
         if smooth_limit is not None:
             signal, limit = smooth, smooth_limit
-    foreground: NDArray[np.bool_] = signal > limit
+    foreground: NDArray[np.bool_] = (signal > limit) & (in_phase > 0)
     return foreground
 
 
@@ -64,9 +64,9 @@ def find_tissue_signal(volume: NDArray[np.float32]) -> float | None:
 
 
 def is_air_below(in_phase: NDArray[np.float32], limit: float) -> bool:
-    """Whether the noise of air ends below a limit; true of a volume without air.
+    """Whether what is darker than a limit could be air whose noise ends there.
 
-    What is darker than the limit is taken for air. Zeros are no noise: scanners and other programs
+    True also where nothing is that dark. Zeros are no noise: scanners and other programs
     write them where they mask.
 
     References
@@ -75,6 +75,20 @@ def is_air_below(in_phase: NDArray[np.float32], limit: float) -> bool:
     distribution.
     """
     return find_noise_end(in_phase[(in_phase > 0) & (in_phase <= limit)]) <= limit
+
+
+def smooth_in_plane(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of the SMOOTH_VOXELS around each voxel that are not zero; 0 where all are.
+
+    >>> volume = np.array([2.0, 0.0, 4.0], dtype=np.float32).reshape(3, 1, 1)
+    >>> smooth_in_plane(volume).round(2).ravel().tolist()
+    [2.5, 3.0, 3.5]
+    """
+    total = ndimage.uniform_filter(volume, SMOOTH_VOXELS, mode="nearest")
+    known = ndimage.uniform_filter((volume > 0).astype(np.float32), SMOOTH_VOXELS, mode="nearest")
+    least = 0.5 / float(np.prod(SMOOTH_VOXELS))  # of one voxel that is not zero, less rounding
+    smooth = np.divide(total, known, out=np.zeros_like(total), where=known > least)
+    return np.asarray(smooth, dtype=np.float32)
 
 
 def find_smooth_limit(smooth: NDArray[np.float32]) -> float | None:
@@ -87,7 +101,7 @@ def find_smooth_limit(smooth: NDArray[np.float32]) -> float | None:
     Parameters
     ----------
     smooth : ndarray of float32, shape (voxels,)
-        Of voxels that are not zero; those around them may be.
+        From :func:`smooth_in_plane`, without voxels that are zero.
 
     Returns
     -------
