@@ -119,7 +119,7 @@ def check_noise(signals: ScanSignals, labels: NDArray[np.int16], grid: Grid) -> 
     if not percent > NOISE_PERCENT:
         return []
     text = (
-        f"Noise is about {percent:.0f} % of the muscles' signal (limit {NOISE_PERCENT:g} %). "
+        f"Noise is about {percent:.1f} % of the muscles' signal (limit {NOISE_PERCENT:g} %). "
         "Labels may differ from those of a clearer scan, and MFI computed from magnitude images "
         "comes out too low. Look at the labels; compare MFI only with that of scans as noisy."
     )

@@ -424,7 +424,7 @@ class TestNoise:
         for flag in flags:
             assert flag.severity == "warning"
             assert flag.value > flag.threshold == NOISE_PERCENT
-            assert f"about {flag.value:.0f} % of the muscles' signal" in flag.message
+            assert f"about {flag.value:.1f} % of the muscles' signal" in flag.message
 
     def test_mfi_of_noisy_magnitudes_is_too_low(self):
         """As the message says: the darker image is brightened more."""
