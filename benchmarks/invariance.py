@@ -1,15 +1,16 @@
 """How much MFI changes when nothing of the body does: windows, storage order, noise.
 
 ``python benchmarks/invariance.py LABEL_MAP [--participants N] [--bundle DIR]`` prints a table;
-nothing is asserted. The scans are clean: no movement, no metal, and noise in the middle of what
-synthetic training scans have. Each is segmented as it is, in windows, stored in other orders of
-its axes, and made again with other noise of the same pattern, up to what is no longer clean.
-Every label map of a person and protocol is measured on the same images, those with the middle
-noise, so that a difference comes from the labels alone. How many scans the program would flag as
-noisy is counted too.
+nothing is asserted. A person takes about four minutes on two cores. The scans are clean: no
+movement, no metal, and noise in the middle of what synthetic training scans have. Each is segmented
+as it is, in windows, stored in other orders of its axes, and made again with other noise of the
+same pattern, up to what is no longer clean. Every label map of a person and protocol is measured on
+the same images, those with the middle noise, so that a difference comes from the labels alone. How
+many scans the program would flag as noisy is counted too.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,7 @@ def main() -> None:
         protocol = names[number % len(names)]
         for name, *change in differences(number, protocol, arguments.label_map, bundle):
             found.setdefault(name, []).append(tuple(change))
+        print(f"{number + 1} of {arguments.participants} persons done", file=sys.stderr, flush=True)
     print_table(found)
 
 
