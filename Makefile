@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test deploy-test check browser lock benchmark clean
+.PHONY: demo test deploy-test check test-tools lock benchmark clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m bids_mfi demo $(DEMO)
 
-test: $(VENV)/.installed browser check
+test: $(VENV)/.installed test-tools check
 	$(BIN)/python -m pytest
 
 # Builds and runs the images, and a Slurm of one node. Missing tools are named and their tests skipped;
@@ -18,15 +18,20 @@ deploy-test: $(VENV)/.installed
 	-@bash container/ci/install_tools.sh
 	$(BIN)/python -m pytest tests/test_deploy.py -m deploy -n0 -s
 
-# The report of the group is tested in chromium: installed where apt is there and allowed. Without
-# it those tests are skipped, or fail where CI is set, and say so.
-browser:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
-	command -v google-chrome >/dev/null || { \
-		apt="apt-get"; [ "$$(id -u)" = 0 ] || apt="sudo -n apt-get"; \
-		echo "installing chromium for the tests of the group's report"; \
-		{ $$apt update -qq && $$apt install -qq -y --no-install-recommends chromium; } >/dev/null 2>&1 \
-		|| echo "chromium could not be installed: install it, or its tests are skipped"; }
+# $(call apt_package,PACKAGE,COMMANDS): installed where none of the commands is there, and apt is and may be used.
+# Without it the tests that need it are skipped, or fail where CI is set, and say so.
+define apt_package
+	@for tool in $(2); do command -v $$tool >/dev/null && exit 0; done; \
+	apt="apt-get"; [ "$$(id -u)" = 0 ] || apt="sudo -n apt-get"; \
+	echo "installing $(1) for the tests that need it"; \
+	{ $$apt update -qq && $$apt install -qq -y --no-install-recommends $(1); } >/dev/null 2>&1 \
+	|| echo "$(1) could not be installed: install it, or its tests are skipped"
+endef
+
+# The report of the group is tested in a browser, the scripts for Slurm are read by a linter.
+test-tools:
+	$(call apt_package,chromium,chromium chromium-browser google-chrome)
+	$(call apt_package,shellcheck,shellcheck)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
