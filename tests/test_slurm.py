@@ -597,9 +597,7 @@ def test_states_without_a_recipe_and_unseen_images_count_as_done(make_node, with
 def test_shellcheck_finds_nothing(order, with_image, more, image):
     if shutil.which("shellcheck") is None:
         end = pytest.fail if os.environ.get("CI") else pytest.skip
-        end(
-            "no shellcheck on this machine: install it, for example with `apt-get install shellcheck`"
-        )
+        end("no shellcheck on this machine: install it, for example by apt-get install shellcheck")
     scripts = render_scripts(replace(with_image if image else order, **more))
     for name, text in scripts.items():
         done = subprocess.run(
