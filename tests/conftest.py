@@ -1,7 +1,12 @@
 """A small dataset and a small bundle with random weights, for tests of everything around them."""
 
 import json
+import os
 from pathlib import Path
+
+# Before numpy and torch are imported, which read it once. There are two workers: where each takes
+# all cores they get in each other's way, and the whole suite takes half as long again or more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -10,6 +15,12 @@ from bids_mfi.grid import Grid, encode_image
 
 SHAPE = (32, 28, 12)
 SPACING_MM = (4.0, 4.0, 6.0)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: a long one at the end would leave the other workers idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def make_affine(spacing_mm=SPACING_MM, axcodes="RAS"):

@@ -265,6 +265,7 @@ def unmount():
         subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_full_disk(bids_dir, tmp_path, tiny_bundle, unmount, capsys):
     """The disk fills up: what was saved stays whole, the rest can be run later."""
     out_dir = tmp_path / "small disk"

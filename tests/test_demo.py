@@ -26,6 +26,7 @@ def demo(tmp_path_factory):
 
 
 @pytest.mark.parametrize("dataset", ["bids", "derivatives", "bids/derivatives/truth"])
+@pytest.mark.slow
 def test_input_and_output_are_valid_bids(demo, dataset):
     command = [VALIDATOR, demo / dataset, "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True)
