@@ -41,8 +41,8 @@ def options(**changes):
 
 def run(bids_dir, out_dir, bundle, *more):
     """One process, unless ``more`` says otherwise: each takes seconds to start."""
-    options = ["--bundle", str(bundle), "--nprocs", "1", *map(str, more)]
-    return main([str(bids_dir), str(out_dir), "participant", *options])
+    arguments = ["--bundle", str(bundle), "--nprocs", "1", *map(str, more)]
+    return main([str(bids_dir), str(out_dir), "participant", *arguments])
 
 
 def tree(folder, but="logs"):
