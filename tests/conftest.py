@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
-# Before numpy and torch are imported, which read it once. There are two workers: where each takes
-# all cores they get in each other's way, and the whole suite takes half as long again or more.
+# Before numpy and torch are imported, which read it once. Workers that each take all cores get in
+# each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np

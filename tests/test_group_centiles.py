@@ -233,8 +233,8 @@ def test_cost_grows_with_the_participants_not_their_square():
         return lambda: calibrate_centiles(measure_centiles(cohort, first(cohort, n // 2)).table)
 
     growth = measure_growth(prepare)
-    assert growth.calls < 100
-    assert growth.kilobytes < 5
+    assert growth.calls < 30
+    assert growth.kilobytes < 2.4
 
 
 def test_twenty_thousand_participants():

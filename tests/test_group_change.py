@@ -347,8 +347,8 @@ def test_cost_grows_with_the_participants_not_their_square(analyse):
         return lambda: analyse(visits, ("a", "b"))
 
     growth = measure_growth(prepare)
-    assert growth.calls < 100
-    assert growth.kilobytes < 5
+    assert growth.calls < 55
+    assert growth.kilobytes < 2.4
 
 
 def test_twenty_thousand_participants():

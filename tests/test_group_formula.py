@@ -492,8 +492,8 @@ def test_cost_grows_with_the_participants_not_their_square():
         return lambda: fit_formula(cohort, parsed)
 
     growth = measure_growth(prepare)
-    assert growth.calls < 10
-    assert growth.kilobytes < 5
+    assert growth.calls < 1
+    assert growth.kilobytes < 2.4
 
 
 def test_twenty_thousand_participants():
