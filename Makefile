@@ -22,10 +22,10 @@ deploy-test: $(VENV)/.installed
 # Without it the tests that need it are skipped, or fail where CI is set, and say so.
 define apt_package
 	@for tool in $(2); do command -v $$tool >/dev/null && exit 0; done; \
-	apt="apt-get"; [ "$$(id -u)" = 0 ] || apt="sudo -n apt-get"; \
+	apt="env DEBIAN_FRONTEND=noninteractive apt-get"; [ "$$(id -u)" = 0 ] || apt="sudo -n $$apt"; \
 	echo "installing $(1) for the tests that need it"; \
-	{ $$apt update -qq && $$apt install -qq -y --no-install-recommends $(1); } >/dev/null 2>&1 \
-	|| echo "$(1) could not be installed: install it, or its tests are skipped"
+	{ $$apt update -qq && $$apt install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 $(1); } >/dev/null \
+	|| echo "$(1) could not be installed: install it, or its tests are skipped (they fail where CI is set)"
 endef
 
 # The report of the group is tested in a browser, the scripts for Slurm are read by a linter.

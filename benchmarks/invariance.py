@@ -1,7 +1,7 @@
 """How much MFI changes when nothing of the body does: windows, storage order, noise.
 
 ``python benchmarks/invariance.py LABEL_MAP [--participants N] [--bundle DIR]`` prints a table;
-nothing is asserted. A person takes two to four minutes on two cores. The scans are clean: no
+nothing is asserted. A person takes one to five minutes on two cores. The scans are clean: no
 movement, no metal, and noise in the middle of what synthetic training scans have. Each is segmented
 as it is, in windows, stored in other orders of its axes, and made again with other noise of the
 same pattern, up to what is no longer clean. Every label map of a person and protocol is measured on

@@ -17,8 +17,8 @@ def measure_growth(prepare, small=500, large=2000):
     """``prepare(n)`` gives the calculation for n participants, to be called without arguments.
 
     With these numbers, a call for each pair of participants makes 2500 calls for each added one,
-    and a number for each pair 20 kilobytes. Work inside one call,
-    as of ``name in a_list``, is unseen.
+    and a number for each pair 20 kilobytes. Unseen is work inside one call, as of ``name in
+    names``, or of a whole array for each participant, while the calls stay below the limit.
     """
     runs = [prepare(small), prepare(large)]
     runs[0]()  # what is made once and kept does not count
@@ -41,9 +41,13 @@ def measure_peak_mb(run):
     Garbage that waits for its collection counts, so leave room for it.
     """
     gc.collect()
+    traced_already = tracemalloc.is_tracing()
     tracemalloc.start()
     try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
         run()
-        return tracemalloc.get_traced_memory()[1] / 1e6
+        return (tracemalloc.get_traced_memory()[1] - before) / 1e6
     finally:
-        tracemalloc.stop()
+        if not traced_already:
+            tracemalloc.stop()

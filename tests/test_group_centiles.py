@@ -239,4 +239,6 @@ def test_cost_grows_with_the_participants_not_their_square():
 
 def test_twenty_thousand_participants():
     cohort = simulate_cohort(20_000)
-    assert len(measure_centiles(cohort, first(cohort, 10_000)).table) == 140_000
+    found = measure_centiles(cohort, first(cohort, 10_000))
+    assert len(found.table) == 140_000
+    assert len(calibrate_centiles(found.table).table) == 7

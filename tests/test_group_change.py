@@ -22,6 +22,7 @@ from bids_mfi.group.change import (
 from bids_mfi.group.mixed import fit_random_intercept
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "group_beyond.json").read_text())
+SEVEN = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
 NUMBERS = ("estimate", "se", "df", "t", "p", "ci_lower", "ci_upper")
 PEOPLE = {"sex": "F", "age": 40.0, "bmi": 25.0}
 
@@ -340,10 +341,8 @@ def list_all_changes(visits, sessions):
 
 @pytest.mark.parametrize("analyse", [model_change, paired_change, list_all_changes])
 def test_cost_grows_with_the_participants_not_their_square(analyse):
-    muscles = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
-
     def prepare(n):
-        visits = simulate_visits(n, ("a", "b"), muscles, kept=0.95)
+        visits = simulate_visits(n, ("a", "b"), SEVEN, kept=0.95)
         return lambda: analyse(visits, ("a", "b"))
 
     growth = measure_growth(prepare)
@@ -352,8 +351,10 @@ def test_cost_grows_with_the_participants_not_their_square(analyse):
 
 
 def test_twenty_thousand_participants():
-    visits = simulate_visits(20_000, ("a", "b"), ("TR",), kept=0.95)
+    visits = simulate_visits(20_000, ("a", "b"), SEVEN, kept=0.95)
     found = model_change(visits, ("a", "b"))
+    assert len(paired_change(visits, ("a", "b")).table) >= len(SEVEN)
+    assert len(list_all_changes(visits, ("a", "b")).table) > 0.8 * 20_000 * len(SEVEN)
     assert found.table[list(NUMBERS)].notna().all(axis=None)
 
 

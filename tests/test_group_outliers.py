@@ -141,3 +141,10 @@ def test_cost_grows_with_the_participants_not_their_square():
     growth = measure_growth(prepare)
     assert growth.calls < 1
     assert growth.kilobytes < 2.4
+
+
+def test_twenty_thousand_participants():
+    cohort = simulate_cohort(20_000)
+    cohort.values.loc["sub-00007", "TR"] += 9.0
+    found = find_outliers(cohort).table
+    assert found.iloc[found["studentised"].abs().argmax()]["participant_id"] == "sub-00007"

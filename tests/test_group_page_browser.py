@@ -240,15 +240,24 @@ def test_an_unknown_name_says_so_and_chooses_nothing(cohort):
     assert tab.evaluate("document.getElementById('panel').hidden")
 
 
+def resting_place(tab, selector, within_s=60.0):
+    """Middle of an element on the screen, once neither scrolling nor layout moves it any more."""
+    middle = (
+        f"(() => {{ const r = document.querySelector('{selector}').getBoundingClientRect();"
+        " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+    )
+    end, before, now = time.monotonic() + within_s, None, tab.evaluate(middle)
+    while now != before:
+        assert time.monotonic() < end, f"{selector} does not come to rest"
+        time.sleep(0.3)
+        before, now = now, tab.evaluate(middle)
+    return now
+
+
 def test_hovering_names_a_participant_and_a_click_chooses_it(cohort):
     tab = cohort
     tab.evaluate("document.getElementById('figure5a').scrollIntoView({block: 'center'})")
-    time.sleep(0.3)
-    x, y = tab.evaluate(
-        "(() => { const point = document.querySelector('#figure5a .points path');"
-        " const r = point.getBoundingClientRect();"
-        " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
-    )
+    x, y = resting_place(tab, "#figure5a .points path")
     tab.move(x, y)
     tab.wait_for("document.querySelector('#figure5a .hoverlayer').textContent.includes('sub-')")
     label = tab.evaluate("document.querySelector('#figure5a .hoverlayer').textContent")
@@ -268,7 +277,7 @@ def test_no_button_sends_data_away(cohort):
 
 
 def wait_for_file(tab, file):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not file.is_file() and time.monotonic() < end:
         tab.evaluate("1")
         time.sleep(0.05)

@@ -18,7 +18,7 @@ from bids_mfi.storage import keep_in_use, make_partial_folder, remove_stale_part
 from bids_mfi.workflow import ROOM_PER_SCAN_BYTES, choose_plugin, find_lost_scans, make_work_dir
 
 ROOT = Path(__file__).parents[1]
-LABELS = tuple(f"{number:02d}" for number in range(1, 5))
+LABELS = tuple(f"{number:02d}" for number in range(1, 8))
 # In a process namespace of its own, as a container has it: asks, and prints what would be removed.
 CLEAR = (
     "import sys; from pathlib import Path; from bids_mfi.storage import remove_stale_partials; "
@@ -44,7 +44,7 @@ def contents(folder):
 
 
 @pytest.mark.slow
-def test_jobs_at_once_leave_what_one_run_leaves(tmp_path, tiny_bundle):
+def test_seven_jobs_at_once_leave_what_one_run_leaves(tmp_path, tiny_bundle):
     bids_dir = tmp_path / "bids"
     write_description(bids_dir)
     for seed, label in enumerate(LABELS):
