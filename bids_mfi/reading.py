@@ -1,0 +1,118 @@
+"""Bytes, JSON and TOML of files that the program did not write itself.
+
+A file of a user may be a named pipe that never ends a read, a device without end, or text nested
+so deeply that a parser gives up. Each function here ends in bounded time and memory and raises
+OSError (the file) or ValueError (its content), never anything else.
+"""
+
+import errno
+import json
+import os
+import stat
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MOST_TEXT_BYTES = 64 * 2**20
+_KINDS = (
+    (stat.S_ISDIR, errno.EISDIR, "it is a folder"),
+    (stat.S_ISFIFO, errno.EINVAL, "it is a named pipe, not a regular file"),
+    (stat.S_ISSOCK, errno.EINVAL, "it is a socket, not a regular file"),
+    (stat.S_ISCHR, errno.EINVAL, "it is a device, not a regular file"),
+    (stat.S_ISBLK, errno.EINVAL, "it is a device, not a regular file"),
+)
+
+
+@contextmanager
+def open_regular_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file, or a link to one, for reading bytes.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened, or is a folder, named pipe, socket or device; ``strerror`` says which.
+    """
+    # A named pipe without a writer would block a plain open for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check_regular(path, os.fstat(descriptor).st_mode)
+        file = os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    with file:
+        yield file
+
+
+def check_regular_file(path: Path) -> None:
+    """Raise OSError, as :func:`open_regular_file` does, without opening the file."""
+    _check_regular(path, path.stat().st_mode)
+
+
+def _check_regular(path: Path, mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    for is_kind, number, text in _KINDS:
+        if is_kind(mode):
+            raise OSError(number, text, str(path))
+    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def read_regular_file(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> bytes:
+    """Read a regular file of at most ``most_bytes`` bytes.
+
+    Raises
+    ------
+    OSError
+        As :func:`open_regular_file`, or the file is larger.
+    """
+    with open_regular_file(path) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        size = f"{most_bytes / 2**20:g} MiB" if most_bytes >= 2**20 else f"{most_bytes} bytes"
+        raise OSError(errno.EFBIG, f"it is larger than {size}", str(path))
+    return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    r"""Parse JSON; bytes are UTF-8, with or without a byte order mark.
+
+    Raises
+    ------
+    ValueError
+        It is not valid JSON or UTF-8, is nested too deeply, or holds an integer of over 4,300
+        digits.
+
+    Examples
+    --------
+    >>> parse_json(b'\xef\xbb\xbf{"EchoTime": 0.00246}')
+    {'EchoTime': 0.00246}
+    """
+    try:
+        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_json(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    OSError
+        As :func:`read_regular_file`.
+    ValueError
+        As :func:`parse_json`.
+    """
+    return parse_json(read_regular_file(path, most_bytes))
+
+
+def read_toml(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> dict[str, Any]:
+    """Read a TOML file; errors as for :func:`read_json`."""
+    text = read_regular_file(path, most_bytes).decode("utf-8-sig")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
