@@ -4,11 +4,11 @@ A card is a TOML file with the fields of :class:`ModelCard` as keys. Those of th
 bundles lie in ``data/cards``.
 """
 
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bids_mfi.errors import InputError
+from bids_mfi.reading import is_file, read_toml
 
 CARDS = Path(__file__).parent / "data" / "cards"
 REFERENCES = (
@@ -57,8 +57,8 @@ def read_card(name: str) -> ModelCard:
     """
     path = _find_card(name)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = read_toml(path)
+    except (OSError, ValueError) as error:
         raise InputError(
             f'{path}: cannot be read as TOML ({error}). Expected lines such as `name = "x"`.'
         ) from error
@@ -66,7 +66,7 @@ def read_card(name: str) -> ModelCard:
     wrong = sorted((set(values) - known) | (known - {"references"} - set(values)))
     if wrong:
         raise InputError(
-            f"{path}: {wrong[0]} is missing or no key of a card, expected "
+            f"{path}: {wrong[0][:80]} is missing or no key of a card, expected "
             f"{', '.join(sorted(known))}. Correct the card."
         )
     references = values.pop("references", list(REFERENCES))
@@ -81,7 +81,7 @@ def read_card(name: str) -> ModelCard:
 
 def _find_card(name: str) -> Path:
     for path in (Path(name), CARDS / f"{name}.toml"):
-        if path.is_file():
+        if is_file(path):
             return path
     own = ", ".join(sorted(path.stem for path in CARDS.glob("*.toml")))
     raise InputError(

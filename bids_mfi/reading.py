@@ -51,6 +51,18 @@ def check_regular_file(path: Path) -> None:
     _check_regular(path, path.stat().st_mode)
 
 
+def is_file(path: Path) -> bool:
+    """Whether something other than a folder has this path; False for text that is no path.
+
+    >>> is_file(Path("/dev/null")), is_file(Path("a" * 5000))
+    (True, False)
+    """
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def _check_regular(path: Path, mode: int) -> None:
     if stat.S_ISREG(mode):
         return
@@ -116,3 +128,16 @@ def read_toml(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def shorten(value: object) -> str:
+    """Write a value that was found, at most 80 characters of it.
+
+    >>> shorten("a" * 100)[-4:]
+    'a...'
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"a {type(value).__name__} of very many digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -4,8 +4,6 @@ A recipe holds the names of :class:`bids_mfi.options.TrainOptions` as keys. What
 the default of that class. Every value is checked here, before anything is computed.
 """
 
-import math
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,9 +20,12 @@ from bids_mfi.options import (
     WIDTH_NAMES,
     TrainOptions,
 )
+from bids_mfi.reading import is_file, read_toml, shorten
 
 RECIPES = Path(__file__).parent / "data" / "recipes"
 WINDOW_DIVISOR = 8
+MOST_COUNT = 10**9  # of steps and the like
+MOST_VOXELS = 1024  # along an axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +37,26 @@ class Rule:
 
 
 def _is_number(value: object) -> bool:
-    kind = isinstance(value, int | float) and not isinstance(value, bool)
-    return kind and math.isfinite(float(value))  # type: ignore[arg-type]
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _whole(low: int) -> Rule:
-    return Rule(lambda value: _is_whole(value) and value >= low, f"a whole number from {low} on")
+def _whole(low: int, high: int = MOST_COUNT) -> Rule:
+    return Rule(
+        lambda value: _is_whole(value) and low <= value <= high,
+        f"a whole number from {low} to {high}",
+    )
+
+
+def _voxels(low: int, high: int, divisor: int = 1) -> Rule:
+    what = f"multiples of {divisor}" if divisor > 1 else "whole numbers"
+    return _three(
+        lambda value: _is_whole(value) and low <= value <= high and value % divisor == 0,
+        f"{what} from {low} to {high}",
+    )
 
 
 def _number(low: float, high: float) -> Rule:
@@ -73,8 +84,8 @@ RULES: Mapping[str, Rule] = {
     "steps": _whole(1),
     "learning_rate": _number(1e-8, 1),
     "schedule": _one_of(SCHEDULES),
-    "batch_size": _whole(1),
-    "samples_per_volume": _whole(1),
+    "batch_size": _whole(1, 1024),
+    "samples_per_volume": _whole(1, 1024),
     "seed": Rule(
         lambda value: _is_whole(value) and 0 <= value <= HIGHEST_SEED,
         f"a whole number from 0 to {HIGHEST_SEED}",
@@ -85,16 +96,13 @@ RULES: Mapping[str, Rule] = {
     "widths": _one_of(WIDTH_NAMES),
     "mirrored": TRUE_OR_FALSE,
     "loss": _one_of(LOSSES),
-    "window": _three(
-        lambda v: _is_whole(v) and v > 0 and v % WINDOW_DIVISOR == 0,
-        f"positive multiples of {WINDOW_DIVISOR}",
-    ),
-    "least_crop": _three(lambda v: _is_whole(v) and v >= 8, "whole numbers from 8 on"),
-    "border": _three(lambda v: _is_whole(v) and v >= 0, "whole numbers from 0 on"),
-    "padding": _three(lambda v: _is_whole(v) and v >= 0, "whole numbers from 0 on"),
+    "window": _voxels(WINDOW_DIVISOR, MOST_VOXELS, WINDOW_DIVISOR),
+    "least_crop": _voxels(8, MOST_VOXELS),
+    "border": _voxels(0, MOST_VOXELS),
+    "padding": _voxels(0, 256),
     "mirror_share": SHARE,
     "elastic_share": SHARE,
-    "elastic_control_points": _whole(2),
+    "elastic_control_points": _whole(2, 64),
     "elastic_sigma_voxels": _number(0, 100),
     "scaling_percent": _number(0, 50),
     "rotation_lr_degrees": _number(0, 90),
@@ -114,7 +122,7 @@ RULES: Mapping[str, Rule] = {
     "relabelled_share": SHARE,
     "levels": _one_of(LEVEL_CHOICES),
     "device": _one_of(("auto", "cpu", "cuda")),
-    "workers": _whole(0),
+    "workers": _whole(0, 1024),
 }
 
 
@@ -172,7 +180,7 @@ def find_recipe(name: str) -> Path:
         There is none.
     """
     for path in (Path(name), RECIPES / f"{name}.toml"):
-        if path.is_file():
+        if is_file(path):
             return path
     raise InputError(
         f"--recipe {name}: no such file, and no recipe of the package. Expected a TOML file or one "
@@ -182,10 +190,10 @@ def find_recipe(name: str) -> Path:
 
 def _read_toml(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}). Name another recipe.") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise InputError(
             f"{path}: is not valid TOML ({error}). Expected lines such as `steps = 400`."
         ) from error
@@ -194,13 +202,13 @@ def _read_toml(path: Path) -> dict[str, object]:
 def _check_value(path: Path, key: str, value: object) -> None:
     if key not in RULES:
         raise InputError(
-            f"{path}: {key} is no key of a recipe. Expected {', '.join(RULES)}. Remove or correct "
-            "it."
+            f"{path}: {key[:80]} is no key of a recipe. Expected {', '.join(RULES)}. Remove or "
+            "correct it."
         )
     if not RULES[key].holds(value):
         raise InputError(
-            f"{path}: {key} is {value!r}, expected {RULES[key].words}. Correct the recipe, or give "
-            "the value on the command line."
+            f"{path}: {key} is {shorten(value)}, expected {RULES[key].words}. Correct the recipe, "
+            "or give the value on the command line."
         )
 
 

@@ -1,8 +1,11 @@
 """Bundles: written, read back, and refused when anything does not fit."""
 
+import hashlib
 import io
 import json
+import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -225,8 +228,8 @@ def own(key: str, value: object) -> Callable[[dict[str, Any]], None]:
         (own("landmarks", {c: [9, 8, 7, 6, 5, 4, 3] for c in ("in_phase", "out_phase")}), "fall"),
         (own("landmarks", {"in_phase": [0, 1]}), "'out_phase' is missing"),
         (own("landmark_percentiles", [1, 99]), "landmark_percentiles"),
-        (own("spacing_mm", [1.4, 1.4]), "three values expected"),
-        (own("spacing_mm", [1.4, -1.4, 3]), "positive"),
+        (own("spacing_mm", [1.4, 1.4]), "3 values expected"),
+        (own("spacing_mm", [1.4, -1.4, 3]), r"numbers from 0\.05 to 20"),
         (own("axcodes", ["R", "A", "L"]), "one of L/R"),
         (own("inference", "crops"), "whole_volume or windows"),
         (own("inference", "windows"), r"window \(0, 0, 0\), expected multiples of 8"),
@@ -234,7 +237,7 @@ def own(key: str, value: object) -> Callable[[dict[str, Any]], None]:
         (own("padding", [0, 0, -1]), "padding"),
         (own("format_version", 99), "format_version 99"),
         (own("labels", []), "no labels"),
-        (own("labels", [{"index": 1}]), "not of the kind expected"),
+        (own("labels", [{"index": 1}]), "'hemi' is missing"),
         (own("sha256", "0" * 64), "expected 0000"),
         (lambda document: document.pop("references"), "'references' is missing"),
         (lambda document: document.pop("bids_mfi"), "'bids_mfi' is missing"),
@@ -248,6 +251,143 @@ def test_value_that_does_not_fit_is_refused(
         load_bundle(bundle.folder)
     assert str(bundle.folder) in str(raised.value)
     assert "--bundle" in str(raised.value)
+
+
+LABEL = {"index": 1, "name": "a", "muscle": "TR", "hemi": "L", "color": "#000000", "levels": "all"}
+SEVEN = [0, 10, 20, 30, 40, 50, 60]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("spacing_mm", [float("inf"), 1, 3]),
+        ("spacing_mm", [1, float("nan"), 3]),
+        ("spacing_mm", [1, 1, 1e-9]),
+        ("spacing_mm", [1, 1, 1000]),
+        ("spacing_mm", ["1", 1, 3]),
+        ("spacing_mm", "113"),
+        ("spacing_mm", [True, 1, 3]),
+        ("spacing_mm", [10**400, 1, 3]),
+        ("spacing_mm", None),
+        ("padding", [3000, 0, 0]),
+        ("padding", [0.5, 0, 0]),
+        ("padding", [float("inf"), 0, 0]),
+        ("stem_stride", [2, 2, 2.5]),
+        ("stem_stride", [0, 2, 2]),
+        ("landmarks", {"in_phase": [], "out_phase": []}),
+        ("landmarks", {"in_phase": SEVEN, "out_phase": [*SEVEN[:-1], float("nan")]}),
+        ("landmarks", {"in_phase": SEVEN, "out_phase": [*SEVEN[:-1], float("inf")]}),
+        ("landmarks", {"in_phase": SEVEN, "out_phase": [*SEVEN[:-1], 1e300]}),
+        ("landmarks", {"in_phase": SEVEN, "out_phase": "0123456"}),
+        ("landmarks", [SEVEN, SEVEN]),
+        ("landmark_percentiles", []),
+        ("landmark_percentiles", {"2": 1}),
+        ("channels", []),
+        ("channels", [["in_phase"], "out_phase"]),
+        ("channels", 2),
+        ("labels", [{**LABEL, "index": 10**9}]),
+        ("labels", [{**LABEL, "index": 0}]),
+        ("labels", [{**LABEL, "index": 1.5}]),
+        ("labels", [{**LABEL, "index": "1"}]),
+        ("labels", [{**LABEL, "index": True}]),
+        ("labels", [{**LABEL, "hemi": "left"}]),
+        ("labels", [{**LABEL, "hemi": ["L"]}]),
+        ("labels", [{**LABEL, "muscle": ""}]),
+        ("labels", [{**LABEL, "muscle": 5}]),
+        ("labels", [{**LABEL, "name": "a\tb"}]),
+        ("labels", [{**LABEL, "color": "red;}"}]),
+        ("labels", [{**LABEL, "more": "x"}]),
+        ("labels", [LABEL, LABEL]),
+        ("labels", {"1": LABEL}),
+        ("labels", "TR"),
+        ("mirrored", "false"),
+        ("mirrored", 1),
+        ("sha256", "x"),
+        ("sha256", ["0" * 64]),
+        ("widths", ["wide"]),
+        ("inference", {"windows": 1}),
+        ("licence", None),
+        ("licence", "a\x1b[31m"),
+        ("training", [1]),
+        ("origin", "x"),
+        ("format_version", [1]),
+        ("format_version", None),
+    ],
+)
+def test_value_of_another_kind_or_beyond_its_limits_is_refused(
+    bundle: ModelBundle, key: str, value: object
+) -> None:
+    """Everything is judged at load; none of these ends in a network or a label map."""
+    edit_metadata(bundle.folder, own(key, value))
+    with pytest.raises(BundleError, match=r"metadata\.json: .*expected"):
+        load_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("name", ""), ("name", 5), ("name", "a\nb"), ("version", None), ("version", "x" * 1000),
+     ("description", {}), ("references", "doi"), ("references", [1]), ("bids_mfi", [])],
+)  # fmt: skip
+def test_text_of_another_kind_is_refused(bundle: ModelBundle, key: str, value: object) -> None:
+    edit_metadata(bundle.folder, lambda document: document.__setitem__(key, value))
+    with pytest.raises(BundleError, match=r"metadata\.json: "):
+        load_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize(
+    "window", [(8_000_000, 8, 8), (1032, 8, 8), (1024, 1024, 1024), (12, 8, 8), (0, 8, 8)]
+)
+def test_window_beyond_its_limits_is_refused(tmp_path: Path, window: tuple[int, ...]) -> None:
+    with pytest.raises(BundleError, match="window"):
+        write_bundle(draft(tmp_path, inference="windows", window=window), random_state(), "")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"name": ' + "1" * 5000 + "}"])
+@pytest.mark.parametrize("name", [METADATA, INFERENCE])
+def test_json_that_no_parser_takes_is_refused(bundle: ModelBundle, name: Path, text: str) -> None:
+    (bundle.folder / name).write_text(text)
+    with pytest.raises(BundleError, match="cannot be read as JSON"):
+        load_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize("name", [METADATA, INFERENCE, WEIGHTS])
+@pytest.mark.parametrize("kind", ["named pipe", "device", "folder"])
+def test_file_that_is_not_regular_is_refused(bundle: ModelBundle, name: Path, kind: str) -> None:
+    path = bundle.folder / name
+    path.unlink()
+    if kind == "named pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(BundleError, match=kind):
+        load_bundle(bundle.folder)
+
+
+def test_compressed_weights_are_refused() -> None:
+    """A small file could unpack to any size."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(2**20))
+    with pytest.raises(BundleError, match="compressed"):
+        read_state_dict(Path("model.pt"), buffer.getvalue())
+
+
+def test_weights_that_do_not_fit_the_network_are_refused_at_load(bundle: ModelBundle) -> None:
+    """Not only when the first scan needs the network."""
+    weights = saved({"final.weight": torch.ones(1)})
+    bundle.weights.write_bytes(weights)
+    edit_metadata(bundle.folder, own("sha256", hashlib.sha256(weights).hexdigest()))
+    with pytest.raises(BundleError, match="tensors are missing"):
+        load_bundle(bundle.folder)
+
+
+def test_weights_of_whole_numbers_are_refused(tmp_path: Path) -> None:
+    state = random_state()
+    state["final.bias"] = state["final.bias"].int()
+    with pytest.raises(BundleError, match=r"final\.bias has the type torch\.int32"):
+        write_bundle(draft(tmp_path), state, "")
 
 
 def test_labels_that_the_network_lacks_are_refused(bundle: ModelBundle) -> None:

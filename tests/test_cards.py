@@ -1,5 +1,6 @@
 """Model cards: the package's own, a user's file, and what is wrong with one."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -59,9 +60,15 @@ def test_wrong_cards_are_refused(tmp_path: Path, case: str) -> None:
 def test_no_card_and_no_toml(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no card of the package.*synthetic-neck"):
         read_card("nonesuch")
-    (tmp_path / "x.toml").write_text("name =")
-    with pytest.raises(InputError, match="cannot be read as TOML"):
-        read_card(str(tmp_path / "x.toml"))
+    for text in ("name =", "name = " + "[" * 100_000, "name = " + "1" * 5000):
+        (tmp_path / "x.toml").write_text(text)
+        with pytest.raises(InputError, match="cannot be read as TOML"):
+            read_card(str(tmp_path / "x.toml"))
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(InputError, match="named pipe"):
+        read_card(str(tmp_path / "pipe.toml"))
+    with pytest.raises(InputError, match="no such file"):
+        read_card("a" * 5000)
 
 
 def test_card_beside_a_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

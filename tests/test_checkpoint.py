@@ -1,13 +1,25 @@
 """TensorFlow checkpoints: read as written, and nothing damaged gets through."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from niftynet_models import LARGE, crc32c_bit_by_bit, with_decoys, write_checkpoint
+from niftynet_models import (
+    LARGE,
+    block_of,
+    crc32c_bit_by_bit,
+    entry_of,
+    masked_crc,
+    table_of,
+    varint,
+    with_decoys,
+    write_checkpoint,
+)
 
 from bids_mfi.errors import ConversionError
 from bids_mfi.network.checkpoint import (
+    TABLE_MAGIC,
     Checkpoint,
     crc32c,
     find_checkpoints,
@@ -142,6 +154,92 @@ def test_checkpoints_are_found_by_their_iteration(tmp_path: Path) -> None:
         3: tmp_path / "model.ckpt-3",
         20: tmp_path / "model.ckpt-20",
     }
+
+
+# ------------------------------------------------------------- files made to exhaust the program
+
+
+def write_index(tmp_path: Path, *pairs: tuple[bytes, bytes]) -> Path:
+    index = tmp_path / "model.ckpt-1.index"
+    index.write_bytes(table_of([(b"", b"\x08\x01\x1a\x02\x08\x01"), *pairs]))
+    return tmp_path / "model.ckpt-1"
+
+
+def test_number_that_never_ends_is_refused(tmp_path: Path) -> None:
+    """Without a limit five megabytes take quadratic time."""
+    prefix = write_index(tmp_path, (b"w", b"\x28" + b"\xff" * 5_000_000 + b"\x01"))
+    with pytest.raises(ConversionError, match="more than 10 bytes"):
+        open_checkpoint(prefix)
+
+
+def test_longest_number_of_64_bits_is_read(tmp_path: Path) -> None:
+    prefix = write_index(tmp_path, (b"w", b"\x08\x01\x28" + varint(2**64 - 1)))
+    assert open_checkpoint(prefix).entries["w"].size == 2**64 - 1
+
+
+def test_long_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="more than 1024 bytes"):
+        open_checkpoint(write_index(tmp_path, (b"w" * 1025, entry_of(np.zeros(1), 0))))
+
+
+def test_blocks_that_overlap_are_refused(tmp_path: Path) -> None:
+    """Each of a thousand pointers to one block would read it again."""
+    block = block_of([(b"w" * 100, b"x" * 900)])
+    trailer = b"\0" + masked_crc(block + b"\0").to_bytes(4, "little")
+    empty = block_of([])
+    places = block_of([(f"{i:04d}".encode(), varint(0) + varint(len(block))) for i in range(1000)])
+    content, handles = block + trailer, b""
+    for one in (empty, places):
+        handles += varint(len(content)) + varint(len(one))
+        content += one + b"\0" + masked_crc(one + b"\0").to_bytes(4, "little")
+    footer = handles.ljust(40, b"\0") + TABLE_MAGIC.to_bytes(8, "little")
+    (tmp_path / "model.ckpt-1.index").write_bytes(content + footer)
+    with pytest.raises(ConversionError, match="overlap"):
+        open_checkpoint(tmp_path / "model.ckpt-1")
+
+
+def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bids_mfi.network.checkpoint.MOST_ENTRIES", 100)
+    prefix = write_checkpoint(tmp_path / "model.ckpt-1", example())
+    with pytest.raises(ConversionError, match="more than 100 entries"):
+        open_checkpoint(prefix)
+
+
+def test_shape_beyond_64_bits_is_refused(tmp_path: Path) -> None:
+    dimension = b"\x08" + varint(2**63)
+    shape = (b"\x12" + varint(len(dimension)) + dimension) * 3
+    entry = b"\x08\x01\x12" + varint(len(shape)) + shape + b"\x28\x04"
+    prefix = write_index(tmp_path, (b"w", entry))
+    (tmp_path / "model.ckpt-1.data-00000-of-00001").write_bytes(bytes(4))
+    with pytest.raises(ConversionError, match="which is not its shape"):
+        read_tensors(open_checkpoint(prefix), ["w"])
+
+
+def test_many_dimensions_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="has 9 dimensions"):
+        open_checkpoint(write_index(tmp_path, (b"w", entry_of(np.zeros((1,) * 9), 0))))
+
+
+@pytest.mark.parametrize("which", ["index", "data"])
+@pytest.mark.parametrize("kind", ["named pipe", "device"])
+def test_files_that_are_not_regular_are_refused(
+    checkpoint: Checkpoint, which: str, kind: str
+) -> None:
+    path = getattr(checkpoint, which)
+    path.unlink()
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(path)
+    with pytest.raises(ConversionError, match=kind):
+        read_tensors(open_checkpoint(checkpoint.prefix), ["scope/scalar"])
+
+
+def test_large_index_is_refused(checkpoint: Checkpoint) -> None:
+    with checkpoint.index.open("r+b") as file:
+        file.truncate(17 * 2**20)
+    with pytest.raises(ConversionError, match="larger than 16 MiB"):
+        open_checkpoint(checkpoint.prefix)
 
 
 # ------------------------------------------------------------------------------ real checkpoints

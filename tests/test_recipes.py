@@ -1,5 +1,6 @@
 """Recipes: the package's own are valid and say what the paper says; errors name file and key."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -58,19 +59,31 @@ def test_a_file_and_the_command_line_replace_values(tmp_path: Path) -> None:
     ("text", "finding"),
     [
         ("stepps = 4", "stepps is no key of a recipe. Expected steps, "),
-        ("steps = 0", "steps is 0, expected a whole number from 1 on"),
+        ("steps = 0", "steps is 0, expected a whole number from 1 to 1000000000"),
         ("seed = -1", "seed is -1, expected a whole number from 0 to 9223372036854775807"),
         ("seed = 9223372036854775808", "seed is 9223372036854775808, expected"),
         ("steps = true", "steps is True, expected a whole number"),
         ("learning_rate = nan", "learning_rate is nan, expected a number"),
         ('loss = "dice"', "loss is 'dice', expected dice_hinge or "),
-        ("window = [16, 16]", r"window is \[16, 16\], expected three positive multiples of 8"),
-        ("window = [16, 16, 9]", "expected three positive multiples of 8"),
+        ("window = [16, 16]", r"window is \[16, 16\], expected three multiples of 8"),
+        ("window = [16, 16, 9]", "expected three multiples of 8 from 8 to 1024"),
         ("mirror_share = 1.5", "mirror_share is 1.5, expected a number 0 to 1"),
         ("validation_share = 1", "validation_share is 1, expected a number between 0 and 1"),
         ("samples_per_volume = 3", "samples_per_volume is 3 without a window"),
         ("window = [16, 16, 8]\nborder = [2, 2, 4]", "less than half of the window"),
         ("steps 4", "is not valid TOML"),
+        ("steps = " + "1" * 5000, "is not valid TOML"),
+        ("steps = " + "[" * 100_000, "is not valid TOML"),
+        ("steps = " + "1" * 400, r"steps is 1{77}\.\.\., expected"),
+        ("learning_rate = " + "1" * 400, r"learning_rate is 1{77}\.\.\., expected"),
+        ("learning_rate = inf", "learning_rate is inf, expected"),
+        ("spacing_mm = [1, 1, nan]", "spacing_mm is .* expected three numbers"),
+        ("window = [8000000, 8, 8]", "from 8 to 1024"),
+        ("padding = [3000, 0, 0]", "from 0 to 256"),
+        ("batch_size = 1000000", "from 1 to 1024"),
+        ("elastic_control_points = 1000000", "from 2 to 64"),
+        ("loss = [[1]]", "loss is"),
+        ("device = 1979-05-27", "device is"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, finding: str) -> None:
@@ -83,3 +96,15 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, finding: str) -> None
 def test_an_unknown_recipe_is_refused() -> None:
     with pytest.raises(InputError, match=r"--recipe nonesuch: no such file.*weber2021"):
         read_recipe("nonesuch")
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "."])
+def test_name_that_is_no_file_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_recipe(name)
+
+
+def test_named_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(InputError, match=r"pipe\.toml: cannot be read .*named pipe"):
+        read_recipe(str(tmp_path / "pipe.toml"))

@@ -1,5 +1,7 @@
 """Label maps: names, depths, neighbours, levels; whatever the storage order."""
 
+import os
+
 import numpy as np
 import pytest
 from toy_neck import (
@@ -245,6 +247,23 @@ def test_bad_tables_are_refused(tmp_path, problem):
         path.with_name("neck_dseg.tsv").unlink()
     with pytest.raises(InputError, match=message):
         load_label_map(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["1" * 5000 + "\tleft_trapezius", "1\t" + "a" * 200_000, "²\tleft_trapezius", "1\x00\ta", "1"],
+    ids=["5,000 digits", "cell of 200,000 characters", "superscript", "zero byte", "short line"],
+)
+def test_table_that_cannot_be_parsed_is_refused(tmp_path, line):
+    (tmp_path / "dseg.tsv").write_text(f"index\tname\n{line}\n")
+    with pytest.raises(InputError, match=r"dseg\.tsv: cannot be read as a label table"):
+        labelmap.read_label_table(tmp_path / "dseg.tsv")
+
+
+def test_named_pipe_as_label_table_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "dseg.tsv")
+    with pytest.raises(InputError, match="named pipe"):
+        labelmap.read_label_table(tmp_path / "dseg.tsv")
 
 
 def test_map_without_the_muscles_is_refused():

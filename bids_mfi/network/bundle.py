@@ -13,6 +13,8 @@ Values that only this package reads stand in ``metadata.json`` under the key ``b
 import hashlib
 import io
 import json
+import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,7 +27,8 @@ import torch
 from torch import Tensor
 
 from bids_mfi.errors import BundleError
-from bids_mfi.muscles import Muscle, MuscleTable
+from bids_mfi.grid import MAX_SPACING_MM, MIN_SPACING_MM
+from bids_mfi.muscles import MuscleTable
 from bids_mfi.network.dense_vnet import (
     NORMALIZATIONS,
     PUBLISHED_STRIDE,
@@ -36,7 +39,18 @@ from bids_mfi.network.dense_vnet import (
     DenseVNet,
 )
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks
+from bids_mfi.network.metadata_values import (
+    read_label_rows,
+    read_list,
+    read_name,
+    read_number,
+    read_sha256,
+    read_text,
+    read_texts,
+    read_whole,
+)
 from bids_mfi.network.niftynet_pipeline import LANDMARK_PROBABILITIES
+from bids_mfi.reading import read_json, read_regular_file, shorten
 from bids_mfi.storage import write_atomically
 
 METADATA = Path("configs", "metadata.json")
@@ -52,6 +66,11 @@ NETWORK_TARGET = "bids_mfi.network.dense_vnet.DenseVNet"
 CHANNELS = ("in_phase", "out_phase")
 INFERENCE_MODES = ("whole_volume", "windows", "niftynet")
 REMEDY = "Fetch or write the bundle again, or name another one by --bundle."
+
+# Far beyond any network of this kind; within them a bundle cannot exhaust memory by its own values.
+MOST_WEIGHTS_BYTES = 2**30
+MOST_WINDOW, MOST_WINDOW_VOXELS = 1024, 2**25
+MOST_PADDING = 256
 
 Triple = tuple[int, int, int]
 
@@ -168,8 +187,8 @@ def load_bundle(folder: Path) -> ModelBundle:
     Raises
     ------
     BundleError
-        A file is missing or unreadable, a value is missing or does not fit, or the weights are not
-        those the bundle was written with.
+        A file is missing or unreadable, a value is missing, does not fit or is beyond its limits,
+        or the weights are not those the bundle was written with or do not fit the network.
     """
     if not folder.is_dir():
         raise BundleError(
@@ -179,8 +198,15 @@ def load_bundle(folder: Path) -> ModelBundle:
     bundle = _parse_metadata(folder, document)
     _check_values(bundle)
     _check_inference_config(bundle)
-    _read_verified(bundle)
+    state = read_state_dict(bundle.weights, _read_verified(bundle))
+    _check_state_dict(bundle.weights, state, _tensors_of_network(bundle))
     return bundle
+
+
+def _tensors_of_network(bundle: ModelBundle) -> dict[str, Tensor]:
+    """Names, shapes and types of the network's tensors, without their values."""
+    with torch.device("meta"):
+        return dict(make_network(bundle).state_dict())
 
 
 def load_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
@@ -207,7 +233,7 @@ def make_network(bundle: ModelBundle) -> DenseVNet:
 def _read_verified(bundle: ModelBundle) -> bytes:
     """Content of the weights' file, after its sha256 was found right."""
     try:
-        content = bundle.weights.read_bytes()
+        content = read_regular_file(bundle.weights, MOST_WEIGHTS_BYTES)
     except OSError as error:
         raise BundleError(
             f"{bundle.weights}: cannot be read ({error.strerror}). {REMEDY}"
@@ -236,6 +262,7 @@ def read_state_dict(path: Path, content: bytes) -> dict[str, Tensor]:
     BundleError
         It holds anything but tensors with names.
     """
+    _check_uncompressed(path, content)
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the unpickler fail in every way there is
@@ -249,6 +276,20 @@ def read_state_dict(path: Path, content: bytes) -> dict[str, Tensor]:
             f"nothing else. Save network.state_dict() instead. {REMEDY}"
         )
     return dict(state)
+
+
+def _check_uncompressed(path: Path, content: bytes) -> None:
+    """Refuse an archive that unpacks to more than it is; ``torch.save`` compresses nothing."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            compressed = any(entry.compress_type for entry in archive.infolist())
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # torch.load says what it is
+    if compressed or unpacked > len(content):
+        raise BundleError(
+            f"{path}: is a compressed archive, expected one as torch.save writes it. {REMEDY}"
+        )
 
 
 def _is_state_dict(state: object) -> bool:
@@ -274,13 +315,18 @@ def _check_state_dict(
                 f"{path}: {name} has the shape {tuple(found[name].shape)}, expected "
                 f"{tuple(tensor.shape)} for the channels and labels of {METADATA}. {REMEDY}"
             )
+        if found[name].is_floating_point() != tensor.is_floating_point():
+            raise BundleError(
+                f"{path}: {name} has the type {found[name].dtype}, expected {tensor.dtype}. "
+                f"{REMEDY}"
+            )
         if not torch.isfinite(found[name]).all():
             raise BundleError(f"{path}: {name} is not finite; training has failed. {REMEDY}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except FileNotFoundError:
         published = (path.parent.parent / "inference.ini").exists()
         hint = (
@@ -291,7 +337,8 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{hint if published else REMEDY}"
         ) from None
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: cannot be read as JSON ({error}). {REMEDY}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BundleError(f"{path}: cannot be read as JSON ({reason}). {REMEDY}") from error
     if not isinstance(document, dict):
         raise BundleError(f"{path}: holds {type(document).__name__}, expected an object. {REMEDY}")
     return document
@@ -302,33 +349,35 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
         own = document["bids_mfi"]
         if own["format_version"] != FORMAT_VERSION:
             raise BundleError(
-                f"{folder / METADATA}: has format_version {own['format_version']!r}, expected "
-                f"{FORMAT_VERSION}. Use the version of bids_mfi that wrote the bundle. {REMEDY}"
+                f"{folder / METADATA}: has format_version {shorten(own['format_version'])}, "
+                f"expected {FORMAT_VERSION}. Use the version of bids_mfi that wrote the bundle. "
+                f"{REMEDY}"
             )
+        channels = read_list(read_name, own["channels"])
         return ModelBundle(
             folder=folder,
-            name=str(document["name"]),
-            version=str(document["version"]),
-            description=str(document["description"]),
-            licence=str(own["licence"]),
-            sha256=str(own["sha256"]),
-            channels=tuple(str(name) for name in own["channels"]),
-            spacing_mm=_three(float, own["spacing_mm"]),
-            axcodes=_three(str, own["axcodes"]),
-            inference=str(own["inference"]),
-            window=_three(int, own["window"]),
-            border=_three(int, own["border"]),
-            padding=_three(int, own["padding"]),
-            normalization=str(own["normalization"]),
-            stem_stride=_three(int, own.get("stem_stride", PUBLISHED_STRIDE)),
-            widths=str(own.get("widths", PUBLISHED_WIDTHS)),
+            name=read_name(document["name"]),
+            version=read_name(document["version"]),
+            description=read_text(document["description"]),
+            licence=read_name(own["licence"]),
+            sha256=read_sha256(own["sha256"]),
+            channels=channels,
+            spacing_mm=read_list(read_number, own["spacing_mm"], 3),
+            axcodes=read_list(read_name, own["axcodes"], 3),
+            inference=read_name(own["inference"]),
+            window=read_list(read_whole, own["window"], 3),
+            border=read_list(read_whole, own["border"], 3),
+            padding=read_list(read_whole, own["padding"], 3),
+            normalization=read_name(own["normalization"]),
+            stem_stride=read_list(read_whole, own.get("stem_stride", PUBLISHED_STRIDE), 3),
+            widths=read_name(own.get("widths", PUBLISHED_WIDTHS)),
             mirrored=own.get("mirrored", False),
-            landmarks=tuple(tuple(float(v) for v in own["landmarks"][c]) for c in own["channels"]),
-            table=MuscleTable(tuple(Muscle(**row) for row in own["labels"])),
-            training=tuple((str(key), str(value)) for key, value in own["training"].items()),
-            references=tuple(str(reference) for reference in document["references"]),
-            landmark_percentiles=tuple(float(value) for value in own["landmark_percentiles"]),
-            origin=tuple((str(key), str(value)) for key, value in own.get("origin", {}).items()),
+            landmarks=tuple(read_list(read_number, own["landmarks"][c]) for c in channels),
+            table=read_label_rows(own["labels"]),
+            training=read_texts(own["training"]),
+            references=read_list(read_text, document["references"]),
+            landmark_percentiles=read_list(read_number, own["landmark_percentiles"]),
+            origin=read_texts(own.get("origin", {})),
         )
     except KeyError as error:
         raise BundleError(
@@ -339,12 +388,6 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
         raise BundleError(
             f"{folder / METADATA}: a value is not of the kind expected ({error}). {REMEDY}"
         ) from error
-
-
-def _three(kind: type, values: Any) -> Any:
-    if len(values) != 3:
-        raise ValueError(f"three values expected, found {values!r}")
-    return tuple(kind(value) for value in values)
 
 
 def _check_values(bundle: ModelBundle) -> None:
@@ -368,9 +411,11 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
          f"landmark_percentiles {list(bundle.landmark_percentiles)}", f"{list(percentiles)}"),
         (all(len(row) == knots for row in bundle.landmarks),
          f"{[len(row) for row in bundle.landmarks]} landmarks", f"{knots} for each channel"),
-        (all(all(a <= b for a, b in pairwise(row)) and row[0] < row[-1]
+        (all(all(a <= b for a, b in pairwise(row)) and row[:1] < row[-1:]
              for row in bundle.landmarks), "landmarks that fall", "rising ones"),
-        (min(bundle.spacing_mm) > 0, f"spacing_mm {bundle.spacing_mm}", "positive numbers"),
+        (all(MIN_SPACING_MM <= size <= MAX_SPACING_MM for size in bundle.spacing_mm),
+         f"spacing_mm {bundle.spacing_mm}",
+         f"numbers from {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g}"),
         (all(len(pair & axes) == 1 for pair in pairs_of_axes),
          f"axcodes {bundle.axcodes}", "one of L/R, one of P/A, one of I/S"),
         (bundle.inference in INFERENCE_MODES, f"inference {bundle.inference!r}",
@@ -380,9 +425,12 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
         (set(bundle.stem_stride) <= set(STEM_STRIDES), f"stem_stride {bundle.stem_stride}",
          f"of {STEM_STRIDES}"),
         (bundle.widths in WIDTHS, f"widths {bundle.widths!r}", " or ".join(WIDTHS)),
-        (min(bundle.padding) >= 0, f"padding {bundle.padding}", "0 or more voxels"),
-        (not windows or all(w > 0 and w % SIZE_DIVISOR == 0 for w in bundle.window),
-         f"window {bundle.window}", f"multiples of {SIZE_DIVISOR}"),
+        (all(0 <= size <= MOST_PADDING for size in bundle.padding),
+         f"padding {bundle.padding}", f"0 to {MOST_PADDING} voxels"),
+        (not windows or (all(0 < w <= MOST_WINDOW and w % SIZE_DIVISOR == 0 for w in bundle.window)
+                         and math.prod(bundle.window) <= MOST_WINDOW_VOXELS),
+         f"window {bundle.window}", f"multiples of {SIZE_DIVISOR} up to {MOST_WINDOW}, "
+         f"{MOST_WINDOW_VOXELS} voxels in all"),
         (not windows or all(0 <= 2 * b < w for b, w in margins),
          f"border {bundle.border}", "less than half of the window"),
         (len(bundle.table) > 0, "no labels", "at least one"),

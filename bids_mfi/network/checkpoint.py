@@ -5,16 +5,19 @@ its type, shape, place and checksum, and a data file with the values one after t
 is read here is verified: the blocks of the index and each tensor by its CRC-32C.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.errors import ConversionError
+from bids_mfi.reading import read_regular_file
 
 INDEX_SUFFIX = ".index"
 DATA_SUFFIX = ".data-00000-of-00001"
@@ -28,6 +31,14 @@ ALL_ONES = 0xFFFFFFFF
 MASK_DELTA = 0xA282EAD8
 SHORT_BYTES = 512  # up to here a plain loop is quicker
 REMEDY = "Fetch the files of the model again."
+
+# The published index has 24 kB, its data file 12 MB. The limits bound time and memory.
+MOST_INDEX_BYTES = 16 * 2**20
+MOST_DATA_BYTES = 2**30
+MOST_KEY_BYTES = 1024
+MOST_ENTRIES = 100_000
+MOST_DIMENSIONS = 8
+MOST_VARINT_BYTES = 10  # of a number of 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +84,11 @@ def open_checkpoint(prefix: Path) -> Checkpoint:
         The index is missing, truncated, damaged, or not of a kind that is known here.
     """
     checkpoint = Checkpoint(prefix, {})
-    content = read_file(checkpoint.index)
+    content = read_file(checkpoint.index, MOST_INDEX_BYTES)
     try:
-        table = dict(_read_table(content))
+        table = dict(islice(_read_table(content), MOST_ENTRIES + 1))
+        if len(table) > MOST_ENTRIES:
+            raise ValueError(f"it has more than {MOST_ENTRIES} entries")
         header = _read_numbers(table.pop(b""))
         entries = {name.decode(): _parse_entry(value) for name, value in table.items()}
     except (IndexError, KeyError, ValueError, TypeError) as error:
@@ -100,7 +113,7 @@ def read_tensors(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, NDAr
         The data file is missing or has not the size that the index tells, a variable is missing
         or not of float32, or a CRC-32C is not that of the index.
     """
-    content = read_file(checkpoint.data)
+    content = read_file(checkpoint.data, MOST_DATA_BYTES)
     expected = max((e.offset + e.size for e in checkpoint.entries.values()), default=0)
     if len(content) != expected:
         raise ConversionError(
@@ -110,16 +123,16 @@ def read_tensors(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, NDAr
     return {name: _read_tensor(checkpoint, content, name) for name in names}
 
 
-def read_file(path: Path) -> bytes:
-    """Content of a file.
+def read_file(path: Path, most_bytes: int = MOST_INDEX_BYTES) -> bytes:
+    """Content of a file of the published model.
 
     Raises
     ------
     ConversionError
-        It cannot be read.
+        It cannot be read, is not a regular file, or has more than ``most_bytes`` bytes.
     """
     try:
-        return path.read_bytes()
+        return read_regular_file(path, most_bytes)
     except OSError as error:
         raise ConversionError(
             f"{path}: cannot be read ({error.strerror}), expected a file of the published model. "
@@ -136,7 +149,7 @@ def _read_tensor(checkpoint: Checkpoint, content: bytes, name: str) -> NDArray[n
             f"{checkpoint.index}: {name} has the type {entry.dtype}, expected {FLOAT32} (float32)."
         )
     raw = content[entry.offset : entry.offset + entry.size]
-    if entry.size != FLOAT32_BYTES * int(np.prod(entry.shape, dtype=np.int64)):
+    if entry.size != FLOAT32_BYTES * math.prod(entry.shape):
         raise ConversionError(
             f"{checkpoint.index}: {name} has {entry.size} bytes, which is not its shape "
             f"{entry.shape} of float32. {REMEDY}"
@@ -160,8 +173,13 @@ def _read_table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     metadata, at = _read_handle(footer, 0)
     place, _ = _read_handle(footer, at)
     list(_read_block(content, metadata))  # empty, and verified like the others
+    left = len(content)
     for _, pointer in _read_block(content, place):
-        yield from _read_block(content, _read_handle(pointer, 0)[0])
+        block = _read_handle(pointer, 0)[0]
+        left -= block[1]
+        if left < 0:
+            raise ValueError("its blocks overlap")
+        yield from _read_block(content, block)
 
 
 def _read_handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
@@ -174,7 +192,8 @@ def _read_handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
 def _read_block(content: bytes, place: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of a block; each key tells how much it shares with the one before."""
     offset, size = place
-    block, trailer = content[offset : offset + size], content[offset + size :][:BLOCK_TRAILER_BYTES]
+    after = offset + size
+    block, trailer = content[offset:after], content[after : after + BLOCK_TRAILER_BYTES]
     if len(trailer) < BLOCK_TRAILER_BYTES or trailer[0] != 0:
         raise ValueError("a block is incomplete or compressed")
     if masked(crc32c(block + trailer[:1])) != int.from_bytes(trailer[1:], "little"):
@@ -185,6 +204,8 @@ def _read_block(content: bytes, place: tuple[int, int]) -> Iterator[tuple[bytes,
         shared, at = _read_varint(block, at)
         fresh, at = _read_varint(block, at)
         length, at = _read_varint(block, at)
+        if shared + fresh > MOST_KEY_BYTES:
+            raise ValueError(f"a name has more than {MOST_KEY_BYTES} bytes")
         key = key[:shared] + block[at : at + fresh]
         yield key, block[at + fresh : at + fresh + length]
         at += fresh + length
@@ -196,16 +217,22 @@ def _read_block(content: bytes, place: tuple[int, int]) -> Iterator[tuple[bytes,
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     """One number of 7 bits a byte, and the position after it.
 
+    Raises
+    ------
+    ValueError
+        It does not end, or is longer than a number of 64 bits.
+
+    Examples
+    --------
     >>> _read_varint(bytes([0b10101100, 0b00000010]), 0)
     (300, 2)
     """
-    value, shift = 0, 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
+    value = 0
+    for place, byte in enumerate(data[at : at + MOST_VARINT_BYTES]):
+        value |= (byte & 127) << 7 * place
         if byte < 128:
-            return value, at
+            return value, at + place + 1
+    raise ValueError(f"a number is cut off or has more than {MOST_VARINT_BYTES} bytes")
 
 
 def _read_fields(message: bytes) -> list[tuple[int, int | bytes]]:
@@ -237,9 +264,12 @@ def _read_numbers(message: bytes) -> dict[int, int]:
 def _parse_entry(message: bytes) -> TensorEntry:
     numbers, fields = _read_numbers(message), _read_fields(message)
     shapes = [value for number, value in fields if number == 2 and isinstance(value, bytes)]
+    sizes = tuple(size for shape in shapes for size in _read_sizes(shape))
+    if len(sizes) > MOST_DIMENSIONS:
+        raise ValueError(f"a variable has {len(sizes)} dimensions")
     return TensorEntry(
         dtype=numbers.get(1, 0),
-        shape=tuple(size for shape in shapes for size in _read_sizes(shape)),
+        shape=sizes,
         offset=numbers.get(4, 0),
         size=numbers.get(5, 0),
         masked_crc=numbers.get(6, 0),

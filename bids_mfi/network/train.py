@@ -45,6 +45,7 @@ from bids_mfi.network.segment import (
 )
 from bids_mfi.network.widen import widen
 from bids_mfi.options import TrainOptions
+from bids_mfi.reading import open_regular_file, read_regular_file
 from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
 
 CHECKPOINT = "checkpoint.pt"
@@ -129,7 +130,7 @@ UNNAMED_CARD = custom_card(DEFAULT_NAME)
 def _read_licence(bundle: ModelBundle) -> str:
     path = bundle.folder / LICENSE
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular_file(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(
             f"{path}: cannot be read ({error}), but binds what is tuned from this bundle. Expected "
@@ -657,7 +658,8 @@ def read_checkpoint(
         The checkpoint belongs to a training with other options or data, or is damaged.
     """
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular_file(path) as file:
+            content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         check_same(path, content["options"], decisive_options(options))
         check_same(path, content["origin"], describe_origin(data, progress.start))
         progress.network.load_state_dict(content["network"])

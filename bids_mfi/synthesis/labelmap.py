@@ -6,6 +6,7 @@ fat planes and subcutaneous fat of a subject are then comparisons of these numbe
 """
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from torch import Tensor
 from bids_mfi.errors import InputError
 from bids_mfi.grid import Grid, read_labels, reorient
 from bids_mfi.muscles import LONG_NAMES, WEBER2021, MuscleTable
+from bids_mfi.reading import read_regular_file
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
 
 DEPTH_STEP_MM = 0.05
@@ -212,11 +214,11 @@ def read_label_table(path: Path) -> list[dict[str, str]]:
         It cannot be read, lacks a column, has an index that is no number, or one twice.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+        text = read_regular_file(path).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
         indices = [int(row["index"]) for row in rows]
         names = [row["name"].strip() for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise InputError(
             f"{path}: cannot be read as a label table ({type(error).__name__}: {error}). Expected "
             "tab-separated text with the columns index (a whole number) and name."
