@@ -534,6 +534,20 @@ def test_bfloat16_trains_too(tmp_path: Path, normalization: str) -> None:
     assert dict(bundle.training)["precision"] == "bfloat16 autocast"
 
 
+def test_bfloat16_convolutions_read_no_stale_memory() -> None:
+    """As they did through AMX, where the processor has it; runs in a process of its own."""
+    program = """
+import torch, bids_mfi.network.train
+convolution = torch.nn.Conv3d(104, 24, 3, stride=2).bfloat16()
+image = torch.randn(2, 104, 7, 7, 3).bfloat16()
+for _ in range(20):
+    stale = torch.full((200_000,), float("nan"))
+    del stale
+    assert torch.isfinite(convolution(image)).all()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_cuda_device_trains_in_bfloat16(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ it had not been.
 
 import io
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -47,6 +48,11 @@ from bids_mfi.network.widen import widen
 from bids_mfi.options import TrainOptions
 from bids_mfi.reading import open_regular_file, read_regular_file
 from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
+
+# oneDNN's AMX kernel for strided bfloat16 convolutions in three dimensions reads memory that it did
+# not write (torch 2.13.0): losses become NaN, or silently wrong. AVX-512 kernels are right.
+# oneDNN reads the variable at its first operation.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.tsv"
