@@ -13,27 +13,44 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 from urllib.parse import quote, unquote
 
 from bids_mfi import __version__
 from bids_mfi.dixon import ENTITY_ORDER, DixonPair
 from bids_mfi.errors import DatasetError, OutputError, PairError
+from bids_mfi.markers import (
+    ANEW,
+    MARKER_KEYS,
+    find_seal,
+    read_marker,
+    read_sidecar,
+    seal,
+)
 from bids_mfi.muscles import LABEL_TABLE, MuscleTable
 from bids_mfi.options import RunOptions
 from bids_mfi.quality import QCFlag
 from bids_mfi.quantify import MuscleMeasure
+from bids_mfi.reading import open_regular_file, read_json, read_regular_file
 from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
 
 PROGRAM = "bids_mfi"
 BIDS_VERSION = "1.11.1"
 MISSING = "n/a"
+EDITED = "edited"  # folder in OUTPUT_DIR
+MOST_IMAGE_BYTES = 2**31
 PREFERRED = "_seg-muscle_"  # in the name of a label map, before those of other segmentations
+
+# Converters put hyphens and dots into labels; file managers put blanks and brackets into copies.
+_SCAN_NAME = re.compile(
+    r"sub-[0-9A-Za-z+]+(_[0-9A-Za-z]+-[^\s_~()\[\]{},;'\"]+)*_[0-9A-Za-z]+(\.[0-9A-Za-z]+)+"
+)
 
 # These come after all other entities.
 ENTITIES_AFTER_SEG = ("seg", "res", "den", "label", "desc")
@@ -158,6 +175,8 @@ class ScanRecord:
         ``computed`` or ``scanner``.
     fingerprint : str
         From :func:`fingerprint_scan`.
+    version : str
+        Of the program that measured.
     """
 
     pair: DixonPair
@@ -165,6 +184,7 @@ class ScanRecord:
     bundle: BundleFacts
     fat_water: str
     fingerprint: str = ""
+    version: str = __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +374,7 @@ def _check_owner(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         generators = [str(entry["Name"]) for entry in found.get("GeneratedBy", [])]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise OutputError(
@@ -434,7 +454,7 @@ def describe_dataset(output_dir: Path, bids_dir: Path, bundle: BundleFacts) -> d
 
 def _read_doi(path: Path) -> str | None:
     try:
-        doi = json.loads(path.read_text(encoding="utf-8")).get("DatasetDOI")
+        doi = read_json(path).get("DatasetDOI")
     except (OSError, ValueError, AttributeError):
         return None
     return doi if isinstance(doi, str) and doi else None
@@ -460,8 +480,8 @@ def encode_label_table(table: MuscleTable) -> bytes:
 def _check_same_labels(path: Path, labels: bytes) -> None:
     """Refuse to mix label maps in which a number means different muscles."""
     try:
-        found = _names_of_labels(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError):
+        found = _names_of_labels(read_regular_file(path).decode())
+    except (OSError, ValueError, KeyError, csv.Error):
         return
     expected = _names_of_labels(labels.decode())
     if found and found != expected:
@@ -500,7 +520,7 @@ def _write_if_changed(path: Path, data: bytes) -> None:
 
 def _read_if_there(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular_file(path)
     except OSError:
         return b""
 
@@ -527,7 +547,7 @@ def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_identity: str, fat_
         "echo_times_ms": pair.echo_times_ms,
         "field_strength_t": pair.field_strength_t,
         "images": {
-            role: (bids_uri(path, bids_dir), _hash_file(path))
+            role: (bids_uri(path, bids_dir), hash_file(path))
             for role, path in _images(pair, fat_water).items()
         },
     }
@@ -542,10 +562,17 @@ def _images(pair: DixonPair, fat_water: str) -> dict[str, Path]:
     return {role: path for role, path in images.items() if path is not None}
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """sha256 of a file's content.
+
+    Raises
+    ------
+    PairError
+        It cannot be read.
+    """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open_regular_file(path) as file:
+            return hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
     except OSError as error:
         raise PairError(
             f"{path}: cannot be read ({error.strerror}). Expected an image; check that it is there "
@@ -555,21 +582,71 @@ def _hash_file(path: Path) -> str:
 
 def scan_state(
     paths: ScanPaths, fingerprint: str
-) -> Literal["missing", "current", "different", "altered"]:
+) -> Literal["missing", "current", "different", "altered", "unsealed"]:
     """Whether a scan's results are there, and are those that would be computed now.
 
     ``altered``: a file is not what was written, because a disk or a person changed it.
+    ``unsealed``: the marker has no checksum of its own, so that this is not known of it.
     """
     try:
         marker = read_sidecar(paths.mfi_json)
-        written = {_find_file(paths, name): str(mark) for name, mark in marker["Files"].items()}
-    except (DatasetError, KeyError, TypeError, AttributeError):
+    except DatasetError:
         return "missing"
-    if not all(path.is_file() for path in written):
+    if not MARKER_KEYS & marker.keys():
         return "missing"
-    if any(_hash_file(path) != mark for path, mark in written.items()):
+    if find_altered(paths):
         return "altered"
-    return "current" if marker.get("Fingerprint") == fingerprint else "different"
+    if not all(_find_file(paths, name).is_file() for name in marker["Files"]):
+        return "missing"
+    if marker["Fingerprint"] != fingerprint:
+        return "different"
+    return "current" if find_seal(marker) == "whole" else "unsealed"
+
+
+def find_altered(paths: ScanPaths) -> list[Path]:
+    """Find the files of a scan that are not what was written: the label map first.
+
+    Where the marker itself was changed it is the only one, as it vouches for the others. Files
+    that are missing are not among them.
+
+    Raises
+    ------
+    PairError
+        A file cannot be read.
+    """
+    try:
+        written = read_marker(paths.mfi_json)["Files"]
+    except DatasetError:
+        return [paths.mfi_json]
+    files = {_find_file(paths, name): mark for name, mark in written.items()}
+    altered = [p for p, mark in files.items() if p.is_file() and hash_file(p) != mark]
+    return sorted(altered, key=lambda path: (path != paths.dseg, path))
+
+
+def explain_altered(paths: ScanPaths) -> str:
+    """Say which files of a scan were changed since they were written, and what can be done.
+
+    Empty if none was.
+
+    Raises
+    ------
+    PairError
+        A file cannot be read.
+    """
+    altered = find_altered(paths)
+    if not altered:
+        return ""
+    names = ", ".join([str(altered[0]), *(path.name for path in altered[1:])])
+    found = (
+        f"{names}: edited, or damaged, after this program wrote it. The results stay as they are"
+    )
+    if paths.dseg in altered:
+        return (
+            f"{found}, but the table is that of the label map before. An edited map cannot be "
+            "measured yet; put the earlier map back, or give --overwrite to segment the scan "
+            f"again, which keeps a copy of the edited map in OUTPUT_DIR/{EDITED}."
+        )
+    return f"{found}. Give --overwrite to replace them, or choose another OUTPUT_DIR."
 
 
 def _find_file(paths: ScanPaths, name: str) -> Path:
@@ -602,6 +679,8 @@ def fingerprint_record(record: ScanRecord) -> str:
 def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> ScanPaths:
     """Write the results of a scan; the earlier marker goes first and the new one comes last.
 
+    A label map that somebody edited is copied to :func:`edited_folders` before.
+
     Raises
     ------
     OutputError
@@ -611,13 +690,63 @@ def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> Sca
     files = encode_scan(paths, record, results)
     for folder in {path.parent for path in files}:
         remove_stale_partials(folder, [path.name for path in files])
-    try:
-        paths.mfi_json.unlink(missing_ok=True)
-    except OSError as error:
-        raise explain_os_error(paths.mfi_json, error) from error
+    is_ours = _is_label_map_ours(paths)
+    if not is_ours:
+        _keep_edited_map(output_dir, paths.dseg, results.dseg)
+    # Without its marker a label map of an earlier version would look like an edited one.
+    for path in (paths.mfi_json, *([paths.dseg] if is_ours else [])):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise explain_os_error(path, error) from error
     for path, data in files.items():
         write_atomically(path, data)
     return paths
+
+
+def _is_label_map_ours(paths: ScanPaths) -> bool:
+    """Whether the marker vouches for the label map that is there."""
+    try:
+        mark = read_marker(paths.mfi_json)["Files"].get(paths.dseg.name)
+        return paths.dseg.is_file() and hash_file(paths.dseg) == mark
+    except (DatasetError, PairError):
+        return False
+
+
+def edited_folders(output_dir: Path) -> Iterator[Path]:
+    """Folders for label maps that somebody edited, each laid out like OUTPUT_DIR.
+
+    Examples
+    --------
+    >>> folders = edited_folders(Path("out"))
+    >>> next(folders).as_posix(), next(folders).as_posix()
+    ('out/edited', 'out/edited-2')
+    """
+    yield output_dir / EDITED
+    yield from (output_dir / f"{EDITED}-{number}" for number in count(2))
+
+
+def find_edited_copies(output_dir: Path, paths: ScanPaths) -> list[Path]:
+    """Find the copies that were made of edited label maps of a scan."""
+    place = paths.dseg.relative_to(output_dir)
+    return [*takewhile(Path.exists, (folder / place for folder in edited_folders(output_dir)))]
+
+
+def _keep_edited_map(output_dir: Path, dseg: Path, new: bytes) -> None:
+    """Copy a label map that the new one would replace, unless it is the same."""
+    if not dseg.is_file():
+        return
+    try:
+        found = read_regular_file(dseg, MOST_IMAGE_BYTES)
+    except OSError as error:
+        raise explain_os_error(dseg, error) from error
+    place = dseg.relative_to(output_dir)
+    for folder in edited_folders(output_dir):
+        if found == new or _read_if_there(folder / place) == found:
+            return
+        if not (folder / place).exists():
+            write_atomically(folder / place, found)
+            return
 
 
 def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> dict[Path, bytes]:
@@ -632,14 +761,44 @@ def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> d
         paths.mfi_tsv: encode_table(columns, rows),
     }
     written = {path.name: hashlib.sha256(data).hexdigest() for path, data in files.items()}
-    marker = describe_table(record, results.flags) | {"Files": written}
-    return files | {paths.mfi_json: encode_json(marker)}
+    marker = _finite(describe_table(record, results.flags)) | {"Files": written}
+    return files | {paths.mfi_json: encode_json(seal(marker))}
 
 
-def find_markers(output_dir: Path, participant: str) -> list[Path]:
-    """Find the markers of all complete scans of a participant."""
+def find_markers(output_dir: Path, participant: str) -> tuple[list[Path], list[Path]]:
+    """Find the markers of all complete scans of a participant.
+
+    Returns
+    -------
+    markers, strays : list of Path
+        A stray has the ending of a marker, but not the place and name that the program gives to
+        one, for example a copy that a file manager or a synchronisation made.
+    """
     folder = output_dir / f"sub-{participant}"
-    return sorted(folder.glob("**/anat/*_mfi.json"))
+    found = sorted({*folder.glob("anat/*_mfi.json"), *folder.glob("ses-*/anat/*_mfi.json")})
+    markers = [path for path in found if _is_in_place(path, output_dir)]
+    return markers, [path for path in found if path not in markers]
+
+
+def _is_in_place(marker: Path, output_dir: Path) -> bool:
+    """Whether a marker lies where the program would write it."""
+    entities = parse_entities(marker.name)
+    if not is_scan_name(marker.name) or len(dict(entities)) != len(entities):
+        return False
+    return scan_paths(output_dir, DixonPair(Path(), Path(), entities, "")).mfi_json == marker
+
+
+def is_scan_name(name: str) -> bool:
+    """Whether a file's name is made of BIDS entities, the participant's first, and a suffix.
+
+    Examples
+    --------
+    >>> is_scan_name("sub-01_acq-dixon_seg-muscle_mfi.json")
+    True
+    >>> is_scan_name("Copy of sub-01_mfi.json"), is_scan_name("sub-01_acq-dixon (1)_mfi.json")
+    (False, False)
+    """
+    return _SCAN_NAME.fullmatch(name) is not None
 
 
 def read_record(marker: Path, bids_dir: Path) -> ScanRecord:
@@ -648,39 +807,33 @@ def read_record(marker: Path, bids_dir: Path) -> ScanRecord:
     Raises
     ------
     DatasetError
-        It is missing, damaged, or was not written by :func:`save_scan`.
+        It is missing, damaged, changed, or was not written by :func:`save_scan`.
     """
-    found = read_sidecar(marker)
-    try:
-        bundle, times = found["Bundle"], found["EchoTimesMs"]
-        sources = [
-            bids_dir / unquote(str(uri).removeprefix("bids:raw:")) for uri in found["Sources"]
-        ]
-        in_phase, out_phase, *scanner = sources
-        water, fat = scanner or (None, None)
-        pair = DixonPair(
-            in_phase=in_phase,
-            out_phase=out_phase,
-            entities=parse_entities(marker.name),
-            recognised_by=str(found["RecognisedBy"]),
-            water=water,
-            fat=fat,
-            echo_times_ms=(times["InPhase"], times["OutPhase"]),
-            field_strength_t=found["MagneticFieldStrength"],
-        )
-        facts = BundleFacts(
-            bundle["Name"],
-            bundle["Version"],
-            bundle["SHA256"],
-            bundle["Description"],
-            mirrored=bool(bundle.get("Mirrored")),
-        )
-        return ScanRecord(pair, bids_dir, facts, found["FatWater"], found["Fingerprint"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(
-            f"{marker}: is not a sidecar that this program wrote ({type(error).__name__}: "
-            f"{error}). Remove it and run the participant level again."
-        ) from error
+    found = read_marker(marker)
+    bundle, times = found["Bundle"], found["EchoTimesMs"]
+    in_phase, out_phase, *scanner = (
+        bids_dir / unquote(uri.removeprefix("bids:raw:")) for uri in found["Sources"]
+    )
+    water, fat = scanner or (None, None)
+    pair = DixonPair(
+        in_phase=in_phase,
+        out_phase=out_phase,
+        entities=parse_entities(marker.name),
+        recognised_by=found["RecognisedBy"],
+        water=water,
+        fat=fat,
+        echo_times_ms=(times["InPhase"], times["OutPhase"]),
+        field_strength_t=found["MagneticFieldStrength"],
+    )
+    facts = BundleFacts(
+        bundle["Name"],
+        bundle["Version"],
+        bundle["SHA256"],
+        bundle["Description"],
+        mirrored=bundle.get("Mirrored", False),
+    )
+    version = found["Software"]["Version"]
+    return ScanRecord(pair, bids_dir, facts, found["FatWater"], found["Fingerprint"], version)
 
 
 def parse_entities(name: str) -> tuple[tuple[str, str], ...]:
@@ -749,7 +902,7 @@ def _describe_origin(record: ScanRecord, roles: tuple[str, ...]) -> dict[str, An
             "Mirrored": bundle.mirrored,
             "Description": bundle.description,
         },
-        "Software": {"Name": PROGRAM, "Version": __version__},
+        "Software": {"Name": PROGRAM, "Version": record.version},
         "Sources": [bids_uri(images[role], record.bids_dir) for role in roles],
     }
 
@@ -841,15 +994,15 @@ def read_measures(path: Path) -> list[MuscleMeasure]:
         It is missing, lacks a column, or a value is not of the column's kind.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+        text = io.StringIO(read_regular_file(path).decode(), newline="")
+        rows = list(csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
         if not rows:
             raise ValueError("no rows")
         return [_parse_measure(row) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DatasetError(
             f"{path}: cannot be read as a table of measures ({type(error).__name__}: "
-            f"{_first_line(error)}). Remove it and run the participant level again."
+            f"{_first_line(error)}). {ANEW}"
         ) from error
 
 
@@ -864,41 +1017,15 @@ def _parse_cell(text: str, kind: type) -> Any:
     return kind("" if text == MISSING else text)
 
 
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """Read a JSON file of OUTPUT_DIR.
-
-    Raises
-    ------
-    DatasetError
-        It is missing or damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(
-            f"{path}: cannot be read as JSON ({_first_line(error)}). Remove it and run the "
-            "participant level again."
-        ) from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: expected a JSON object; remove it and run again.")
-    return content
-
-
 def read_flags(path: Path) -> list[QCFlag]:
     """Read the quality flags of a scan from its ``*_mfi.json``.
 
     Raises
     ------
     DatasetError
-        The file is missing, damaged, or holds no flags of the expected kind.
+        As :func:`bids_mfi.markers.read_marker`.
     """
-    try:
-        return [_parse_flag(entry) for entry in read_sidecar(path)["QCFlags"]]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DatasetError(
-            f"{path}: holds no list of quality flags ({type(error).__name__}). Remove it and run "
-            "the participant level again."
-        ) from error
+    return [_parse_flag(entry) for entry in read_marker(path)["QCFlags"]]
 
 
 def _parse_flag(entry: dict[str, Any]) -> QCFlag:

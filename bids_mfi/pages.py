@@ -15,13 +15,13 @@ from bids_mfi.derivatives import (
     BundleFacts,
     ScanRecord,
     derivative_stem,
+    explain_altered,
     find_markers,
     page_path,
     parse_entities,
     read_flags,
     read_measures,
     read_record,
-    read_sidecar,
     scan_paths,
 )
 from bids_mfi.discovery import UnusableScan
@@ -30,6 +30,7 @@ from bids_mfi.errors import MFIError
 from bids_mfi.grid import read_grid
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.options import RunOptions
+from bids_mfi.reading import read_regular_file
 from bids_mfi.report.figures import FIGURE_NAMES
 from bids_mfi.report.page import ParticipantPage, Provenance, ScanSection, render_page
 from bids_mfi.storage import write_atomically
@@ -108,7 +109,8 @@ def _collect(
         pages.setdefault(session, {}).setdefault(derivative_stem(entities), section)
 
     reasons = {derivative_stem(scan.entities): problems.get(scan.scan, "") for scan in scans}
-    for marker in find_markers(options.output_dir, participant):
+    markers, _ = find_markers(options.output_dir, participant)
+    for marker in markers:
         entities = parse_entities(marker.name)
         problem = reasons.get(derivative_stem(entities), "")
         put(entities, _show_results(marker, problem, bundle, options))
@@ -141,6 +143,7 @@ def _show_results(
         record = read_record(marker, options.bids_dir)
         paths = scan_paths(options.output_dir, record.pair)
         results = (paths.dseg, paths.ffmap, paths.mfi_tsv, paths.mfi_json)
+        problem = problem or explain_altered(paths)
         return ScanSection(
             title=record.pair.scan,
             table=bundle.table,
@@ -148,7 +151,7 @@ def _show_results(
             grid=read_grid(paths.dseg),
             measures=tuple(read_measures(paths.mfi_tsv)),
             flags=tuple(read_flags(paths.mfi_json)),
-            figures=tuple((name, paths.figure(name).read_bytes()) for name in FIGURE_NAMES),
+            figures=tuple((name, read_regular_file(paths.figure(name))) for name in FIGURE_NAMES),
             files=tuple(path.relative_to(options.output_dir).as_posix() for path in results),
             problem=problem,
             weights=_describe_weights(record),
@@ -175,8 +178,7 @@ def _describe_provenance(
     if shown is not None and shown.pair is not None:
         marker = scan_paths(options.output_dir, shown.pair).mfi_json
         record = read_record(marker, options.bids_dir)
-        facts, fat_water = record.bundle, record.fat_water
-        version = str(read_sidecar(marker)["Software"]["Version"])
+        facts, fat_water, version = record.bundle, record.fat_water, record.version
     return Provenance(
         version, facts.name, facts.version, facts.sha256, facts.description, fat_water
     )

@@ -18,6 +18,7 @@ from bids_mfi import __version__
 from bids_mfi.derivatives import (
     ScanRecord,
     check_output_dir,
+    explain_altered,
     fingerprint_record,
     scan_paths,
     scan_state,
@@ -446,12 +447,14 @@ def _find_state(pair: DixonPair, bundle: ModelBundle, options: RunOptions) -> st
         return "missing"
     try:
         state = scan_state(paths, fingerprint_record(describe_scan(pair, bundle, options)))
+        if state == "altered":
+            return explain_altered(paths)
     except MFIError as error:
         return str(error)
     reasons = {
         "different": "results of another version, bundle, option or input are there.",
-        "altered": "the results there are not those that were written; a file was edited, or "
-        "damaged.",
+        "unsealed": "the sidecar beside it has no checksum of its own: an earlier version wrote "
+        "it, or it was edited.",
     }
     if state not in reasons:
         return state

@@ -25,6 +25,7 @@ from bids_mfi.derivatives import (
     write_dataset_files,
 )
 from bids_mfi.dixon import DixonPair
+from bids_mfi.markers import SEAL
 from bids_mfi.muscles import WEBER2021, Muscle
 from bids_mfi.quality import QCFlag, check_measure
 from bids_mfi.quantify import MuscleMeasure
@@ -264,6 +265,7 @@ def draw_values(
     return np.stack([mfi.clip(0.2), volume], axis=-1)
 
 
+CANONICAL = "no file"
 PLACES = ("@PARTICIPANT", "@SESSION")
 
 
@@ -271,7 +273,7 @@ def make_template(bids_dir: Path) -> dict[str, tuple[str, str]]:
     """Text and sha256 of each file of a scan, by its name and in the order of writing.
 
     Images are empty. The table has ``%d`` and ``%.4f`` for numbers; its sha256 is that which the
-    marker names.
+    marker names. Under CANONICAL is the text of which the marker holds the checksum.
     """
     entities = (("sub", PLACES[0]), ("ses", PLACES[1]), ("acq", "dixon"))
     pair = DixonPair(
@@ -284,6 +286,12 @@ def make_template(bids_dir: Path) -> dict[str, tuple[str, str]]:
     texts = {
         path.name: (data.decode(), hashlib.sha256(data).hexdigest()) for path, data in files.items()
     }
+    marker = next(name for name in texts if name.endswith("_mfi.json"))
+    content = json.loads(texts[marker][0])
+    mark = content.pop(SEAL)
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    sidecar = texts.pop(marker)
+    texts |= {CANONICAL: (canonical, mark), marker: sidecar}
     table = next(name for name in texts if name.endswith("_mfi.tsv"))
     return texts | {table: (table_template(measures), texts[table][1])}
 
@@ -318,6 +326,8 @@ def write_from_template(
     for name, (text, mark) in template.items():
         own = replace_all(text % tuple(numbers) if name.endswith("_mfi.tsv") else text, exchange)
         exchange[mark] = hashlib.sha256(own.encode()).hexdigest()
+        if name == CANONICAL:
+            continue
         with open(f"{folder}/{replace_all(name, exchange)}", "w", encoding="utf-8") as file:
             file.write(own)
     page = f"sub-{participant}_ses-{session}"

@@ -18,6 +18,7 @@ from bids_mfi.group_run.locate import find_tables, list_failures
 from bids_mfi.group_run.origin import (
     LEADING,
     ORIGIN,
+    StaleTableError,
     arrange_scans,
     describe_scan,
     find_doubts,
@@ -25,6 +26,7 @@ from bids_mfi.group_run.origin import (
 )
 from bids_mfi.muscles import PAPER_ORDER, rank_muscle
 from bids_mfi.options import RunOptions
+from bids_mfi.reading import read_regular_file
 from bids_mfi.report.group_page import Finding
 from bids_mfi.tables import MISSING_WORDS, read_scan_rows
 
@@ -58,12 +60,15 @@ class Collection:
     findings : tuple of Finding
     failed : tuple of (str, str)
         File and problem of each table that cannot be read.
+    stale : tuple of (str, str)
+        The same of each table whose label map was changed since.
     """
 
     rows: pd.DataFrame
     scans: pd.DataFrame
     findings: tuple[Finding, ...]
     failed: tuple[tuple[str, str], ...]
+    stale: tuple[tuple[str, str], ...] = ()
 
 
 def collect_tables(options: RunOptions) -> Collection:
@@ -77,20 +82,26 @@ def collect_tables(options: RunOptions) -> Collection:
     paths, findings = find_tables(options)
     tables: list[Table] = []
     scans: list[dict[str, Any]] = []
-    failed = []
+    failed: list[tuple[str, str]] = []
+    stale: list[tuple[str, str]] = []
     for path in paths:
+        name = str(path.relative_to(options.output_dir))
         try:
             data = _read_bytes(path)
             table = read_scan_rows(path, data)
+            scan = describe_scan(path, data, options.output_dir)
+        except StaleTableError as error:
+            stale.append((name, str(error)))
+            continue
         except InputError as error:
-            failed.append((str(path.relative_to(options.output_dir)), str(error)))
+            failed.append((name, str(error)))
             continue
         tables.append(table)
-        scans.append(describe_scan(path, data, options.output_dir))
+        scans.append(scan)
     if not scans:
         raise InputError(
-            f"{options.output_dir}: none of {len(paths)} tables of measures can be read; the first "
-            f"says: {failed[0][1]}"
+            f"{options.output_dir}: none of {len(paths)} tables of measures can be used; the first "
+            f"says: {(failed + stale)[0][1]}"
         )
     described = arrange_scans(scans)
     rows, reserved = _join_rows(tables, scans, described)
@@ -102,12 +113,14 @@ def collect_tables(options: RunOptions) -> Collection:
     )
     rows, odd = _clear_impossible(rows, described)
     findings += odd + _find_odd_muscles(rows, described)
-    return Collection(rows, described.drop(columns="order"), tuple(findings), tuple(failed))
+    return Collection(
+        rows, described.drop(columns="order"), tuple(findings), tuple(failed), tuple(stale)
+    )
 
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular_file(path)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}). Give yourself the right to read "

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bids_mfi.derivatives import parse_entities
+from bids_mfi.derivatives import is_scan_name, parse_entities
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.options import RunOptions
@@ -32,6 +32,7 @@ class _Search:
 
     tables: list[Path] = field(default_factory=list)
     astray: list[str] = field(default_factory=list)
+    misnamed: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
 
 
@@ -87,9 +88,11 @@ def _search(folder: Path, root: Path, search: _Search) -> None:
         return
     for entry in entries:
         path, is_table = Path(entry.path), entry.name.endswith(ENDING)
-        if is_table and entry.name.startswith("sub-") and entry.is_file():
+        if is_table and entry.is_file():
             place = path.relative_to(root)
-            if _is_in_place(place):
+            if not is_scan_name(entry.name):
+                search.misnamed.append(str(place))
+            elif _is_in_place(place):
                 search.tables.append(path)
             else:
                 search.astray.append(str(place))
@@ -147,6 +150,12 @@ def _describe_search(search: _Search) -> list[Finding]:
             "Tables in a place that does not fit their name, left out ({n}): expected "
             "sub-X[/ses-Y]/anat. Move or remove them.",
             search.astray,
+        ),
+        *make_findings(
+            "warning",
+            "Tables whose name is not made of BIDS entities, left out ({n}): copies, as file "
+            "managers and synchronisation make them? Rename or remove them.",
+            search.misnamed,
         ),
         *make_findings(
             "error",

@@ -8,14 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from bids_mfi.derivatives import page_path, parse_entities, read_sidecar
-from bids_mfi.errors import DatasetError
+from bids_mfi.derivatives import hash_file, page_path, parse_entities
+from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.locate import ENDING
+from bids_mfi.markers import check_shape, find_seal, read_sidecar
 from bids_mfi.report.group_page import Finding
 from bids_mfi.tables import MISSING, loosen_label
 
 ENTITY_COLUMNS = {"sub": "participant_id", "ses": "session_id"}
+LABEL_MAP = "_dseg.nii.gz"
 LEADING = ("participant_id", "session_id", "acq_id", "run_id")
 ORIGIN = ("bundle", "bundle_sha256", "fat_water", "software_version")
 DOUBTS = {
@@ -23,6 +25,17 @@ DOUBTS = {
         "warning",
         "Tables changed after the participant level wrote them ({n}): they are used as they are. "
         "Run the participant level again with --overwrite to undo the changes.",
+    ),
+    "edited": (
+        "warning",
+        "Tables with a sidecar that was edited, or damaged, after the participant level wrote it "
+        "({n}): they are used, but their quality flags and their origin may not be those that "
+        "were found. Run the participant level again with --overwrite.",
+    ),
+    "unsealed": (
+        "note",
+        "Tables with a sidecar without a checksum of its own ({n}): an earlier version wrote it, "
+        "or it was edited. They are used.",
     ),
     "damaged": (
         "warning",
@@ -47,6 +60,10 @@ MIXTURES = {
 }
 
 
+class StaleTableError(InputError):
+    """A table does not belong to the label map beside it."""
+
+
 def describe_scan(table: Path, data: bytes, output_dir: Path) -> dict[str, Any]:
     """Read a scan's identifiers from its table's name, and its origin from the sidecar.
 
@@ -56,6 +73,11 @@ def describe_scan(table: Path, data: bytes, output_dir: Path) -> dict[str, Any]:
     data : bytes
         What the table holds.
     output_dir : Path
+
+    Raises
+    ------
+    StaleTableError
+        The label map that was measured is not there any more, but an edited one.
     """
     entities = dict(parse_entities(table.name))
     scan: dict[str, Any] = dict.fromkeys((*LEADING, *ORIGIN), MISSING)
@@ -67,30 +89,58 @@ def describe_scan(table: Path, data: bytes, output_dir: Path) -> dict[str, Any]:
     if not sidecar.exists():
         return scan | {"doubt": "alone"}
     try:
-        return scan | _read_origin(read_sidecar(sidecar), table.name, data)
-    except (DatasetError, KeyError, TypeError, AttributeError):
+        content = read_sidecar(sidecar)
+        if "Bundle" not in content:
+            return scan | {"doubt": "foreign"}
+        check_shape(sidecar, content)
+    except DatasetError:
         return scan | {"doubt": "damaged"}
+    _refuse_stale(table, content["Files"])
+    return scan | _read_origin(content, table.name, data)
+
+
+def _refuse_stale(table: Path, written: dict[str, str]) -> None:
+    """Refuse a table whose label map was changed since both were written.
+
+    Only a label map that is there and can be read is judged.
+
+    Raises
+    ------
+    StaleTableError
+    """
+    for name in (name for name in written if name.endswith(LABEL_MAP)):
+        dseg = table.with_name(name)
+        try:
+            stale = dseg.is_file() and hash_file(dseg) != written[name]
+        except PairError:
+            continue
+        if stale:
+            raise StaleTableError(
+                f"{dseg}: edited, or damaged, after the participant level wrote it, so that "
+                f"{table.name} holds the measures of the label map before. An edited map cannot be "
+                "measured yet; put the earlier map back, or run the participant level with "
+                "--overwrite, which segments the scan again and keeps a copy of the edited map."
+            )
 
 
 def _read_origin(content: dict[str, Any], name: str, data: bytes) -> dict[str, Any]:
-    """Take from a sidecar what the group level tells; a sidecar of another program has little."""
-    if "Bundle" not in content:
-        return {"doubt": "foreign"}
+    """Take from a marker what the group level tells."""
     bundle = content["Bundle"]
-    written = content.get("Files", {}).get(name)
+    written = content["Files"].get(name)
     altered = written is not None and hashlib.sha256(data).hexdigest() != written
-    flags = [flag for flag in content.get("QCFlags", []) if flag["severity"] != "info"]
+    flags = [flag for flag in content["QCFlags"] if flag["severity"] != "info"]
+    doubts = {"altered": "edited", "none": "unsealed", "whole": ""}
     return {
         "bundle": f"{bundle['Name']} {bundle['Version']}",
-        "bundle_sha256": str(bundle["SHA256"]),
-        "mirrored": bool(bundle.get("Mirrored")),
-        "bundle_description": str(bundle.get("Description") or ""),
-        "fat_water": str(content.get("FatWater") or MISSING),
-        "software_version": str(content.get("Software", {}).get("Version") or MISSING),
+        "bundle_sha256": bundle["SHA256"],
+        "mirrored": bundle.get("Mirrored", False),
+        "bundle_description": bundle["Description"],
+        "fat_water": content["FatWater"],
+        "software_version": content["Software"]["Version"],
         "qc_flags": "; ".join(f"{flag['code']} {flag['muscle']}".strip() for flag in flags),
         "serious": any(flag["severity"] == "error" for flag in flags),
         "flags": flags,
-        "doubt": "altered" if altered else "",
+        "doubt": "altered" if altered else doubts[find_seal(content)],
     }
 
 

@@ -46,7 +46,7 @@ class GroupSummary:
         The report.
     findings : tuple of Finding
     failed : tuple of (str, str)
-        Tables that cannot be read, and why.
+        Tables that cannot be read or used, and why.
     """
 
     sentence: str
@@ -56,7 +56,7 @@ class GroupSummary:
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 if a table could not be read."""
+        """0, or 1 if a table could not be read or used."""
         return MFIError.exit_code if self.failed else 0
 
 
@@ -106,7 +106,8 @@ def check_group(options: RunOptions) -> GroupSummary:
 
 def _summarise(study: Study, cohort: Cohort, findings: tuple[Finding, ...]) -> GroupSummary:
     page = study.options.output_dir / PAGE
-    return GroupSummary(study.summarise(cohort), page, findings, study.collection.failed)
+    left_out = (*study.collection.failed, *study.collection.stale)
+    return GroupSummary(study.summarise(cohort), page, findings, left_out)
 
 
 def _analyse(

@@ -44,8 +44,10 @@ class Study:
         """All that was found, gravest first; ``cohort`` is that of MFI."""
         unreadable = (problem for _, problem in self.collection.failed)
         text = "Tables that cannot be read ({n}): their scans are in no analysis."
+        stale = "Tables whose label map was changed after it was measured ({n}): not used."
         found = (
             make_findings("error", text, unreadable),
+            make_findings("error", stale, (problem for _, problem in self.collection.stale)),
             self.collection.findings,
             self.people.findings,
             self.selection.findings,
