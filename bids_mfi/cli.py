@@ -9,6 +9,7 @@ With ``workflow`` the only file that catches errors, prints or exits.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,12 @@ from bids_mfi.options import (
     RunOptions,
     TrainOptions,
 )
+from bids_mfi.signals import Interrupted, end_on_signals
 
 if TYPE_CHECKING:
     from bids_mfi.evaluation import Comparison
     from bids_mfi.report.group_page import Finding
+    from bids_mfi.workflow import RunSummary
 
 MOST_DIGITS = len(str(HIGHEST_SEED))
 # Options of run.py that the scripts for Slurm set themselves, or that measure nothing.
@@ -345,7 +348,8 @@ def _check_group_arguments(parser: argparse.ArgumentParser, arguments: argparse.
 def _report_errors(handler: Callable[[], int]) -> int:
     """Call a handler; print the errors meant for the user and return their exit status."""
     try:
-        return handler()
+        with end_on_signals():
+            return handler()
     except MFIError as error:
         print(f"bids_mfi: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_code
@@ -356,9 +360,10 @@ def _report_errors(handler: Callable[[], int]) -> int:
             file=sys.stderr,
         )
         return OutputError.exit_code
-    except KeyboardInterrupt:
-        print("bids_mfi: interrupted; results already saved are complete.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        with suppress(OSError):  # the terminal may be gone
+            print("bids_mfi: interrupted; results already saved are complete.", file=sys.stderr)
+        return error.exit_code if isinstance(error, Interrupted) else 130
     except BrokenPipeError:
         sys.stderr.close()
         return 141
@@ -430,13 +435,25 @@ def _run_participants(options: RunOptions) -> int:
     for failure in summary.failed:
         where = f" [{failure.log}]" if failure.log else ""
         print(f"{failure.scan}: FAILED: {failure.problem}{where}", file=sys.stderr)
+    for note in summary.notes:
+        print(f"note: {note}", file=sys.stderr)
     print(
         f"{len(summary.done)} scans done, {len(summary.skipped)} already done, "
         f"{len(summary.failed)} failed; results in {options.output_dir}"
     )
     for page in summary.pages:
         print(f"report: {page}")
+    _print_unwritten(summary)
     return summary.exit_code
+
+
+def _print_unwritten(summary: "RunSummary") -> None:
+    """Say what OUTPUT_DIR did not take, and which scans are done all the same."""
+    for problem in summary.unwritten[:MOST_NAMES]:
+        print(f"bids_mfi: error: {problem}", file=sys.stderr)
+    if summary.unwritten:
+        done = ", ".join(sorted((*summary.done, *summary.skipped))) or "none"
+        print(f"scans that are done: {done}", file=sys.stderr)
 
 
 def build_verb_parser() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ from bids_mfi.derivatives import (
 )
 from bids_mfi.discovery import UnusableScan
 from bids_mfi.dixon import DixonPair
-from bids_mfi.errors import MFIError
+from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.grid import read_grid
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.options import RunOptions
@@ -55,7 +55,7 @@ def write_pages(
     problems: Mapping[str, str],
     bundle: ModelBundle,
     options: RunOptions,
-) -> tuple[Path, ...]:
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Write the page of each participant, or of each session where there are several.
 
     A page shows all scans of which OUTPUT_DIR holds results, also those the run did not select.
@@ -67,12 +67,14 @@ def write_pages(
     problems : mapping of str to str
         For each scan that failed the sentence that says why.
 
-    Raises
-    ------
-    OutputError
-        A page cannot be written.
+    Returns
+    -------
+    written : tuple of Path
+    problems : tuple of str
+        For each page that could not be written the sentence that says why.
     """
-    written = []
+    written: list[Path] = []
+    unwritten: list[str] = []
     ordered = sorted(scans, key=lambda scan: scan.participant)
     for participant, group in groupby(ordered, key=lambda scan: scan.participant):
         own = list(group)
@@ -88,9 +90,12 @@ def write_pages(
                 column_descriptions=_describe_columns(),
             )
             path = page_path(options.output_dir, participant, session)
-            write_atomically(path, render_page(page).encode())
-            written.append(path)
-    return tuple(written)
+            try:
+                write_atomically(path, render_page(page).encode(errors="backslashreplace"))
+                written.append(path)
+            except OutputError as error:
+                unwritten.append(str(error))
+    return tuple(written), tuple(unwritten)
 
 
 def _collect(

@@ -13,15 +13,19 @@ import multiprocessing
 import os
 import signal
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
 KILLED = "a worker process was killed"
 PR_SET_PDEATHSIG = 1
+LONGEST_END_S = 5.0
 
 
 def start_worker(cwd: str, parent: int) -> None:
@@ -42,16 +46,28 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args=plugin_args)
+        self.crashes: list[str] = []  # texts of crash files that could not be written
         self.pool.shutdown(wait=False)
         self.pool: ProcessPoolExecutor = self._make_pool()
 
+    def _report_crash(self, node: Any, result: dict[str, Any] | None = None) -> str | None:
+        """Let nipype write a crash file; keep its text where the disk takes none."""
+        try:
+            return str(super()._report_crash(node, result=result))
+        except OSError as error:
+            cause = "".join((result or {}).get("traceback") or [])
+            text = f"Node: {node.fullname}\n\n{cause}\n{type(error).__name__}: {error}\n"
+            self.crashes.append(text)
+            return None
+
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
-        try:
-            future = self.pool.submit(run_node, node, updatehash, self._taskid)
-        except BrokenProcessPool:
-            self.pool = self._make_pool()
-            future = self.pool.submit(run_node, node, updatehash, self._taskid)
+        with _start_deaf_to_the_keyboard():
+            try:
+                future = self.pool.submit(run_node, node, updatehash, self._taskid)
+            except BrokenProcessPool:
+                self.pool = self._make_pool()
+                future = self.pool.submit(run_node, node, updatehash, self._taskid)
         self._task_obj[self._taskid] = future
         future.add_done_callback(partial(self._record_result, self._taskid))
         return int(self._taskid)
@@ -79,7 +95,25 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self._taskresult[taskid] = {"result": None, "traceback": text, "taskid": taskid}
 
     def stop(self) -> None:
-        """End all workers now; what they were doing is lost."""
-        for worker in list((self.pool._processes or {}).values()):
-            worker.terminate()
+        """End all workers now, and wait for their end; what they were doing is lost."""
+        workers = multiprocessing.active_children()
+        for worker in workers:
+            worker.kill()
         self.pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.join(timeout=LONGEST_END_S)
+
+
+@contextmanager
+def _start_deaf_to_the_keyboard() -> Iterator[None]:
+    """Let processes that start here never see Ctrl-C, from their first moment on.
+
+    They inherit the mask. The tracker of multiprocessing, once started, lifts it: so that goes
+    first.
+    """
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

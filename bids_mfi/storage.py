@@ -5,11 +5,14 @@ left behind is cleared by the next one.
 """
 
 import errno
+import glob
 import os
 import re
 import secrets
 import shutil
 import socket
+import stat
+import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -17,10 +20,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bids_mfi.errors import OutputError
+from bids_mfi.signals import hold_signals
 
 WRITE_ATTEMPTS = 3
 ABANDONED_AFTER_S = 24 * 3600.0
 TOUCH_EVERY_S = 600.0
+TEMPORARY_FOLDER = "bids_mfi"  # name of ours in the system's temporary folder
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -58,8 +64,59 @@ def make_partial_folder(parent: Path, name: str) -> Path:
     Work in it under :func:`keep_in_use`; other hosts take it for abandoned after a day otherwise.
     """
     folder = _partial_of(parent / name)
-    folder.mkdir(parents=True)
+    parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)
     return folder
+
+
+@contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """Yield a folder of this process alone in the system's temporary folder; it is removed.
+
+    What killed processes left there under the same name is removed before.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made.
+    """
+    parent, folder = Path(tempfile.gettempdir()), None
+    remove_folders_of_the_dead(parent, name)
+    try:
+        with hold_signals():
+            try:
+                folder = make_partial_folder(parent, name)
+            except OSError as error:
+                raise explain_os_error(parent, error) from error
+        yield folder
+    finally:
+        with hold_signals():
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_folders_of_the_dead(parent: Path, name: str) -> list[Path]:
+    """Remove folders of :func:`make_partial_folder` whose process is provably dead.
+
+    The folder is this user's and no link, and its process was one of this host since it started,
+    in this process namespace. Others use ``parent`` too, so that an age proves nothing.
+
+    Returns
+    -------
+    list of Path
+        What was removed.
+    """
+    removed = []
+    for path in sorted(parent.glob(f".{glob.escape(name)}.*.partial")):
+        pid = _find_process(path.name)
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+        if pid is not None and is_own and not _is_alive(pid) and _remove_quietly(path):
+            removed.append(path)
+    return removed
 
 
 @contextmanager
@@ -115,14 +172,16 @@ def host_name() -> str:
     """Name of where this process has its number, in letters, digits, dots and hyphens.
 
     Two containers on one host may have the host's name and processes of the same number, so the
-    number of the process namespace is part of it.
+    number of the process namespace is part of it. Two machines may have the same name, and share a
+    disk, so the number that the system draws when it starts is part of it too.
     """
     host = re.sub(r"[^0-9A-Za-z.-]", "", socket.gethostname())[:40]
-    try:
+    namespace = started = ""
+    with suppress(OSError):
         namespace = re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
-    except OSError:
-        namespace = ""
-    return f"{host}.{namespace}" if namespace else host
+    with suppress(OSError):
+        started = re.sub(r"[^0-9a-f]", "", Path(BOOT_ID).read_text())[:8]
+    return ".".join(part for part in (host, namespace, started) if part)
 
 
 _REMEDIES = {
@@ -164,15 +223,21 @@ def remove_stale_partials(folder: Path, names: Collection[str] = ()) -> list[Pat
     list of Path
         What was removed, with folders of :func:`make_partial_folder`.
     """
-    own = re.compile(rf"^\.(.+)\.{re.escape(host_name())}-(\d+)-[0-9a-f]{{8}}\.partial$")
     removed = []
     for path in sorted(folder.glob(".*.partial")):
-        found = own.match(path.name)
-        dead = found is not None and not _is_alive(int(found.group(2)))
+        pid = _find_process(path.name)
+        dead = pid is not None and not _is_alive(pid)
         wanted = any(path.name.startswith(f".{name}.") for name in names)
         if (dead or wanted or _is_abandoned(path)) and _remove_quietly(path):
             removed.append(path)
     return removed
+
+
+def _find_process(name: str) -> int | None:
+    """Find the process that a partial file or folder is named after, if it is of this host."""
+    own = rf"\..+\.{re.escape(host_name())}-([1-9]\d{{0,9}})-[0-9a-f]{{8}}\.partial"
+    found = re.fullmatch(own, name)
+    return int(found.group(1)) if found else None
 
 
 def _is_alive(pid: int) -> bool:

@@ -5,11 +5,14 @@ under ``logs/`` and does not stop the others. ``docs/decisions/workflow.md`` tel
 folder is new for every run and how a killed worker is survived.
 """
 
+import errno
 import os
 import re
 import shutil
 import tempfile
+import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ from bids_mfi.derivatives import (
     ScanRecord,
     check_output_dir,
     explain_altered,
+    find_edited_copies,
+    find_markers,
     fingerprint_record,
     scan_paths,
     scan_state,
@@ -32,11 +37,21 @@ from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.options import RunOptions
 from bids_mfi.pages import bundle_facts, write_pages
-from bids_mfi.storage import keep_in_use, make_partial_folder, write_atomically
+from bids_mfi.signals import hold_signals
+from bids_mfi.storage import (
+    TEMPORARY_FOLDER,
+    explain_os_error,
+    keep_in_use,
+    make_partial_folder,
+    remove_folders_of_the_dead,
+    remove_stale_partials,
+    write_atomically,
+)
 
 DEFAULT_BUNDLE = Path(__file__).parent / "data" / "bundle"
 RECORDED_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "pybids", "monai")
 NO_SPACE = "No space left on device"
+QUOTA = os.strerror(errno.EDQUOT)
 NO_ROOM_FOR_ARRAY = "Not enough free space to write"  # numpy, of the same cause
 LEAST_FREE_BYTES = 2**20
 NO_RESULT = "results file does not exist"  # nipype, of a job of a queue that was killed
@@ -80,6 +95,10 @@ class RunSummary:
         Report pages written.
     passed_over : tuple of str
         Participants without a Dixon image.
+    notes : tuple of str
+        What else a person should know: copies of edited label maps, files that were passed over.
+    unwritten : tuple of str
+        Why the record of the run, or a page, could not be written.
     """
 
     done: tuple[str, ...]
@@ -87,10 +106,14 @@ class RunSummary:
     skipped: tuple[str, ...]
     pages: tuple[Path, ...] = ()
     passed_over: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    unwritten: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 if every scan has results, else 1."""
+        """0 if every scan has results, else 1; that of OutputError if OUTPUT_DIR takes nothing."""
+        if self.unwritten:
+            return OutputError.exit_code
         return 1 if self.failed else 0
 
 
@@ -226,8 +249,15 @@ def prepare_environment(work_dir: Path, verbose: int, threads: int) -> None:
 
 def run_workflow(
     workflow: Any, options: RunOptions, nprocs: int, on_status: StatusCallback
-) -> None:
-    """Run all nodes; failures are found afterwards by :func:`read_crashes`.
+) -> tuple[dict[str, str], str]:
+    """Run all nodes.
+
+    Returns
+    -------
+    crashes : dict of str to str
+        From :func:`read_crashes`.
+    ended_by : str
+        The traceback that ended the run before all nodes were done; empty if nothing did.
 
     Raises
     ------
@@ -248,16 +278,20 @@ def run_workflow(
         on_status(scan, node.name, status)
 
     runner = _make_runner(plugin, plugin_args | {"status_callback": tell}, options)
+    ended_by, failure = "", None
     try:
         with keep_in_use(Path(workflow.base_dir)):
             workflow.run(plugin=runner)
     except KeyboardInterrupt:
         _stop(runner)
         raise
-    except RuntimeError:
+    except (OSError, RuntimeError) as error:
         _stop(runner)
-        if not list((Path(workflow.base_dir) / "crash").glob("crash-*")):
-            raise
+        ended_by, failure = _describe_end(error, Path(workflow.base_dir)), error
+    crashes = read_crashes(Path(workflow.base_dir), getattr(runner, "crashes", ()))
+    # nipype repeats the first failure of a node as RuntimeError when all are done.
+    is_repeated = bool(crashes) and isinstance(failure, RuntimeError)
+    return crashes, "" if is_repeated else ended_by
 
 
 def _make_runner(name: str, plugin_args: dict[str, Any], options: RunOptions) -> Any:
@@ -287,7 +321,8 @@ def _make_runner(name: str, plugin_args: dict[str, Any], options: RunOptions) ->
 def _stop(runner: Any) -> None:
     """End the workers of our own plugin; others look after theirs."""
     if hasattr(runner, "stop"):
-        runner.stop()
+        with hold_signals():
+            runner.stop()
 
 
 def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]]:
@@ -345,19 +380,38 @@ def check_plugin(options: RunOptions) -> None:
         )
 
 
-def read_crashes(work_dir: Path) -> dict[str, str]:
+def read_crashes(work_dir: Path, unwritten: Iterable[str] = ()) -> dict[str, str]:
     """For the node name of each failed scan the text of nipype's crash file.
 
     When the work folder's disk is full nipype fails in many ways, so that is added to the text.
+
+    Parameters
+    ----------
+    work_dir : Path
+        May have been removed.
+    unwritten : iterable of str
+        Texts of crash files that could not be written.
     """
     crashes: dict[str, str] = {}
-    full = shutil.disk_usage(work_dir).free < LEAST_FREE_BYTES
-    for path in sorted((work_dir / "crash").glob("crash-*.txt")):
-        text = path.read_text(errors="replace")
+    paths = sorted((work_dir / "crash").glob("crash-*.txt"))
+    for text in (*unwritten, *(path.read_text(errors="replace") for path in paths)):
         found = re.match(r"Node: [^.\s]+\.([^.\s]+)\.", text)
         if found:
-            crashes.setdefault(found.group(1), f"{text}\n{NO_SPACE}\n" if full else text)
-    return crashes
+            crashes.setdefault(found.group(1), text)
+    return {node: _say_if_full(text, work_dir) for node, text in crashes.items()}
+
+
+def _describe_end(error: BaseException, work_dir: Path) -> str:
+    """Text of what ended a run, in the way of a crash file."""
+    return _say_if_full("".join(traceback.format_exception(error)), work_dir)
+
+
+def _say_if_full(text: str, work_dir: Path) -> str:
+    try:
+        full = shutil.disk_usage(work_dir).free < LEAST_FREE_BYTES
+    except OSError:
+        full = False
+    return f"{text}\n{NO_SPACE}\n" if full or QUOTA in text else text
 
 
 def was_killed(text: str) -> bool:
@@ -407,25 +461,82 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
     bundle = load_bundle(options.bundle or DEFAULT_BUNDLE)
     choose_device(options.device)
     check_plugin(options)
+    remove_folders_of_the_dead(Path(tempfile.gettempdir()), TEMPORARY_FOLDER)
     scans = find_scans(options)
     pairs = [scan for scan in scans if isinstance(scan, DixonPair)]
     states = {pair.scan: _find_state(pair, bundle, options) for pair in pairs}
     if set(states.values()) & {"missing", "current"} or not pairs:
-        write_dataset_files(
-            options.output_dir, options.bids_dir, bundle.table, bundle_facts(bundle)
-        )
+        _write_dataset_files(states, bundle, options)
+    copies = _list_edited_copies(pairs, options)
     failures = _refuse_scans(scans, states, options)
     waiting = [pair for pair in pairs if states[pair.scan] == "missing"]
     if waiting and not (failures and options.stop_on_first_crash):
         failures |= _run_scans(waiting, bundle, options, on_status)
-    summary = _summarise(scans, states, failures, bundle, options)
-    write_run_record(options, summary, bundle)
-    problems = {failure.scan: failure.problem for failure in summary.failed}
-    return replace(
-        summary,
-        pages=write_pages(scans, problems, bundle, options),
+    summary = replace(
+        _summarise(scans, states, failures, bundle, options),
         passed_over=tuple(list_participants_without_scans(options, scans)),
+        notes=(
+            *_describe_copies(copies, _list_edited_copies(pairs, options)),
+            *_describe_strays(scans, options),
+        ),
     )
+    return _write_account(scans, summary, bundle, options)
+
+
+def _write_dataset_files(states: dict[str, str], bundle: ModelBundle, options: RunOptions) -> None:
+    """Write the files of the whole dataset; where the disk takes none say what is done."""
+    facts = bundle_facts(bundle)
+    try:
+        write_dataset_files(options.output_dir, options.bids_dir, bundle.table, facts)
+    except OutputError as error:
+        done = sorted(scan for scan, state in states.items() if state == "current")
+        if not done:
+            raise
+        raise OutputError(f"{error} Scans done before: {', '.join(done)}.") from error
+
+
+def _write_account(
+    scans: list[DixonPair | UnusableScan],
+    summary: RunSummary,
+    bundle: ModelBundle,
+    options: RunOptions,
+) -> RunSummary:
+    """Write the record and the pages of a run; what cannot be written costs nothing else."""
+    problems = {failure.scan: failure.problem for failure in summary.failed}
+    unwritten: list[str] = []
+    try:
+        write_run_record(options, summary, bundle)
+    except OutputError as error:
+        unwritten.append(str(error))
+    pages, missing = write_pages(scans, problems, bundle, options)
+    return replace(summary, pages=pages, unwritten=(*unwritten, *missing))
+
+
+def _list_edited_copies(pairs: list[DixonPair], options: RunOptions) -> list[Path]:
+    return [
+        path
+        for pair in pairs
+        for path in find_edited_copies(options.output_dir, scan_paths(options.output_dir, pair))
+    ]
+
+
+def _describe_copies(before: list[Path], now: list[Path]) -> list[str]:
+    """Say which label maps were replaced although somebody had edited them."""
+    return [
+        f"{path}: a copy of the label map that was replaced; it was edited, or damaged, or left by "
+        "a run that was killed."
+        for path in now
+        if path not in before
+    ]
+
+
+def _describe_strays(scans: list[DixonPair | UnusableScan], options: RunOptions) -> list[str]:
+    """Name files that look like sidecars of results and are none."""
+    return [
+        f"{path}: passed over, as no scan's results have this name. A copy? Remove it."
+        for participant in sorted({scan.participant for scan in scans})
+        for path in find_markers(options.output_dir, participant)[1]
+    ]
 
 
 def _refuse_scans(
@@ -465,9 +576,13 @@ def _find_state(pair: DixonPair, bundle: ModelBundle, options: RunOptions) -> st
 
 
 def write_failure(output_dir: Path, scan: str, problem: str, details: str = "") -> ScanFailure:
-    """Leave a file under ``logs/`` that says why a scan has no results."""
+    """Leave a file under ``logs/`` that says why a scan has no results, if the disk takes it."""
     log = failure_log(output_dir, scan)
-    write_atomically(log, "\n".join([problem, "", details]).encode())
+    text = "\n".join([problem, "", details])
+    try:
+        write_atomically(log, text.encode(errors="backslashreplace"))
+    except OutputError:
+        return ScanFailure(scan, problem)
     return ScanFailure(scan, problem, log)
 
 
@@ -502,26 +617,72 @@ def _run_once(
     at_once: int | None,
 ) -> dict[str, str]:
     """Run these scans in a work folder of their own; the text of each failure by scan."""
+    work_dir, crashes = None, None
+    try:
+        with hold_signals():
+            work_dir = make_work_dir(
+                options, min(choose_threads(options, len(pairs))[0], len(pairs))
+            )
+        crashes = _run_in(work_dir, pairs, bundle, options, on_status, at_once)
+        return crashes
+    finally:
+        if work_dir is not None and (crashes == {} or options.work_dir is None):
+            with hold_signals():
+                shutil.rmtree(work_dir, ignore_errors=True)
+
+
+def _run_in(
+    work_dir: Path,
+    pairs: list[DixonPair],
+    bundle: ModelBundle,
+    options: RunOptions,
+    on_status: StatusCallback,
+    at_once: int | None,
+) -> dict[str, str]:
+    """Run these scans in this folder; the text of each failure by scan."""
     nprocs, threads = choose_threads(options, len(pairs))
     scans = {node: scan for scan, node in scan_node_names(pairs).items()}
-    work_dir, crashes = make_work_dir(options, min(nprocs, len(pairs))), None
     try:
         prepare_environment(work_dir, options.verbose, threads)
         workflow = build_workflow(pairs, bundle, options, work_dir, threads)
         if options.write_graph:
             write_graph(workflow, options.output_dir / "logs")
-        run_workflow(
+        found, ended_by = run_workflow(
             workflow,
             options,
             nprocs if at_once is None else max(at_once, threads),
             lambda node, step, status: on_status(scans[node], step, status),
         )
-        crashes = {scans[node]: text for node, text in read_crashes(work_dir).items()}
-        crashes |= find_lost_scans(pairs, crashes, options)
-        return crashes
-    finally:
-        if crashes == {} or options.work_dir is None:
-            shutil.rmtree(work_dir, ignore_errors=True)
+    except KeyboardInterrupt:
+        with hold_signals():
+            _clear_unfinished(pairs, options)
+        raise
+    except OSError as error:
+        found, ended_by = {}, _describe_end(error, work_dir)
+    crashes = {scans[node]: text for node, text in found.items()}
+    if ended_by:
+        crashes |= dict.fromkeys(_list_unfinished(pairs, crashes, bundle, options), ended_by)
+    return crashes | find_lost_scans(pairs, crashes, options)
+
+
+def _list_unfinished(
+    pairs: list[DixonPair], crashes: dict[str, str], bundle: ModelBundle, options: RunOptions
+) -> list[str]:
+    """Find scans that neither failed nor have the results that this run makes."""
+    now = replace(options, overwrite=False)
+    return [
+        pair.scan
+        for pair in pairs
+        if pair.scan not in crashes and _find_state(pair, bundle, now) != "current"
+    ]
+
+
+def _clear_unfinished(pairs: list[DixonPair], options: RunOptions) -> None:
+    """Remove the half-written files of workers that were ended."""
+    for pair in pairs:
+        paths = scan_paths(options.output_dir, pair)
+        for folder in (paths.mfi_json.parent, paths.figures):
+            remove_stale_partials(folder)
 
 
 def find_lost_scans(
@@ -554,6 +715,8 @@ def make_work_dir(options: RunOptions, at_once: int) -> Path:
             parent.mkdir(parents=True, exist_ok=True)
         elif _is_shared(options) or _has_more_room(options.output_dir, at_once):
             return make_partial_folder(options.output_dir, "work")
+        else:
+            return make_partial_folder(Path(tempfile.gettempdir()), TEMPORARY_FOLDER)
         return Path(tempfile.mkdtemp(prefix="bids_mfi-", dir=parent))
     except OSError as error:
         raise OutputError(
@@ -576,10 +739,19 @@ def _has_more_room(output_dir: Path, at_once: int) -> bool:
 
 
 def write_graph(workflow: Any, logs: Path) -> None:
-    """Write the graph of the steps as Graphviz text, ``logs/graph.dot``."""
-    logs.mkdir(parents=True, exist_ok=True)
-    path = str(logs / "graph.dot")
-    workflow.write_hierarchical_dotfile(dotfilename=path, colored=True, simple_form=True)
+    """Write the graph of the steps as Graphviz text, ``logs/graph.dot``.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    path = logs / "graph.dot"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        workflow.write_hierarchical_dotfile(dotfilename=str(path), colored=True, simple_form=True)
+    except OSError as error:
+        raise explain_os_error(path, error) from error
 
 
 def _summarise(
@@ -623,14 +795,20 @@ def remove_old_failures(
     unclear = {scan.participant for scan in scans if scan.scan in failed}
     for scan in scans:
         if scan.scan not in failed:
-            failure_log(options.output_dir, scan.scan).unlink(missing_ok=True)
+            _unlink_quietly(failure_log(options.output_dir, scan.scan))
         if scan.participant not in unclear and not options.session_label:
             for pattern in (
                 f"sub-{scan.participant}_error.txt",
                 f"sub-{scan.participant}_*_error.txt",
             ):
                 for log in logs.glob(pattern):
-                    log.unlink(missing_ok=True)
+                    _unlink_quietly(log)
+
+
+def _unlink_quietly(path: Path) -> None:
+    """Remove a file; on a disk that takes no change it stays."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def write_run_record(options: RunOptions, summary: RunSummary, bundle: ModelBundle) -> None:
@@ -641,5 +819,6 @@ def write_run_record(options: RunOptions, summary: RunSummary, bundle: ModelBund
         "done": list(summary.done),
         "skipped": list(summary.skipped),
         "failed": {failure.scan: failure.problem for failure in summary.failed},
+        "notes": list(summary.notes),
     }
     write_run_log(options.output_dir, options, RECORDED_PACKAGES, outcome)

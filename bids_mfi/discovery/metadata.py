@@ -21,6 +21,7 @@ from typing import Any
 from bids_mfi import __version__
 from bids_mfi.discovery.naming import OTHER_DATATYPES, ImageName, is_utf8, parse_name
 from bids_mfi.errors import OutputError, PairError
+from bids_mfi.storage import TEMPORARY_FOLDER, temporary_folder
 
 _ENDING = r"\.nii\.gz|\.nii|\.json"
 _IN_FILE_NAME = r"(?=[^/\\]*$)"
@@ -161,15 +162,15 @@ def _read_index(files: ParticipantFiles, stored: Path) -> Metadata | None:
     """
     from sqlalchemy.exc import SQLAlchemyError
 
-    with tempfile.TemporaryDirectory(prefix="bids_mfi-") as folder:
+    with temporary_folder(TEMPORARY_FOLDER) as folder:
         try:
-            shutil.copyfile(stored / _INDEX_FILE, Path(folder) / _INDEX_FILE)
+            shutil.copyfile(stored / _INDEX_FILE, folder / _INDEX_FILE)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _unusable_index(stored, error.strerror or type(error).__name__) from error
         try:
-            return _read_copy(files, Path(folder))
+            return _read_copy(files, folder)
         except (SQLAlchemyError, *_FAILURES) as error:
             raise _unusable_index(stored, type(error).__name__) from error
 

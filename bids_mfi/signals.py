@@ -1,0 +1,103 @@
+"""Signals that end a run in order; must not know what is running.
+
+SIGINT (Ctrl-C), SIGTERM (``docker stop``, Slurm) and SIGHUP (a closed terminal) raise one
+exception, which passes every clean-up on its way out. A second signal changes nothing, as the
+first is already being followed.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+RAISE_AGAIN_S = 5.0
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports of a process that this signal ended.
+
+        >>> Interrupted(signal.SIGTERM).exit_code
+        143
+        """
+        return 128 + self.number
+
+
+@dataclass(slots=True)
+class _Received:
+    """What was received: 0 is nothing; ``held`` is the depth of :func:`hold_signals`."""
+
+    number: int = 0
+    raised: bool = False
+    held: int = 0
+
+
+_received = _Received()
+
+
+@contextmanager
+def end_on_signals() -> Iterator[None]:
+    """Raise Interrupted at a signal of ENDING; a signal that is ignored stays ignored.
+
+    Outside the main thread, where Python receives no signals, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _receive) for number in caught}
+    try:
+        yield
+    finally:
+        with hold_signals():
+            if _received.number:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            _received.number, _received.raised = 0, False
+
+
+@contextmanager
+def hold_signals() -> Iterator[None]:
+    """Let the signals wait until the block has ended, as for removing files or making folders."""
+    _received.held += 1
+    try:
+        yield
+    finally:
+        _received.held -= 1
+    if _received.number and not _received.raised:
+        _raise()
+
+
+def _receive(number: int, frame: FrameType | None) -> None:
+    """Raise at the first signal; at later ones only where the exception was lost on its way.
+
+    Code that catches everything, or a callback of a library, can lose it.
+    """
+    if not _received.number:
+        _received.number = number
+        signal.signal(signal.SIGALRM, _raise_again)
+        signal.setitimer(signal.ITIMER_REAL, RAISE_AGAIN_S, RAISE_AGAIN_S)
+        if not _received.held:
+            _raise()
+
+
+def _raise_again(number: int, frame: FrameType | None) -> None:
+    if not _received.held:
+        _raise()
+
+
+def _raise() -> None:
+    _received.raised = True
+    raise Interrupted(_received.number)
