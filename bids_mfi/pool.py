@@ -23,6 +23,8 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
+from bids_mfi.signals import hold_signals
+
 KILLED = "a worker process was killed"
 PR_SET_PDEATHSIG = 1
 LONGEST_END_S = 5.0
@@ -62,7 +64,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         self._taskid += 1
-        with _start_deaf_to_the_keyboard():
+        with hold_signals(), _start_deaf_to_the_keyboard():
             try:
                 future = self.pool.submit(run_node, node, updatehash, self._taskid)
             except BrokenProcessPool:
