@@ -1,5 +1,6 @@
 """Names, sidecars, tables and atomic writing of the derivatives."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -26,11 +27,15 @@ from bids_mfi.derivatives import (
     describe_ffmap,
     encode_json,
     encode_table,
+    explain_altered,
+    find_altered,
+    find_edited_copies,
+    find_markers,
     fingerprint_scan,
     page_path,
     read_flags,
     read_measures,
-    read_sidecar,
+    read_record,
     remove_stale_partials,
     save_scan,
     scan_paths,
@@ -41,6 +46,7 @@ from bids_mfi.derivatives import (
 from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import DatasetError, OutputError, PairError
 from bids_mfi.grid import Grid, encode_image, read_labels
+from bids_mfi.markers import SEAL, read_sidecar, seal
 from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.quality import QCFlag
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
@@ -632,6 +638,193 @@ def test_state_of_a_scan(tmp_path):
     for damaged in ('{"Fingerprint": ', "{}", '{"Figures": null}'):
         paths.mfi_json.write_text(damaged)
         assert scan_state(paths, record.fingerprint) == "missing"
+
+
+def test_state_of_a_scan_whose_files_were_changed(tmp_path):
+    record = make_record(tmp_path / "b")
+    paths = save_scan(tmp_path / "o", record, make_results())
+    for path in (*paths.files[:-1], paths.figure("labels")):
+        content = path.read_bytes()
+        path.write_bytes(content + b" ")
+        assert scan_state(paths, record.fingerprint) == "altered"
+        assert find_altered(paths) == [path]
+        assert str(path) in explain_altered(paths)
+        path.write_bytes(content)
+    assert scan_state(paths, record.fingerprint) == "current"
+    assert explain_altered(paths) == ""
+
+
+def test_a_changed_label_map_counts_although_other_files_are_missing(tmp_path):
+    """Somebody who corrected it may remove the table, so that it is made again."""
+    record = make_record(tmp_path / "b")
+    paths = save_scan(tmp_path / "o", record, make_results())
+    paths.dseg.write_bytes(b"corrected")
+    paths.mfi_tsv.unlink()
+    assert scan_state(paths, record.fingerprint) == "altered"
+
+
+def test_a_marker_changed_by_hand_is_noticed(tmp_path):
+    record = make_record(tmp_path / "b")
+    paths = save_scan(tmp_path / "o", record, make_results())
+    content = json.loads(paths.mfi_json.read_text())
+    paths.mfi_json.write_text(json.dumps(content, indent=4))
+    assert scan_state(paths, record.fingerprint) == "current", "the layout is not the content"
+    paths.mfi_json.write_text(json.dumps(content | {"QCFlags": []}))
+    assert scan_state(paths, record.fingerprint) == "altered"
+    assert find_altered(paths) == [paths.mfi_json]
+    for read in (read_flags, lambda path: read_record(path, tmp_path)):
+        with pytest.raises(DatasetError, match="was edited, or damaged"):
+            read(paths.mfi_json)
+
+
+def test_a_marker_of_an_earlier_version_has_no_checksum(tmp_path):
+    record = make_record(tmp_path / "b")
+    paths = save_scan(tmp_path / "o", record, make_results())
+    content = json.loads(paths.mfi_json.read_text())
+    del content[SEAL]
+    paths.mfi_json.write_text(json.dumps(content))
+    assert scan_state(paths, record.fingerprint) == "unsealed"
+    assert scan_state(paths, "0" * 64) == "different"
+    assert len(read_flags(paths.mfi_json)) == 2
+
+
+def places_of(value, path=()):
+    """Every place in a document, as the keys and numbers that lead there."""
+    yield path
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places_of(inner, (*path, key))
+
+
+def put_at(content, place, value):
+    """Put a value at a place of a document; ABSENT takes the place away."""
+    if not place:
+        return value
+    changed = json.loads(json.dumps(content))
+    inner = changed
+    for key in place[:-1]:
+        inner = inner[key]
+    if value is ABSENT:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    return changed
+
+
+ABSENT = object()
+WRONG = [ABSENT, None, True, 5, -1, 10**400, 1e999, math.nan, "", "x", "\ud800", "bids:raw:%00",
+         [], [1], [None], {}, {"a": 1}, [[[[]]]]]  # fmt: skip
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_no_value_of_a_marker_gives_anything_but_a_sentence(tmp_path, sealed):
+    """Every key with values of every type, with the old checksum and with one that fits."""
+    record = make_record(tmp_path / "b")
+    paths = save_scan(tmp_path / "o", record, make_results())
+    whole = json.loads(paths.mfi_json.read_text())
+    places = [place for place in places_of(whole) if not {*place} & COLUMN_DESCRIPTIONS.keys()]
+    assert len(places) > 40
+    for place in places:
+        for value in WRONG:
+            content = put_at(whole, place, value)
+            if sealed and isinstance(content, dict):
+                content = seal({key: each for key, each in content.items() if key != SEAL})
+            paths.mfi_json.write_text(json.dumps(content))
+            if content == whole:
+                continue
+            assert scan_state(paths, record.fingerprint) != "current" or sealed
+            for read in (read_flags, lambda path: read_record(path, tmp_path)):
+                with contextlib.suppress(DatasetError):
+                    read(paths.mfi_json)
+
+
+# --- an edited label map -----------------------------------------------------------------------
+
+
+def test_an_edited_label_map_is_kept_when_the_scan_is_done_again(tmp_path):
+    record, output = make_record(tmp_path / "b"), tmp_path / "o"
+    paths = save_scan(output, record, make_results())
+    for number, folder in enumerate(("edited", "edited-2")):
+        edited = f"corrected {number}".encode()
+        paths.dseg.write_bytes(edited)
+        save_scan(output, record, make_results())
+        copy = output / folder / paths.dseg.relative_to(output)
+        assert copy.read_bytes() == edited
+        assert scan_state(paths, record.fingerprint) == "current"
+    assert len(find_edited_copies(output, paths)) == 2
+    paths.dseg.write_bytes(edited)
+    save_scan(output, record, make_results())
+    assert len(find_edited_copies(output, paths)) == 2, "it is there already"
+
+
+def test_a_label_map_that_is_as_it_was_written_is_not_kept(tmp_path):
+    record, output = make_record(tmp_path / "b"), tmp_path / "o"
+    paths = save_scan(output, record, make_results())
+    other = dataclasses.replace(make_results(), dseg=b"of another model")
+    save_scan(output, record, other)
+    save_scan(output, record, make_results())
+    assert find_edited_copies(output, paths) == []
+
+
+def test_an_edited_label_map_is_kept_although_the_marker_is_gone(tmp_path):
+    record, output = make_record(tmp_path / "b"), tmp_path / "o"
+    paths = save_scan(output, record, make_results())
+    paths.mfi_json.unlink()
+    save_scan(output, record, make_results())
+    assert find_edited_copies(output, paths) == [], "what a killed run left is the same"
+    paths.mfi_json.unlink()
+    paths.dseg.write_bytes(b"corrected")
+    save_scan(output, record, make_results())
+    assert len(find_edited_copies(output, paths)) == 1
+
+
+def test_an_edited_label_map_that_cannot_be_copied_stays(tmp_path):
+    record, output = make_record(tmp_path / "b"), tmp_path / "o"
+    paths = save_scan(output, record, make_results())
+    paths.dseg.write_bytes(b"corrected")
+    (output / "edited").write_text("a file where the folder should be")
+    with pytest.raises(OutputError, match="edited"):
+        save_scan(output, record, make_results())
+    assert paths.dseg.read_bytes() == b"corrected"
+    assert scan_state(paths, record.fingerprint) == "altered"
+
+
+# --- strays ------------------------------------------------------------------------------------
+
+
+def test_only_files_named_like_a_scan_are_markers(tmp_path):
+    record, output = make_record(tmp_path / "b"), tmp_path / "o"
+    paths = save_scan(output, record, make_results())
+    name = paths.mfi_json.name
+    strays = [
+        f"Copy of {name}",
+        f"._{name}",
+        name.replace("_seg-", " (1)_seg-"),
+        name.replace("_seg-", " (A's conflicted copy 2026-01-02)_seg-"),
+        name.replace("sub-01", "sub-02"),
+        name.replace("sub-01_", "sub-01_sub-01_"),
+        "sub-01_mfi.json",
+        "_mfi.json",
+    ]
+    for stray in strays:
+        (paths.mfi_json.parent / stray).write_text('{"Files": 5}')
+    for other in (f"{name}~", f"{name}.bak", name.replace(".json", " (1).json")):
+        (paths.mfi_json.parent / other).touch()
+    markers, found = find_markers(output, "01")
+    assert markers == [paths.mfi_json]
+    assert sorted(path.name for path in found) == sorted(strays)
+
+
+def test_a_named_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
+    record = make_record(tmp_path / "b")
+    paths = save_scan(tmp_path / "o", record, make_results())
+    for path, expected in ((paths.mfi_json, "missing"), (paths.dseg, "missing")):
+        content = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        assert scan_state(paths, record.fingerprint) == expected
+        save_scan(tmp_path / "o", record, make_results())
+        assert path.read_bytes() == content
 
 
 def test_fingerprint_changes_with_all_that_decides_the_result(tmp_path, monkeypatch):

@@ -16,10 +16,10 @@ from bids_mfi.derivatives import (
     page_path,
     read_measures,
     read_record,
-    read_sidecar,
     scan_paths,
     scan_state,
 )
+from bids_mfi.markers import read_sidecar
 
 
 def markers(output_dir):
