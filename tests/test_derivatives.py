@@ -699,7 +699,7 @@ def places_of(value, path=()):
 def put_at(content, place, value):
     """Put a value at a place of a document; ABSENT takes the place away."""
     if not place:
-        return value
+        return {} if value is ABSENT else value
     changed = json.loads(json.dumps(content))
     inner = changed
     for key in place[:-1]:
