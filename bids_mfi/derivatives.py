@@ -49,7 +49,7 @@ PREFERRED = "_seg-muscle_"  # in the name of a label map, before those of other 
 
 # Converters put hyphens and dots into labels; file managers put blanks and brackets into copies.
 _SCAN_NAME = re.compile(
-    r"sub-[0-9A-Za-z+]+(_[0-9A-Za-z]+-[^\s_~()\[\]{},;'\"]+)*_[0-9A-Za-z]+(\.[0-9A-Za-z]+)+"
+    r"sub-[0-9A-Za-z+]+(_[0-9A-Za-z]+(-[^\s_~()\[\]{},;'\"]+)?)*_[0-9A-Za-z]+(\.[0-9A-Za-z]+)+"
 )
 
 # These come after all other entities.

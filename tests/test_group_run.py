@@ -13,7 +13,7 @@ import pytest
 from group_folder import BUNDLE, OTHER_BUNDLE, make_group_folder, repeat_runs
 
 from bids_mfi.cli import main
-from bids_mfi.markers import SEAL
+from bids_mfi.markers import SEAL, seal
 
 MUSCLES = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
 STATISTICS = {
@@ -153,6 +153,92 @@ def test_a_changed_table_is_used_and_named(people, tmp_path, capsys):
     table.write_text(table.read_text().replace("L\t", "L\t", 1) + "\n")
     assert run(folders) == 0
     assert re.search(r"Tables changed after .* \(1\).*sub-05", capsys.readouterr().err)
+
+
+def test_a_table_whose_label_map_was_edited_is_refused(people, tmp_path, capsys):
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    edited = next((folders[1] / "sub-05").rglob("*_dseg.nii.gz"))
+    edited.write_bytes(b"corrected by hand")
+    for option, written in (("--dry-run", "nothing was written"), ("--missing=any", "results in")):
+        assert run(folders, option) == 1
+        said = capsys.readouterr()
+        assert re.search(rf"error: .*label map was changed.*\(1\).*{edited}: edited", said.err)
+        assert "--overwrite, which segments the scan again and keeps a copy" in said.err
+        assert "11 participants analysed" in said.out
+        assert written in said.out
+    assert "sub-05" not in set(read(folders, "mfi")["participant_id"])
+    assert edited.name in (folders[1] / "group.html").read_text()
+
+
+def test_a_label_map_that_is_not_there_or_closed_refuses_nothing(people, tmp_path, capsys):
+    """A copy without images is enough for the statistics; DataLad leaves broken links."""
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    maps = [next((folders[1] / f"sub-0{number}").rglob("*_dseg.nii.gz")) for number in (1, 2, 3)]
+    for path in maps:
+        path.unlink()
+    maps[1].symlink_to("nowhere")
+    os.mkfifo(maps[2])
+    assert run(folders) == 0
+    assert "12 participants analysed" in capsys.readouterr().out
+
+
+def test_when_every_label_map_was_edited_the_first_is_named(people, tmp_path, capsys):
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    for path in folders[1].rglob("*_dseg.nii.gz"):
+        path.write_bytes(b"corrected")
+    assert run(folders) == 3
+    assert "none of 12 tables of measures can be used" in capsys.readouterr().err
+
+
+def test_a_sidecar_whose_flags_were_removed_is_named(people, tmp_path, capsys):
+    muscles = make_muscles(people)
+    muscles.loc[(muscles["participant_id"] == "sub-05").idxmax(), ["mfi", "volume"]] = np.nan
+    folders = make_group_folder(tmp_path, muscles, people)
+    marker = next((folders[1] / "sub-05").rglob("*_mfi.json"))
+    content = json.loads(marker.read_text())
+    assert content["QCFlags"], "there is something to remove"
+    marker.write_text(json.dumps(content | {"QCFlags": []}))
+    assert run(folders) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"warning: Tables with a sidecar that was edited.*\(1\).*sub-05", said)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Files": 5}, {"Files": []}, {"Files": {"x": 5}}, {"Bundle": None}, {"Bundle": []},
+        {"Bundle": {"Name": 1, "Version": [], "SHA256": {}}}, {"QCFlags": 5}, {"QCFlags": [5]},
+        {"QCFlags": [{"severity": "error"}]}, {"QCFlags": [{"code": 1, "severity": []}]},
+        {"Software": "x"}, {"FatWater": {}}, {"Fingerprint": None},
+    ],
+)  # fmt: skip
+def test_a_sidecar_with_values_of_other_types_costs_nothing(change, people, tmp_path, capsys):
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    marker = next((folders[1] / "sub-05").rglob("*_mfi.json"))
+    content = json.loads(marker.read_text()) | change
+    content.pop(SEAL)
+    marker.write_text(json.dumps(seal(content)))
+    assert run(folders, "--dry-run") == 0
+    said = capsys.readouterr()
+    assert re.search(r"warning: Tables with a sidecar that cannot be read \(1\).*sub-05", said.err)
+    assert "12 participants analysed" in said.out
+
+
+def test_copies_that_programs_made_are_no_scans(people, tmp_path, capsys):
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    own = next((folders[1] / "sub-05").rglob("*_mfi.tsv"))
+    left_out = [
+        f"Copy of {own.name}", f"._{own.name}", own.name.replace("_seg-", " (1)_seg-"),
+        own.name.replace("_seg-", " (conflicted copy 2026-01-02)_seg-"),
+    ]  # fmt: skip
+    for name in (*left_out, own.name.replace(".tsv", " (1).tsv"), f"{own.name}~"):
+        (own.parent / name).write_bytes(own.read_bytes())
+    for name in (own.name.replace(".tsv", " (1).json"), f"Copy of {own.stem}.json"):
+        (own.parent / name).write_text('{"Files": 5}')
+    assert run(folders, "--dry-run") == 0
+    said = capsys.readouterr()
+    assert re.search(r"Tables whose name is not made of BIDS entities, left out \(4\)", said.err)
+    assert "12 participants analysed" in said.out
 
 
 def test_two_bundles_are_named_with_their_scans(people, tmp_path, capsys):

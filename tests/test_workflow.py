@@ -1,6 +1,8 @@
 """The graph, a whole run with a tiny bundle, and what a run leaves behind."""
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -246,6 +248,13 @@ def copy_of(finished, tmp_path):
     return tmp_path / "in", tmp_path / "out"
 
 
+def settled_copy_of(finished, tmp_path, bundle):
+    """The same, after a run that found all done: the description names the copied input."""
+    bids_dir, out_dir = copy_of(finished, tmp_path)
+    assert run(bids_dir, out_dir, bundle) == 0
+    return bids_dir, out_dir
+
+
 @pytest.fixture
 def other_bundle(tiny_bundle, tmp_path):
     """The tiny bundle under another name and with other landmarks."""
@@ -302,6 +311,173 @@ def test_a_damaged_result_is_noticed_and_costs_no_other(finished, tmp_path, tiny
     assert "edited, or damaged" in captured.err
     assert run(bids_dir, out_dir, tiny_bundle, "--overwrite", "--participant-label", "01") == 0
     assert labels.read_bytes() == tree(finished[1])[labels.relative_to(out_dir).as_posix()]
+
+
+DSEG = "sub-01/anat/sub-01_acq-dixon_seg-muscle_dseg.nii.gz"
+MARKER = "sub-01/anat/sub-01_acq-dixon_seg-muscle_mfi.json"
+
+
+def test_an_edited_label_map_is_named_and_kept(finished, tmp_path, tiny_bundle, capsys):
+    bids_dir, out_dir = settled_copy_of(finished, tmp_path, tiny_bundle)
+    before, labels = tree(out_dir), out_dir / DSEG
+    labels.write_bytes(b"corrected by hand")
+    assert run(bids_dir, out_dir, tiny_bundle) == 1
+    said = capsys.readouterr()
+    assert f"sub-01_acq-dixon: FAILED: {labels}: edited, or damaged" in said.err
+    assert "2 already done, 1 failed" in said.out
+    assert labels.read_bytes() == b"corrected by hand"
+    assert labels.name in (out_dir / "sub-01.html").read_text()
+    assert run(bids_dir, out_dir, tiny_bundle, "--overwrite", "--participant-label", "01") == 0
+    kept = out_dir / "edited" / DSEG
+    assert f"note: {kept}: a copy of the label map that was replaced" in capsys.readouterr().err
+    assert kept.read_bytes() == b"corrected by hand"
+    assert {k: v for k, v in tree(out_dir).items() if k != f"edited/{DSEG}"} == before
+    assert run(bids_dir, out_dir, tiny_bundle) == 0
+    assert "note:" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"QCFlags": []}, {"QCFlags": [5]}, {"Files": 5}, {"Software": None}, {"Sources": [[]]},
+     {"Bundle": {"SHA256": 5}}, {"EchoTimesMs": {"InPhase": "2.46 ms", "OutPhase": []}}],
+)  # fmt: skip
+def test_a_changed_marker_costs_its_scan_only(change, finished, tmp_path, tiny_bundle, capsys):
+    bids_dir, out_dir = copy_of(finished, tmp_path)
+    marker, pages = out_dir / MARKER, sorted(out_dir.glob("*.html"))
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"X": 1} | change))
+    for page in pages:
+        page.unlink()
+    assert run(bids_dir, out_dir, tiny_bundle) == 1
+    said = capsys.readouterr()
+    assert "0 scans done, 2 already done, 1 failed" in said.out
+    assert f"sub-01_acq-dixon: FAILED: {marker}: edited, or damaged" in said.err
+    assert sorted(out_dir.glob("*.html")) == pages
+    assert "edited, or damaged" in (out_dir / "sub-01.html").read_text()
+
+
+def test_a_stray_file_is_named_and_costs_nothing(finished, tmp_path, tiny_bundle, capsys):
+    bids_dir, out_dir = settled_copy_of(finished, tmp_path, tiny_bundle)
+    before, marker = tree(out_dir), out_dir / MARKER
+    strays = [f"Copy of {marker.name}", f"._{marker.name}", marker.name.replace("_seg", " (1)_seg")]
+    for name in strays:
+        (marker.parent / name).write_text('{"Files": 5}')
+    assert run(bids_dir, out_dir, tiny_bundle) == 0
+    said = capsys.readouterr().err
+    assert [
+        name for name in strays if f"note: {marker.parent / name}: passed over" in said
+    ] == strays
+    assert {k: v for k, v in tree(out_dir).items() if Path(k).name not in strays} == before
+
+
+def test_a_page_says_that_files_of_a_scan_it_shows_were_changed(finished, tmp_path, tiny_bundle):
+    """Also of a scan that the run did not select."""
+    bids_dir, out_dir = copy_of(finished, tmp_path)
+    (out_dir / "sub-01" / "figures" / "sub-01_acq-dixon_desc-labels_figure.png").write_bytes(b"x")
+    for path in (bids_dir / "sub-01" / "anat").iterdir():
+        shutil.copy(path, path.with_name(path.name.replace("_echo", "_run-2_echo")))
+    queries = {"ip": {"run": 2, "echo": 1}, "oop": {"run": 2, "echo": 2}}
+    (tmp_path / "filter.json").write_text(json.dumps(queries))
+    more = ("--participant-label", "01", "--bids-filter-file", tmp_path / "filter.json")
+    assert run(bids_dir, out_dir, tiny_bundle, *more) == 0
+    assert "desc-labels_figure.png: edited, or damaged" in (out_dir / "sub-01.html").read_text()
+
+
+# --- disks that take nothing -------------------------------------------------------------------
+
+
+def refuse(number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("plugin", ["MultiProc", "Linear"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_work_disk_is_a_sentence(
+    bids_dir, tmp_path, tiny_bundle, capsys, monkeypatch, number, plugin
+):
+    """A step fails, and the disk takes no crash file of nipype's either."""
+    from nipype.pipeline.plugins import base, linear
+
+    monkeypatch.setattr(base, "report_crash", refuse(number))
+    monkeypatch.setattr(linear, "report_crash", refuse(number))
+    for path in (bids_dir / "sub-01" / "anat").glob("*.nii.gz"):
+        path.write_bytes(path.read_bytes()[:-100])
+    (tmp_path / "plugin.yml").write_text(f"plugin: {plugin}\n")
+    out_dir, work = tmp_path / "out", tmp_path / "work"
+    more = ("--use-plugin", tmp_path / "plugin.yml") if plugin != "MultiProc" else ()
+    assert run(bids_dir, out_dir, tiny_bundle, "--participant-label", "01", "-w", work, *more) == 1
+    said = capsys.readouterr()
+    sentence = "sub-01_acq-dixon: FAILED: The disk of the work folder is full."
+    assert sentence in said.err
+    assert "0 scans done, 0 already done, 1 failed" in said.out
+    assert "The disk of the work folder" in (out_dir / "sub-01.html").read_text()
+    (record,) = (out_dir / "logs").glob("run-*.json")
+    assert list(json.loads(record.read_text())["failed"]) == ["sub-01_acq-dixon"]
+    assert (out_dir / "logs" / "sub-01_acq-dixon_error.txt").is_file()
+
+
+def test_a_work_disk_that_takes_not_even_a_setting_is_a_sentence(
+    bids_dir, tmp_path, tiny_bundle, capsys, monkeypatch
+):
+    from bids_mfi import workflow
+
+    monkeypatch.setattr(workflow, "prepare_environment", refuse(errno.ENOSPC))
+    assert run(bids_dir, tmp_path / "out", tiny_bundle) == 1
+    assert capsys.readouterr().err.count("FAILED: The disk of the work folder is full.") == 2
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
+def test_an_output_disk_that_takes_nothing_hides_no_result(
+    finished, tmp_path, tiny_bundle, capsys, monkeypatch, number
+):
+    from bids_mfi import storage
+
+    bids_dir, out_dir = settled_copy_of(finished, tmp_path, tiny_bundle)
+    (out_dir / DSEG).write_bytes(b"corrected")
+    before = tree(out_dir)
+    monkeypatch.setattr(storage, "_write_and_rename", refuse(number))
+    assert run(bids_dir, out_dir, tiny_bundle) == 5
+    said = capsys.readouterr()
+    assert "0 scans done, 2 already done, 1 failed" in said.out
+    assert "scans that are done: sub-02_ses-a_acq-dixon, sub-02_ses-b_acq-dixon" in said.err
+    assert os.strerror(number) in said.err
+    assert tree(out_dir) == before
+    (out_dir / ".bidsignore").unlink()
+    assert run(bids_dir, out_dir, tiny_bundle) == 5
+    assert "Scans done before: sub-02_ses-a_acq-dixon, sub-02_ses-b" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_costs_no_other(finished, tmp_path, tiny_bundle, capsys):
+    bids_dir, out_dir = copy_of(finished, tmp_path)
+    for page in out_dir.glob("*.html"):
+        page.unlink()
+    (out_dir / "sub-01.html").mkdir()
+    (out_dir / "sub-01.html" / "file").touch()
+    assert run(bids_dir, out_dir, tiny_bundle) == 5
+    assert "sub-01.html: cannot be written" in capsys.readouterr().err
+    assert (out_dir / "sub-02_ses-b.html").is_file()
+
+
+def test_a_work_folder_that_goes_away_ends_the_run_in_order(
+    bids_dir, tmp_path, tiny_bundle, capsys, monkeypatch
+):
+    """When the first scan is done its removal costs neither that scan nor the next."""
+    from bids_mfi import progress
+
+    work = tmp_path / "work"
+
+    def remove(stream, scan, step, status):
+        if (step, status) == ("Save", "end"):
+            shutil.rmtree(work, ignore_errors=True)
+
+    monkeypatch.setattr(progress, "_print_line", remove)
+    assert run(bids_dir, tmp_path / "out", tiny_bundle, "-w", work, "--nprocs", "1") == 0
+    said = capsys.readouterr()
+    assert "2 scans done, 0 already done, 0 failed" in said.out
+    assert "Traceback" not in said.err
+    assert (tmp_path / "out" / "sub-02.html").is_file()
 
 
 def test_a_page_keeps_scans_that_the_run_did_not_select(finished, tmp_path, tiny_bundle):
