@@ -122,7 +122,8 @@ def _add_measuring(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace results made by another version, bundle, option or input",
+        help="replace results made by another version, bundle, option or input, or changed since; "
+        "a label map that was edited is first copied to edited/ in OUTPUT_DIR",
     )
 
 
