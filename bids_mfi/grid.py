@@ -9,8 +9,6 @@ always taken from the affine, whose world axes point to the subject's right, ant
 
 import gzip
 import logging
-import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from bids_mfi.errors import PairError
+from bids_mfi.nifti import HEADER_BYTES, check_claims, decode_voxels, open_unpacked, read_start
 
 MAX_SPACING_MM = 20.0
 MIN_SPACING_MM = 0.05
@@ -35,7 +34,6 @@ MIN_SIZE = 2
 MIN_BOX_SHARE = 1e-3  # volume of a voxel, of that of a box with the same edges
 AFFINE_TOLERANCE_MM = 1e-3
 HEADER_KINDS: tuple[type[nib.Nifti1Header], ...] = (nib.Nifti1Header, nib.Nifti2Header)
-HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 
 _LOGGER = logging.getLogger(__name__)
 _LOGGER.addHandler(logging.NullHandler())
@@ -167,7 +165,7 @@ def read_labels(path: Path) -> tuple[NDArray[np.int16], Grid]:
 
 def read_grid(path: Path) -> Grid:
     """Read only the header; errors as for :func:`read_image`, those of the voxels left out."""
-    return _checked_grid(path, _parse_header(path, _read_bytes(path, HEADER_BYTES)))
+    return _checked_grid(path, _parse_header(path, read_start(path)))
 
 
 def read_zooms_mm(path: Path) -> tuple[float, float, float]:
@@ -177,7 +175,7 @@ def read_zooms_mm(path: Path) -> tuple[float, float, float]:
     affine; a published model may go by these. One that cannot be a voxel size is replaced by
     that of the affine. Errors as for :func:`read_grid`.
     """
-    header = _parse_header(path, _read_bytes(path, HEADER_BYTES))
+    header = _parse_header(path, read_start(path))
     spacing = _checked_grid(path, header).spacing_mm
     x, y, z = (
         float(zoom) if MIN_SPACING_MM <= zoom <= MAX_SPACING_MM else size
@@ -187,60 +185,10 @@ def read_zooms_mm(path: Path) -> tuple[float, float, float]:
 
 
 def _read_volume(path: Path) -> tuple[NDArray[np.float64], Grid]:
-    content = _read_bytes(path)
-    header = _parse_header(path, content)
-    grid = _checked_grid(path, header)
-    return _decode_voxels(path, header, content).reshape(grid.shape, order="F"), grid
-
-
-def _read_bytes(path: Path, size: int = -1) -> bytes:
-    """Read and unpack; reading all of it includes gzip's check of length and checksum."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise PairError(
-            f"{path}: its name does not end in .nii or .nii.gz, expected a NIfTI image; convert "
-            "the DICOM files, for example by dcm2niix."
-        )
-    try:
-        with path.open("rb") as file:
-            _check_fetched(path, file.peek(64))
-            if path.suffix.lower() == ".gz":
-                return gzip.GzipFile(fileobj=file).read(size)
-            return file.read(size)
-    except FileNotFoundError:
-        raise PairError(_explain_missing(path)) from None
-    except (EOFError, zlib.error) as error:
-        raise PairError(
-            f"{path}: the data end early or are damaged ({error}). Expected a complete gzip file; "
-            "copy or convert it again."
-        ) from error
-    except gzip.BadGzipFile as error:
-        raise PairError(
-            f"{path}: cannot be read as NIfTI ({error}). Expected an undamaged gzip file, as its "
-            "name says; copy or convert it again."
-        ) from error
-    except OSError as error:
-        raise PairError(
-            f"{path}: cannot be opened ({error.strerror or error}). Expected a readable file; "
-            "check what it is and its permissions."
-        ) from error
-
-
-def _check_fetched(path: Path, start: bytes) -> None:
-    """Raise PairError for the text that stands for a large file kept elsewhere."""
-    if start.startswith((b"/annex/objects/", b"version https://git-lfs")):
-        raise PairError(
-            f"{path}: the content has not been fetched (the file only points to it). Expected the "
-            f"image; run `datalad get {path}`, `git annex get {path}` or `git lfs pull` first."
-        )
-
-
-def _explain_missing(path: Path) -> str:
-    if path.is_symlink():
-        return (
-            f"{path}: the content has not been fetched (a symbolic link to {path.readlink()}, "
-            f"which is not there). Run `datalad get {path}` or `git annex get {path}` first."
-        )
-    return f"{path}: no such file. Expected a NIfTI image there; check the path."
+    with open_unpacked(path) as stream:
+        header = _parse_header(path, stream.read(HEADER_BYTES))
+        grid = _checked_grid(path, header)
+        return decode_voxels(path, header, stream).reshape(grid.shape, order="F"), grid
 
 
 def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
@@ -306,6 +254,7 @@ def _checked_grid(path: Path, header: nib.Nifti1Header) -> Grid:
             f"{path}: holds {_name_type(dtype)}, expected integers or floating-point numbers of at "
             "most 64 bits; export the magnitude image."
         )
+    check_claims(path, header)
     _check_geometry(path, header)
     return Grid.from_array(shape, _read_affine(header))
 
@@ -342,25 +291,6 @@ def _is_flat(matrix: NDArray[np.float64]) -> bool:
     """Whether the three voxel axes lie in one plane, or nearly."""
     box = float(np.linalg.norm(matrix[:3, :3], axis=0).prod())
     return float(abs(np.linalg.det(matrix[:3, :3]))) <= MIN_BOX_SHARE * box
-
-
-def _decode_voxels(path: Path, header: nib.Nifti1Header, content: bytes) -> NDArray[np.float64]:
-    """All voxels in the order of the file, scaled."""
-    shape, dtype = header.get_data_shape(), header.get_data_dtype()
-    start, count = header.get_data_offset(), math.prod(int(size) for size in shape)
-    if len(content) < start + count * dtype.itemsize:
-        there = max(0, len(content) - start) // dtype.itemsize
-        raise PairError(
-            f"{path}: the data end early, after {there} of {count} voxels. Expected "
-            f"{_times(shape)}; copy or convert the file again."
-        )
-    slope, inter = header.get_slope_inter()
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks for NaN and infinity
-        volume = np.frombuffer(content, dtype, count, start).astype(np.float64)
-        if slope is not None and (slope, inter) != (1.0, 0.0):
-            volume *= slope
-            volume += inter
-    return volume
 
 
 def _check_values(path: Path, volume: NDArray[np.float64]) -> None:

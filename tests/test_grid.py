@@ -3,11 +3,12 @@
 import errno
 import gzip
 import itertools
+import os
 import re
 import struct
 import subprocess
 import sys
-from pathlib import Path
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -102,6 +103,10 @@ def qform_only(offset=MAGIC, fmt="4s", *values):
     return patched(offset, fmt, *values, content=patched(SFORM_CODE, "h", 0))
 
 
+def wide_header(offset, fmt, *values):
+    return patched(offset, fmt, *values, content=raw_nifti(kind=nib.Nifti2Image))
+
+
 def colours():
     volume = np.ones(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     return raw_nifti(volume)
@@ -145,6 +150,13 @@ HEADER_FAULTS = {
     "one_column": ("a.nii", raw_nifti(make_volume(shape=(1, 4, 3))), "single slice"),
     "no_voxel": ("a.nii", patched(DIM + 2, "h", 0), "(0 x 4 x 3 voxels)"),
     "negative_size": ("a.nii", patched(DIM + 2, "h", -5), "(-5 x 4 x 3 voxels)"),
+    "too_many_voxels": ("a.nii", patched(DIM + 2, "3h", 32767, 32767, 32767), "claims 35,181,"),
+    "sizes_of_64_bits": ("a.nii", wide_header(16, "4q", 3, 2**62, 2**62, 2**62), "header claims"),
+    "offset_huge": ("a.nii", patched(VOX_OFFSET, "f", 1e9), "at byte 1,000,000,000"),
+    "offset_beyond": ("a.nii", patched(VOX_OFFSET, "f", 3e38), "at byte"),
+    "offset_infinite": ("a.nii", patched(VOX_OFFSET, "f", np.inf), "header is damaged"),
+    "offset_of_64_bits": ("a.nii", wide_header(168, "q", 2**63 - 1), "at byte 9,223,"),
+    "offset_of_64_bits_negative": ("a.nii", wide_header(168, "q", -(2**62)), "header is damaged"),
     "complex64": ("a.nii", raw_nifti(make_volume(np.complex64)), "complex numbers"),
     "complex128": ("a.nii", raw_nifti(make_volume(np.complex128)), "complex numbers"),
     "colours": ("a.nii", colours(), "colours (RGB)"),
@@ -173,11 +185,20 @@ VOXEL_FAULTS = {
     "cut_before_packing": ("a.nii.gz", gzip.compress(raw_nifti()[:-3]), "after 58 of 60 voxels"),
     "cut": ("a.nii", raw_nifti()[:-2], "after 59 of 60 voxels"),
     "cut_after_header": ("a.nii", raw_nifti()[:350], "after 0 of 60 voxels"),
-    "too_many_voxels": ("a.nii", patched(DIM + 2, "3h", 32767, 32767, 32767), "data end early"),
-    "offset_too_far": ("a.nii", patched(VOX_OFFSET, "f", 1e9), "after 0 of 60 voxels"),
+    "claims_more": ("a.nii", patched(DIM + 2, "3h", 500, 500, 500), "after 60 of 125000000 voxels"),
+    "offset_too_far": ("a.nii", patched(VOX_OFFSET, "f", 1e6), "after 0 of 60 voxels"),
     "crc": ("a.nii.gz", with_flipped_bit(LARGE_PACKED, -7), "CRC"),
     "length": ("a.nii.gz", with_flipped_bit(LARGE_PACKED, -1), "length"),
     "trailing": ("a.nii.gz", LARGE_PACKED + b"garbage", "gzip"),
+    "one_slice_more": ("a.nii", patched(DIM + 6, "h", 2), "at least one more slice"),
+    "one_empty_slice_more": ("a.nii", raw_nifti() + bytes(5 * 4 * 2), "at least one more slice"),
+    "one_row_less": ("a.nii", patched(DIM + 4, "h", 3), "at least one more slice"),
+    "appended": ("a.nii", raw_nifti() + b"x", "further data after the last voxel that the header"),
+    "one_slice_more_packed": (
+        "a.nii.gz", gzip.compress(patched(DIM + 6, "h", 2, content=raw_nifti())), "claim too few",
+    ),
+    "appended_packed": ("a.nii.gz", gzip.compress(LARGE + b"x"), "(20 x 20 x 10 voxels)"),
+    "appended_member": ("a.nii.gz", LARGE_PACKED + gzip.compress(b"x"), "further data"),
 }  # fmt: skip
 
 
@@ -281,7 +302,19 @@ class TestUnreadableFile:
     def test_folder(self, reader, tmp_path, capfd):
         for name in ("a.nii.gz", "a.nii"):
             (tmp_path / name).mkdir()
-            assert_complains(reader, tmp_path / name, "cannot be opened (Is a directory)", capfd)
+            assert_complains(reader, tmp_path / name, "cannot be opened (it is a folder)", capfd)
+
+    def test_named_pipe(self, reader, tmp_path, capfd):
+        """Opened plainly it would wait for ever."""
+        for name in ("a.nii.gz", "a.nii"):
+            os.mkfifo(tmp_path / name)
+            assert_complains(reader, tmp_path / name, "it is a named pipe", capfd)
+
+    @pytest.mark.parametrize("device", ["zero", "null"])
+    def test_device(self, reader, device, tmp_path, capfd):
+        for name in ("a.nii.gz", "a.nii"):
+            (tmp_path / name).symlink_to(f"/dev/{device}")
+            assert_complains(reader, tmp_path / name, "it is a device", capfd)
 
     def test_symlink_to_itself(self, reader, tmp_path, capfd):
         (tmp_path / "a.nii").symlink_to("a.nii")
@@ -296,7 +329,7 @@ class TestUnreadableFile:
         def refuse(*_):
             raise OSError(code, text)
 
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr("bids_mfi.nifti.open_regular_file", refuse)
         assert_complains(reader, path, f"cannot be opened ({text})", capfd)
 
 
@@ -397,6 +430,32 @@ def test_header_extension_and_padding_are_skipped(tmp_path):
     np.testing.assert_array_equal(volume, make_volume())
     volume, _ = read_image(write(tmp_path, "b.nii.gz", PACKED + b"\0" * 512))
     np.testing.assert_array_equal(volume, make_volume())
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_no_more_is_unpacked_than_the_header_claims(packed, tmp_path, capfd):
+    """Behind a volume of 8 kB lie 256 MiB; the memory must not hold them."""
+    if packed:
+        path = write(tmp_path, "a.nii.gz", LARGE_PACKED + gzip.compress(bytes(2**22)) * 64)
+    else:
+        path = write(tmp_path, "a.nii", LARGE)
+        os.truncate(path, 2**28)  # a hole, which takes no space on the disk
+    read_image(write(tmp_path, "warm.nii.gz", LARGE_PACKED))
+    tracemalloc.start()
+    try:
+        assert_complains(read_image, path, "at least one more slice", capfd)
+        assert_complains(read_labels, path, "at least one more slice", capfd)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**24
+
+
+def test_a_claim_of_voxels_that_are_not_there_takes_no_memory(tmp_path, capfd):
+    """2 GiB are claimed; what is not filled is not there."""
+    content = patched(DIM + 2, "3h", 640, 640, 640)
+    path = write(tmp_path, "a.nii.gz", gzip.compress(content))
+    assert_complains(read_image, path, "after 60 of 262144000 voxels", capfd)
 
 
 @pytest.mark.parametrize("extra", [(1,), (1, 1), (1, 1, 1)])
