@@ -9,7 +9,8 @@ always taken from the affine, whose world axes point to the subject's right, ant
 
 import gzip
 import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nib
@@ -32,7 +33,12 @@ MAX_SPACING_MM = 20.0
 MIN_SPACING_MM = 0.05
 MIN_SIZE = 2
 MIN_BOX_SHARE = 1e-3  # volume of a voxel, of that of a box with the same edges
-AFFINE_TOLERANCE_MM = 1e-3
+QFORM_TOLERANCE_MM = 1e-3
+SPACING_TOLERANCE_MM = 1e-3
+SAME_PLACE_VOXELS = 0.05  # see docs/decisions/orientation.md
+# Of b^2 + c^2 + d^2 of a quaternion in float32; nibabel takes less than 3.6e-7 for nothing.
+QUATERNION_ROUNDING = 4 * 2.0**-23
+LABEL_TOLERANCE = 1e-3
 HEADER_KINDS: tuple[type[nib.Nifti1Header], ...] = (nib.Nifti1Header, nib.Nifti2Header)
 
 _LOGGER = logging.getLogger(__name__)
@@ -51,17 +57,23 @@ class Grid:
         Voxels along x, y, z.
     affine : tuple of tuple of float
         4 x 4, voxel indices to millimetres, world axes R, A, S.
+    rounding_voxels : float
+        How far the far corner may be from its true place because a quaternion was rounded; 0
+        where the file stores the affine itself.
     """
 
     shape: tuple[int, int, int]
     affine: Affine
+    rounding_voxels: float = field(default=0.0, compare=False, repr=False)
 
     @classmethod
-    def from_array(cls, shape: tuple[int, ...], affine: NDArray[np.float64]) -> "Grid":
+    def from_array(
+        cls, shape: tuple[int, ...], affine: NDArray[np.float64], rounding_voxels: float = 0.0
+    ) -> "Grid":
         """Make a grid from an array's shape and a 4 x 4 array."""
         x, y, z = (int(size) for size in shape)
         rows = tuple(tuple(float(value) for value in row) for row in np.asarray(affine))
-        return cls((x, y, z), rows)
+        return cls((x, y, z), rows, rounding_voxels)
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -92,25 +104,59 @@ class Grid:
 
 
 def same_grid(first: Grid, second: Grid) -> bool:
-    """Whether two grids put every voxel at the same place, within 1 micrometre.
+    """Whether two grids put every voxel at the same place, within SAME_PLACE_VOXELS.
 
-    The corners are compared, so that a small difference of angle counts where it matters.
+    The corners are compared, so that a small difference of angle counts where it matters. The
+    corner that moves least must stay within the limit; the others may also turn about it by what
+    the rounding of a quaternion explains.
     """
     if first.shape != second.shape:
         return False
+    _, voxels = _measure_shifts(first, second)
+    allowed = SAME_PLACE_VOXELS + first.rounding_voxels + second.rounding_voxels
+    return bool(voxels.min() <= SAME_PLACE_VOXELS and voxels.max() <= allowed)
+
+
+def measure_distance(first: Grid, second: Grid) -> tuple[float, float]:
+    """How far two grids of one shape lie apart at the corner where it is most.
+
+    Returns
+    -------
+    distance_mm : float
+    distance_voxels : float
+        Along the voxel axis of ``first`` where it is most.
+    """
+    mm, voxels = _measure_shifts(first, second)
+    return float(mm.max()), float(voxels.max())
+
+
+def _measure_shifts(first: Grid, second: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shift of each of the eight corners: millimetres, and voxels along the axis of most."""
+    shift_mm = _shift_corners(first, second)
+    shift_voxels = shift_mm @ np.linalg.inv(first.matrix[:3, :3]).T
+    return np.linalg.norm(shift_mm, axis=1), np.abs(shift_voxels).max(axis=1)
+
+
+def _shift_corners(first: Grid, second: Grid) -> NDArray[np.float64]:
+    """From where ``second`` puts its corners to where ``first`` does, mm, shape (8, 3)."""
     corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(first.shape) - 1)
     corners = np.concatenate([corners, np.ones((8, 1))], axis=1)
-    shift_mm = corners @ (first.matrix - second.matrix).T
-    return bool(np.abs(shift_mm).max() <= AFFINE_TOLERANCE_MM)
+    shifts: NDArray[np.float64] = (corners @ (first.matrix - second.matrix).T)[:, :3]
+    return shifts
 
 
 def describe_difference(first: Grid, second: Grid) -> str:
     """How two grids differ, in a few words."""
     if first.shape != second.shape:
         return f"shapes {_times(first.shape)} and {_times(second.shape)} voxels"
-    if not np.allclose(first.spacing_mm, second.spacing_mm, atol=AFFINE_TOLERANCE_MM):
-        return f"voxels of {_times(first.spacing_mm)} mm and {_times(second.spacing_mm)} mm"
-    return "different positions or orientations (affines)"
+    kind = "different positions or orientations (affines)"
+    if not np.allclose(first.spacing_mm, second.spacing_mm, atol=SPACING_TOLERANCE_MM):
+        kind = f"voxels of {_times(first.spacing_mm)} mm and {_times(second.spacing_mm)} mm"
+    mm, voxels = measure_distance(first, second)
+    return (
+        f"{kind}, up to {mm:.3g} mm or {voxels:.3g} voxels apart; "
+        f"{SAME_PLACE_VOXELS:g} voxels are allowed"
+    )
 
 
 def _times(values: tuple[float, ...]) -> str:
@@ -138,7 +184,7 @@ def read_image(path: Path) -> tuple[NDArray[np.float64], Grid]:
         The file is missing, truncated, damaged, no NIfTI, not 3-D, has one slice, an impossible
         geometry, colours or complex numbers, values that are not finite, or no signal.
     """
-    volume, grid = _read_volume(path)
+    volume, grid, _ = _read_volume(path)
     _check_values(path, volume)
     return volume, grid
 
@@ -149,18 +195,39 @@ def read_labels(path: Path) -> tuple[NDArray[np.int16], Grid]:
     Raises
     ------
     PairError
-        As for :func:`read_image`, or a value that is not a whole number from 0 to 32767.
+        As for :func:`read_image`, or a value that is not within LABEL_TOLERANCE of a whole number
+        from 0 to 32767.
     """
-    volume, grid = _read_volume(path)
-    whole = np.isfinite(volume) & (volume == np.rint(volume))
-    wrong = ~(whole & (volume >= 0) & (volume <= np.iinfo(np.int16).max))
+    volume, grid, header = _read_volume(path)
+    labels = np.rint(volume)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        whole = np.abs(volume - labels) <= LABEL_TOLERANCE  # false for NaN
+    wrong = ~(whole & (labels >= 0) & (labels <= np.iinfo(np.int16).max))
     if wrong.any():
         raise PairError(
             f"{path}: {np.count_nonzero(wrong)} of {volume.size} voxels are no label (the first is "
-            f"{volume[wrong][0]:g}), expected whole numbers from 0 to 32767; export the labels "
-            "again, without interpolation."
+            f"{volume[wrong][0]:.9g}), expected whole numbers from 0 to 32767; "
+            f"{_explain_labels(volume[wrong], header)}."
         )
-    return volume.astype(np.int16), grid
+    return labels.astype(np.int16), grid
+
+
+def _explain_labels(wrong: NDArray[np.float64], header: nib.Nifti1Header) -> str:
+    """Say where numbers that are no labels come from, as far as they show it, and what to do."""
+    slope, inter = header.get_slope_inter()
+    if slope is not None and (slope, inter) != (1.0, 0.0):
+        return (
+            f"the header scales what is stored by scl_slope {slope:.9g} and scl_inter {inter:.9g}, "
+            "which rounds labels; save them as integers without scaling, and export them again"
+        )
+    if np.isnan(wrong).all():
+        return "export the labels again with 0 for the background"
+    if ((wrong > 0) & (wrong < 1)).all():
+        return (
+            "these look like probabilities; export the labels again, in each voxel the number of "
+            "the likeliest"
+        )
+    return "export the labels again, without interpolation"
 
 
 def read_grid(path: Path) -> Grid:
@@ -184,11 +251,12 @@ def read_zooms_mm(path: Path) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _read_volume(path: Path) -> tuple[NDArray[np.float64], Grid]:
+def _read_volume(path: Path) -> tuple[NDArray[np.float64], Grid, nib.Nifti1Header]:
     with open_unpacked(path) as stream:
         header = _parse_header(path, stream.read(HEADER_BYTES))
         grid = _checked_grid(path, header)
-        return decode_voxels(path, header, stream).reshape(grid.shape, order="F"), grid
+        volume = decode_voxels(path, header, stream).reshape(grid.shape, order="F")
+    return volume, grid, header
 
 
 def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
@@ -256,7 +324,23 @@ def _checked_grid(path: Path, header: nib.Nifti1Header) -> Grid:
         )
     check_claims(path, header)
     _check_geometry(path, header)
-    return Grid.from_array(shape, _read_affine(header))
+    rounding = 0.0 if int(header["sform_code"]) > 0 else _measure_rounding(header)
+    return Grid.from_array(shape, _read_affine(header), rounding)
+
+
+def _measure_rounding(header: nib.Nifti1Header) -> float:
+    """How far rounding of the quaternion may move the corner opposite to voxel 0, in voxels.
+
+    The first number of the quaternion is not stored. Near a half turn, as of an image whose axes
+    point to left and posterior, it is the root of a small difference of rounded numbers.
+    """
+    vector = np.array([header[f"quatern_{axis}"] for axis in "bcd"], dtype=np.float64)
+    square = max(0.0, 1.0 - float(vector @ vector))
+    low, high = max(0.0, square - QUATERNION_ROUNDING), square + QUATERNION_ROUNDING
+    turn = 2 * max(math.sqrt(high) - math.sqrt(square), math.sqrt(square) - math.sqrt(low))
+    sizes_mm = np.asarray(header.get_zooms()[:3], dtype=np.float64)
+    extent_mm = float(np.linalg.norm(sizes_mm * header.get_data_shape()[:3]))
+    return turn * extent_mm / float(sizes_mm.min())
 
 
 def _name_type(dtype: np.dtype[np.generic]) -> str:
@@ -326,7 +410,8 @@ def encode_image(volume: NDArray[np.generic], grid: Grid) -> bytes:
     image.header.set_xyzt_units("mm")
     image.set_sform(grid.matrix, code=1)
     image.set_qform(grid.matrix, code=1)
-    if not same_grid(grid, Grid.from_array(grid.shape, image.get_qform())):
+    qform = Grid.from_array(grid.shape, image.get_qform())
+    if np.abs(_shift_corners(grid, qform)).max() > QFORM_TOLERANCE_MM:
         image.set_qform(None, code=0)
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
@@ -338,10 +423,26 @@ def reorient(
 
     Trailing axes beyond the third are kept as they are.
     """
-    transform = ornt_transform(io_orientation(grid.matrix), axcodes2ornt(axcodes))
+    return _turn(volume, grid, ornt_transform(io_orientation(grid.matrix), axcodes2ornt(axcodes)))
+
+
+def reorient_like(
+    volume: NDArray[np.generic], grid: Grid, wanted: Grid
+) -> tuple[NDArray[np.generic], Grid]:
+    """Permute and flip the voxel axes so that they point nearest to those of ``wanted``.
+
+    Between two affines of the same voxels this is sure, where :func:`reorient` may choose
+    differently for an axis halfway between two anatomical directions.
+    """
+    return _turn(volume, grid, io_orientation(np.linalg.inv(wanted.matrix) @ grid.matrix))
+
+
+def _turn(
+    volume: NDArray[np.generic], grid: Grid, transform: NDArray[np.float64]
+) -> tuple[NDArray[np.generic], Grid]:
     turned = apply_orientation(volume, transform)
     affine = grid.matrix @ inv_ornt_aff(transform, grid.shape)
-    return turned, Grid.from_array(turned.shape[:3], affine)
+    return turned, Grid.from_array(turned.shape[:3], affine, grid.rounding_voxels)
 
 
 def resampled_grid(grid: Grid, spacing_mm: tuple[float, float, float]) -> Grid:

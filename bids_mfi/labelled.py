@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_mfi import grid as grids
 from bids_mfi import tables
 from bids_mfi.derivatives import MISSING, derivative_stem, prefer_muscle_maps
 from bids_mfi.discovery import UnusableScan, find_scans
@@ -25,8 +26,8 @@ from bids_mfi.errors import DatasetError, InputError, MFIError, PairError
 from bids_mfi.grid import (
     Grid,
     describe_difference,
-    read_image,
     reorient,
+    reorient_like,
     resize_linear,
     same_grid,
 )
@@ -448,8 +449,10 @@ def read_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.int16]
     PairError
         It has no label, other voxels than the scan, or a number that the table does not name.
     """
-    stored, stored_grid = read_image(path)
-    volume, own = reorient(stored, stored_grid, grid.axcodes)
+    stored, stored_grid = grids.read_labels(path)
+    if not stored.any():
+        raise PairError(f"{path}: all voxels are 0, expected labels; export it again.")
+    volume, own = reorient_like(stored, stored_grid, grid)
     if not same_grid(own, grid):
         raise PairError(
             f"{path}: does not lie on the voxels of the scan ({describe_difference(grid, own)}). "

@@ -24,6 +24,7 @@ from bids_mfi.grid import (
     read_image,
     read_labels,
     reorient,
+    reorient_like,
     resampled_grid,
     resize_linear,
     same_grid,
@@ -273,6 +274,56 @@ def test_value_that_is_no_label(value, tmp_path, capfd):
         read_labels, path, f"1 of 60 voxels are no label (the first is {value:g})", capfd
     )
     assert read_image(path)[0][1, 2, 2] == value
+
+
+def save_as_floats(path, labels, dtype):
+    """What nibabel makes of a label map in float64 whose header asks for integers."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(dtype)
+    image = nib.Nifti1Image(labels.astype(np.float64), STRAIGHT, header)
+    image.to_filename(path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["i2", "u2", "i4"])
+@pytest.mark.parametrize("highest", [2, 3, 7, 14, 60])
+def test_labels_that_were_scaled_on_saving_are_rounded(highest, dtype, tmp_path):
+    labels = np.random.default_rng(highest).integers(0, highest + 1, SHAPE)
+    labels[0, 0] = [0, highest, 1]
+    path = save_as_floats(tmp_path / "a.nii", labels, dtype)
+    stored = nib.load(path)
+    assert stored.dataobj.slope != 1
+    assert not np.array_equal(stored.get_fdata(), labels)
+    np.testing.assert_array_equal(read_labels(path)[0], labels)
+
+
+@pytest.mark.parametrize(("dtype", "highest"), [("u1", 14), ("i2", 300)])
+def test_a_scaling_too_coarse_for_labels_is_named(dtype, highest, tmp_path, capfd):
+    """Half a step of the scale is more than 1e-3."""
+    labels = np.arange(60).reshape(SHAPE) * highest / 59
+    path = save_as_floats(tmp_path / "a.nii", labels.round(), dtype)
+    slope = nib.load(path).dataobj.slope
+    assert_complains(read_labels, path, f"scl_slope {slope:.9g} and scl_inter", capfd)
+
+
+@pytest.mark.parametrize("off", [0.9e-3, -0.9e-3])
+@pytest.mark.parametrize("label", [0, 1, 14, 32767])
+def test_a_label_is_a_whole_number_within_a_thousandth(off, label, tmp_path, capfd):
+    volume = np.full(SHAPE, label + off)
+    assert (read_labels(write(tmp_path, "a.nii", raw_nifti(volume)))[0] == label).all()
+    path = write(tmp_path, "b.nii", raw_nifti(np.full(SHAPE, label + 1.2 * off)))
+    shown = f"(the first is {label + 1.2 * off:.9g})"
+    assert f"{label + 1.2 * off:.9g}" != f"{label:g}"
+    assert_complains(read_labels, path, shown, capfd)
+
+
+def test_probabilities_are_no_labels(tmp_path, capfd):
+    path = write(tmp_path, "a.nii", raw_nifti(np.linspace(0, 1, 60).reshape(SHAPE)))
+    assert_complains(read_labels, path, "these look like probabilities", capfd)
+    volume = make_volume(np.float32)
+    volume[0] = np.nan
+    path = write(tmp_path, "b.nii", raw_nifti(volume))
+    assert_complains(read_labels, path, "with 0 for the background", capfd)
 
 
 def test_highest_label(tmp_path):
@@ -642,25 +693,80 @@ class TestGrid:
         assert counted == pytest.approx(1000 * grid.voxel_volume_ml * 1000, rel=5e-3)
 
 
+def random_affine(rng, degrees, voxel=SPACING_MM):
+    """Of an image stored in any of eight directions, tilted by about so much."""
+    flips = np.diag(rng.choice([-1.0, 1.0], 3) * voxel)
+    return make_affine(rotation(*rng.normal(0, degrees, 3)) @ flips, rng.uniform(-300, 300, 3))
+
+
+def write_forms(path, affine, sform, qform, shape=(320, 300, 40)):
+    """An empty image whose header holds the affine as sform, qform or both."""
+    image = nib.Nifti1Image(np.zeros(shape, np.uint8), None)
+    image.set_sform(affine if sform else None, code=1 if sform else 0)
+    image.set_qform(affine if qform else None, code=1 if qform else 0)
+    path.write_bytes(image.to_bytes())
+    return path
+
+
 class TestSameGrid:
-    @pytest.mark.parametrize(("shift_mm", "same"), [(0.0, True), (9e-4, True), (1.1e-3, False)])
-    def test_shift(self, shift_mm, same):
+    @pytest.mark.parametrize("axis", range(3))
+    @pytest.mark.parametrize(("voxels", "same"), [(0.0, True), (0.048, True), (0.052, False)])
+    def test_shift(self, axis, voxels, same):
         moved = OBLIQUE.copy()
-        moved[1, 3] += shift_mm
+        moved[:3, 3] += voxels * OBLIQUE[:3, axis]
         assert same_grid(Grid.from_array(SHAPE, OBLIQUE), Grid.from_array(SHAPE, moved)) is same
 
     @pytest.mark.parametrize(("factor", "same"), [(0.9, True), (1.1, False)])
     def test_angle_counts_at_the_far_corner(self, factor, same):
         shape = (400, 300, 40)
         far_mm = 399 * 0.7
-        angle = factor * np.rad2deg(1e-3 / far_mm)
+        angle = factor * np.rad2deg(0.05 * 0.8 / far_mm)
         turned = STRAIGHT.copy()
         turned[:3, :3] = rotation(0, 0, angle) @ np.diag(SPACING_MM)
         turned[:3, 3] = STRAIGHT[:3, 3]
-        assert np.abs(turned - STRAIGHT).max() < 1e-5
+        assert np.abs(turned - STRAIGHT).max() < 2e-4
         assert same_grid(Grid.from_array(shape, STRAIGHT), Grid.from_array(shape, turned)) is same
         near = (40, 30, 40)
         assert same_grid(Grid.from_array(near, STRAIGHT), Grid.from_array(near, turned))
+
+    @pytest.mark.parametrize("degrees", [0.0, 0.01, 0.1, 1.0, 5.0, 20.0, 90.0])
+    def test_qform_only_against_sform_only(self, degrees, tmp_path):
+        """Also near a half turn, where a rounded quaternion turns the image by 0.1 degrees."""
+        rng = np.random.default_rng(int(100 * degrees))
+        for _ in range(20):
+            affine = random_affine(rng, degrees)
+            first = read_grid(write_forms(tmp_path / "a.nii", affine, sform=True, qform=False))
+            second = read_grid(write_forms(tmp_path / "b.nii", affine, sform=False, qform=True))
+            assert same_grid(first, second)
+            assert same_grid(second, first)
+            turned, wanted = reorient(np.zeros(first.shape), first, ("L", "P", "I"))[1], second
+            assert same_grid(reorient_like(np.zeros(turned.shape), turned, wanted)[1], wanted)
+
+    @pytest.mark.parametrize("degrees", [0.0, 0.01, 1.0, 20.0])
+    def test_a_qform_hides_no_shift(self, degrees, tmp_path):
+        affine = random_affine(np.random.default_rng(3), degrees)
+        moved = affine.copy()
+        moved[:3, 3] += 0.1 * affine[:3, 0]
+        first = read_grid(write_forms(tmp_path / "a.nii", affine, sform=True, qform=False))
+        second = read_grid(write_forms(tmp_path / "b.nii", moved, sform=False, qform=True))
+        assert not same_grid(first, second)
+
+    def test_affines_of_four_digits(self):
+        rng = np.random.default_rng(0)
+        for _ in range(100):
+            affine = random_affine(rng, 15)
+            first, second = (
+                Grid.from_array((320, 300, 40), one) for one in (affine, affine.round(4))
+            )
+            assert same_grid(first, second)
+
+    def test_a_rounding_of_the_quaternion_is_no_part_of_the_value(self, tmp_path):
+        grid = read_grid(write_forms(tmp_path / "a.nii", LAS, sform=False, qform=True))
+        assert grid.rounding_voxels > 0
+        assert grid == Grid.from_array(grid.shape, grid.matrix)
+        assert "rounding" not in repr(grid)
+        stored = read_grid(write_forms(tmp_path / "b.nii", LAS, sform=True, qform=True))
+        assert stored.rounding_voxels == 0
 
     def test_shape(self):
         first, second = (Grid.from_array(shape, STRAIGHT) for shape in ((5, 4, 3), (5, 4, 4)))
@@ -670,10 +776,34 @@ class TestSameGrid:
     def test_description(self):
         first = Grid.from_array(SHAPE, np.diag([0.7, 0.8, 3.0, 1]))
         wider = Grid.from_array(SHAPE, np.diag([0.7, 0.8, 3.3, 1]))
-        text = "voxels of 0.7 x 0.8 x 3 mm and 0.7 x 0.8 x 3.3 mm"
-        assert describe_difference(first, wider) == text
+        text = describe_difference(first, wider)
+        assert text.startswith("voxels of 0.7 x 0.8 x 3 mm and 0.7 x 0.8 x 3.3 mm, up to 0.6 mm")
+        assert "or 0.2 voxels apart; 0.05 voxels are allowed" in text
         flipped = Grid.from_array(SHAPE, np.diag([-0.7, 0.8, 3.0, 1]))
-        assert "positions or orientations" in describe_difference(first, flipped)
+        text = describe_difference(first, flipped)
+        assert text.startswith("different positions or orientations (affines), up to 5.6 mm")
+
+
+class TestReorientLike:
+    @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+    @pytest.mark.parametrize("axcodes", AXCODES)
+    def test_the_way_back_is_found(self, axcodes, affine):
+        volume, grid = np.arange(60).reshape(SHAPE), Grid.from_array(SHAPE, affine)
+        back, own = reorient_like(*reorient(volume, grid, axcodes), grid)
+        np.testing.assert_array_equal(back, volume)
+        assert same_grid(own, grid)
+
+    def test_an_axis_halfway_between_two_directions(self):
+        """Rounding decides which direction such an axis is called by; the voxels are the same."""
+        affine = make_affine(rotation(0, 0, 45.0001) @ np.diag([0.8, 0.8, 3.0]))
+        other = make_affine(rotation(0, 0, 44.9999) @ np.diag([0.8, 0.8, 3.0]))
+        grid, wanted = Grid.from_array(SHAPE, affine), Grid.from_array(SHAPE, other)
+        assert grid.axcodes != wanted.axcodes
+        assert same_grid(grid, wanted)
+        volume = make_volume()
+        turned, own = reorient_like(volume, grid, wanted)
+        np.testing.assert_array_equal(turned, volume)
+        assert same_grid(own, wanted)
 
 
 def world_of_values(volume, grid):

@@ -16,7 +16,7 @@ from bids_mfi.agreement import NAN, SegmentationCounts, count_voxels, measure_su
 from bids_mfi.dixon import read_signals
 from bids_mfi.errors import InputError, PairError
 from bids_mfi.evaluation.pairing import ScanImages, ScanPair
-from bids_mfi.grid import Grid, describe_difference, read_labels, reorient, same_grid
+from bids_mfi.grid import Grid, describe_difference, read_labels, reorient_like, same_grid
 from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.quantify import measure_muscles
 from bids_mfi.tables import read_scan_table
@@ -127,7 +127,7 @@ def align(volume: Labels, grid: Grid, wanted: Grid, path: Path, reference: Path)
     """
     if same_grid(grid, wanted):
         return volume
-    turned, turned_grid = reorient(volume, grid, wanted.axcodes)
+    turned, turned_grid = reorient_like(volume, grid, wanted)
     if not same_grid(turned_grid, wanted):
         raise PairError(
             f"{path} and {reference}: do not lie on the same voxels "
