@@ -251,6 +251,48 @@ def read_zooms_mm(path: Path) -> tuple[float, float, float]:
     return x, y, z
 
 
+def read_second_grid(path: Path) -> tuple[Grid, str] | None:
+    """Read what else the header says about where the voxels lie, beside the grid that is used.
+
+    Returns
+    -------
+    (Grid, str) or None
+        That of the qform and ``qform`` where both codes are above 0; else that of the voxel sizes
+        (``pixdim``) along the axes of the sform and ``pixdim``. None if the header says nothing
+        else, or nothing that could be a grid. Errors as for :func:`read_grid`.
+    """
+    content = read_start(path)
+    header = _parse_header(path, content)
+    used = _checked_grid(path, header)
+    if int(header["sform_code"]) <= 0:
+        return None
+    stored = type(header)(content[: header.sizeof_hdr], check=False)  # before sizes of 0 become 1
+    sizes_mm = np.asarray(stored["pixdim"][1:4], dtype=np.float64)
+    if not (np.isfinite(sizes_mm).all() and sizes_mm.all()):
+        return None
+    qform = _read_qform(header) if int(header["qform_code"]) > 0 else None
+    if qform is not None:
+        return Grid.from_array(used.shape, qform, _measure_rounding(header)), "qform"
+    matrix = used.matrix
+    matrix[:3, :3] *= np.abs(sizes_mm) / used.spacing_mm
+    return Grid.from_array(used.shape, matrix), "pixdim"
+
+
+def _read_qform(header: nib.Nifti1Header) -> NDArray[np.float64] | None:
+    """Read the qform; None if it is no rotation."""
+    try:
+        matrix = np.asarray(header.get_qform(), dtype=np.float64)
+    except (HeaderDataError, ValueError):
+        return None
+    return matrix if np.isfinite(matrix).all() else None
+
+
+def read_form_codes(path: Path) -> tuple[int, int]:
+    """Codes of sform and qform; errors as for :func:`read_grid`."""
+    header = _parse_header(path, read_start(path))
+    return int(header["sform_code"]), int(header["qform_code"])
+
+
 def _read_volume(path: Path) -> tuple[NDArray[np.float64], Grid, nib.Nifti1Header]:
     with open_unpacked(path) as stream:
         header = _parse_header(path, stream.read(HEADER_BYTES))
