@@ -1,6 +1,5 @@
 """Files of an evaluation: names, columns, what they say; must not know how a number was made."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -19,6 +18,7 @@ from bids_mfi.evaluation.groups import (
     Groups,
 )
 from bids_mfi.evaluation.scans import MAPS, METRICS, SURFACES, MuscleRow
+from bids_mfi.reading import read_json
 from bids_mfi.storage import remove_stale_partials, write_atomically
 
 MARKERS = {"evaluate": "evaluation.json", "agreement": "agreement.json"}
@@ -102,7 +102,7 @@ def check_out_dir(out_dir: Path, command: str) -> None:
 
 def _read_command(marker: Path) -> str:
     try:
-        content = json.loads(marker.read_text(encoding="utf-8"))
+        content = read_json(marker)
         (maker,) = content["GeneratedBy"]
         return str(content["Command"]) if maker["Name"] == PROGRAM else ""
     except (OSError, ValueError, KeyError, TypeError):

@@ -5,7 +5,6 @@ how labels were made (``seg``, ``desc``, ``label``) or on which grid they lie (`
 ``den``) are looked over; a scan without ``acq`` is ``acq-dixon``, as this program names it.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from bids_mfi.derivatives import derivative_stem, prefer_muscle_maps
 from bids_mfi.dixon import DixonPair, NamedByEntities
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import WEBER2021, MuscleTable
+from bids_mfi.reading import read_json
 from bids_mfi.tables import check_same_labels, read_labels_of
 
 TOLERATED = frozenset({"seg", "desc", "label", "space", "res", "den"})
@@ -254,7 +254,7 @@ def _resolve_one(uri: str, folder: Path, bids_dir: Path | None, links: object) -
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
