@@ -36,6 +36,7 @@ MIN_BOX_SHARE = 1e-3  # volume of a voxel, of that of a box with the same edges
 QFORM_TOLERANCE_MM = 1e-3
 SPACING_TOLERANCE_MM = 1e-3
 SAME_PLACE_VOXELS = 0.05  # see docs/decisions/orientation.md
+FLOAT32_VOXELS = 1e-3  # what a float32 affine far from the origin rounds away
 # Of b^2 + c^2 + d^2 of a quaternion in float32; nibabel takes less than 3.6e-7 for nothing.
 QUATERNION_ROUNDING = 4 * 2.0**-23
 LABEL_TOLERANCE = 1e-3
@@ -113,8 +114,9 @@ def same_grid(first: Grid, second: Grid) -> bool:
     if first.shape != second.shape:
         return False
     _, voxels = _measure_shifts(first, second)
-    allowed = SAME_PLACE_VOXELS + first.rounding_voxels + second.rounding_voxels
-    return bool(voxels.min() <= SAME_PLACE_VOXELS and voxels.max() <= allowed)
+    allowed = SAME_PLACE_VOXELS + FLOAT32_VOXELS
+    turned = allowed + first.rounding_voxels + second.rounding_voxels
+    return bool(voxels.min() <= allowed and voxels.max() <= turned)
 
 
 def measure_distance(first: Grid, second: Grid) -> tuple[float, float]:

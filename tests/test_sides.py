@@ -1,5 +1,6 @@
 """Left and right of label maps before they are learnt; the maps decide, not the table."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -219,6 +220,15 @@ def test_a_label_map_that_is_not_there_is_no_scan_without_labels(dataset):
     path.unlink()
     path.symlink_to("../../.git/annex/objects/MD5E-s12--ab.nii.gz")
     with pytest.raises(PairError, match=r"has not been fetched.*datalad get"):
+        load(dataset)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_label_map_that_is_no_file_is_named(dataset, make):
+    path = map_of(dataset, "02")
+    path.unlink()
+    make(path)
+    with pytest.raises(PairError, match=f"{path}: cannot be opened .it is a "):
         load(dataset)
 
 
