@@ -1068,6 +1068,7 @@ def _print_comparison(found: "Comparison") -> int:
         lines = [f"only in the {where}, not compared: {name}" for name in names]
         _print_some(lines, f"only in the {where}")
     _print_some(found.unknown_labels, "labels without a name")
+    _print_some(found.findings, "findings")
     print(found.sentence)
     print(f"report: {found.page}")
     return found.exit_code

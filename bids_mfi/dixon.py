@@ -420,6 +420,19 @@ def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
     return ScanSignals(in_phase, out_phase, fat, water), grid
 
 
+def images_of(pair: DixonPair, source: str) -> dict[str, Path]:
+    """Name the images from which :func:`read_signals` reads.
+
+    Examples
+    --------
+    >>> list(images_of(DixonPair(Path("a.nii"), Path("b.nii"), (), ""), "computed"))
+    ['in-phase', 'out-of-phase']
+    """
+    images = {"in-phase": pair.in_phase, "out-of-phase": pair.out_phase}
+    more = {"fat": pair.fat, "water": pair.water} if source == "scanner" else {}
+    return images | {name: path for name, path in more.items() if path is not None}
+
+
 def phase_cosine(echo_time_s: float, frequency_mhz: float) -> float:
     """cos(2 pi 3.4 ppm f TE): 1 when fat and water are in phase, -1 when they are opposed.
 

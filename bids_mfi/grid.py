@@ -10,8 +10,7 @@ always taken from the affine, whose world axes point to the subject's right, ant
 import gzip
 import logging
 import math
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nib
@@ -28,14 +27,20 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from bids_mfi.errors import PairError
+from bids_mfi.nifti import HEADER_BYTES, check_claims, decode_voxels, open_unpacked, read_start
 
 MAX_SPACING_MM = 20.0
 MIN_SPACING_MM = 0.05
 MIN_SIZE = 2
 MIN_BOX_SHARE = 1e-3  # volume of a voxel, of that of a box with the same edges
-AFFINE_TOLERANCE_MM = 1e-3
+QFORM_TOLERANCE_MM = 1e-3
+SPACING_TOLERANCE_MM = 1e-3
+SAME_PLACE_VOXELS = 0.05  # see docs/decisions/orientation.md
+FLOAT32_VOXELS = 1e-3  # what a float32 affine far from the origin rounds away
+# Of b^2 + c^2 + d^2 of a quaternion in float32; nibabel takes less than 3.6e-7 for nothing.
+QUATERNION_ROUNDING = 4 * 2.0**-23
+LABEL_TOLERANCE = 1e-3
 HEADER_KINDS: tuple[type[nib.Nifti1Header], ...] = (nib.Nifti1Header, nib.Nifti2Header)
-HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 
 _LOGGER = logging.getLogger(__name__)
 _LOGGER.addHandler(logging.NullHandler())
@@ -53,17 +58,23 @@ class Grid:
         Voxels along x, y, z.
     affine : tuple of tuple of float
         4 x 4, voxel indices to millimetres, world axes R, A, S.
+    rounding_voxels : float
+        How far the far corner may be from its true place because a quaternion was rounded; 0
+        where the file stores the affine itself.
     """
 
     shape: tuple[int, int, int]
     affine: Affine
+    rounding_voxels: float = field(default=0.0, compare=False, repr=False)
 
     @classmethod
-    def from_array(cls, shape: tuple[int, ...], affine: NDArray[np.float64]) -> "Grid":
+    def from_array(
+        cls, shape: tuple[int, ...], affine: NDArray[np.float64], rounding_voxels: float = 0.0
+    ) -> "Grid":
         """Make a grid from an array's shape and a 4 x 4 array."""
         x, y, z = (int(size) for size in shape)
         rows = tuple(tuple(float(value) for value in row) for row in np.asarray(affine))
-        return cls((x, y, z), rows)
+        return cls((x, y, z), rows, rounding_voxels)
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -94,25 +105,60 @@ class Grid:
 
 
 def same_grid(first: Grid, second: Grid) -> bool:
-    """Whether two grids put every voxel at the same place, within 1 micrometre.
+    """Whether two grids put every voxel at the same place, within SAME_PLACE_VOXELS.
 
-    The corners are compared, so that a small difference of angle counts where it matters.
+    The corners are compared, so that a small difference of angle counts where it matters. The
+    corner that moves least must stay within the limit; the others may also turn about it by what
+    the rounding of a quaternion explains.
     """
     if first.shape != second.shape:
         return False
+    _, voxels = _measure_shifts(first, second)
+    allowed = SAME_PLACE_VOXELS + FLOAT32_VOXELS
+    turned = allowed + first.rounding_voxels + second.rounding_voxels
+    return bool(voxels.min() <= allowed and voxels.max() <= turned)
+
+
+def measure_distance(first: Grid, second: Grid) -> tuple[float, float]:
+    """How far two grids of one shape lie apart at the corner where it is most.
+
+    Returns
+    -------
+    distance_mm : float
+    distance_voxels : float
+        Along the voxel axis of ``first`` where it is most.
+    """
+    mm, voxels = _measure_shifts(first, second)
+    return float(mm.max()), float(voxels.max())
+
+
+def _measure_shifts(first: Grid, second: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shift of each of the eight corners: millimetres, and voxels along the axis of most."""
+    shift_mm = _shift_corners(first, second)
+    shift_voxels = shift_mm @ np.linalg.inv(first.matrix[:3, :3]).T
+    return np.linalg.norm(shift_mm, axis=1), np.abs(shift_voxels).max(axis=1)
+
+
+def _shift_corners(first: Grid, second: Grid) -> NDArray[np.float64]:
+    """From where ``second`` puts its corners to where ``first`` does, mm, shape (8, 3)."""
     corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(first.shape) - 1)
     corners = np.concatenate([corners, np.ones((8, 1))], axis=1)
-    shift_mm = corners @ (first.matrix - second.matrix).T
-    return bool(np.abs(shift_mm).max() <= AFFINE_TOLERANCE_MM)
+    shifts: NDArray[np.float64] = (corners @ (first.matrix - second.matrix).T)[:, :3]
+    return shifts
 
 
 def describe_difference(first: Grid, second: Grid) -> str:
     """How two grids differ, in a few words."""
     if first.shape != second.shape:
         return f"shapes {_times(first.shape)} and {_times(second.shape)} voxels"
-    if not np.allclose(first.spacing_mm, second.spacing_mm, atol=AFFINE_TOLERANCE_MM):
-        return f"voxels of {_times(first.spacing_mm)} mm and {_times(second.spacing_mm)} mm"
-    return "different positions or orientations (affines)"
+    kind = "different positions or orientations (affines)"
+    if not np.allclose(first.spacing_mm, second.spacing_mm, atol=SPACING_TOLERANCE_MM):
+        kind = f"voxels of {_times(first.spacing_mm)} mm and {_times(second.spacing_mm)} mm"
+    mm, voxels = measure_distance(first, second)
+    return (
+        f"{kind}, up to {mm:.3g} mm or {voxels:.3g} voxels apart; "
+        f"{SAME_PLACE_VOXELS:g} voxels are allowed"
+    )
 
 
 def _times(values: tuple[float, ...]) -> str:
@@ -140,7 +186,7 @@ def read_image(path: Path) -> tuple[NDArray[np.float64], Grid]:
         The file is missing, truncated, damaged, no NIfTI, not 3-D, has one slice, an impossible
         geometry, colours or complex numbers, values that are not finite, or no signal.
     """
-    volume, grid = _read_volume(path)
+    volume, grid, _ = _read_volume(path)
     _check_values(path, volume)
     return volume, grid
 
@@ -151,23 +197,44 @@ def read_labels(path: Path) -> tuple[NDArray[np.int16], Grid]:
     Raises
     ------
     PairError
-        As for :func:`read_image`, or a value that is not a whole number from 0 to 32767.
+        As for :func:`read_image`, or a value that is not within LABEL_TOLERANCE of a whole number
+        from 0 to 32767.
     """
-    volume, grid = _read_volume(path)
-    whole = np.isfinite(volume) & (volume == np.rint(volume))
-    wrong = ~(whole & (volume >= 0) & (volume <= np.iinfo(np.int16).max))
+    volume, grid, header = _read_volume(path)
+    labels = np.rint(volume)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        whole = np.abs(volume - labels) <= LABEL_TOLERANCE  # false for NaN
+    wrong = ~(whole & (labels >= 0) & (labels <= np.iinfo(np.int16).max))
     if wrong.any():
         raise PairError(
             f"{path}: {np.count_nonzero(wrong)} of {volume.size} voxels are no label (the first is "
-            f"{volume[wrong][0]:g}), expected whole numbers from 0 to 32767; export the labels "
-            "again, without interpolation."
+            f"{volume[wrong][0]:.9g}), expected whole numbers from 0 to 32767; "
+            f"{_explain_labels(volume[wrong], header)}."
         )
-    return volume.astype(np.int16), grid
+    return labels.astype(np.int16), grid
+
+
+def _explain_labels(wrong: NDArray[np.float64], header: nib.Nifti1Header) -> str:
+    """Say where numbers that are no labels come from, as far as they show it, and what to do."""
+    slope, inter = header.get_slope_inter()
+    if slope is not None and (slope, inter) != (1.0, 0.0):
+        return (
+            f"the header scales what is stored by scl_slope {slope:.9g} and scl_inter {inter:.9g}, "
+            "which rounds labels; save them as integers without scaling, and export them again"
+        )
+    if np.isnan(wrong).all():
+        return "export the labels again with 0 for the background"
+    if ((wrong > 0) & (wrong < 1)).all():
+        return (
+            "these look like probabilities; export the labels again, in each voxel the number of "
+            "the likeliest"
+        )
+    return "export the labels again, without interpolation"
 
 
 def read_grid(path: Path) -> Grid:
     """Read only the header; errors as for :func:`read_image`, those of the voxels left out."""
-    return _checked_grid(path, _parse_header(path, _read_bytes(path, HEADER_BYTES)))
+    return _checked_grid(path, _parse_header(path, read_start(path)))
 
 
 def read_zooms_mm(path: Path) -> tuple[float, float, float]:
@@ -177,7 +244,7 @@ def read_zooms_mm(path: Path) -> tuple[float, float, float]:
     affine; a published model may go by these. One that cannot be a voxel size is replaced by
     that of the affine. Errors as for :func:`read_grid`.
     """
-    header = _parse_header(path, _read_bytes(path, HEADER_BYTES))
+    header = _parse_header(path, read_start(path))
     spacing = _checked_grid(path, header).spacing_mm
     x, y, z = (
         float(zoom) if MIN_SPACING_MM <= zoom <= MAX_SPACING_MM else size
@@ -186,61 +253,54 @@ def read_zooms_mm(path: Path) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _read_volume(path: Path) -> tuple[NDArray[np.float64], Grid]:
-    content = _read_bytes(path)
+def read_second_grid(path: Path) -> tuple[Grid, str] | None:
+    """Read what else the header says about where the voxels lie, beside the grid that is used.
+
+    Returns
+    -------
+    (Grid, str) or None
+        That of the qform and ``qform`` where both codes are above 0; else that of the voxel sizes
+        (``pixdim``) along the axes of the sform and ``pixdim``. None if the header says nothing
+        else, or nothing that could be a grid. Errors as for :func:`read_grid`.
+    """
+    content = read_start(path)
     header = _parse_header(path, content)
-    grid = _checked_grid(path, header)
-    return _decode_voxels(path, header, content).reshape(grid.shape, order="F"), grid
+    used = _checked_grid(path, header)
+    if int(header["sform_code"]) <= 0:
+        return None
+    stored = type(header)(content[: header.sizeof_hdr], check=False)  # before sizes of 0 become 1
+    sizes_mm = np.asarray(stored["pixdim"][1:4], dtype=np.float64)
+    if not (np.isfinite(sizes_mm).all() and sizes_mm.all()):
+        return None
+    qform = _read_qform(header) if int(header["qform_code"]) > 0 else None
+    if qform is not None:
+        return Grid.from_array(used.shape, qform, _measure_rounding(header)), "qform"
+    matrix = used.matrix
+    matrix[:3, :3] *= np.abs(sizes_mm) / used.spacing_mm
+    return Grid.from_array(used.shape, matrix), "pixdim"
 
 
-def _read_bytes(path: Path, size: int = -1) -> bytes:
-    """Read and unpack; reading all of it includes gzip's check of length and checksum."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise PairError(
-            f"{path}: its name does not end in .nii or .nii.gz, expected a NIfTI image; convert "
-            "the DICOM files, for example by dcm2niix."
-        )
+def _read_qform(header: nib.Nifti1Header) -> NDArray[np.float64] | None:
+    """Read the qform; None if it is no rotation."""
     try:
-        with path.open("rb") as file:
-            _check_fetched(path, file.peek(64))
-            if path.suffix.lower() == ".gz":
-                return gzip.GzipFile(fileobj=file).read(size)
-            return file.read(size)
-    except FileNotFoundError:
-        raise PairError(_explain_missing(path)) from None
-    except (EOFError, zlib.error) as error:
-        raise PairError(
-            f"{path}: the data end early or are damaged ({error}). Expected a complete gzip file; "
-            "copy or convert it again."
-        ) from error
-    except gzip.BadGzipFile as error:
-        raise PairError(
-            f"{path}: cannot be read as NIfTI ({error}). Expected an undamaged gzip file, as its "
-            "name says; copy or convert it again."
-        ) from error
-    except OSError as error:
-        raise PairError(
-            f"{path}: cannot be opened ({error.strerror or error}). Expected a readable file; "
-            "check what it is and its permissions."
-        ) from error
+        matrix = np.asarray(header.get_qform(), dtype=np.float64)
+    except (HeaderDataError, ValueError):
+        return None
+    return matrix if np.isfinite(matrix).all() else None
 
 
-def _check_fetched(path: Path, start: bytes) -> None:
-    """Raise PairError for the text that stands for a large file kept elsewhere."""
-    if start.startswith((b"/annex/objects/", b"version https://git-lfs")):
-        raise PairError(
-            f"{path}: the content has not been fetched (the file only points to it). Expected the "
-            f"image; run `datalad get {path}`, `git annex get {path}` or `git lfs pull` first."
-        )
+def read_form_codes(path: Path) -> tuple[int, int]:
+    """Codes of sform and qform; errors as for :func:`read_grid`."""
+    header = _parse_header(path, read_start(path))
+    return int(header["sform_code"]), int(header["qform_code"])
 
 
-def _explain_missing(path: Path) -> str:
-    if path.is_symlink():
-        return (
-            f"{path}: the content has not been fetched (a symbolic link to {path.readlink()}, "
-            f"which is not there). Run `datalad get {path}` or `git annex get {path}` first."
-        )
-    return f"{path}: no such file. Expected a NIfTI image there; check the path."
+def _read_volume(path: Path) -> tuple[NDArray[np.float64], Grid, nib.Nifti1Header]:
+    with open_unpacked(path) as stream:
+        header = _parse_header(path, stream.read(HEADER_BYTES))
+        grid = _checked_grid(path, header)
+        volume = decode_voxels(path, header, stream).reshape(grid.shape, order="F")
+    return volume, grid, header
 
 
 def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
@@ -306,8 +366,25 @@ def _checked_grid(path: Path, header: nib.Nifti1Header) -> Grid:
             f"{path}: holds {_name_type(dtype)}, expected integers or floating-point numbers of at "
             "most 64 bits; export the magnitude image."
         )
+    check_claims(path, header)
     _check_geometry(path, header)
-    return Grid.from_array(shape, _read_affine(header))
+    rounding = 0.0 if int(header["sform_code"]) > 0 else _measure_rounding(header)
+    return Grid.from_array(shape, _read_affine(header), rounding)
+
+
+def _measure_rounding(header: nib.Nifti1Header) -> float:
+    """How far rounding of the quaternion may move the corner opposite to voxel 0, in voxels.
+
+    The first number of the quaternion is not stored. Near a half turn, as of an image whose axes
+    point to left and posterior, it is the root of a small difference of rounded numbers.
+    """
+    vector = np.array([header[f"quatern_{axis}"] for axis in "bcd"], dtype=np.float64)
+    square = max(0.0, 1.0 - float(vector @ vector))
+    low, high = max(0.0, square - QUATERNION_ROUNDING), square + QUATERNION_ROUNDING
+    turn = 2 * max(math.sqrt(high) - math.sqrt(square), math.sqrt(square) - math.sqrt(low))
+    sizes_mm = np.asarray(header.get_zooms()[:3], dtype=np.float64)
+    extent_mm = float(np.linalg.norm(sizes_mm * header.get_data_shape()[:3]))
+    return turn * extent_mm / float(sizes_mm.min())
 
 
 def _name_type(dtype: np.dtype[np.generic]) -> str:
@@ -344,25 +421,6 @@ def _is_flat(matrix: NDArray[np.float64]) -> bool:
     return float(abs(np.linalg.det(matrix[:3, :3]))) <= MIN_BOX_SHARE * box
 
 
-def _decode_voxels(path: Path, header: nib.Nifti1Header, content: bytes) -> NDArray[np.float64]:
-    """All voxels in the order of the file, scaled."""
-    shape, dtype = header.get_data_shape(), header.get_data_dtype()
-    start, count = header.get_data_offset(), math.prod(int(size) for size in shape)
-    if len(content) < start + count * dtype.itemsize:
-        there = max(0, len(content) - start) // dtype.itemsize
-        raise PairError(
-            f"{path}: the data end early, after {there} of {count} voxels. Expected "
-            f"{_times(shape)}; copy or convert the file again."
-        )
-    slope, inter = header.get_slope_inter()
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks for NaN and infinity
-        volume = np.frombuffer(content, dtype, count, start).astype(np.float64)
-        if slope is not None and (slope, inter) != (1.0, 0.0):
-            volume *= slope
-            volume += inter
-    return volume
-
-
 def _check_values(path: Path, volume: NDArray[np.float64]) -> None:
     bad = volume.size - int(np.count_nonzero(np.isfinite(volume)))
     if bad:
@@ -396,7 +454,8 @@ def encode_image(volume: NDArray[np.generic], grid: Grid) -> bytes:
     image.header.set_xyzt_units("mm")
     image.set_sform(grid.matrix, code=1)
     image.set_qform(grid.matrix, code=1)
-    if not same_grid(grid, Grid.from_array(grid.shape, image.get_qform())):
+    qform = Grid.from_array(grid.shape, image.get_qform())
+    if np.abs(_shift_corners(grid, qform)).max() > QFORM_TOLERANCE_MM:
         image.set_qform(None, code=0)
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
@@ -408,10 +467,26 @@ def reorient(
 
     Trailing axes beyond the third are kept as they are.
     """
-    transform = ornt_transform(io_orientation(grid.matrix), axcodes2ornt(axcodes))
+    return _turn(volume, grid, ornt_transform(io_orientation(grid.matrix), axcodes2ornt(axcodes)))
+
+
+def reorient_like(
+    volume: NDArray[np.generic], grid: Grid, wanted: Grid
+) -> tuple[NDArray[np.generic], Grid]:
+    """Permute and flip the voxel axes so that they point nearest to those of ``wanted``.
+
+    Between two affines of the same voxels this is sure, where :func:`reorient` may choose
+    differently for an axis halfway between two anatomical directions.
+    """
+    return _turn(volume, grid, io_orientation(np.linalg.inv(wanted.matrix) @ grid.matrix))
+
+
+def _turn(
+    volume: NDArray[np.generic], grid: Grid, transform: NDArray[np.float64]
+) -> tuple[NDArray[np.generic], Grid]:
     turned = apply_orientation(volume, transform)
     affine = grid.matrix @ inv_ornt_aff(transform, grid.shape)
-    return turned, Grid.from_array(turned.shape[:3], affine)
+    return turned, Grid.from_array(turned.shape[:3], affine, grid.rounding_voxels)
 
 
 def resampled_grid(grid: Grid, spacing_mm: tuple[float, float, float]) -> Grid:

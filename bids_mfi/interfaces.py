@@ -29,6 +29,7 @@ from bids_mfi.derivatives import (
 from bids_mfi.dixon import (
     DixonPair,
     fat_fraction_percent,
+    images_of,
     read_pair,
     read_pair_zooms_mm,
     read_signals,
@@ -42,6 +43,7 @@ from bids_mfi.network.segment import (
     resample_channels,
     segment_to_grid,
 )
+from bids_mfi.orientation import check_orientation
 from bids_mfi.quality import QCFlag, check_scan, check_size
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.report.figures import draw_figures
@@ -136,7 +138,8 @@ class Quantify(SimpleInterface):
         labels, _ = read_labels(Path(self.inputs.labels))
         measures = measure_muscles(labels, water, fat, grid.voxel_volume_ml, table)
         shape = model_shape(grid, bundle, read_zooms_mm(self.inputs.pair.in_phase))
-        flags = check_size(shape, bundle.least_shape)
+        flags = check_orientation(images_of(self.inputs.pair, self.inputs.fat_water))
+        flags += check_size(shape, bundle.least_shape)
         flags += check_scan(measures, labels, grid, table, computed, signals)
         folder = Path(runtime.cwd)
         found = {

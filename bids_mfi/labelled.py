@@ -16,17 +16,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_mfi import grid as grids
 from bids_mfi import tables
 from bids_mfi.derivatives import MISSING, derivative_stem, prefer_muscle_maps
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.discovery.naming import INDEX_ENTITIES, ImageName, parse_name
-from bids_mfi.dixon import DixonPair, read_pair, read_pair_zooms_mm
+from bids_mfi.dixon import DixonPair, images_of, read_pair, read_pair_zooms_mm
 from bids_mfi.errors import DatasetError, InputError, MFIError, PairError
 from bids_mfi.grid import (
     Grid,
     describe_difference,
-    read_image,
     reorient,
+    reorient_like,
     resize_linear,
     same_grid,
 )
@@ -37,6 +38,8 @@ from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import resample_channels
 from bids_mfi.network.train import check_table, draft_bundle
 from bids_mfi.options import RunOptions, TrainOptions
+from bids_mfi.orientation import check_orientation
+from bids_mfi.sides import check_sides
 
 LABEL_FOLDER = Path("derivatives", "labels")
 FREE_ENTITIES = ("seg", "desc", "label")
@@ -149,7 +152,7 @@ def load_labelled_data(
     check_table(plan.table, options, start)  # before many scans are read
     draft = draft_bundle(options, plan.table, start=start)
     cases = [load_case(scan, plan.table, draft) for scan in plan.scans]
-    for line in describe_absent(cases, plan.table):
+    for line in [*describe_absent(cases, plan.table), *check_cases(plan, cases, options)]:
         report(line)
     learnt, held = (
         [case for case, scan in zip(cases, plan.scans, strict=True) if scan.role == role]
@@ -233,7 +236,8 @@ def list_label_maps(folder: Path) -> dict[Path, ImageName]:
             f"{folder}: no such folder, expected the label maps of the scans, for example "
             f"{_example(folder)}. Name their folder by --label-dir."
         )
-    paths = sorted(path for path in folder.glob("sub-*/**/*_dseg.nii*") if path.is_file())
+    # Also what is no file: a link whose content has not been fetched must not count as unlabelled.
+    paths = sorted(folder.glob("sub-*/**/*_dseg.nii*"))
     maps = {path: parse_name(path.name) for path in paths}
     maps = {path: name for path, name in maps.items() if name.extension in (".nii", ".nii.gz")}
     if not maps:
@@ -448,8 +452,10 @@ def read_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.int16]
     PairError
         It has no label, other voxels than the scan, or a number that the table does not name.
     """
-    stored, stored_grid = read_image(path)
-    volume, own = reorient(stored, stored_grid, grid.axcodes)
+    stored, stored_grid = grids.read_labels(path)
+    if not stored.any():
+        raise PairError(f"{path}: all voxels are 0, expected labels; export it again.")
+    volume, own = reorient_like(stored, stored_grid, grid)
     if not same_grid(own, grid):
         raise PairError(
             f"{path}: does not lie on the voxels of the scan ({describe_difference(grid, own)}). "
@@ -515,6 +521,25 @@ def describe_absent(cases: Sequence[LabelledCase], table: MuscleTable) -> list[s
     present = set().union(*(np.unique(case.labels).tolist() for case in cases))
     absent = [muscle.abbreviation for muscle in table if muscle.index not in present]
     return [f"labelled in no scan: {', '.join(absent)}"] if absent else []
+
+
+def check_cases(plan: ScanPlan, cases: Sequence[LabelledCase], options: TrainOptions) -> list[str]:
+    """Say in lines where sides are doubtful.
+
+    Raises
+    ------
+    InputError
+        Left and right of the labels cannot be learnt, see :func:`bids_mfi.sides.check_sides`.
+    """
+    maps = {
+        str(scan.labels): (case.labels, case.grid)
+        for scan, case in zip(plan.scans, cases, strict=True)
+    }
+    lines = check_sides(maps, plan.table, bool(options.mirror_share or options.mirrored))
+    for scan in plan.scans:
+        files = images_of(scan.pair, "computed") | {"label map": scan.labels}
+        lines += [f"{scan.pair.scan}: {flag.message}" for flag in check_orientation(files)]
+    return lines
 
 
 def describe_ranges(plan: ScanPlan, cases: Sequence[LabelledCase]) -> tuple[tuple[str, str], ...]:

@@ -266,21 +266,37 @@ def _check_sides(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> l
 
     Labels and affine are compared, so it cannot tell which of the two is wrong.
     """
+    flags = []
+    for muscle, apart_mm in find_exchanged_sides(labels, grid, table).items():
+        text = (
+            f"{muscle}: the left label lies {abs(apart_mm):.1f} mm to the right of the "
+            "right one. Left and right may be exchanged; check the image's orientation."
+        )
+        flags.append(QCFlag("left_right", "error", muscle, apart_mm, 0.0, text))
+    return flags
+
+
+def find_exchanged_sides(
+    labels: NDArray[np.int16], grid: Grid, table: MuscleTable
+) -> dict[str, float]:
+    """Find muscles whose left label does not lie to the left of the right one, by centroids.
+
+    Returns
+    -------
+    dict of str to float
+        By abbreviation without side, how far the right label lies to the right of the left one,
+        millimetres: 0 or less.
+    """
     right_mm = _mean_right_mm(labels, grid, table)
     right_of = {muscle.muscle: muscle.index for muscle in table if muscle.hemi == "R"}
-    flags = []
+    found = {}
     for muscle in table:
         partner = right_of.get(muscle.muscle, 0)
-        if muscle.hemi != "L" or not {muscle.index, partner} <= right_mm.keys():
-            continue
-        apart_mm = right_mm[partner] - right_mm[muscle.index]
-        if apart_mm <= 0:
-            text = (
-                f"{muscle.muscle}: the left label lies {abs(apart_mm):.1f} mm to the right of the "
-                "right one. Left and right may be exchanged; check the image's orientation."
-            )
-            flags.append(QCFlag("left_right", "error", muscle.muscle, apart_mm, 0.0, text))
-    return flags
+        if muscle.hemi == "L" and {muscle.index, partner} <= right_mm.keys():
+            apart_mm = right_mm[partner] - right_mm[muscle.index]
+            if apart_mm <= 0:
+                found[muscle.muscle] = apart_mm
+    return found
 
 
 def _mean_right_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> dict[int, float]:

@@ -191,6 +191,119 @@ def test_swapped_sides_collapse(truth, tmp_path):
     assert "mean Dice 0.000" in found.sentence
 
 
+def run_evaluate(truth, prediction, out, capsys):
+    """Exit status, what was printed to stderr, and the findings of the marker."""
+    status = main_verbs(["evaluate", str(truth), str(prediction), str(out)])
+    return status, capsys.readouterr().err, json.loads((out / "evaluation.json").read_text())
+
+
+def test_sound_maps_have_no_finding(truth, tmp_path, capsys):
+    status, said, marker = run_evaluate(truth, truth, tmp_path / "out", capsys)
+    assert (status, said) == (0, "")
+    assert "Findings" not in marker
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "Look at this first" not in page
+
+
+def test_exchanged_sides_are_said(truth, tmp_path, capsys):
+    mirrored = WEBER2021.mirrored_indices()
+    swap = np.array([0, *(mirrored[i] for i in range(1, 15))], dtype=np.int16)
+    prediction = copy_prediction(truth, tmp_path, lambda _person, labels: swap[labels])
+    status, said, marker = run_evaluate(truth, prediction, tmp_path / "out", capsys)
+    assert status == 0
+    sides, wrong = marker["Findings"]
+    assert sides.startswith("4 scans (sub-01_acq-dixon, sub-02")
+    assert "left and right the other way (MFSS, LC," in sides
+    assert "Dice 0.00, 1.00 once this is undone" in sides
+    assert wrong.startswith("4 scans (sub-01")
+    assert "in the prediction the left labels lie" in wrong
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    for sentence in (sides, wrong):
+        assert sentence in said
+        assert sentence in page
+
+
+def test_both_maps_with_sides_against_the_affine_are_said(truth, tmp_path, capsys):
+    mirrored = WEBER2021.mirrored_indices()
+    swap = np.array([0, *(mirrored[i] for i in range(1, 15))], dtype=np.int16)
+    prediction = copy_prediction(truth, tmp_path, lambda _person, labels: swap[labels])
+    _, _, marker = run_evaluate(prediction, prediction, tmp_path / "out", capsys)
+    assert [sentence.split(": ")[1][:16] for sentence in marker["Findings"]] == [
+        "in the truth the", "in the predictio"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("offset", [1, 100, 1000])
+def test_labels_offset_by_a_constant_are_said(truth, tmp_path, capsys, offset):
+    """By an offset beyond the table nothing can be compared, whichever of the two has it."""
+    prediction = copy_prediction(truth, tmp_path, lambda _p, x: np.where(x > 0, x + offset, 0))
+    for first, second, sign in ((truth, prediction, ""), (prediction, truth, "-")):
+        out = tmp_path / f"out{sign}"
+        status, said, marker = run_evaluate(first, second, out, capsys)
+        assert f"those of the truth plus {sign}{offset} (Dice 0.00, 1.00" in marker["Findings"][0]
+        assert marker["Findings"][0] in said
+        assert status == (0 if offset == 1 else 3)
+        assert (out / "evaluation.html").exists()
+
+
+def test_permuted_labels_get_the_mapping(truth, tmp_path, capsys):
+    order = np.array([0, *range(14, 0, -1)], dtype=np.int16)
+    order[[13, 14]] = order[[14, 13]]
+    prediction = copy_prediction(truth, tmp_path, lambda _person, labels: order[labels])
+    _, _, marker = run_evaluate(truth, prediction, tmp_path / "out", capsys)
+    assert "1 is 14, 2 is 13, 3 is 12" in marker["Findings"][0]
+
+
+@pytest.mark.parametrize("held", [0, 2])
+def test_a_truth_without_muscles_is_said(truth, tmp_path, capsys, held):
+    prediction = copy_prediction(truth, tmp_path)
+    for person in PEOPLE[held:]:
+        write_labels(truth, person, np.zeros(SHAPE, np.int16))
+    status, said, marker = run_evaluate(truth, prediction, tmp_path / "out", capsys)
+    assert status == (0 if held else 3)
+    (finding,) = marker["Findings"]
+    assert finding.startswith(f"{4 - held} scans (sub-0{1 + held}")
+    assert "in the truth there is no voxel of a muscle" in finding
+    assert finding in said
+
+
+def test_a_prediction_without_muscles_is_compared_and_said(truth, tmp_path, capsys):
+    prediction = copy_prediction(truth, tmp_path, lambda _person, labels: labels * 0)
+    status, _, marker = run_evaluate(truth, prediction, tmp_path / "out", capsys)
+    assert (status, marker["MeanDice"]) == (0, 0.0)
+    assert "in the prediction there is no voxel" in marker["Findings"][0]
+
+
+def test_a_prediction_stored_in_another_direction_is_said(truth, tmp_path, capsys):
+    prediction = copy_prediction(truth, tmp_path, lambda _p, x: np.ascontiguousarray(x[:, ::-1]))
+    _, _, marker = run_evaluate(truth, prediction, tmp_path / "out", capsys)
+    assert "front and back are exchanged" in marker["Findings"][0]
+    assert "1.00 once this is undone" in marker["Findings"][0]
+
+
+def test_an_affine_that_was_turned_over_is_said_with_the_distance(truth, tmp_path, capsys):
+    prediction = copy_prediction(truth, tmp_path)
+    for person in PEOPLE:
+        labels, grid = read_labels(map_path(truth, person))
+        affine = np.diag([-1.0, 1, 1, 1]) @ grid.matrix
+        affine[0, 3] += 40
+        write_labels(prediction, person, labels, affine)
+    assert main_verbs(["evaluate", str(truth), str(prediction), str(tmp_path / "out")]) == 3
+    said = capsys.readouterr().err
+    assert "stored as RAS and LAS" in said
+    assert "voxels apart" in said
+
+
+def test_a_truth_on_a_rounded_grid_is_compared(truth, tmp_path):
+    shifted = make_affine(SPACING_MM)
+    shifted[0, 3] += 0.04 * SPACING_MM[0]
+    for person in PEOPLE:
+        write_labels(truth, person, read_labels(map_path(truth, person))[0], shifted)
+    found = evaluate_folders(truth, truth, tmp_path / "out")  # the images lie where they did
+    assert found.failed == ()
+    assert found.findings == ()
+
+
 @pytest.mark.parametrize("axcodes", ["LPS", "SAR"])
 @pytest.mark.parametrize("measure", ["images", "tables"])
 def test_the_order_of_storage_does_not_matter(truth, tmp_path, axcodes, measure):

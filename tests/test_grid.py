@@ -3,11 +3,12 @@
 import errno
 import gzip
 import itertools
+import os
 import re
 import struct
 import subprocess
 import sys
-from pathlib import Path
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -19,10 +20,12 @@ from bids_mfi.grid import (
     Grid,
     describe_difference,
     encode_image,
+    measure_distance,
     read_grid,
     read_image,
     read_labels,
     reorient,
+    reorient_like,
     resampled_grid,
     resize_linear,
     same_grid,
@@ -102,6 +105,10 @@ def qform_only(offset=MAGIC, fmt="4s", *values):
     return patched(offset, fmt, *values, content=patched(SFORM_CODE, "h", 0))
 
 
+def wide_header(offset, fmt, *values):
+    return patched(offset, fmt, *values, content=raw_nifti(kind=nib.Nifti2Image))
+
+
 def colours():
     volume = np.ones(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     return raw_nifti(volume)
@@ -145,6 +152,13 @@ HEADER_FAULTS = {
     "one_column": ("a.nii", raw_nifti(make_volume(shape=(1, 4, 3))), "single slice"),
     "no_voxel": ("a.nii", patched(DIM + 2, "h", 0), "(0 x 4 x 3 voxels)"),
     "negative_size": ("a.nii", patched(DIM + 2, "h", -5), "(-5 x 4 x 3 voxels)"),
+    "too_many_voxels": ("a.nii", patched(DIM + 2, "3h", 32767, 32767, 32767), "claims 35,181,"),
+    "sizes_of_64_bits": ("a.nii", wide_header(16, "4q", 3, 2**62, 2**62, 2**62), "header claims"),
+    "offset_huge": ("a.nii", patched(VOX_OFFSET, "f", 1e9), "at byte 1,000,000,000"),
+    "offset_beyond": ("a.nii", patched(VOX_OFFSET, "f", 3e38), "at byte"),
+    "offset_infinite": ("a.nii", patched(VOX_OFFSET, "f", np.inf), "header is damaged"),
+    "offset_of_64_bits": ("a.nii", wide_header(168, "q", 2**63 - 1), "at byte 9,223,"),
+    "offset_of_64_bits_negative": ("a.nii", wide_header(168, "q", -(2**62)), "header is damaged"),
     "complex64": ("a.nii", raw_nifti(make_volume(np.complex64)), "complex numbers"),
     "complex128": ("a.nii", raw_nifti(make_volume(np.complex128)), "complex numbers"),
     "colours": ("a.nii", colours(), "colours (RGB)"),
@@ -173,11 +187,20 @@ VOXEL_FAULTS = {
     "cut_before_packing": ("a.nii.gz", gzip.compress(raw_nifti()[:-3]), "after 58 of 60 voxels"),
     "cut": ("a.nii", raw_nifti()[:-2], "after 59 of 60 voxels"),
     "cut_after_header": ("a.nii", raw_nifti()[:350], "after 0 of 60 voxels"),
-    "too_many_voxels": ("a.nii", patched(DIM + 2, "3h", 32767, 32767, 32767), "data end early"),
-    "offset_too_far": ("a.nii", patched(VOX_OFFSET, "f", 1e9), "after 0 of 60 voxels"),
+    "claims_more": ("a.nii", patched(DIM + 2, "3h", 500, 500, 500), "after 60 of 125000000 voxels"),
+    "offset_too_far": ("a.nii", patched(VOX_OFFSET, "f", 1e6), "after 0 of 60 voxels"),
     "crc": ("a.nii.gz", with_flipped_bit(LARGE_PACKED, -7), "CRC"),
     "length": ("a.nii.gz", with_flipped_bit(LARGE_PACKED, -1), "length"),
     "trailing": ("a.nii.gz", LARGE_PACKED + b"garbage", "gzip"),
+    "one_slice_more": ("a.nii", patched(DIM + 6, "h", 2), "at least one more slice"),
+    "one_empty_slice_more": ("a.nii", raw_nifti() + bytes(5 * 4 * 2), "at least one more slice"),
+    "one_row_less": ("a.nii", patched(DIM + 4, "h", 3), "at least one more slice"),
+    "appended": ("a.nii", raw_nifti() + b"x", "further data after the last voxel that the header"),
+    "one_slice_more_packed": (
+        "a.nii.gz", gzip.compress(patched(DIM + 6, "h", 2, content=raw_nifti())), "claim too few",
+    ),
+    "appended_packed": ("a.nii.gz", gzip.compress(LARGE + b"x"), "(20 x 20 x 10 voxels)"),
+    "appended_member": ("a.nii.gz", LARGE_PACKED + gzip.compress(b"x"), "further data"),
 }  # fmt: skip
 
 
@@ -254,6 +277,56 @@ def test_value_that_is_no_label(value, tmp_path, capfd):
     assert read_image(path)[0][1, 2, 2] == value
 
 
+def save_as_floats(path, labels, dtype):
+    """What nibabel makes of a label map in float64 whose header asks for integers."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(dtype)
+    image = nib.Nifti1Image(labels.astype(np.float64), STRAIGHT, header)
+    image.to_filename(path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["i2", "u2", "i4"])
+@pytest.mark.parametrize("highest", [2, 3, 7, 14, 60])
+def test_labels_that_were_scaled_on_saving_are_rounded(highest, dtype, tmp_path):
+    labels = np.random.default_rng(highest).integers(0, highest + 1, SHAPE)
+    labels[0, 0] = [0, highest, 1]
+    path = save_as_floats(tmp_path / "a.nii", labels, dtype)
+    stored = nib.load(path)
+    assert stored.dataobj.slope != 1
+    assert not np.array_equal(stored.get_fdata(), labels)
+    np.testing.assert_array_equal(read_labels(path)[0], labels)
+
+
+@pytest.mark.parametrize(("dtype", "highest"), [("u1", 14), ("i2", 300)])
+def test_a_scaling_too_coarse_for_labels_is_named(dtype, highest, tmp_path, capfd):
+    """Half a step of the scale is more than 1e-3."""
+    labels = np.arange(60).reshape(SHAPE) * highest / 59
+    path = save_as_floats(tmp_path / "a.nii", labels.round(), dtype)
+    slope = nib.load(path).dataobj.slope
+    assert_complains(read_labels, path, f"scl_slope {slope:.9g} and scl_inter", capfd)
+
+
+@pytest.mark.parametrize("off", [0.9e-3, -0.9e-3])
+@pytest.mark.parametrize("label", [0, 1, 14, 32767])
+def test_a_label_is_a_whole_number_within_a_thousandth(off, label, tmp_path, capfd):
+    volume = np.full(SHAPE, label + off)
+    assert (read_labels(write(tmp_path, "a.nii", raw_nifti(volume)))[0] == label).all()
+    path = write(tmp_path, "b.nii", raw_nifti(np.full(SHAPE, label + 1.2 * off)))
+    shown = f"(the first is {label + 1.2 * off:.9g})"
+    assert f"{label + 1.2 * off:.9g}" != f"{label:g}"
+    assert_complains(read_labels, path, shown, capfd)
+
+
+def test_probabilities_are_no_labels(tmp_path, capfd):
+    path = write(tmp_path, "a.nii", raw_nifti(np.linspace(0, 1, 60).reshape(SHAPE)))
+    assert_complains(read_labels, path, "these look like probabilities", capfd)
+    volume = make_volume(np.float32)
+    volume[0] = np.nan
+    path = write(tmp_path, "b.nii", raw_nifti(volume))
+    assert_complains(read_labels, path, "with 0 for the background", capfd)
+
+
 def test_highest_label(tmp_path):
     path = write(tmp_path, "a.nii", raw_nifti(np.full(SHAPE, 32767, np.uint16)))
     labels, _ = read_labels(path)
@@ -281,7 +354,19 @@ class TestUnreadableFile:
     def test_folder(self, reader, tmp_path, capfd):
         for name in ("a.nii.gz", "a.nii"):
             (tmp_path / name).mkdir()
-            assert_complains(reader, tmp_path / name, "cannot be opened (Is a directory)", capfd)
+            assert_complains(reader, tmp_path / name, "cannot be opened (it is a folder)", capfd)
+
+    def test_named_pipe(self, reader, tmp_path, capfd):
+        """Opened plainly it would wait for ever."""
+        for name in ("a.nii.gz", "a.nii"):
+            os.mkfifo(tmp_path / name)
+            assert_complains(reader, tmp_path / name, "it is a named pipe", capfd)
+
+    @pytest.mark.parametrize("device", ["zero", "null"])
+    def test_device(self, reader, device, tmp_path, capfd):
+        for name in ("a.nii.gz", "a.nii"):
+            (tmp_path / name).symlink_to(f"/dev/{device}")
+            assert_complains(reader, tmp_path / name, "it is a device", capfd)
 
     def test_symlink_to_itself(self, reader, tmp_path, capfd):
         (tmp_path / "a.nii").symlink_to("a.nii")
@@ -296,7 +381,7 @@ class TestUnreadableFile:
         def refuse(*_):
             raise OSError(code, text)
 
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr("bids_mfi.nifti.open_regular_file", refuse)
         assert_complains(reader, path, f"cannot be opened ({text})", capfd)
 
 
@@ -397,6 +482,32 @@ def test_header_extension_and_padding_are_skipped(tmp_path):
     np.testing.assert_array_equal(volume, make_volume())
     volume, _ = read_image(write(tmp_path, "b.nii.gz", PACKED + b"\0" * 512))
     np.testing.assert_array_equal(volume, make_volume())
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_no_more_is_unpacked_than_the_header_claims(packed, tmp_path, capfd):
+    """Behind a volume of 8 kB lie 256 MiB; the memory must not hold them."""
+    if packed:
+        path = write(tmp_path, "a.nii.gz", LARGE_PACKED + gzip.compress(bytes(2**22)) * 64)
+    else:
+        path = write(tmp_path, "a.nii", LARGE)
+        os.truncate(path, 2**28)  # a hole, which takes no space on the disk
+    read_image(write(tmp_path, "warm.nii.gz", LARGE_PACKED))
+    tracemalloc.start()
+    try:
+        assert_complains(read_image, path, "at least one more slice", capfd)
+        assert_complains(read_labels, path, "at least one more slice", capfd)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**24
+
+
+def test_a_claim_of_voxels_that_are_not_there_takes_no_memory(tmp_path, capfd):
+    """2 GiB are claimed; what is not filled is not there."""
+    content = patched(DIM + 2, "3h", 640, 640, 640)
+    path = write(tmp_path, "a.nii.gz", gzip.compress(content))
+    assert_complains(read_image, path, "after 60 of 262144000 voxels", capfd)
 
 
 @pytest.mark.parametrize("extra", [(1,), (1, 1), (1, 1, 1)])
@@ -583,25 +694,82 @@ class TestGrid:
         assert counted == pytest.approx(1000 * grid.voxel_volume_ml * 1000, rel=5e-3)
 
 
+def random_affine(rng, degrees, voxel=SPACING_MM):
+    """Of an image stored in any of eight directions, tilted by about so much."""
+    flips = np.diag(rng.choice([-1.0, 1.0], 3) * voxel)
+    return make_affine(rotation(*rng.normal(0, degrees, 3)) @ flips, rng.uniform(-300, 300, 3))
+
+
+def write_forms(path, affine, sform, qform, shape=(320, 300, 40)):
+    """An empty image whose header holds the affine as sform, qform or both."""
+    image = nib.Nifti1Image(np.zeros(shape, np.uint8), None)
+    image.set_sform(affine if sform else None, code=1 if sform else 0)
+    image.set_qform(affine if qform else None, code=1 if qform else 0)
+    path.write_bytes(image.to_bytes())
+    return path
+
+
 class TestSameGrid:
-    @pytest.mark.parametrize(("shift_mm", "same"), [(0.0, True), (9e-4, True), (1.1e-3, False)])
-    def test_shift(self, shift_mm, same):
+    @pytest.mark.parametrize("axis", range(3))
+    @pytest.mark.parametrize(("voxels", "same"), [(0.0, True), (0.05, True), (0.052, False)])
+    def test_shift(self, axis, voxels, same):
         moved = OBLIQUE.copy()
-        moved[1, 3] += shift_mm
+        moved[:3, 3] += voxels * OBLIQUE[:3, axis]
         assert same_grid(Grid.from_array(SHAPE, OBLIQUE), Grid.from_array(SHAPE, moved)) is same
 
     @pytest.mark.parametrize(("factor", "same"), [(0.9, True), (1.1, False)])
     def test_angle_counts_at_the_far_corner(self, factor, same):
         shape = (400, 300, 40)
         far_mm = 399 * 0.7
-        angle = factor * np.rad2deg(1e-3 / far_mm)
+        angle = factor * np.rad2deg(0.05 * 0.8 / far_mm)
         turned = STRAIGHT.copy()
         turned[:3, :3] = rotation(0, 0, angle) @ np.diag(SPACING_MM)
         turned[:3, 3] = STRAIGHT[:3, 3]
-        assert np.abs(turned - STRAIGHT).max() < 1e-5
+        assert np.abs(turned - STRAIGHT).max() < 2e-4
         assert same_grid(Grid.from_array(shape, STRAIGHT), Grid.from_array(shape, turned)) is same
         near = (40, 30, 40)
         assert same_grid(Grid.from_array(near, STRAIGHT), Grid.from_array(near, turned))
+
+    @pytest.mark.parametrize("degrees", [0.0, 0.01, 0.1, 1.0, 5.0, 20.0, 90.0])
+    def test_qform_only_against_sform_only(self, degrees, tmp_path):
+        """Also near a half turn, where a rounded quaternion turns the image by 0.1 degrees."""
+        rng = np.random.default_rng(int(100 * degrees))
+        for _ in range(20):
+            affine = random_affine(rng, degrees)
+            first = read_grid(write_forms(tmp_path / "a.nii", affine, sform=True, qform=False))
+            second = read_grid(write_forms(tmp_path / "b.nii", affine, sform=False, qform=True))
+            assert same_grid(first, second)
+            assert same_grid(second, first)
+            turned, wanted = reorient(np.zeros(first.shape), first, ("L", "P", "I"))[1], second
+            assert same_grid(reorient_like(np.zeros(turned.shape), turned, wanted)[1], wanted)
+
+    @pytest.mark.parametrize("degrees", [0.0, 0.01, 1.0, 20.0])
+    def test_a_qform_hides_no_shift(self, degrees, tmp_path):
+        affine = random_affine(np.random.default_rng(3), degrees)
+        moved = affine.copy()
+        moved[:3, 3] += 0.1 * affine[:3, 0]
+        first = read_grid(write_forms(tmp_path / "a.nii", affine, sform=True, qform=False))
+        second = read_grid(write_forms(tmp_path / "b.nii", moved, sform=False, qform=True))
+        assert not same_grid(first, second)
+
+    def test_affines_of_four_digits(self):
+        rng, worst = np.random.default_rng(0), 0.0
+        for _ in range(1000):
+            affine = random_affine(rng, 15)
+            first, second = (
+                Grid.from_array((320, 300, 40), one) for one in (affine, affine.round(4))
+            )
+            worst = max(worst, measure_distance(first, second)[1])
+            assert same_grid(first, second)
+        assert 0.04 < worst < 0.048  # the limit is needed, and is just wide enough
+
+    def test_a_rounding_of_the_quaternion_is_no_part_of_the_value(self, tmp_path):
+        grid = read_grid(write_forms(tmp_path / "a.nii", LAS, sform=False, qform=True))
+        assert grid.rounding_voxels > 0
+        assert grid == Grid.from_array(grid.shape, grid.matrix)
+        assert "rounding" not in repr(grid)
+        stored = read_grid(write_forms(tmp_path / "b.nii", LAS, sform=True, qform=True))
+        assert stored.rounding_voxels == 0
 
     def test_shape(self):
         first, second = (Grid.from_array(shape, STRAIGHT) for shape in ((5, 4, 3), (5, 4, 4)))
@@ -611,10 +779,34 @@ class TestSameGrid:
     def test_description(self):
         first = Grid.from_array(SHAPE, np.diag([0.7, 0.8, 3.0, 1]))
         wider = Grid.from_array(SHAPE, np.diag([0.7, 0.8, 3.3, 1]))
-        text = "voxels of 0.7 x 0.8 x 3 mm and 0.7 x 0.8 x 3.3 mm"
-        assert describe_difference(first, wider) == text
+        text = describe_difference(first, wider)
+        assert text.startswith("voxels of 0.7 x 0.8 x 3 mm and 0.7 x 0.8 x 3.3 mm, up to 0.6 mm")
+        assert "or 0.2 voxels apart; 0.05 voxels are allowed" in text
         flipped = Grid.from_array(SHAPE, np.diag([-0.7, 0.8, 3.0, 1]))
-        assert "positions or orientations" in describe_difference(first, flipped)
+        text = describe_difference(first, flipped)
+        assert text.startswith("different positions or orientations (affines), up to 5.6 mm")
+
+
+class TestReorientLike:
+    @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+    @pytest.mark.parametrize("axcodes", AXCODES)
+    def test_the_way_back_is_found(self, axcodes, affine):
+        volume, grid = np.arange(60).reshape(SHAPE), Grid.from_array(SHAPE, affine)
+        back, own = reorient_like(*reorient(volume, grid, axcodes), grid)
+        np.testing.assert_array_equal(back, volume)
+        assert same_grid(own, grid)
+
+    def test_an_axis_halfway_between_two_directions(self):
+        """Rounding decides which direction such an axis is called by; the voxels are the same."""
+        affine = make_affine(rotation(0, 0, 45.0001) @ np.diag([0.8, 0.8, 3.0]))
+        other = make_affine(rotation(0, 0, 44.9999) @ np.diag([0.8, 0.8, 3.0]))
+        grid, wanted = Grid.from_array(SHAPE, affine), Grid.from_array(SHAPE, other)
+        assert grid.axcodes != wanted.axcodes
+        assert same_grid(grid, wanted)
+        volume = make_volume()
+        turned, own = reorient_like(volume, grid, wanted)
+        np.testing.assert_array_equal(turned, volume)
+        assert same_grid(own, wanted)
 
 
 def world_of_values(volume, grid):

@@ -272,6 +272,20 @@ def test_map_without_the_muscles_is_refused():
         prepare_label_map(labels, toy_grid(), toy_rows(), "toy")
 
 
+def test_map_with_exchanged_sides_is_refused():
+    """The map turned over, or only the names of one muscle exchanged."""
+    turned = np.ascontiguousarray(toy_labels()[::-1])
+    with pytest.raises(InputError, match=r"^toy: the left label of MFSS, LC, .* the right"):
+        prepare_label_map(turned, toy_grid(), toy_rows(), "toy")
+    left, right = "left_trapezius", "right_trapezius"
+    renamed = [
+        {**row, "name": {left: right, right: left}.get(row["name"], row["name"])}
+        for row in toy_rows()
+    ]
+    with pytest.raises(InputError, match=r"^toy: the left label of TR lies to the right"):
+        prepare_label_map(toy_labels(), toy_grid(), renamed, "toy")
+
+
 def test_missing_paths_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         find_label_maps([tmp_path / "nowhere"])

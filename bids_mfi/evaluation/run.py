@@ -4,7 +4,7 @@ A scan that fails costs itself only. What has no partner is counted and named.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from bids_mfi.discovery.field_strength import read_field_strengths
 from bids_mfi.errors import InputError, MFIError
 from bids_mfi.evaluation import outputs
 from bids_mfi.evaluation.groups import Groups, describe_scan, summarise_groups
+from bids_mfi.evaluation.mismatch import describe_doubts
 from bids_mfi.evaluation.pairing import (
     MEASURES,
     ScanImages,
@@ -23,7 +24,7 @@ from bids_mfi.evaluation.pairing import (
     pair_label_maps,
     read_labels_of_both,
 )
-from bids_mfi.evaluation.scans import MuscleRow, ScanResult, choose_sources, evaluate_scan
+from bids_mfi.evaluation.scans import MAPS, MuscleRow, ScanResult, choose_sources, evaluate_scan
 from bids_mfi.evaluation.summary import agree_on_scans, agree_on_tables, summarise_segmentation
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.report.agreement_figures import draw_agreement
@@ -60,6 +61,10 @@ class Comparison:
         What only one input has.
     unknown_labels : tuple of str
         Labels of the maps that the label table does not name.
+    findings : tuple of str
+        What makes the figures doubtful, in whole sentences.
+    nothing_compared : bool
+        Truth or prediction holds no muscle by which they could be compared.
     """
 
     sentence: str
@@ -68,10 +73,14 @@ class Comparison:
     reference_only: tuple[str, ...] = ()
     compared_only: tuple[str, ...] = ()
     unknown_labels: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    nothing_compared: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 if a scan failed."""
+        """0, 1 if a scan failed, or 3 if nothing could be compared."""
+        if self.nothing_compared:
+            return InputError.exit_code
         return MFIError.exit_code if self.failed else 0
 
 
@@ -197,7 +206,8 @@ def evaluate_folders(
     lists = Lists(failed, scans.truth_only, scans.prediction_only, unknown)
     images = {pair.scan: find_images(pair, truth, prediction, bids_dir) for pair in scans.pairs}
     groups = _group_scans(results, images)
-    page = _make_page(results, groups, lists, facts)
+    findings = describe_doubts({scan: result.doubts for scan, result in results.items()})
+    page = replace(_make_page(results, groups, lists, facts), findings=findings)
     marker = _describe_run(page, measure)
     outputs.write_outputs(out_dir, _encode_evaluation(results, groups, page, marker))
     sentence = (
@@ -205,7 +215,25 @@ def evaluate_folders(
         f"{_describe_dice(page.segmentation)}; results in {out_dir}"
     )
     written = out_dir / outputs.PAGES["evaluate"]
-    return Comparison(sentence, written, failed, scans.truth_only, scans.prediction_only, unknown)
+    return Comparison(
+        sentence,
+        written,
+        failed,
+        scans.truth_only,
+        scans.prediction_only,
+        unknown,
+        findings,
+        _has_nothing_in_common(results),
+    )
+
+
+def _has_nothing_in_common(results: dict[str, ScanResult]) -> bool:
+    """Whether no truth holds a muscle, or all predictions hold labels without a name only."""
+    counts = [row.counts for row in _all_rows(results)]
+    if not any(count.tp + count.fn for count in counts):
+        return True
+    unnamed = any(name == MAPS[1] for result in results.values() for name, _ in result.unknown)
+    return unnamed and not any(count.tp + count.fp for count in counts)
 
 
 def _group_scans(results: dict[str, ScanResult], images: Mapping[str, ScanImages | None]) -> Groups:
@@ -387,6 +415,7 @@ def _describe_run(page: AgreementPage, measure: str) -> dict[str, Any]:
         "TruthOnly": list(lists.reference_only),
         "PredictionOnly": list(lists.compared_only),
         "UnknownLabels": list(lists.unknown_labels),
+        **({"Findings": list(page.findings)} if page.findings else {}),
         "MeanDice": mean_dice(page.segmentation),
         "LowestDice": lowest and {
             "Muscle": f"{lowest.muscle}_{lowest.hemi}", "Dice": lowest.metric("dice").mean

@@ -15,8 +15,9 @@ from scipy import ndimage
 from bids_mfi.agreement import NAN, SegmentationCounts, count_voxels, measure_surfaces
 from bids_mfi.dixon import read_signals
 from bids_mfi.errors import InputError, PairError
+from bids_mfi.evaluation.mismatch import Doubts, find_doubts
 from bids_mfi.evaluation.pairing import ScanImages, ScanPair
-from bids_mfi.grid import Grid, describe_difference, read_labels, reorient, same_grid
+from bids_mfi.grid import Grid, describe_difference, read_labels, reorient_like, same_grid
 from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.quantify import measure_muscles
 from bids_mfi.tables import read_scan_table
@@ -73,11 +74,13 @@ class ScanResult:
         Of the true label map.
     unknown : mapping of (str, int) to int
         Voxels of each label that the table lacks, by ``truth`` or ``prediction`` and the label.
+    doubts : Doubts
     """
 
     rows: tuple[MuscleRow, ...]
     grid: Grid
     unknown: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    doubts: Doubts = field(default_factory=Doubts)
 
 
 def evaluate_scan(
@@ -114,6 +117,7 @@ def evaluate_scan(
         ),
         grid,
         count_unknown(maps, table),
+        find_doubts(dict(zip(MAPS, maps, strict=True)), grid, table),
     )
 
 
@@ -127,12 +131,14 @@ def align(volume: Labels, grid: Grid, wanted: Grid, path: Path, reference: Path)
     """
     if same_grid(grid, wanted):
         return volume
-    turned, turned_grid = reorient(volume, grid, wanted.axcodes)
+    turned, turned_grid = reorient_like(volume, grid, wanted)
     if not same_grid(turned_grid, wanted):
+        stored = ["".join(one.axcodes) for one in (wanted, grid)]
+        order = f"; stored as {stored[0]} and {stored[1]}" if stored[0] != stored[1] else ""
         raise PairError(
             f"{path} and {reference}: do not lie on the same voxels "
-            f"({describe_difference(wanted, turned_grid)}). Expected labels of one scan on its own "
-            "grid; resample one to the other with nearest neighbours."
+            f"({describe_difference(wanted, turned_grid)}{order}). Expected labels of one scan on "
+            "its own grid; resample one to the other with nearest neighbours."
         )
     return turned.astype(np.int16)
 

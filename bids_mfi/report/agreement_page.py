@@ -107,6 +107,8 @@ class AgreementPage:
     group_notes : tuple of str
         What the groups lack, in whole sentences.
     lists : Lists
+    findings : tuple of str
+        What makes the figures doubtful, in whole sentences.
     """
 
     title: str
@@ -119,6 +121,7 @@ class AgreementPage:
     groups: tuple[GroupSummary, ...] = ()
     group_notes: tuple[str, ...] = ()
     lists: Lists = field(default_factory=Lists)
+    findings: tuple[str, ...] = ()
 
 
 def render_agreement_page(page: AgreementPage) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor
 from bids_mfi.errors import InputError
 from bids_mfi.grid import Grid, read_labels, reorient
 from bids_mfi.muscles import LONG_NAMES, WEBER2021, MuscleTable
+from bids_mfi.quality import find_exchanged_sides
 from bids_mfi.reading import read_regular_file
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
 
@@ -300,6 +301,7 @@ def prepare_label_map(
             f"{WEBER2021.of('TR', 'L').name} (or the columns muscle and hemi)."
         )
     spacing = grid.spacing_mm
+    _check_sides(np.where(tissues <= N_MUSCLES, tissues, 0)[codes], grid, name)
     _fill_body(codes, tissues, spacing, has_body=Tissue.LOOSE_TISSUE in found)
     spine, levels, height_mm = _find_spine(codes, kept, tissues, spacing)
     affine = np.diag([*spacing, 1.0])
@@ -325,6 +327,17 @@ def prepare_label_map(
             row["name"] for row, tissue in zip(kept, found, strict=True) if tissue is None
         ),
     )
+
+
+def _check_sides(labels: NDArray[np.uint8], grid: Grid, name: str) -> None:
+    """Refuse a map whose left muscles lie to the right of the right ones."""
+    exchanged = find_exchanged_sides(labels.astype(np.int16), grid, WEBER2021)
+    if exchanged:
+        raise InputError(
+            f"{name}: the left label of {', '.join(exchanged)} lies to the right of the right one. "
+            "Expected sides that agree with the affine. Exchange the names of the two sides in the "
+            "label table, or correct the orientation of the map."
+        )
 
 
 def _encode(
