@@ -42,6 +42,7 @@ from bids_mfi.network.segment import (
     resample_channels,
     segment_to_grid,
 )
+from bids_mfi.pair_quality import check_pair
 from bids_mfi.quality import QCFlag, check_scan, check_size
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.report.figures import draw_figures
@@ -137,6 +138,7 @@ class Quantify(SimpleInterface):
         measures = measure_muscles(labels, water, fat, grid.voxel_volume_ml, table)
         shape = model_shape(grid, bundle, read_zooms_mm(self.inputs.pair.in_phase))
         flags = check_size(shape, bundle.least_shape)
+        flags += check_pair(signals, self.inputs.pair, computed)
         flags += check_scan(measures, labels, grid, table, computed, signals)
         folder = Path(runtime.cwd)
         found = {
