@@ -34,6 +34,7 @@ from bids_mfi.dixon import (
     read_signals,
 )
 from bids_mfi.grid import Grid, encode_image, read_grid, read_labels, read_zooms_mm
+from bids_mfi.muscle_order import check_order
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import (
     cached_network,
@@ -139,6 +140,7 @@ class Quantify(SimpleInterface):
         shape = model_shape(grid, bundle, read_zooms_mm(self.inputs.pair.in_phase))
         flags = check_size(shape, bundle.least_shape)
         flags += check_pair(signals, self.inputs.pair, computed)
+        flags += check_order(labels, grid, table)
         flags += check_scan(measures, labels, grid, table, computed, signals)
         folder = Path(runtime.cwd)
         found = {
