@@ -101,7 +101,7 @@ def measure_jumps_percent(image: Volume) -> float:
     limit = (image.max() - image.min()) / 2
     steps = [np.abs(np.diff(image, axis=axis)) > limit for axis in range(image.ndim)]
     large, size = sum(int(step.sum()) for step in steps), sum(step.size for step in steps)
-    return 100 * large / max(size, 1)
+    return float(100 * large / max(size, 1))
 
 
 def measure_least_tenth_percent(image: Volume) -> float:
