@@ -74,3 +74,23 @@ class TestNumber:
         grid = Grid.from_array(labels.shape, np.diag([3.0, 3.0, 3.0 if large else 1.0, 1.0]))
         expected = [("few_muscles", "error")] * (flagged and large)
         assert codes(labels, grid) == expected
+
+
+class TestBalance:
+    @pytest.mark.parametrize(("slices", "flagged"), [(15, False), (14, True)])
+    def test_limit(self, slices, flagged):
+        """Three extensors of one side share what is half of the sternocleidomastoid."""
+        labels = np.zeros((60, 60, 40), np.int16)
+        index = {m.muscle: m.index for m in WEBER2021 if m.hemi == "R"}
+        labels[5:15, 40:50, :30] = index["SCM"]
+        labels[5:15, 5:15, 10 : 10 + slices] = index["SSCap"]
+        for number, name in enumerate(("LC", "TR", "LS")):
+            labels[20 + 4 * number, 20, 5:7] = index[name]
+        for number, muscle in enumerate(m for m in WEBER2021 if m.hemi == "L" and m.muscle[0] != "S"
+                                        and m.muscle != "MFSS"):  # fmt: skip
+            labels[40 + 2 * number, 20, 5:7] = muscle.index
+        grid = Grid.from_array(labels.shape, np.diag([3.0, 3.0, 3.0, 1.0]))
+        found = [code for code, _ in codes(labels, grid)]
+        assert ("muscle_balance" in found) is flagged
+        smaller = Grid.from_array(labels.shape, np.diag([3.0, 3.0, 1.0, 1.0]))
+        assert "muscle_balance" not in [code for code, _ in codes(labels, smaller)]
