@@ -539,7 +539,7 @@ def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_identity: str, fat_
     PairError
         An image cannot be read.
     """
-    decisive = {
+    decisive: dict[str, Any] = {
         "version": __version__,
         "bundle": bundle_identity,
         "fat_water": fat_water,
@@ -551,6 +551,8 @@ def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_identity: str, fat_
             for role, path in _images(pair, fat_water).items()
         },
     }
+    if pair.scale_slopes:
+        decisive["scale_slopes"] = pair.scale_slopes
     return hashlib.sha256(encode_json(decisive)).hexdigest()
 
 

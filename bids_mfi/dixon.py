@@ -6,6 +6,7 @@ OOP = W - F of water W and fat F. Of *magnitude* images OOP = |W - F|, so that t
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from bids_mfi.errors import PairError
 from bids_mfi.grid import Grid, describe_difference, read_image, read_zooms_mm, same_grid
+from bids_mfi.pair_checks import check_magnitude, check_scale, is_same_image
 
 # A pair counts as swapped when voxels much brighter out of phase outnumber the opposite by a share
 # of all voxels with signal. Noise makes as many of either kind. T2* decay makes a ratio of 1.25 in
@@ -93,6 +95,8 @@ class DixonPair(NamedByEntities):
         Echo times of the in-phase and the out-of-phase image, milliseconds; None if unknown.
     field_strength_t : float or None
         Tesla.
+    scale_slopes : tuple of (str, float, float)
+        Slopes of the stored values that both sidecars give: field, in phase, out of phase.
     """
 
     in_phase: Path
@@ -103,6 +107,7 @@ class DixonPair(NamedByEntities):
     fat: Path | None = None
     echo_times_ms: tuple[float | None, float | None] = (None, None)
     field_strength_t: float | None = None
+    scale_slopes: tuple[tuple[str, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -339,7 +344,8 @@ def check_phase_order(in_phase: NDArray[np.float64], out_phase: NDArray[np.float
             f"{more_out_phase} are more than {STRONG_RATIO:g} times brighter in the image taken "
             f"for out-of-phase, and {more_in_phase} in the other. Fat and water cancel out of "
             "phase, so the in-phase image must be the brighter one. Correct the names or the "
-            "sidecars, or name the images by --bids-filter-file."
+            "sidecars, or name the images by --bids-filter-file. If the names are right, the "
+            "out-of-phase image is stored on a larger scale: export both with one scale."
         )
 
 
@@ -355,15 +361,45 @@ def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64]
     Raises
     ------
     PairError
-        An image cannot be used, the two lie on different grids, or look exchanged.
+        An image cannot be used or is no magnitude, the two lie on different grids, are one image,
+        are stored on scales that have nothing to do with each other, or look exchanged.
     """
-    in_phase, grid = read_image(pair.in_phase)
+    in_phase, grid = _read_magnitude(pair.in_phase)
     out_phase = read_beside(pair.out_phase, pair.in_phase, grid)
-    try:
-        check_phase_order(in_phase, out_phase)
-    except PairError as error:
-        raise PairError(f"{pair.in_phase} and {pair.out_phase}: {error}") from None
+    _name_file(check_magnitude, (out_phase,), str(pair.out_phase))
+    _check_different((pair.in_phase, in_phase), (pair.out_phase, out_phase))
+    both = f"{pair.in_phase} and {pair.out_phase}"
+    for check in (check_scale, check_phase_order):
+        _name_file(check, (in_phase, out_phase), both)
     return in_phase, out_phase, grid
+
+
+def _read_magnitude(path: Path) -> tuple[NDArray[np.float64], Grid]:
+    image, grid = read_image(path)
+    _name_file(check_magnitude, (image,), str(path))
+    return image, grid
+
+
+def _name_file(
+    check: Callable[..., None], images: tuple[NDArray[np.float64], ...], files: str
+) -> None:
+    """Run a check; the error it raises gets the names of the files."""
+    try:
+        check(*images)
+    except PairError as error:
+        raise PairError(f"{files}: {error}") from None
+
+
+def _check_different(
+    first: tuple[Path, NDArray[np.float64]], second: tuple[Path, NDArray[np.float64]]
+) -> None:
+    """Raise PairError where two files hold one image, also if it was scaled or copied."""
+    if is_same_image(first[1], second[1]):
+        raise PairError(
+            f"{first[0]} and {second[0]}: identical images, up to a constant factor. Expected two "
+            "different contrasts of one scan. Export the missing one, or name the right files by "
+            "--bids-filter-file."
+        )
 
 
 def read_pair_zooms_mm(
@@ -417,6 +453,11 @@ def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
         )
     fat = read_beside(pair.fat, pair.in_phase, grid)
     water = read_beside(pair.water, pair.in_phase, grid)
+    for path, image in ((pair.fat, fat), (pair.water, water)):
+        _name_file(check_magnitude, (image,), str(path))
+        _check_different((pair.in_phase, in_phase), (path, image))
+        _check_different((pair.out_phase, out_phase), (path, image))
+    _check_different((pair.fat, fat), (pair.water, water))
     return ScanSignals(in_phase, out_phase, fat, water), grid
 
 

@@ -35,6 +35,7 @@ from bids_mfi.dixon import (
     read_signals,
 )
 from bids_mfi.grid import Grid, encode_image, read_grid, read_labels, read_zooms_mm
+from bids_mfi.muscle_order import check_order
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import (
     cached_network,
@@ -44,6 +45,7 @@ from bids_mfi.network.segment import (
     segment_to_grid,
 )
 from bids_mfi.orientation import check_orientation
+from bids_mfi.pair_quality import check_pair
 from bids_mfi.quality import QCFlag, check_scan, check_size
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.report.figures import draw_figures
@@ -140,6 +142,8 @@ class Quantify(SimpleInterface):
         shape = model_shape(grid, bundle, read_zooms_mm(self.inputs.pair.in_phase))
         flags = check_orientation(images_of(self.inputs.pair, self.inputs.fat_water))
         flags += check_size(shape, bundle.least_shape)
+        flags += check_pair(signals, self.inputs.pair, computed)
+        flags += check_order(labels, grid, table)
         flags += check_scan(measures, labels, grid, table, computed, signals)
         folder = Path(runtime.cwd)
         found = {

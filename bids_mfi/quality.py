@@ -3,6 +3,7 @@
 A flag never changes or removes a value. Thresholds are named here and written into each flag.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.quantify import NEAR_FOLD_PERCENT, MuscleMeasure, measure_folded_mfi_percent
 
 NEAR_FOLD_SHARE_PERCENT = 20.0
+# Of pure water T2* decay between the echoes makes an MFI of -2.9 % at 1.5 T, -2.1 % at 3 T, if the
+# out-of-phase echo comes first. Noise of magnitudes makes the two images more alike, never inverts.
+LEAST_MFI_PERCENT, MOST_MFI_PERCENT = -3.0, 103.0
 NO_SIGNAL_SHARE_PERCENT = 5.0
 SMALL_ML = 0.5
 LARGEST_PIECE_PERCENT = 80.0
@@ -210,7 +214,7 @@ def check_measure(measure: MuscleMeasure, computed: bool) -> list[QCFlag]:
     if measure.extent == "absent":
         text = f"{where}: no voxel was labelled; its values are n/a."
         return [QCFlag("absent", "warning", where, 0.0, 1.0, text)]
-    flags = []
+    flags = _check_possible(measure, where)
     if measure.extent == "cut":
         flags.append(_flag_cut(measure, where))
     if measure.volume_ml < SMALL_ML:
@@ -224,6 +228,20 @@ def check_measure(measure: MuscleMeasure, computed: bool) -> list[QCFlag]:
         flag = QCFlag("no_signal", "warning", where, empty_percent, NO_SIGNAL_SHARE_PERCENT, text)
         flags.append(flag)
     return flags
+
+
+def _check_possible(measure: MuscleMeasure, where: str) -> list[QCFlag]:
+    """Flag an MFI that no mixture of fat and water has."""
+    value = measure.mfi_percent
+    if math.isnan(value) or LEAST_MFI_PERCENT <= value <= MOST_MFI_PERCENT:
+        return []
+    limit = LEAST_MFI_PERCENT if value < LEAST_MFI_PERCENT else MOST_MFI_PERCENT
+    text = (
+        f"{where}: its MFI of {value:.1f} % is impossible (limit {limit:g} %; noise and T2* decay "
+        "explain no more). The images do not belong together, are stored on different scales, or "
+        "are no magnitude images. Check the files."
+    )
+    return [QCFlag("impossible_mfi", "error", where, value, limit, text)]
 
 
 def _flag_cut(measure: MuscleMeasure, where: str) -> QCFlag:

@@ -12,6 +12,8 @@ from bids_mfi.muscles import WEBER2021, Muscle, MuscleTable, paper_table
 from bids_mfi.quality import (
     FAT_WATER_MISMATCH_PERCENT,
     LARGEST_PIECE_PERCENT,
+    LEAST_MFI_PERCENT,
+    MOST_MFI_PERCENT,
     NEAR_FOLD_SHARE_PERCENT,
     NO_SIGNAL_SHARE_PERCENT,
     NOISE_PERCENT,
@@ -105,6 +107,17 @@ class TestCheckMeasure:
         assert (flag.code, flag.severity, flag.threshold) == ("small", "warning", SMALL_ML)
         assert flag.value == SMALL_ML - 1e-6
         assert "0.50 ml" in flag.message
+
+    @pytest.mark.parametrize("computed", [True, False])
+    @pytest.mark.parametrize(
+        ("limit", "beyond"), [(LEAST_MFI_PERCENT, -1e-6), (MOST_MFI_PERCENT, 1e-6)]
+    )
+    def test_impossible_mfi(self, clean, limit, beyond, computed):
+        assert check_measure(replace(clean, mfi_percent=limit), computed) == []
+        (flag,) = check_measure(replace(clean, mfi_percent=limit + beyond), computed)
+        assert (flag.code, flag.severity, flag.muscle) == ("impossible_mfi", "error", "TR_L")
+        assert (flag.value, flag.threshold) == (limit + beyond, limit)
+        assert f"MFI of {limit:.1f} % is impossible" in flag.message
 
     def test_near_fold(self, clean):
         at_limit = replace(clean, near_fold_percent=NEAR_FOLD_SHARE_PERCENT)

@@ -32,6 +32,7 @@ from bids_mfi.discovery.explain import (
 )
 from bids_mfi.discovery.filters import FilterQueries
 from bids_mfi.discovery.naming import in_bids_order
+from bids_mfi.discovery.slopes import find_shared_slopes
 from bids_mfi.dixon import Contrast, DixonPair, NamedByEntities
 from bids_mfi.errors import PairError
 from bids_mfi.grid import describe_difference, read_grid, same_grid
@@ -377,6 +378,7 @@ def _finish(finding: Finding, entities: Entities) -> DixonPair | UnusableScan:
         fat=paths.get(FAT),
         echo_times_ms=(_echo_time_ms(images[IN]), _echo_time_ms(images[OUT])),
         field_strength_t=images[IN].field_strength_t or images[OUT].field_strength_t,
+        scale_slopes=find_shared_slopes(images[IN].metadata, images[OUT].metadata),
     )
 
 

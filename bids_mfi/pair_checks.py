@@ -1,0 +1,287 @@
+"""What the values of two Dixon images say about each other; must not know files, labels or flags.
+
+Of a true pair of magnitudes IP = W + F and OOP = |W - F|. Pure water and pure fat are therefore as
+bright in one as in the other, up to T2* decay between the echoes, and every neck holds some of
+either. Nothing is as much brighter out of phase, all edges lie at the same places, and fat and
+water cancel somewhere.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_mfi.errors import PairError
+
+Volume = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# A voxel counts as negative below this fraction of the typical signal: interpolation and filters
+# leave small negative values in magnitude images.
+NEGATIVE_FRACTION = 0.2
+NEGATIVE_SHARE_PERCENT = 1.0
+# A phase fills its range evenly and jumps at wraps and in air; of a magnitude image few voxels lie
+# in the upper tenths of the range, and neighbours hardly differ by half of it.
+EVEN_TENTH_PERCENT = 7.0
+SUSPECT_TENTH_PERCENT, JUMPS_PERCENT = 1.0, 6.0
+# Squared correlation of two images. A true pair differs by fat and by noise.
+UNEXPLAINED_IF_IDENTICAL = 1e-4
+
+SOLID_FRACTION = 0.4
+SMOOTHING_VOXELS = (5, 3)  # along the finer axes, along the coarsest
+SURFACE_VOXELS = 2
+LEAST_SOLID_VOXELS = 200
+CEILING_PERCENTILE = 99.8
+T2STAR_MS = {3.0: 30.0, 1.5: 43.0}
+LONGEST_BETWEEN_ECHOES_MS = 5.0
+HOPELESS_FACTOR = 4.0
+HOPELESS_FLOOR = 1.5
+EDGE_SMOOTHING_VOXELS = 3
+EDGE_FRACTION = 0.2
+EDGE_MARGIN_VOXELS = 2
+CANCELLED_FRACTION = 0.8
+
+
+def measure_weighted_signal(image: Volume) -> float:
+    """Mean of the absolute values, weighted by themselves; 0 where all are 0.
+
+    Air has little weight, so that it does not matter how much of it is in view.
+
+    Examples
+    --------
+    >>> measure_weighted_signal(np.array([0.0, 0.0, 0.0, 8.0, 8.0]))
+    8.0
+    """
+    total = float(np.abs(image).sum())
+    return float(np.square(image).sum()) / total if total else 0.0
+
+
+def check_magnitude(image: Volume) -> None:
+    """Raise PairError for an image that is no magnitude: signed, a phase, or noise.
+
+    Raises
+    ------
+    PairError
+        The message does not name the file.
+    """
+    below = -NEGATIVE_FRACTION * measure_weighted_signal(image)
+    negative_percent = 100 * float((image < below).mean())
+    if negative_percent > NEGATIVE_SHARE_PERCENT:
+        raise PairError(
+            f"{negative_percent:.0f} % of the voxels are clearly negative (down to "
+            f"{image.min():g}), expected a magnitude image, which has no negative signal. This is "
+            "a phase, real or imaginary image, or one reconstructed with its sign. Export the "
+            "magnitude image (ImageType M), or name it by --bids-filter-file."
+        )
+    if _looks_like_phase(image):
+        raise PairError(
+            f"the values fill their range from {image.min():g} to {image.max():g} evenly, as in "
+            "a phase image, a map of fractions or pure noise. Expected a magnitude image, of which "
+            "few voxels are nearly as bright as the brightest. Export the magnitude image "
+            "(ImageType M), or name it by --bids-filter-file."
+        )
+
+
+def _looks_like_phase(image: Volume) -> bool:
+    percent = measure_least_tenth_percent(image)
+    if percent < SUSPECT_TENTH_PERCENT:
+        return False
+    return percent >= EVEN_TENTH_PERCENT or measure_jumps_percent(image) >= JUMPS_PERCENT
+
+
+def measure_jumps_percent(image: Volume) -> float:
+    """Share of neighbours along any axis that differ by more than half the range of values.
+
+    Examples
+    --------
+    >>> measure_jumps_percent(np.array([[[0.0, 90.0, 100.0]]]))
+    50.0
+    """
+    limit = (image.max() - image.min()) / 2
+    steps = [np.abs(np.diff(image, axis=axis)) > limit for axis in range(image.ndim)]
+    large, size = sum(int(step.sum()) for step in steps), sum(step.size for step in steps)
+    return float(100 * large / max(size, 1))
+
+
+def measure_least_tenth_percent(image: Volume) -> float:
+    """Share of the voxels in the emptiest tenth of the range of values, percent.
+
+    The most frequent value is left out: it is that of masked air.
+
+    Examples
+    --------
+    >>> measure_least_tenth_percent(np.arange(100.0))
+    9.0909...
+    >>> measure_least_tenth_percent(np.array([0.0, 1.0, 2.0, 3.0, 100.0]))
+    0.0
+    """
+    counts, _ = np.histogram(image, bins=10)
+    values, frequencies = np.unique(image, return_counts=True)
+    most = int(frequencies.argmax())
+    span = float(image.max() - image.min()) or 1.0
+    counts[min(int(10 * (values[most] - image.min()) / span), 9)] -= frequencies[most]
+    left = image.size - int(frequencies[most])
+    return 100 * float(counts.min()) / left if left else 0.0
+
+
+def is_same_image(first: Volume, second: Volume) -> bool:
+    """Whether two images are one, also if one was scaled by a constant and rounded.
+
+    Examples
+    --------
+    >>> image = np.array([1.0, 5.0, 2.0, 9.0])
+    >>> is_same_image(image, 2.5 * image + 1), is_same_image(image, image[::-1])
+    (True, False)
+    """
+    if np.array_equal(first, second):
+        return True
+    one, other = first - first.mean(), second - second.mean()
+    variances = float(np.vdot(one, one) * np.vdot(other, other))
+    if not variances:
+        return False
+    covariance = float(np.vdot(one, other))
+    return covariance > 0 and 1 - covariance**2 / variances < UNEXPLAINED_IF_IDENTICAL
+
+
+def smooth(image: Volume) -> Volume:
+    """Average over neighbours, which leaves little noise: over fewer along the coarsest axis."""
+    fine, coarse = SMOOTHING_VOXELS
+    fewest = int(np.argmin(image.shape))
+    sizes = [coarse if axis == fewest else fine for axis in range(3)]
+    smoothed: Volume = ndimage.uniform_filter(image, sizes, mode="nearest")
+    return smoothed
+
+
+def find_interior(smooth_in_phase: Volume) -> Mask:
+    """Voxels of bright tissue, away from air, where there are enough of them."""
+    solid: Mask = smooth_in_phase > SOLID_FRACTION * measure_weighted_signal(smooth_in_phase)
+    interior: Mask = ndimage.binary_erosion(solid, iterations=SURFACE_VOXELS, border_value=1)
+    return interior if np.count_nonzero(interior) >= LEAST_SOLID_VOXELS else solid
+
+
+def draw_ratios(in_phase: Volume, out_phase: Volume) -> Volume:
+    """OOP / IP in bright tissue, of smoothed images, one-dimensional.
+
+    Empty where there are fewer than LEAST_SOLID_VOXELS.
+    """
+    inside, outside = smooth(in_phase), smooth(out_phase)
+    interior = find_interior(inside)
+    if np.count_nonzero(interior) < LEAST_SOLID_VOXELS:
+        return np.empty(0)
+    ratios: Volume = outside[interior] / inside[interior]
+    return ratios
+
+
+def measure_decay(
+    echo_times_ms: tuple[float | None, float | None], field_strength_t: float | None
+) -> float:
+    """OOP / IP of pure water that T2* decay alone makes; 1 where echo times are unknown.
+
+    Examples
+    --------
+    >>> round(measure_decay((2.46, 1.23), 3.0), 3), round(measure_decay((4.77, 2.39), 1.5), 3)
+    (1.042, 1.057)
+    >>> measure_decay((None, 1.23), 3.0)
+    1.0
+    """
+    in_phase_ms, out_phase_ms = echo_times_ms
+    if in_phase_ms is None or out_phase_ms is None:
+        return 1.0
+    known = field_strength_t or 3.0
+    nearest = min(T2STAR_MS, key=lambda field_t: abs(field_t - known))
+    apart_ms = in_phase_ms - out_phase_ms
+    limit_ms = LONGEST_BETWEEN_ECHOES_MS
+    return math.exp(min(max(apart_ms, -limit_ms), limit_ms) / T2STAR_MS[nearest])
+
+
+def measure_ceiling(ratios: Volume) -> float:
+    """Upper end of OOP / IP: that of pure water and pure fat; NaN without ratios."""
+    return float(np.percentile(ratios, CEILING_PERCENTILE)) if ratios.size else float("nan")
+
+
+def measure_cancelled_percent(ratios: Volume) -> float:
+    """Share of voxels in which fat and water partly cancel out of phase, percent.
+
+    Those below CANCELLED_FRACTION of the ceiling; NaN without ratios.
+
+    Examples
+    --------
+    >>> measure_cancelled_percent(np.array([1.0, 1.0, 0.9, 0.5]))
+    25.0
+    """
+    if not ratios.size:
+        return float("nan")
+    return 100 * float((ratios < CANCELLED_FRACTION * measure_ceiling(ratios)).mean())
+
+
+def check_scale(in_phase: Volume, out_phase: Volume) -> None:
+    """Raise PairError where one image is so much brighter that nothing can be measured.
+
+    Raises
+    ------
+    PairError
+        The message names the factor, not the files.
+    """
+    ratios = draw_ratios(in_phase, out_phase)
+    if not ratios.size:
+        return
+    ceiling, floor = measure_ceiling(ratios), float(np.percentile(ratios, 100 - CEILING_PERCENTILE))
+    if ceiling * HOPELESS_FACTOR > 1 and floor < HOPELESS_FLOOR:
+        return
+    raise PairError(
+        f"the out-of-phase image is stored on another scale than the in-phase image: at most "
+        f"{ceiling:.3g} times as bright, where pure water and pure fat must be about equally "
+        "bright in both. Export both images with one scale (without stretching, windowing or "
+        "normalising each), or correct scl_slope of the one that is wrong."
+    )
+
+
+def measure_shared_edges(in_phase: Volume, out_phase: Volume) -> float:
+    """Correlation of the relative gradients of two images in and around tissue, -1 to 1.
+
+    Edges of one body lie at one place in both, whatever the contrast. 0 where an image has none.
+    """
+    smoothed = [
+        ndimage.uniform_filter(image, EDGE_SMOOTHING_VOXELS, mode="nearest")
+        for image in (in_phase, out_phase)
+    ]
+    typical = measure_weighted_signal(smoothed[0])
+    near = ndimage.binary_dilation(
+        smoothed[0] > SOLID_FRACTION * typical, iterations=EDGE_MARGIN_VOXELS
+    )
+    first, second = (_relative_gradient(image)[near] for image in smoothed)
+    if first.size < LEAST_SOLID_VOXELS or not (first.std() > 0 and second.std() > 0):
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _relative_gradient(image: Volume) -> Volume:
+    """Length of the gradient over the signal, for each voxel; noise in air is held down."""
+    squares = sum(np.square(np.gradient(image, axis=axis)) for axis in range(image.ndim))
+    floor = EDGE_FRACTION * measure_weighted_signal(image)
+    relative: Volume = np.sqrt(squares) / np.maximum(np.abs(image) + floor, np.finfo(float).tiny)
+    return relative
+
+
+def fit_fat_weight(in_phase: Volume, fat: Volume, water: Volume) -> tuple[float, float]:
+    """How well the sum of fat and water makes the in-phase image.
+
+    IP = a W + b F is fitted in tissue to smoothed images. Of a true set a and b are equal.
+
+    Returns
+    -------
+    weight : float
+        b / a: above 1 where fat is stored too dark; NaN where a is not above 0.
+    residual_percent : float
+        Mean of abs(IP - a W - b F), percent of the mean of IP.
+    """
+    smoothed = [smooth(image) for image in (in_phase, fat, water)]
+    solid = smoothed[0] > SOLID_FRACTION * measure_weighted_signal(smoothed[0])
+    if np.count_nonzero(solid) < LEAST_SOLID_VOXELS:
+        return float("nan"), float("nan")
+    whole, fats, waters = (image[solid] for image in smoothed)
+    sides = np.stack([waters, fats], axis=1)
+    (a, b), *_ = np.linalg.lstsq(sides, whole)
+    residual_percent = 100 * float(np.abs(whole - sides @ [a, b]).mean() / whole.mean())
+    return (float(b / a) if a > 0 else float("nan")), residual_percent

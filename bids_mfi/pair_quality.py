@@ -1,0 +1,168 @@
+"""Doubts about whether the images of a scan belong together; must not know labels, files or pages.
+
+Each flag is of the whole scan and an error: no number of the scan can be trusted.
+``docs/decisions/pair-agreement.md`` says how the limits were found and what passes them.
+"""
+
+import math
+
+from bids_mfi.dixon import DixonPair, ScanSignals
+from bids_mfi.pair_checks import (
+    draw_ratios,
+    fit_fat_weight,
+    measure_cancelled_percent,
+    measure_ceiling,
+    measure_decay,
+    measure_shared_edges,
+)
+from bids_mfi.quality import QCFlag
+
+# Ceiling of OOP / IP over that of decay. Clean scans: 0.89 to 1.04.
+LEAST_CEILING, MOST_CEILING = 0.84, 1.06
+USUAL_CEILING = 0.98
+# Where echo times are unknown, T2* decay can make the ceiling this much higher or lower.
+UNKNOWN_DECAY = 1.06
+# Vendor slopes that differ by more leave a doubt if the ceiling is not close to the usual one.
+SLOPE_TOLERANCE = 0.02
+DOUBTFUL_CEILING = (0.92, 1.02)
+# Clean scans: 0.46 and more, also moved by a voxel; images of two persons: up to 0.37.
+LEAST_SHARED_EDGES = 0.40
+# Clean scans: 47 % and more. Two in-phase images: below 1 %.
+LEAST_CANCELLED_PERCENT = 5.0
+# True sets: 0.95 to 1.09, residual up to 1.2 %.
+LEAST_FAT_WEIGHT, MOST_FAT_WEIGHT = 0.8, 1.25
+MOST_FIT_RESIDUAL_PERCENT = 5.0
+
+
+def check_pair(signals: ScanSignals, pair: DixonPair, computed: bool) -> list[QCFlag]:
+    """Collect the doubts whether the images of a scan are a pair, or a set.
+
+    Parameters
+    ----------
+    signals : ScanSignals
+    pair : DixonPair
+        For echo times, field strength and vendor slopes.
+    computed : bool
+        Fat and water were computed from the pair, so that they follow it anyhow.
+    """
+    ratios = draw_ratios(signals.in_phase, signals.out_phase)
+    flags = check_edges(measure_shared_edges(signals.in_phase, signals.out_phase))
+    flags += check_ceiling(measure_ceiling(ratios), pair)
+    flags += check_cancellation(measure_cancelled_percent(ratios))
+    return flags if computed else flags + check_fat_weight(signals)
+
+
+def check_edges(correlation: float) -> list[QCFlag]:
+    """Flag two images whose edges lie at different places: of two bodies, or noise."""
+    if not correlation < LEAST_SHARED_EDGES:
+        return []
+    text = (
+        "The in-phase and out-of-phase images do not show the same body: the correlation of their "
+        f"edges is {correlation:.2f} (a pair has at least {LEAST_SHARED_EDGES:g}). One may be of "
+        "another person or session, a phase image, or noise. Check the files."
+    )
+    return [QCFlag("pair_mismatch", "error", "", correlation, LEAST_SHARED_EDGES, text)]
+
+
+def check_ceiling(ceiling: float, pair: DixonPair) -> list[QCFlag]:
+    """Flag an out-of-phase image that is stored on another scale than the in-phase image.
+
+    Parameters
+    ----------
+    ceiling : float
+        Of OOP / IP, as :func:`bids_mfi.pair_checks.measure_ceiling` gives it.
+    pair : DixonPair
+    """
+    if math.isnan(ceiling):
+        return []
+    known = None not in pair.echo_times_ms
+    value = ceiling / measure_decay(pair.echo_times_ms, pair.field_strength_t)
+    margin = 1.0 if known else UNKNOWN_DECAY
+    least, most = LEAST_CEILING / margin, MOST_CEILING * margin
+    slopes = _differing_slopes(pair)
+    if least <= value <= most:
+        return _check_slopes(value, slopes)
+    text = (
+        "The two images are not stored on one scale: in the tissue where pure water or pure fat "
+        f"makes them about equally bright, the out-of-phase image is {value:.2f} times as bright "
+        f"as expected (a pair has {least:.2f} to {most:.2f}). The out-of-phase image seems to be "
+        f"multiplied by about {value / USUAL_CEILING:.2f}.{_name_slopes(slopes)} MFI is wrong. "
+        "Export both with one scale, without stretching or normalising each."
+    )
+    limit = least if value < least else most
+    return [QCFlag("scale_mismatch", "error", "", value, limit, text)]
+
+
+def _check_slopes(value: float, slopes: list[tuple[str, float, float]]) -> list[QCFlag]:
+    """Flag differing vendor slopes where the images do not speak clearly for one scale."""
+    least, most = DOUBTFUL_CEILING
+    if not slopes or least <= value <= most:
+        return []
+    text = (
+        f"The two images may not be stored on one scale.{_name_slopes(slopes)} The out-of-phase "
+        f"image is {value:.2f} times as bright as expected in pure water and fat, which neither "
+        "proves nor excludes it. Convert both with the scanner's precise values (dcm2niix -p y)."
+    )
+    limit = least if value < least else most
+    return [QCFlag("scale_mismatch", "error", "", value, limit, text)]
+
+
+def _differing_slopes(pair: DixonPair) -> list[tuple[str, float, float]]:
+    return [
+        (name, into, out)
+        for name, into, out in pair.scale_slopes
+        if abs(math.log(into / out)) > SLOPE_TOLERANCE
+    ]
+
+
+def _name_slopes(slopes: list[tuple[str, float, float]]) -> str:
+    """Write the slopes of the sidecars as a sentence; empty without any.
+
+    >>> _name_slopes([("PhilipsScaleSlope", 0.5, 0.25)])
+    ' Their sidecars give different slopes: PhilipsScaleSlope 0.5 in phase, 0.25 out of phase.'
+    """
+    if not slopes:
+        return ""
+    named = "; ".join(
+        f"{name} {into:g} in phase, {out:g} out of phase" for name, into, out in slopes
+    )
+    return f" Their sidecars give different slopes: {named}."
+
+
+def check_cancellation(cancelled_percent: float) -> list[QCFlag]:
+    """Flag two images that hardly differ, although fat and water should cancel in one of them."""
+    if not cancelled_percent < LEAST_CANCELLED_PERCENT:
+        return []
+    text = (
+        "Fat and water hardly cancel in the image taken for out-of-phase: only in "
+        f"{cancelled_percent:.1f} % of the tissue is it clearly darker (a neck has at least "
+        f"{LEAST_CANCELLED_PERCENT:g} %). Both images may be in phase, or water. Check the files "
+        "and the echo times."
+    )
+    limit = LEAST_CANCELLED_PERCENT
+    return [QCFlag("same_phase", "error", "", cancelled_percent, limit, text)]
+
+
+def check_fat_weight(signals: ScanSignals) -> list[QCFlag]:
+    """Flag scanner images of fat and water that do not add up to the in-phase image."""
+    weight, residual_percent = fit_fat_weight(signals.in_phase, signals.fat, signals.water)
+    if math.isnan(residual_percent):
+        return []
+    if not LEAST_FAT_WEIGHT <= weight <= MOST_FAT_WEIGHT:
+        limit = LEAST_FAT_WEIGHT if weight < LEAST_FAT_WEIGHT else MOST_FAT_WEIGHT
+        found = f"fat must be multiplied by {weight:.3g} to add up with water to it"
+        return [_flag_set(weight, limit, found)]
+    if residual_percent > MOST_FIT_RESIDUAL_PERCENT:
+        found = f"their sum differs from it by {residual_percent:.1f} % on average"
+        return [_flag_set(residual_percent, MOST_FIT_RESIDUAL_PERCENT, found)]
+    return []
+
+
+def _flag_set(value: float, limit: float, found: str) -> QCFlag:
+    text = (
+        f"The scanner's fat and water images do not make the in-phase image: {found} (limit "
+        f"{limit:g}). One of them may be a fat fraction (PDFF), the in-phase or out-of-phase "
+        "image, or stored on another scale. Check the files, or compute fat and water by "
+        "--fat-water computed."
+    )
+    return QCFlag("fat_water_mismatch", "error", "", value, limit, text)
