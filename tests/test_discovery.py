@@ -353,13 +353,30 @@ def test_odd_fields_of_a_sidecar_do_no_harm(dataset: Path) -> None:
     assert find_pair(dataset).echo_times_ms == (None, None)
 
 
-def test_participant_that_pybids_cannot_index_does_not_stop_the_others(dataset: Path) -> None:
+@pytest.fixture
+def pybids_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyBIDS raises, as at a fault of its own, where the participant is 01."""
+    build = metadata._build_layout
+
+    def fail_at_first(files: metadata.ParticipantFiles, root: Path) -> Any:
+        if files.label == "01":
+            raise AttributeError("'NoneType' object has no attribute 'startswith'")
+        return build(files, root)
+
+    monkeypatch.setattr(metadata, "_build_layout", fail_at_first)
+
+
+def test_participant_that_pybids_cannot_index_does_not_stop_the_others(
+    dataset: Path, pybids_fails: None
+) -> None:
     make_pair(dataset, "02")
     make_pair(dataset, "01")
-    write_sidecar(dataset / f"{ANAT}acq-inphase_T1w.nii.gz", {"suffix": "bold"})
+    for label in ("01", "02"):
+        write_sidecar(dataset / f"sub-{label}/anat/sub-{label}_acq-inphase_T1w.nii.gz", {})
     first, second = find(dataset)
     assert isinstance(first, UnusableScan)
-    assert "suffix" in first.problem
+    assert "PyBIDS cannot index the participant" in first.problem
+    assert "startswith" in first.problem
     assert first.scan == "sub-01"
     assert len(first.paths) == 2
     assert isinstance(second, DixonPair)
@@ -1207,9 +1224,11 @@ def test_link_that_leads_to_itself(dataset: Path, link: str) -> None:
     assert f"{link}: is a symbolic link to {name}" in bad.problem  # type: ignore[union-attr]
 
 
-def test_several_problems_of_one_participant_share_its_name(dataset: Path) -> None:
+def test_several_problems_of_one_participant_share_its_name(
+    dataset: Path, pybids_fails: None
+) -> None:
     make_pair(dataset, "01")
-    write_sidecar(dataset / f"{ANAT}acq-inphase_T1w.nii.gz", {"suffix": "bold"})
+    write_sidecar(dataset / f"{ANAT}acq-inphase_T1w.nii.gz", {})
     link_to_nowhere(dataset / "sub-01" / "dixon")
     scan = find_problem(dataset)
     assert scan.scan == "sub-01"

@@ -5,7 +5,6 @@ one small PyBIDS layout a participant (see :mod:`bids_mfi.discovery.metadata`).
 """
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -18,20 +17,18 @@ from bids_mfi.discovery.listing import (
     Folder,
     Participant,
     list_labels,
+    list_misnamed,
     list_participant,
     list_sidecars,
 )
-from bids_mfi.discovery.metadata import (
-    ParticipantFiles,
-    find_unreadable,
-    read_metadata,
-    sidecar_applies,
-)
+from bids_mfi.discovery.metadata import ParticipantFiles, read_metadata
 from bids_mfi.discovery.naming import escape_name, parse_name
 from bids_mfi.discovery.pair import UnusableScan, pair_images
+from bids_mfi.discovery.sidecars import Fields, Sidecars, read_sidecars
 from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import DatasetError, PairError
 from bids_mfi.options import RunOptions
+from bids_mfi.reading import read_json
 
 Scan = DixonPair | UnusableScan
 
@@ -64,19 +61,17 @@ def find_scans(options: RunOptions) -> list[Scan]:
     queries = read_filter_file(options.bids_filter_file)
     labels = select_participants(bids_dir, options.participant_label)
     everyone = [list_participant(bids_dir, label) for label in labels]
+    everyone += [] if options.participant_label else list_misnamed(bids_dir)
     participants = select_sessions(everyone, options.session_label)
     check_filter_keys(queries, _keys_in_names(participants))
-    root = list_sidecars(bids_dir)
-    search = _Search(bids_dir, queries, options, root, find_unreadable(root))
-    scans = {one.label: search.participant(one) for one in participants}
-    if not any(scans.values()):
+    search = _Search(bids_dir, queries, options, read_sidecars(list_sidecars(bids_dir)))
+    scans = [(one, search.participant(one)) for one in participants]
+    if not any(found for _, found in scans):
         raise DatasetError(_describe_nothing_found(bids_dir, participants, queries))
     asked = _without_prefix(options.participant_label, "sub-")
-    empty = [
-        _nothing_for(one) for one in participants if one.label in asked and not scans[one.label]
-    ]
-    found = (scan for label in scans for scan in scans[label])
-    return sorted((*found, *empty), key=lambda scan: scan.scan)
+    empty = [_nothing_for(one) for one, found in scans if one.label in asked and not found]
+    everything = [scan for _, found in scans for scan in found]
+    return sorted((*everything, *empty), key=lambda scan: scan.scan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +81,7 @@ class _Search:
     bids_dir: Path
     queries: FilterQueries
     options: RunOptions
-    root_sidecars: tuple[Path, ...]
-    unreadable_at_root: Mapping[Path, str]
+    root_sidecars: Sidecars
 
     def participant(self, one: Participant) -> list[Scan]:
         """Find the scans of one participant; a failure of PyBIDS becomes one unusable scan."""
@@ -102,51 +96,38 @@ class _Search:
             images = self._images(one)
         except PairError as error:
             return [*_merge([one.unusable(str(error)), *hindered])]
+        except OSError as error:
+            problem = f"{error.filename}: cannot be listed ({error.strerror})."
+            return [*_merge([one.unusable(problem), *hindered])]
         scans = pair_images(images, self.queries, self.options.fat_water)
         return [*scans, *_merge(hindered)]
 
     def _images(self, one: Participant) -> list[Image]:
         paths = tuple(path for path, _ in one.images)
-        suffixes = {parse_name(path.name).suffix for path in paths}
         own = {
             sidecar
             for folder in _ancestors(paths, self.bids_dir)
             for sidecar in list_sidecars(folder)
         }
-        sidecars = tuple(
-            path
-            for path in sorted({*own, *self.root_sidecars})
-            if parse_name(path.name).suffix in suffixes
-        )
-        unreadable = {**self.unreadable_at_root, **find_unreadable(own & set(sidecars))}
+        suffixes = frozenset(parse_name(path.name).suffix for path in paths)
+        own = {path for path in own if parse_name(path.name).suffix in suffixes}
+        sidecars = read_sidecars(own) | self.root_sidecars.with_suffixes(suffixes)
         metadata = read_metadata(
             ParticipantFiles(self.bids_dir, one.label, paths, sidecars),
-            unreadable,
             self.options.bids_database_dir,
             self.options.dry_run,
         )
         return [
-            self._image(path, folder, metadata[path], unreadable) for path, folder in one.selected
+            self._image(path, folder, metadata[path], sidecars) for path, folder in one.selected
         ]
 
-    def _image(
-        self,
-        path: Path,
-        folder: Folder,
-        metadata: Mapping[str, object],
-        unreadable: Mapping[Path, str],
-    ) -> Image:
+    def _image(self, path: Path, folder: Folder, metadata: Fields, sidecars: Sidecars) -> Image:
         name = parse_name(path.name)
         shown = path.relative_to(self.bids_dir).as_posix()
-        broken = [
-            f"{sidecar}: {reason}"
-            for sidecar, reason in unreadable.items()
-            if sidecar_applies(sidecar, path, name)
-        ]
         problem = (
             _bad_session(shown, folder.session)
             or _misplaced(shown, dict(name.entities), folder)
-            or " ".join(broken)
+            or " ".join(sidecars.reasons_for(path, name))
         )
         return Image(path, shown, name, folder.entities, folder.datatype, metadata, problem or None)
 
@@ -208,7 +189,7 @@ _SKIP = "Correct it, or give --skip-bids-validation."
 
 def _read_description(path: Path) -> dict[str, object]:
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except FileNotFoundError:
         raise DatasetError(
             f"BIDS_DIR {path.parent}: has no readable dataset_description.json; expected the root "
@@ -236,8 +217,10 @@ def select_participants(bids_dir: Path, asked: tuple[str, ...]) -> tuple[str, ..
     except OSError as error:
         raise DatasetError(f"{bids_dir}: cannot be listed ({error.strerror}).") from error
     if not labels:
+        misnamed = " ".join(str(one.problem) for one in list_misnamed(bids_dir)[:SHOWN_LABELS])
         raise DatasetError(
             f"BIDS_DIR {bids_dir}: holds no participant; expected folders such as sub-01."
+            + (f" {misnamed}" if misnamed else "")
         )
     wanted = _without_prefix(asked, "sub-")
     for label in wanted:

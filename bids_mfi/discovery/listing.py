@@ -1,11 +1,14 @@
 """What lies in a dataset's folders; must not know contrasts, sidecars' content or PyBIDS.
 
 Everything is listed by scandir, which also sees links whose target is not there. What keeps images
-of a participant from being seen is kept as an unusable scan: nothing vanishes without a word.
+of a participant from being seen is kept as an unusable scan: nothing vanishes without a word. A
+link to a folder above itself, or to one that is listed anyway, holds nothing new and is passed
+over.
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from bids_mfi.discovery.pair import UnusableScan
 
 # No folder is ever stored there, so that a broken link to it stands for a file.
 _FILE_STORE = os.path.join("annex", "objects")
+# Names that somebody meant for a participant's folder: another case, another separator.
+_MEANT = re.compile(r"(?i)sub[-_ ][A-Za-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,24 @@ def list_labels(bids_dir: Path) -> list[str]:
     return [name.removeprefix("sub-") for name in _folder_names(bids_dir, "sub-")]
 
 
+def list_misnamed(bids_dir: Path) -> list[Participant]:
+    """Folders that were meant for participants and are none, such as ``Sub-02`` and ``sub_02``."""
+    with os.scandir(bids_dir) as entries:
+        names = sorted(e.name for e in entries if _MEANT.fullmatch(e.name) and _is_folder(e))
+    return [
+        Participant(name[len("sub-") :], problem=_describe_misnamed(name))
+        for name in names
+        if not name.startswith("sub-")
+    ]
+
+
+def _describe_misnamed(name: str) -> str:
+    return (
+        f"{name}: is no BIDS name for a participant, so that its images are not looked at. Rename "
+        f"the folder to sub-{name[len('sub-') :]}, and its files alike."
+    )
+
+
 def list_participant(bids_dir: Path, label: str) -> Participant:
     """List a participant's images: in its own folder, in its sessions, and in their datatypes."""
     home = Folder(bids_dir / f"sub-{label}", (("sub", label),), "")
@@ -126,7 +149,9 @@ def list_participant(bids_dir: Path, label: str) -> Participant:
     try:
         sessions = [name.removeprefix("ses-") for name in _folder_names(home.path, "ses-")]
         homes = [home, *(_session_folder(home, session) for session in sessions)]
-        folders = [folder for one in homes for folder in (one, *_datatype_folders(one))]
+        folders = _without_repeats(
+            folder for one in homes for folder in (one, *_datatype_folders(one))
+        )
         images = [
             (path, folder)
             for folder in folders
@@ -159,13 +184,32 @@ def _datatype_folders(home: Folder) -> Iterator[Folder]:
             yield Folder(home.path / name, home.entities, name)
 
 
+def _without_repeats(folders: Iterable[Folder]) -> list[Folder]:
+    """Leave out links to folders of images that are in the list, too."""
+    listed = list(folders)
+    links = [one for one in listed if one.datatype and os.path.islink(one.path)]
+    if not links:
+        return listed
+    seen = {os.path.realpath(one.path) for one in listed if one not in links}
+    for link in links:
+        target = os.path.realpath(link.path)
+        if target in seen:
+            listed.remove(link)
+        seen.add(target)
+    return listed
+
+
 def _image_paths(folder: Path) -> list[Path]:
     return [folder / name for name in _file_names(folder) if name.endswith(IMAGE_EXTENSIONS)]
 
 
 def _folder_names(folder: Path, prefix: str = "") -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.name.startswith(prefix) and _is_folder(e))
+        return sorted(
+            e.name
+            for e in entries
+            if e.name.startswith(prefix) and _is_folder(e) and not _leads_up(e)
+        )
 
 
 def _file_names(folder: Path) -> list[str]:
@@ -181,6 +225,15 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     except OSError:
         return not entry.is_symlink() or _stands_for_folder(entry)
     return _stands_for_folder(entry)
+
+
+def _leads_up(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a link to its own folder or to one above it."""
+    if not entry.is_symlink():
+        return False
+    target = os.path.realpath(entry.path)
+    above = (os.path.realpath(folder) for folder in Path(entry.path).parents)
+    return any(os.path.commonpath((folder, target)) == target for folder in above)
 
 
 def _stands_for_folder(entry: "os.DirEntry[str]") -> bool:

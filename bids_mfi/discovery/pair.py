@@ -164,7 +164,8 @@ def judge(key: ScanKey, verdicts: tuple[Verdict, ...], fat_water: str) -> Findin
     phases = (*found[IN], *found[OUT])
     if not (conflicts or phases or echo_problems or all(found[c] for c in FRACTIONS)):
         return None
-    involved = _unique((*conflicts, *phases)) or _unique(_undecided(verdicts)) or verdicts
+    hidden = _hidden_by_problems(found, verdicts, fat_water)
+    involved = _unique((*conflicts, *phases, *hidden)) or _unique(_undecided(verdicts)) or verdicts
     finding = Finding(key, found, involved, ())
     problems = _first_problems(
         lambda: [v.image.problem for v in involved if v.image.problem],
@@ -176,6 +177,16 @@ def judge(key: ScanKey, verdicts: tuple[Verdict, ...], fat_water: str) -> Findin
         lambda: _geometry_problems(finding, fat_water),
     )
     return replace(finding, problems=problems)
+
+
+def _hidden_by_problems(
+    found: Mapping[Contrast, tuple[Verdict, ...]], verdicts: tuple[Verdict, ...], fat_water: str
+) -> tuple[Verdict, ...]:
+    """Images that may be one that is missing, were it not for a sidecar that cannot be read."""
+    wanted = Contrast if fat_water == "scanner" else PHASES
+    if all(found[contrast] for contrast in wanted):
+        return ()
+    return tuple(v for v in verdicts if v.image.problem and not v.statements)
 
 
 def _first_problems(*checks: Callable[[], Iterable[str]]) -> tuple[str, ...]:
