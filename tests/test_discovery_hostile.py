@@ -150,6 +150,63 @@ def test_a_sidecar_of_no_use_costs_its_scan_only(two: Path, content: str, words:
     assert isinstance(good, DixonPair)
 
 
+BROKEN = '{"EchoTime": 0.00246,'
+
+
+@pytest.mark.parametrize(
+    "name", ["acq-neck_echo-{}_T1w", "acq-dixon_echo-{}_MEGRE", "acq-vibe_run-{}_T1w"]
+)
+def test_one_broken_sidecar_of_two_gives_the_reason(dataset: Path, name: str) -> None:
+    """The broken one holds what tells the phase; the other is still read."""
+    told = THREE_TESLA_IP | {"SeriesDescription": "t1_vibe_tra_in"}
+    whole = add_image(dataset, f"{ANAT}{name.format(2)}.nii.gz", told)
+    broken = add_image(dataset, f"{ANAT}{name.format(1)}.nii.gz", {})
+    sidecar = broken.with_name(broken.name.replace(".nii.gz", ".json"))
+    sidecar.write_text(BROKEN)
+    (scan,) = find(dataset)
+    assert isinstance(scan, UnusableScan)
+    assert scan.in_phase == whole
+    assert f"{sidecar}: is not valid JSON" in scan.problem
+    assert "Add EchoTime" not in scan.problem
+
+
+def test_two_broken_sidecars_give_a_reason(dataset: Path) -> None:
+    for run in ("1", "2"):
+        path = add_image(dataset, f"{ANAT}acq-vibe_run-{run}_T1w.nii.gz")
+        path.with_name(f"sub-01_acq-vibe_run-{run}_T1w.json").write_text(BROKEN)
+    with pytest.raises(DatasetError, match=r"run-1_T1w\.json: is not valid JSON"):
+        find(dataset)
+
+
+def test_a_broken_sidecar_of_another_session_or_of_no_use_is_not_told(dataset: Path) -> None:
+    make_pair(dataset, "01", "a")
+    make_pair(dataset, "01", "b")
+    (dataset / "sub-01/ses-b/anat/sub-01_ses-b_acq-outphase_T1w.nii.gz").unlink()
+    for session in "ab":
+        for name in ("T2w", "run-7_T1w"):
+            stem = f"sub-01_ses-{session}_{name}"
+            path = add_image(dataset, f"sub-01/ses-{session}/anat/{stem}.nii.gz")
+            path.with_name(f"{stem}.json").write_text(BROKEN)
+    good, bad = find(dataset)
+    assert isinstance(good, DixonPair)
+    assert isinstance(bad, UnusableScan)
+    assert "ses-b_run-7_T1w.json" in bad.problem
+    assert "T2w" not in bad.problem
+    assert "ses-a" not in bad.problem
+
+
+def test_a_broken_sidecar_of_water_is_told_to_the_scanner_mode(dataset: Path) -> None:
+    make_pair(dataset, "01")
+    add_image(dataset, f"{ANAT}acq-water_T1w.nii.gz")
+    add_image(dataset, f"{ANAT}part-mag_T1w.nii.gz")
+    (dataset / f"{ANAT}part-mag_T1w.json").write_text(BROKEN)
+    (scan,) = find(dataset)
+    assert isinstance(scan, DixonPair)
+    (scan,) = find(dataset, fat_water="scanner")
+    assert isinstance(scan, UnusableScan)
+    assert "part-mag_T1w.json: is not valid JSON" in scan.problem
+
+
 def test_byte_order_marks_are_no_fault(two: Path) -> None:
     for path in (two / f"{ANAT}echo-1_MEGRE.json", two / "dataset_description.json"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())

@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bids_mfi.discovery.classify import Image
@@ -67,7 +67,11 @@ def find_scans(options: RunOptions) -> list[Scan]:
     search = _Search(bids_dir, queries, options, read_sidecars(list_sidecars(bids_dir)))
     scans = [(one, search.participant(one)) for one in participants]
     if not any(found for _, found in scans):
-        raise DatasetError(_describe_nothing_found(bids_dir, participants, queries))
+        raise DatasetError(
+            " ".join(
+                (_describe_nothing_found(bids_dir, participants, queries), *search.problems[:1])
+            )
+        )
     asked = _without_prefix(options.participant_label, "sub-")
     empty = [_nothing_for(one) for one, found in scans if one.label in asked and not found]
     everything = [scan for _, found in scans for scan in found]
@@ -82,6 +86,7 @@ class _Search:
     queries: FilterQueries
     options: RunOptions
     root_sidecars: Sidecars
+    problems: list[str] = field(default_factory=list)  # of images, of all participants searched
 
     def participant(self, one: Participant) -> list[Scan]:
         """Find the scans of one participant; a failure of PyBIDS becomes one unusable scan."""
@@ -99,6 +104,7 @@ class _Search:
         except OSError as error:
             problem = f"{error.filename}: cannot be listed ({error.strerror})."
             return [*_merge([one.unusable(problem), *hindered])]
+        self.problems.extend(image.problem for image in images if image.problem)
         scans = pair_images(images, self.queries, self.options.fat_water)
         return [*scans, *_merge(hindered)]
 

@@ -126,6 +126,8 @@ def pair_images(
         groups[shared_key(verdict, telling)].append(verdict)
     judged = (judge(key, tuple(group), fat_water) for key, group in groups.items())
     findings = [finding for finding in judged if finding is not None]
+    silenced = [v for group in groups.values() for v in group if _is_silenced(v)]
+    findings = [_with_silenced(finding, silenced) for finding in findings]
     return [_finish(finding, name) for finding, name in name_scans(findings)]
 
 
@@ -186,7 +188,31 @@ def _hidden_by_problems(
     wanted = Contrast if fat_water == "scanner" else PHASES
     if all(found[contrast] for contrast in wanted):
         return ()
-    return tuple(v for v in verdicts if v.image.problem and not v.statements)
+    return tuple(filter(_is_silenced, verdicts))
+
+
+def _is_silenced(verdict: Verdict) -> bool:
+    """Whether nothing is known of an image but a problem, such as an unreadable sidecar."""
+    return bool(verdict.image.problem) and not verdict.statements
+
+
+def _with_silenced(finding: Finding, silenced: list[Verdict]) -> Finding:
+    """Add the problems of images elsewhere in the session, one of which may be what is missing."""
+    if all(finding.found[contrast] for contrast in PHASES):
+        return finding
+    ours = paths_of(finding.involved)
+    beside = [
+        v.image
+        for v in silenced
+        if v.image.path not in ours
+        and v.image.name.suffix == finding.involved[0].image.name.suffix
+        and set(v.image.folders) <= set(finding.key.entities)
+    ]
+    problems = [
+        f"Its partner may be {image.shown}, of which nothing is known: {image.problem}"
+        for image in beside
+    ]
+    return replace(finding, problems=(*finding.problems, *problems))
 
 
 def _first_problems(*checks: Callable[[], Iterable[str]]) -> tuple[str, ...]:
@@ -232,7 +258,8 @@ def _ask_echo_times(
     called_dixon = [v for v in undecided if v.image.called_dixon]
     unfound = missing - {v.contrast for v in by_echo}
     if not called_dixon:
-        return ((), ()) if unfound else (by_echo, ())
+        broken = any(v.image.problem for v in undecided)
+        return ((), ()) if unfound and not broken else (by_echo, ())
     mute = [v.image for v, statement in told if statement is None and v.image.called_dixon]
     return by_echo, describe_mute_echoes(mute) if unfound and mute else ()
 
