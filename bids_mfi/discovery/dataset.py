@@ -24,6 +24,7 @@ from bids_mfi.discovery.listing import (
 from bids_mfi.discovery.metadata import ParticipantFiles, read_metadata
 from bids_mfi.discovery.naming import escape_name, parse_name
 from bids_mfi.discovery.pair import UnusableScan, pair_images
+from bids_mfi.discovery.sidecar_values import read_all
 from bids_mfi.discovery.sidecars import Fields, Sidecars, read_sidecars
 from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import DatasetError, PairError
@@ -135,7 +136,18 @@ class _Search:
             or _misplaced(shown, dict(name.entities), folder)
             or " ".join(sidecars.reasons_for(path, name))
         )
-        return Image(path, shown, name, folder.entities, folder.datatype, metadata, problem or None)
+        image = Image(
+            path, shown, name, folder.entities, folder.datatype, metadata, problem or None
+        )
+        return replace(image, origins=self._origins(image, sidecars))
+
+    def _origins(self, image: Image, sidecars: Sidecars) -> dict[str, str]:
+        """Name the sidecar of each value that is not as BIDS wants it."""
+        odd = (key for key, value in read_all(image.metadata, image.echo).items() if value.is_odd)
+        found = ((key, sidecars.sources_of(key, image.path, image.name)) for key in odd)
+        return {
+            key: paths[-1].relative_to(self.bids_dir).as_posix() for key, paths in found if paths
+        }
 
 
 def _merge(hindered: list[UnusableScan]) -> list[UnusableScan]:

@@ -188,31 +188,34 @@ def _hidden_by_problems(
     wanted = Contrast if fat_water == "scanner" else PHASES
     if all(found[contrast] for contrast in wanted):
         return ()
-    return tuple(filter(_is_silenced, verdicts))
+    return tuple(v for v in verdicts if v.image.problem and not v.statements)
 
 
 def _is_silenced(verdict: Verdict) -> bool:
-    """Whether nothing is known of an image but a problem, such as an unreadable sidecar."""
-    return bool(verdict.image.problem) and not verdict.statements
+    """Whether an image has a problem, or a value that cannot be used, and nothing else is known."""
+    return bool(verdict.image.problem or verdict.image.doubts) and not verdict.statements
 
 
 def _with_silenced(finding: Finding, silenced: list[Verdict]) -> Finding:
     """Add the problems of images elsewhere in the session, one of which may be what is missing."""
     if all(finding.found[contrast] for contrast in PHASES):
         return finding
-    ours = paths_of(finding.involved)
+    told = " ".join(finding.problems)
     beside = [
         v.image
         for v in silenced
-        if v.image.path not in ours
+        if _why_silenced(v.image) not in told
         and v.image.name.suffix == finding.involved[0].image.name.suffix
         and set(v.image.folders) <= set(finding.key.entities)
     ]
     problems = [
-        f"Its partner may be {image.shown}, of which nothing is known: {image.problem}"
-        for image in beside
+        f"Its partner may be {image.shown}, but {_why_silenced(image)}." for image in beside
     ]
     return replace(finding, problems=(*finding.problems, *problems))
+
+
+def _why_silenced(image: Image) -> str:
+    return (image.problem or "; ".join(image.doubts)).rstrip(".")
 
 
 def _first_problems(*checks: Callable[[], Iterable[str]]) -> tuple[str, ...]:
@@ -258,7 +261,7 @@ def _ask_echo_times(
     called_dixon = [v for v in undecided if v.image.called_dixon]
     unfound = missing - {v.contrast for v in by_echo}
     if not called_dixon:
-        broken = any(v.image.problem for v in undecided)
+        broken = any(map(_is_silenced, undecided))
         return ((), ()) if unfound and not broken else (by_echo, ())
     mute = [v.image for v, statement in told if statement is None and v.image.called_dixon]
     return by_echo, describe_mute_echoes(mute) if unfound and mute else ()
