@@ -60,6 +60,10 @@ class Image:
         Why the image cannot be used if it turns out to be part of a scan.
     origins : mapping of str to str
         For fields whose value is not as BIDS wants it, the sidecar that holds it.
+    volume : int or None
+        Which volume of a 4-D file, counted from 0; None for a 3-D file.
+    split_by : str
+        How a 4-D file was split into its volumes.
     """
 
     path: Path
@@ -70,6 +74,8 @@ class Image:
     metadata: Mapping[str, object] = field(default_factory=dict)
     problem: str | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
+    volume: int | None = None
+    split_by: str = ""
 
     @property
     def echo(self) -> int | None:
@@ -91,7 +97,8 @@ class Image:
     def remarks(self) -> tuple[str, ...]:
         """Say of each value that is not as BIDS wants it how it was read."""
         values = read_all(self.metadata, self.echo).items()
-        return tuple(self._with_origin(key, v.remark) for key, v in values if v.remark)
+        remarks = (self._with_origin(key, v.remark) for key, v in values if v.remark)
+        return (self.split_by, *remarks) if self.split_by else tuple(remarks)
 
     @property
     def doubts(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from bids_mfi.discovery.listing import (
 from bids_mfi.discovery.metadata import ParticipantFiles, read_metadata
 from bids_mfi.discovery.naming import escape_name, parse_name
 from bids_mfi.discovery.pair import UnusableScan, pair_images
+from bids_mfi.discovery.series import lists_volumes, split_series
 from bids_mfi.discovery.sidecar_values import read_all
 from bids_mfi.discovery.sidecars import Fields, Sidecars, read_sidecars
 from bids_mfi.dixon import DixonPair
@@ -105,9 +106,17 @@ class _Search:
         except OSError as error:
             problem = f"{error.filename}: cannot be listed ({error.strerror})."
             return [*_merge([one.unusable(problem), *hindered])]
-        self.problems.extend(image.problem for image in images if image.problem)
-        scans = pair_images(images, self.queries, self.options.fat_water)
+        scans = self._pair(images)
         return [*scans, *_merge(hindered)]
+
+    def _pair(self, images: list[Image]) -> list[Scan]:
+        """Pair the images; where a question is left, once more with the volumes of 4-D files."""
+        scans = pair_images(images, self.queries, self.options.fat_water)
+        split = split_series(images, _suspect_series(images, scans))
+        if split is not None:
+            images, scans = split, pair_images(split, self.queries, self.options.fat_water)
+        self.problems.extend(image.problem for image in images if image.problem)
+        return scans
 
     def _images(self, one: Participant) -> list[Image]:
         paths = tuple(path for path, _ in one.images)
@@ -148,6 +157,15 @@ class _Search:
         return {
             key: paths[-1].relative_to(self.bids_dir).as_posix() for key, paths in found if paths
         }
+
+
+def _suspect_series(images: list[Image], scans: list[Scan]) -> set[Path]:
+    """Images that may be 4-D, by what is known without their headers."""
+    bad = {path for scan in scans if isinstance(scan, UnusableScan) for path in scan.paths}
+    lists = {image.path for image in images if lists_volumes(image)}
+    unpaired = all(isinstance(scan, UnusableScan) for scan in scans)
+    dixon = {image.path for image in images if unpaired and image.called_dixon}
+    return bad | lists | dixon
 
 
 def _merge(hindered: list[UnusableScan]) -> list[UnusableScan]:

@@ -228,8 +228,8 @@ def _first_problems(*checks: Callable[[], Iterable[str]]) -> tuple[str, ...]:
 
 
 def _unique(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
-    by_path = {verdict.image.path: verdict for verdict in verdicts}
-    return tuple(by_path[path] for path in sorted(by_path))
+    by_name = {verdict.image.shown: verdict for verdict in verdicts}
+    return tuple(by_name[shown] for shown in sorted(by_name))
 
 
 def _undecided(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
@@ -314,7 +314,7 @@ def _geometry_problems(finding: Finding, fat_water: str) -> list[str]:
     grids, problems = {}, []
     for image in images:
         try:
-            grids[image.path] = read_grid(image.path)
+            grids[image.path] = read_grid(image.path, image.volume)
         except PairError as error:
             problems.append(str(error))
     if problems:
@@ -418,6 +418,10 @@ def _finish(finding: Finding, entities: Entities) -> DixonPair | UnusableScan:
         fat=paths.get(FAT),
         echo_times_ms=(_echo_time_ms(images[IN]), _echo_time_ms(images[OUT])),
         field_strength_t=images[IN].field_strength_t or images[OUT].field_strength_t,
+        in_phase_volume=images[IN].volume,
+        out_phase_volume=images[OUT].volume,
+        water_volume=images[WATER].volume if WATER in images else None,
+        fat_volume=images[FAT].volume if FAT in images else None,
     )
 
 
