@@ -22,7 +22,7 @@ from bids_mfi.discovery.listing import (
     list_sidecars,
 )
 from bids_mfi.discovery.metadata import ParticipantFiles, read_metadata
-from bids_mfi.discovery.naming import escape_name, parse_name
+from bids_mfi.discovery.naming import parse_name
 from bids_mfi.discovery.pair import UnusableScan, pair_images
 from bids_mfi.discovery.series import lists_volumes, split_series
 from bids_mfi.discovery.sidecar_values import read_all
@@ -30,6 +30,7 @@ from bids_mfi.discovery.sidecars import Fields, Sidecars, read_sidecars
 from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import DatasetError, PairError
 from bids_mfi.options import RunOptions
+from bids_mfi.printing import escape_text
 from bids_mfi.reading import read_json
 
 Scan = DixonPair | UnusableScan
@@ -76,8 +77,16 @@ def find_scans(options: RunOptions) -> list[Scan]:
         )
     asked = _without_prefix(options.participant_label, "sub-")
     empty = [_nothing_for(one) for one, found in scans if one.label in asked and not found]
-    everything = [scan for _, found in scans for scan in found]
+    everything = [_printable(scan) for _, found in scans for scan in found]
     return sorted((*everything, *empty), key=lambda scan: scan.scan)
+
+
+def _printable(scan: Scan) -> Scan:
+    """Escape what came from names and sidecars, for terminal, log and page."""
+    told = escape_text(scan.recognised_by)
+    if isinstance(scan, DixonPair):
+        return replace(scan, recognised_by=told)
+    return replace(scan, recognised_by=told, problem=escape_text(scan.problem))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +148,7 @@ class _Search:
 
     def _image(self, path: Path, folder: Folder, metadata: Fields, sidecars: Sidecars) -> Image:
         name = parse_name(path.name)
-        shown = path.relative_to(self.bids_dir).as_posix()
+        shown = escape_text(path.relative_to(self.bids_dir).as_posix())
         problem = (
             _bad_session(shown, folder.session)
             or _misplaced(shown, dict(name.entities), folder)
@@ -196,7 +205,7 @@ def list_participants_without_scans(options: RunOptions, scans: Iterable[Scan]) 
     found = {scan.participant for scan in scans}
     bids_dir = Path(os.path.abspath(options.bids_dir))
     labels = select_participants(bids_dir, options.participant_label)
-    return [f"sub-{label}" for label in map(escape_name, labels) if label not in found]
+    return [f"sub-{label}" for label in map(escape_text, labels) if label not in found]
 
 
 def check_dataset(bids_dir: Path, skip_validation: bool) -> None:
@@ -262,7 +271,7 @@ def select_participants(bids_dir: Path, asked: tuple[str, ...]) -> tuple[str, ..
     for label in wanted:
         if label not in labels:
             raise DatasetError(
-                f"--participant-label {escape_name(label)}: no folder sub-{escape_name(label)} in "
+                f"--participant-label {escape_text(label)}: no folder sub-{escape_text(label)} in "
                 f"{bids_dir}. "
                 f"{_available(label, labels)}"
             )
@@ -284,8 +293,8 @@ def select_sessions(participants: list[Participant], asked: tuple[str, ...]) -> 
     for label in wanted:
         if label not in labels:
             raise DatasetError(
-                f"--session-label {escape_name(label)}: no selected participant has a folder "
-                f"ses-{escape_name(label)}. "
+                f"--session-label {escape_text(label)}: no selected participant has a folder "
+                f"ses-{escape_text(label)}. "
                 f"{_available(label, labels)}"
             )
     return [replace(one, wanted=frozenset(wanted)) for one in participants]
@@ -303,7 +312,7 @@ def _available(label: str, labels: list[str]) -> str:
         return "There is none at all; leave the option out."
     kind = "Similar" if near else "Available"
     more = f" ({len(labels)} in all)" if len(labels) > len(shown) else ""
-    return f"{kind}: {', '.join(map(escape_name, shown))}{more}."
+    return f"{kind}: {', '.join(map(escape_text, shown))}{more}."
 
 
 def _ancestors(paths: Iterable[Path], bids_dir: Path) -> set[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from bids_mfi.discovery.naming import CONTRAST_WORDS
 from bids_mfi.discovery.pair import UnusableScan
 from bids_mfi.dixon import Contrast, DixonPair
+from bids_mfi.printing import escape_text
 
 WIDTH = 120
 
@@ -37,12 +38,12 @@ def _rows(scan: DixonPair | UnusableScan, bids_dir: Path) -> list[tuple[str, str
     if problem is not None:
         lines = textwrap.wrap(problem, WIDTH - 40, break_long_words=False, break_on_hyphens=False)
         cells += [("problem" if line == lines[0] else "", line) for line in lines]
-    return [(scan.scan if row == 0 else "", *cell) for row, cell in enumerate(cells)]
+    return [(escape_text(scan.scan) if row == 0 else "", *cell) for row, cell in enumerate(cells)]
 
 
 def _image(scan: DixonPair | UnusableScan, contrast: Contrast, bids_dir: Path) -> str:
     number = _volume(scan, contrast)
-    path = _relative(getattr(scan, contrast.value), bids_dir) or "-"
+    path = escape_text(_relative(getattr(scan, contrast.value), bids_dir) or "-")
     return path if number is None else f"{path}, volume {number}"
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_mfi.discovery.naming import IMAGE_EXTENSIONS, OTHER_DATATYPES, escape_name, is_utf8
+from bids_mfi.discovery.naming import IMAGE_EXTENSIONS, OTHER_DATATYPES, is_utf8
 from bids_mfi.discovery.pair import UnusableScan
+from bids_mfi.printing import escape_text
 
 # No folder is ever stored there, so that a broken link to it stands for a file.
 _FILE_STORE = os.path.join("annex", "objects")
@@ -102,7 +103,7 @@ class Participant:
         """Give the obstacles of the selected sessions, one unusable scan each."""
         return [
             UnusableScan(
-                tuple((key, escape_name(value)) for key, value in one.folder.entities),
+                tuple((key, escape_text(value)) for key, value in one.folder.entities),
                 one.paths,
                 one.problem,
             )
@@ -112,7 +113,7 @@ class Participant:
 
     def unusable(self, problem: str) -> UnusableScan:
         """Give one unusable scan that stands for the whole participant."""
-        return UnusableScan((("sub", escape_name(self.label)),), self.paths, problem)
+        return UnusableScan((("sub", escape_text(self.label)),), self.paths, problem)
 
     def _wants(self, folder: Folder) -> bool:
         return self.wanted is None or folder.session in self.wanted
@@ -159,10 +160,10 @@ def list_participant(bids_dir: Path, label: str) -> Participant:
             for path in _image_paths(folder.path)
         ]
     except OSError as error:
-        path = escape_name(str(error.filename))
+        path = escape_text(str(error.filename))
         return Participant(label, problem=f"{path}: cannot be listed ({error.strerror}).")
-    usable = tuple(item for item in images if is_utf8(_relative(item[0], bids_dir)))
-    odd = [item for item in images if not is_utf8(_relative(item[0], bids_dir))]
+    usable = tuple(item for item in images if _is_printable(_relative(item[0], bids_dir)))
+    odd = [item for item in images if not _is_printable(_relative(item[0], bids_dir))]
     return Participant(label, frozenset(sessions), usable, _find_obstacles(folders, odd, bids_dir))
 
 
@@ -263,20 +264,25 @@ def _find_obstacles(
 
 
 def _describe_lost(folder: Path, bids_dir: Path) -> str:
-    target = escape_name(os.readlink(folder))
+    target = escape_text(os.readlink(folder))
     return (
-        f"{escape_name(_relative(folder, bids_dir))}: is a symbolic link to {target}, where no "
+        f"{escape_text(_relative(folder, bids_dir))}: is a symbolic link to {target}, where no "
         "folder can be reached; what it stands for has not been fetched or is not mounted, so "
         "that its images are unknown. Mount or fetch the target (in a container, bind its folder "
         "too), or remove the link."
     )
 
 
+def _is_printable(text: str) -> bool:
+    return escape_text(text) == text
+
+
 def _describe_odd(path: Path, bids_dir: Path) -> str:
+    text = _relative(path, bids_dir)
+    found = "control characters" if is_utf8(text) else "bytes that are not UTF-8"
     return (
-        f"{escape_name(_relative(path, bids_dir))}: the path holds bytes that are not UTF-8, "
-        "written here as \\x and two digits. Rename the file or its folder to letters, digits, "
-        "hyphens and underscores."
+        f"{escape_text(text)}: the path holds {found}, written here as \\x and two digits. Rename "
+        "the file or its folder to letters, digits, hyphens and underscores."
     )
 
 

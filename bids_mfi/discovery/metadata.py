@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.discovery.naming import escape_name, is_utf8, parse_name
+from bids_mfi.discovery.naming import is_utf8, parse_name
 from bids_mfi.discovery.sidecars import Fields, Sidecars
 from bids_mfi.errors import MFIError, OutputError, PairError
+from bids_mfi.printing import escape_text
 
 _ENDING = r"\.nii\.gz|\.nii|\.json"
 _IN_FILE_NAME = r"(?=[^/\\]*$)"
@@ -270,7 +271,7 @@ def _metadata_of(layout: Any, files: ParticipantFiles, root: Path) -> Metadata:
     missing = [path for path, copy in copies.items() if copy not in known]
     if missing:
         raise PairError(
-            f"{escape_name(str(missing[0]))}: PyBIDS did not index this file. Rename it to "
+            f"{escape_text(str(missing[0]))}: PyBIDS did not index this file. Rename it to "
             "letters, digits, hyphens and underscores."
         )
     return {path: _decode_fields(layout.get_metadata(copy)) for path, copy in copies.items()}

@@ -22,8 +22,8 @@ from bids_mfi.dixon import Contrast
 from bids_mfi.errors import PairError
 from bids_mfi.grid import MOST_VOLUMES, read_series_shape
 
+_ADVICE = "fslsplit"  # in the problem of a series that was not split
 _PHASES = {Contrast.IN_PHASE, Contrast.OUT_PHASE}
-_TELLING_FIELDS = (*IMAGE_TYPE_FIELDS, ECHO_TIME_FIELD, SERIES_DESCRIPTION)
 
 
 def lists_volumes(image: Image) -> bool:
@@ -54,7 +54,18 @@ def split_series(images: Sequence[Image], suspects: Iterable[Path]) -> list[Imag
     split = {image.path: _split(image) for image in images if image.path in opened}
     if not any(split.values()):
         return None
-    return [one for image in images for one in split.get(image.path) or [image]]
+    return _advise_once([one for image in images for one in split.get(image.path) or [image]])
+
+
+def _advise_once(images: list[Image]) -> list[Image]:
+    """Leave the long advice to the first image that has it."""
+    first = next((one for one in images if one.problem and _ADVICE in one.problem), None)
+    return [
+        replace(one, problem=f"{one.shown}: is 4-D, too.")
+        if first and one is not first and one.problem and _ADVICE in one.problem
+        else one
+        for one in images
+    ]
 
 
 def _split(image: Image) -> list[Image]:
@@ -96,6 +107,8 @@ def _read_contrasts(values: Sequence[object]) -> list[str]:
     >>> _read_contrasts(["ORIGINAL", "IN_PHASE", "OUT_PHASE"])
     []
     """
+    if not all(isinstance(value, str | list) for value in values):
+        return []
     told = [read_image_type(read_words(value)) for value in values]
     if any(len(one) != 1 for one in told) or not _PHASES <= {key for one in told for key in one}:
         return []
@@ -158,25 +171,24 @@ def _volume(image: Image, number: int, by: str, changes: dict[str, object]) -> I
 
 def _whole(image: Image, shape: tuple[int, ...]) -> Image:
     """Give the image as one that cannot be used, and that only its name tells."""
-    metadata = {k: v for k, v in image.metadata.items() if k not in _TELLING_FIELDS}
+    metadata = {
+        key: value
+        for key, value in image.metadata.items()
+        if key not in (ECHO_TIME_FIELD, SERIES_DESCRIPTION) and not _names_contrast(key, value)
+    }
     return replace(image, metadata=metadata, problem=_describe_series(image, shape))
 
 
 def _describe_series(image: Image, shape: tuple[int, ...]) -> str:
-    count = math.prod(shape[3:])
-    sizes = " x ".join(map(str, shape))
-    stem = image.path.name.removesuffix(".gz").removesuffix(".nii")
-    parts = f"{image.path.parent / stem}_volume-"
+    file = image.path.name
     return (
-        f"{image.shown}: has {len(shape)} dimensions ({sizes}), expected one 3-D volume, and "
-        f"nothing tells which of the {count} volumes is in-phase and which out-of-phase. If "
-        f"they are echoes, write their {count} echo times in seconds, in the order of the "
-        "volumes, as the list EchoTime in the sidecar, with MagneticFieldStrength. Else split "
-        f"the file, for example by FSL: `fslsplit {image.path} {parts} -t`, or by nibabel: "
-        f"`python -c \"import nibabel as nib; [nib.save(v, '{parts}%04d.nii.gz' % n) for n, v in "
-        f"enumerate(nib.four_to_three(nib.load('{image.path}')))]\"`; name the two volumes "
-        f"{_suggest(image, 'inphase')} and {_suggest(image, 'outphase')}, and move the 4-D file "
-        "out of the dataset."
+        f"{image.shown}: has {len(shape)} dimensions ({' x '.join(map(str, shape))}), expected one "
+        "3-D volume, and nothing tells its volumes apart. For echoes, list their times as EchoTime "
+        "in the sidecar, with MagneticFieldStrength. Else split it in its folder, by "
+        f'`fslsplit {file} volume -t` or `python -c "import nibabel as n; '
+        "[n.save(v, f'volume{i}.nii.gz') for i, v in enumerate(n.four_to_three("
+        f"n.load('{file}')))]\"`; name two of them {_suggest(image, 'inphase')} and "
+        "part-outphase alike, and remove the rest."
     )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bids_mfi.discovery.naming import ImageName, escape_name, parse_name
+from bids_mfi.discovery.naming import ImageName, parse_name
+from bids_mfi.printing import escape_text
 from bids_mfi.reading import parse_json, read_regular_file
 
 MOST_SIDECAR_BYTES = 16 * 2**20  # real ones have 1 to 300 kB, with a field for each slice some MB
@@ -98,7 +99,7 @@ def _read_fields(path: Path) -> Fields | str:
 
 
 def _target(link: Path) -> str:
-    return escape_name(os.readlink(link))
+    return escape_text(os.readlink(link))
 
 
 def sidecar_applies(sidecar: Path, image: Path, name: ImageName) -> bool:
