@@ -97,6 +97,8 @@ class DixonPair(NamedByEntities):
         Tesla.
     scale_slopes : tuple of (str, float, float)
         Slopes of the stored values that both sidecars give: field, in phase, out of phase.
+    in_phase_volume, out_phase_volume, water_volume, fat_volume : int or None
+        Which volume of a 4-D file the image is, counted from 0; None for a 3-D file.
     """
 
     in_phase: Path
@@ -108,6 +110,15 @@ class DixonPair(NamedByEntities):
     echo_times_ms: tuple[float | None, float | None] = (None, None)
     field_strength_t: float | None = None
     scale_slopes: tuple[tuple[str, float, float], ...] = ()
+    in_phase_volume: int | None = None
+    out_phase_volume: int | None = None
+    water_volume: int | None = None
+    fat_volume: int | None = None
+
+    def volume_of(self, contrast: Contrast) -> int | None:
+        """Which volume of its file an image is; None for a 3-D file."""
+        number: int | None = getattr(self, f"{contrast.value}_volume")
+        return number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -364,8 +375,8 @@ def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64]
         An image cannot be used or is no magnitude, the two lie on different grids, are one image,
         are stored on scales that have nothing to do with each other, or look exchanged.
     """
-    in_phase, grid = _read_magnitude(pair.in_phase)
-    out_phase = read_beside(pair.out_phase, pair.in_phase, grid)
+    in_phase, grid = _read_magnitude(pair.in_phase, pair.in_phase_volume)
+    out_phase = read_beside(pair.out_phase, pair.in_phase, grid, pair.out_phase_volume)
     _name_file(check_magnitude, (out_phase,), str(pair.out_phase))
     _check_different((pair.in_phase, in_phase), (pair.out_phase, out_phase))
     both = f"{pair.in_phase} and {pair.out_phase}"
@@ -374,8 +385,8 @@ def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return in_phase, out_phase, grid
 
 
-def _read_magnitude(path: Path) -> tuple[NDArray[np.float64], Grid]:
-    image, grid = read_image(path)
+def _read_magnitude(path: Path, volume: int | None) -> tuple[NDArray[np.float64], Grid]:
+    image, grid = read_image(path, volume)
     _name_file(check_magnitude, (image,), str(path))
     return image, grid
 
@@ -409,7 +420,9 @@ def read_pair_zooms_mm(
     return read_zooms_mm(pair.in_phase), read_zooms_mm(pair.out_phase)
 
 
-def read_beside(path: Path, reference: Path, grid: Grid) -> NDArray[np.float64]:
+def read_beside(
+    path: Path, reference: Path, grid: Grid, volume_of_series: int | None = None
+) -> NDArray[np.float64]:
     """Read an image that must lie on the grid of ``reference``.
 
     Raises
@@ -417,7 +430,7 @@ def read_beside(path: Path, reference: Path, grid: Grid) -> NDArray[np.float64]:
     PairError
         The image cannot be used or lies on another grid.
     """
-    volume, own_grid = read_image(path)
+    volume, own_grid = read_image(path, volume_of_series)
     if not same_grid(own_grid, grid):
         raise PairError(
             f"{reference} and {path}: the images do not lie on the same grid "
@@ -451,8 +464,8 @@ def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
             "--fat-water scanner asks for them. Name them by --bids-filter-file (queries fat and "
             "water), or leave --fat-water at computed."
         )
-    fat = read_beside(pair.fat, pair.in_phase, grid)
-    water = read_beside(pair.water, pair.in_phase, grid)
+    fat = read_beside(pair.fat, pair.in_phase, grid, pair.fat_volume)
+    water = read_beside(pair.water, pair.in_phase, grid, pair.water_volume)
     for path, image in ((pair.fat, fat), (pair.water, water)):
         _name_file(check_magnitude, (image,), str(path))
         _check_different((pair.in_phase, in_phase), (path, image))

@@ -40,6 +40,7 @@ FLOAT32_VOXELS = 1e-3  # what a float32 affine far from the origin rounds away
 # Of b^2 + c^2 + d^2 of a quaternion in float32; nibabel takes less than 3.6e-7 for nothing.
 QUATERNION_ROUNDING = 4 * 2.0**-23
 LABEL_TOLERANCE = 1e-3
+MOST_VOLUMES = 64  # of one file of echoes and contrasts
 HEADER_KINDS: tuple[type[nib.Nifti1Header], ...] = (nib.Nifti1Header, nib.Nifti2Header)
 
 _LOGGER = logging.getLogger(__name__)
@@ -165,13 +166,15 @@ def _times(values: tuple[float, ...]) -> str:
     return " x ".join(f"{value:g}" for value in values)
 
 
-def read_image(path: Path) -> tuple[NDArray[np.float64], Grid]:
-    """Read a 3-D NIfTI image and check that it can be measured.
+def read_image(path: Path, volume: int | None = None) -> tuple[NDArray[np.float64], Grid]:
+    """Read a 3-D NIfTI image, or one volume of a series, and check that it can be measured.
 
     Parameters
     ----------
     path : Path
         ``.nii`` or ``.nii.gz``, NIfTI-1 or NIfTI-2 of either byte order.
+    volume : int or None
+        Which volume of a series, counted from 0; None for a 3-D image.
 
     Returns
     -------
@@ -186,9 +189,9 @@ def read_image(path: Path) -> tuple[NDArray[np.float64], Grid]:
         The file is missing, truncated, damaged, no NIfTI, not 3-D, has one slice, an impossible
         geometry, colours or complex numbers, values that are not finite, or no signal.
     """
-    volume, grid, _ = _read_volume(path)
-    _check_values(path, volume)
-    return volume, grid
+    values, grid, _ = _read_volume(path, volume)
+    _check_values(path, values)
+    return values, grid
 
 
 def read_labels(path: Path) -> tuple[NDArray[np.int16], Grid]:
@@ -232,9 +235,16 @@ def _explain_labels(wrong: NDArray[np.float64], header: nib.Nifti1Header) -> str
     return "export the labels again, without interpolation"
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: Path, volume: int | None = None) -> Grid:
     """Read only the header; errors as for :func:`read_image`, those of the voxels left out."""
-    return _checked_grid(path, _parse_header(path, read_start(path)))
+    header = _parse_header(path, read_start(path))
+    _check_volume(path, header, volume)
+    return _checked_grid(path, header)
+
+
+def read_series_shape(path: Path) -> tuple[int, ...]:
+    """Read the dimensions of an image or series, without trailing ones; errors of the header."""
+    return _series_shape(_parse_header(path, read_start(path)))
 
 
 def read_zooms_mm(path: Path) -> tuple[float, float, float]:
@@ -295,12 +305,15 @@ def read_form_codes(path: Path) -> tuple[int, int]:
     return int(header["sform_code"]), int(header["qform_code"])
 
 
-def _read_volume(path: Path) -> tuple[NDArray[np.float64], Grid, nib.Nifti1Header]:
+def _read_volume(
+    path: Path, volume: int | None = None
+) -> tuple[NDArray[np.float64], Grid, nib.Nifti1Header]:
     with open_unpacked(path) as stream:
         header = _parse_header(path, stream.read(HEADER_BYTES))
+        _check_volume(path, header, volume)
         grid = _checked_grid(path, header)
-        volume = decode_voxels(path, header, stream).reshape(grid.shape, order="F")
-    return volume, grid, header
+        voxels = decode_voxels(path, header, stream).reshape((*grid.shape, -1), order="F")
+    return voxels[..., volume or 0], grid, header
 
 
 def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
@@ -346,14 +359,36 @@ def _check_unrepairable(path: Path, header: nib.Nifti1Header) -> None:
         )
 
 
-def _checked_grid(path: Path, header: nib.Nifti1Header) -> Grid:
+def _series_shape(header: nib.Nifti1Header) -> tuple[int, ...]:
     shape = tuple(int(size) for size in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) != 3:
+    return shape
+
+
+def _check_volume(path: Path, header: nib.Nifti1Header, volume: int | None) -> None:
+    """Refuse a series where one image is expected, and a volume that it does not have."""
+    shape = _series_shape(header)
+    count = math.prod(shape[3:])
+    if volume is None and len(shape) > 3:
         raise PairError(
             f"{path}: has {len(shape)} dimensions ({_times(shape)}), expected one 3-D volume; "
             "split a series into one file an image, or convert the DICOM files again."
+        )
+    if volume is not None and not (0 <= volume < count <= MOST_VOLUMES):
+        raise PairError(
+            f"{path}: has {count} volumes ({_times(shape)}), expected volume {volume + 1} of at "
+            f"most {MOST_VOLUMES}; the file was changed, run the search again."
+        )
+
+
+def _checked_grid(path: Path, header: nib.Nifti1Header) -> Grid:
+    """Grid of an image, or of each volume of a series."""
+    shape = _series_shape(header)[:3]
+    if len(shape) != 3:
+        raise PairError(
+            f"{path}: has {len(shape)} dimensions ({_times(shape)}), expected one 3-D volume; "
+            "convert the DICOM files again."
         )
     if min(shape) < MIN_SIZE:
         raise PairError(

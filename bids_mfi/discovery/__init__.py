@@ -1,8 +1,9 @@
 """BIDS dataset -> scans: every query and naming convention; must not know models or reports.
 
 Rooms: ``naming`` conventions as data, ``filters`` the user's filter file, ``classify`` one image's
-contrast, ``pair`` images joined to scans, ``listing`` what lies in the folders, ``metadata``
-sidecars through PyBIDS, ``dataset`` the search, ``describe`` its result as text. The order of the
+contrast, ``pair`` images joined to scans, ``listing`` what lies in the folders, ``sidecars``
+their JSON files, ``metadata`` inheritance through PyBIDS, ``sidecar_values`` values as meant,
+``series`` 4-D files, ``dataset`` the search, ``describe`` its result as text. The order of the
 rules is in docs/decisions/discovery.md.
 """
 

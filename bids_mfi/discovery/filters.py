@@ -18,6 +18,7 @@ from bids_mfi.discovery.naming import (
 )
 from bids_mfi.dixon import Contrast
 from bids_mfi.errors import DatasetError
+from bids_mfi.reading import read_json
 
 QUERY_CONTRASTS: Mapping[str, Contrast] = {
     "ip": Contrast.IN_PHASE,
@@ -109,7 +110,7 @@ def read_filter_file(path: Path | None) -> FilterQueries:
     if path is None:
         return FilterQueries()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise DatasetError(f"--bids-filter-file {path}: cannot be read ({error}).") from error
     except ValueError as error:

@@ -311,15 +311,6 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def escape_name(text: str) -> str:
-    r"""Write bytes that are not UTF-8 as two hexadecimal digits each, for messages and logs.
-
-    >>> print(escape_name("sub-01_é"), escape_name("sub-01_\udce9"))
-    sub-01_é sub-01_\xe9
-    """
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def short_entity(name: str) -> str:
     """Short key of an entity given by its long or short name.
 

@@ -127,6 +127,8 @@ def pair_images(
         groups[shared_key(verdict, telling)].append(verdict)
     judged = (judge(key, tuple(group), fat_water) for key, group in groups.items())
     findings = [finding for finding in judged if finding is not None]
+    silenced = [v for group in groups.values() for v in group if _is_silenced(v)]
+    findings = [_with_silenced(finding, silenced) for finding in findings]
     return [_finish(finding, name) for finding, name in name_scans(findings)]
 
 
@@ -165,7 +167,8 @@ def judge(key: ScanKey, verdicts: tuple[Verdict, ...], fat_water: str) -> Findin
     phases = (*found[IN], *found[OUT])
     if not (conflicts or phases or echo_problems or all(found[c] for c in FRACTIONS)):
         return None
-    involved = _unique((*conflicts, *phases)) or _unique(_undecided(verdicts)) or verdicts
+    hidden = _hidden_by_problems(found, verdicts, fat_water)
+    involved = _unique((*conflicts, *phases, *hidden)) or _unique(_undecided(verdicts)) or verdicts
     finding = Finding(key, found, involved, ())
     problems = _first_problems(
         lambda: [v.image.problem for v in involved if v.image.problem],
@@ -179,6 +182,43 @@ def judge(key: ScanKey, verdicts: tuple[Verdict, ...], fat_water: str) -> Findin
     return replace(finding, problems=problems)
 
 
+def _hidden_by_problems(
+    found: Mapping[Contrast, tuple[Verdict, ...]], verdicts: tuple[Verdict, ...], fat_water: str
+) -> tuple[Verdict, ...]:
+    """Images that may be one that is missing, were it not for a sidecar that cannot be read."""
+    wanted = Contrast if fat_water == "scanner" else PHASES
+    if all(found[contrast] for contrast in wanted):
+        return ()
+    return tuple(v for v in verdicts if v.image.problem and not v.statements)
+
+
+def _is_silenced(verdict: Verdict) -> bool:
+    """Whether an image has a problem, or a value that cannot be used, and nothing else is known."""
+    return bool(verdict.image.problem or verdict.image.doubts) and not verdict.statements
+
+
+def _with_silenced(finding: Finding, silenced: list[Verdict]) -> Finding:
+    """Add the problems of images elsewhere in the session, one of which may be what is missing."""
+    if all(finding.found[contrast] for contrast in PHASES):
+        return finding
+    told = " ".join(finding.problems)
+    beside = [
+        v.image
+        for v in silenced
+        if _why_silenced(v.image) not in told
+        and v.image.name.suffix == finding.involved[0].image.name.suffix
+        and set(v.image.folders) <= set(finding.key.entities)
+    ]
+    problems = [
+        f"Its partner may be {image.shown}, but {_why_silenced(image)}." for image in beside
+    ]
+    return replace(finding, problems=(*finding.problems, *problems))
+
+
+def _why_silenced(image: Image) -> str:
+    return (image.problem or "; ".join(image.doubts)).rstrip(".")
+
+
 def _first_problems(*checks: Callable[[], Iterable[str]]) -> tuple[str, ...]:
     """Problems of the first check that has any; later checks presume that earlier ones pass."""
     for check in checks:
@@ -189,8 +229,8 @@ def _first_problems(*checks: Callable[[], Iterable[str]]) -> tuple[str, ...]:
 
 
 def _unique(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
-    by_path = {verdict.image.path: verdict for verdict in verdicts}
-    return tuple(by_path[path] for path in sorted(by_path))
+    by_name = {verdict.image.shown: verdict for verdict in verdicts}
+    return tuple(by_name[shown] for shown in sorted(by_name))
 
 
 def _undecided(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
@@ -222,7 +262,8 @@ def _ask_echo_times(
     called_dixon = [v for v in undecided if v.image.called_dixon]
     unfound = missing - {v.contrast for v in by_echo}
     if not called_dixon:
-        return ((), ()) if unfound else (by_echo, ())
+        broken = any(map(_is_silenced, undecided))
+        return ((), ()) if unfound and not broken else (by_echo, ())
     mute = [v.image for v, statement in told if statement is None and v.image.called_dixon]
     return by_echo, describe_mute_echoes(mute) if unfound and mute else ()
 
@@ -274,7 +315,7 @@ def _geometry_problems(finding: Finding, fat_water: str) -> list[str]:
     grids, problems = {}, []
     for image in images:
         try:
-            grids[image.path] = read_grid(image.path)
+            grids[image.path] = read_grid(image.path, image.volume)
         except PairError as error:
             problems.append(str(error))
     if problems:
@@ -379,6 +420,10 @@ def _finish(finding: Finding, entities: Entities) -> DixonPair | UnusableScan:
         echo_times_ms=(_echo_time_ms(images[IN]), _echo_time_ms(images[OUT])),
         field_strength_t=images[IN].field_strength_t or images[OUT].field_strength_t,
         scale_slopes=find_shared_slopes(images[IN].metadata, images[OUT].metadata),
+        in_phase_volume=images[IN].volume,
+        out_phase_volume=images[OUT].volume,
+        water_volume=images[WATER].volume if WATER in images else None,
+        fat_volume=images[FAT].volume if FAT in images else None,
     )
 
 
