@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from bids_mfi.cells import MISSING, loosen_label
 from bids_mfi.derivatives import page_path, parse_entities, read_sidecar
 from bids_mfi.errors import DatasetError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.locate import ENDING
 from bids_mfi.report.group_page import Finding
-from bids_mfi.tables import MISSING, loosen_label
 
 ENTITY_COLUMNS = {"sub": "participant_id", "ses": "session_id"}
 LEADING = ("participant_id", "session_id", "acq_id", "run_id")
