@@ -621,7 +621,7 @@ def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> Sca
 
 
 def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> dict[Path, bytes]:
-    """Encode the files of a scan, in the order of writing; touches nothing."""
+    """Encode the files of a scan, in the order of writing; writes nothing."""
     columns = [field.name for field in fields(MuscleMeasure)]
     rows = [{name: getattr(measure, name) for name in columns} for measure in results.measures]
     files = {paths.figure(name): png for name, png in results.figures} | {
@@ -633,7 +633,22 @@ def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> d
     }
     written = {path.name: hashlib.sha256(data).hexdigest() for path, data in files.items()}
     marker = describe_table(record, results.flags) | {"Files": written}
+    marker["SourcesSHA256"] = _hash_sources(record)
     return files | {paths.mfi_json: encode_json(marker)}
+
+
+def _hash_sources(record: ScanRecord) -> list[str | None]:
+    """sha256 of each image in the order of ``Sources``, None where it cannot be read.
+
+    The group level compares them, to notice a BIDS_DIR that holds other people.
+    """
+    hashes: list[str | None] = []
+    for path in _images(record.pair, record.fat_water).values():
+        try:
+            hashes.append(_hash_file(path))
+        except PairError:
+            hashes.append(None)
+    return hashes
 
 
 def find_markers(output_dir: Path, participant: str) -> list[Path]:

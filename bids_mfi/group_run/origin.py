@@ -13,6 +13,7 @@ from bids_mfi.derivatives import page_path, parse_entities, read_sidecar
 from bids_mfi.errors import DatasetError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.locate import ENDING
+from bids_mfi.group_run.measured import list_images
 from bids_mfi.report.group_page import Finding
 
 ENTITY_COLUMNS = {"sub": "participant_id", "ses": "session_id"}
@@ -91,6 +92,7 @@ def _read_origin(content: dict[str, Any], name: str, data: bytes) -> dict[str, A
         "serious": any(flag["severity"] == "error" for flag in flags),
         "flags": flags,
         "doubt": "altered" if altered else "",
+        "images": list_images(content.get("Sources"), content.get("SourcesSHA256")),
     }
 
 
