@@ -87,7 +87,8 @@ def _search(folder: Path, root: Path, search: _Search) -> None:
         return
     for entry in entries:
         path, is_table = Path(entry.path), entry.name.endswith(ENDING)
-        if is_table and entry.name.startswith("sub-") and entry.is_file():
+        # A link to nothing or a pipe is named when it is read.
+        if is_table and entry.name.startswith("sub-") and not entry.is_dir():
             place = path.relative_to(root)
             if _is_in_place(place):
                 search.tables.append(path)
