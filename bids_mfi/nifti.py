@@ -100,7 +100,8 @@ def check_claims(path: Path, header: nib.Nifti1Header) -> None:
     Raises
     ------
     PairError
-        It has more than MOST_VOXELS voxels, all volumes together, or places them beyond MOST_OFFSET_BYTES.
+        It has more than MOST_VOXELS voxels, all volumes together, or places them beyond
+        MOST_OFFSET_BYTES.
     """
     shape, start = header.get_data_shape(), int(header.get_data_offset())
     count = math.prod(max(0, int(size)) for size in shape)

@@ -400,11 +400,21 @@ def test_height_in_metres_is_refused_and_not_turned_into_a_bmi(people, tmp_path,
     assert read(folders, "ancova")["p_sex"].isna().all()
 
 
-def test_ages_in_another_unit_are_missing(people, tmp_path, capsys):
-    folders = make_group_folder(tmp_path, make_muscles(people), people)
+def test_ages_in_another_unit_are_converted(people, tmp_path, capsys):
+    plain = make_group_folder(tmp_path / "plain", make_muscles(people), people)
+    months = people.assign(age=people["age"] * 12)
+    folders = make_group_folder(tmp_path / "months", make_muscles(people), months)
     (folders[0] / "participants.json").write_text(json.dumps({"age": {"Units": "months"}}))
+    assert run(plain) == run(folders) == 0
+    assert "gives the unit of age as months, expected years: converted" in capsys.readouterr().err
+    assert read(folders, "mfi")["age"].tolist() == pytest.approx(read(plain, "mfi")["age"].tolist())
+
+
+def test_ages_in_an_unknown_unit_are_missing(people, tmp_path, capsys):
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    (folders[0] / "participants.json").write_text(json.dumps({"age": {"Units": "decades"}}))
     assert run(folders) == 0
-    assert "gives the unit of age as months" in capsys.readouterr().err
+    assert "gives the unit of age as decades" in capsys.readouterr().err
     assert read(folders, "mfi")["age"].isna().all()
 
 
@@ -786,6 +796,22 @@ def test_only_runs_of_one_acquisition_and_bundle_are_repetitions(people, tmp_pat
     assert not (folders[1] / "group_repeatability.tsv").exists()
 
 
+@pytest.mark.parametrize("kind", ["pipe", "lost link"])
+def test_a_table_that_is_no_file_costs_its_scan_and_is_named(kind, people, tmp_path, capsys):
+    """A link to nothing is what a DataLad clone without content has."""
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    table = next((folders[1] / "sub-03").rglob("*_mfi.tsv"))
+    table.unlink()
+    if kind == "pipe":
+        os.mkfifo(table)
+    else:
+        table.symlink_to("../.git/annex/objects/gone")
+    assert run(folders, "--dry-run") == 1
+    said = capsys.readouterr()
+    assert re.search(rf"Tables that cannot be read \(1\).*{table.name}", said.err)
+    assert "11 participants analysed" in said.out
+
+
 def test_impossible_values_and_unknown_muscles_are_named(people, tmp_path, capsys):
     muscles = make_muscles(people)
     muscles.loc[3, "mfi"] = 143.0
@@ -897,19 +923,20 @@ def test_damaged_sidecars_are_no_obstacle(content, people, tmp_path, capsys):
 
 def test_a_byte_order_mark_does_not_hide_the_units(people, tmp_path):
     folders = make_group_folder(tmp_path, make_muscles(people), people)
-    content = json.dumps({"age": {"Units": "months"}})
+    content = json.dumps({"age": {"Units": "decades"}})
     (folders[0] / "participants.json").write_text(content, encoding="utf-8-sig")
     assert run(folders) == 0
     assert read(folders, "mfi")["age"].isna().all()
 
 
-def test_weight_in_pounds_gives_no_bmi(people, tmp_path, capsys):
+def test_weight_in_pounds_gives_the_bmi_of_kilograms(people, tmp_path, capsys):
     people = people.drop(columns="bmi").assign(height=170, weight=160)
     folders = make_group_folder(tmp_path, make_muscles(people), people)
     (folders[0] / "participants.json").write_text(json.dumps({"weight": {"Units": "lb"}}))
     assert run(folders) == 0
-    assert "unit of weight as lb, expected kg" in capsys.readouterr().err
-    assert read(folders, "mfi")["bmi"].isna().all()
+    assert "unit of weight as lb, expected kg: converted" in capsys.readouterr().err
+    bmi = read(folders, "mfi")["bmi"]
+    assert bmi.to_numpy() == pytest.approx(160 * 0.45359237 / 1.7**2)
 
 
 def test_a_missing_bmi_is_computed_from_height_and_weight(people, tmp_path):

@@ -4,7 +4,7 @@ A table that cannot be read costs its scan only. Nothing is dropped silently: wh
 finding.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bids_mfi.cells import MISSING_WORDS
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.locate import find_tables, list_failures
+from bids_mfi.group_run.measured import MeasuredScan
 from bids_mfi.group_run.origin import (
     LEADING,
     ORIGIN,
@@ -28,7 +30,7 @@ from bids_mfi.muscles import PAPER_ORDER, rank_muscle
 from bids_mfi.options import RunOptions
 from bids_mfi.reading import read_regular_file
 from bids_mfi.report.group_page import Finding
-from bids_mfi.tables import MISSING_WORDS, read_scan_rows
+from bids_mfi.tables import read_scan_rows
 
 NUMBERS = frozenset({
     "index", "voxels", "volume_ml", "fat_mean", "water_mean", "mfi_percent",
@@ -62,6 +64,8 @@ class Collection:
         File and problem of each table that cannot be read.
     stale : tuple of (str, str)
         The same of each table whose label map was changed since.
+    measured : tuple of MeasuredScan
+        The scans whose sidecar names their images.
     """
 
     rows: pd.DataFrame
@@ -69,6 +73,7 @@ class Collection:
     findings: tuple[Finding, ...]
     failed: tuple[tuple[str, str], ...]
     stale: tuple[tuple[str, str], ...] = ()
+    measured: tuple[MeasuredScan, ...] = ()
 
 
 def collect_tables(options: RunOptions) -> Collection:
@@ -114,7 +119,12 @@ def collect_tables(options: RunOptions) -> Collection:
     rows, odd = _clear_impossible(rows, described)
     findings += odd + _find_odd_muscles(rows, described)
     return Collection(
-        rows, described.drop(columns="order"), tuple(findings), tuple(failed), tuple(stale)
+        rows,
+        described.drop(columns="order"),
+        tuple(findings),
+        tuple(failed),
+        tuple(stale),
+        _list_measured(scans),
     )
 
 
@@ -126,6 +136,14 @@ def _read_bytes(path: Path) -> bytes:
             f"{path}: cannot be read ({error.strerror or error}). Give yourself the right to read "
             "it, or run again if another program is just writing it."
         ) from error
+
+
+def _list_measured(scans: Sequence[dict[str, Any]]) -> tuple[MeasuredScan, ...]:
+    return tuple(
+        MeasuredScan(stem, str(scan["participant_id"]), scan["images"])
+        for scan, stem in zip(scans, _list_stems(scans), strict=True)
+        if scan.get("images")
+    )
 
 
 def _list_stems(scans: Iterable[dict[str, Any]]) -> list[str]:
