@@ -22,6 +22,7 @@ from bids_mfi.options import (
     RunOptions,
     TrainOptions,
 )
+from bids_mfi.printing import escape_text, printable_output
 
 if TYPE_CHECKING:
     from bids_mfi.evaluation import Comparison
@@ -293,6 +294,7 @@ def _without_dots(path: Path) -> Path:
     return path.resolve() if ".." in path.parts else path.absolute()
 
 
+@printable_output()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the BIDS App and return the exit status."""
     parser = build_parser()
@@ -429,7 +431,8 @@ def _run_participants(options: RunOptions) -> int:
     _print_passed_over(summary.passed_over)
     for failure in summary.failed:
         where = f" [{failure.log}]" if failure.log else ""
-        print(f"{failure.scan}: FAILED: {failure.problem}{where}", file=sys.stderr)
+        text = escape_text(f"{failure.scan}: FAILED: {failure.problem}{where}")
+        print(text, file=sys.stderr)
     print(
         f"{len(summary.done)} scans done, {len(summary.skipped)} already done, "
         f"{len(summary.failed)} failed; results in {options.output_dir}"
@@ -796,6 +799,7 @@ def _one_line(text: str) -> str:
     return text
 
 
+@printable_output()
 def main_verbs(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status."""
     arguments = build_verb_parser().parse_args(argv)

@@ -22,7 +22,7 @@ from typing import Any, Literal, get_type_hints
 from urllib.parse import quote, unquote
 
 from bids_mfi import __version__
-from bids_mfi.dixon import ENTITY_ORDER, DixonPair
+from bids_mfi.dixon import ENTITY_ORDER, Contrast, DixonPair
 from bids_mfi.errors import DatasetError, OutputError, PairError
 from bids_mfi.muscles import LABEL_TABLE, MuscleTable
 from bids_mfi.options import RunOptions
@@ -321,6 +321,32 @@ def bids_uri(path: Path, bids_dir: Path) -> str:
     return f"bids:raw:{quote(relative)}"
 
 
+def source_uri(pair: DixonPair, role: str, bids_dir: Path) -> str:
+    """BIDS URI of an image of a scan; ``#volume=2`` follows for the second volume of a 4-D file.
+
+    Examples
+    --------
+    >>> pair = DixonPair(Path("/d/a b.nii"), Path("/d/a b.nii"), (), "", out_phase_volume=1)
+    >>> source_uri(pair, "in_phase", Path("/d")), source_uri(pair, "out_phase", Path("/d"))
+    ('bids:raw:a%20b.nii', 'bids:raw:a%20b.nii#volume=2')
+    """
+    volume = pair.volume_of(Contrast(role))
+    uri = bids_uri(getattr(pair, role), bids_dir)
+    return uri if volume is None else f"{uri}#volume={volume + 1}"
+
+
+def split_source(uri: str) -> tuple[str, int | None]:
+    """Part the URI of a source from its volume, counted from 0.
+
+    Examples
+    --------
+    >>> split_source("bids:raw:a%20b.nii#volume=2"), split_source("bids:raw:a%23b.nii")
+    (('bids:raw:a%20b.nii', 1), ('bids:raw:a%23b.nii', None))
+    """
+    file, _, number = uri.partition("#volume=")
+    return file, int(number) - 1 if number.isdecimal() and number.isascii() else None
+
+
 # --- the dataset -------------------------------------------------------------------------------
 
 
@@ -527,7 +553,7 @@ def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_identity: str, fat_
         "echo_times_ms": pair.echo_times_ms,
         "field_strength_t": pair.field_strength_t,
         "images": {
-            role: (bids_uri(path, bids_dir), _hash_file(path))
+            role: (source_uri(pair, role, bids_dir), _hash_file(path))
             for role, path in _images(pair, fat_water).items()
         },
     }
@@ -653,11 +679,11 @@ def read_record(marker: Path, bids_dir: Path) -> ScanRecord:
     found = read_sidecar(marker)
     try:
         bundle, times = found["Bundle"], found["EchoTimesMs"]
-        sources = [
-            bids_dir / unquote(str(uri).removeprefix("bids:raw:")) for uri in found["Sources"]
-        ]
+        parted = [split_source(str(uri)) for uri in found["Sources"]]
+        sources = [bids_dir / unquote(uri.removeprefix("bids:raw:")) for uri, _ in parted]
         in_phase, out_phase, *scanner = sources
         water, fat = scanner or (None, None)
+        volumes = [*(volume for _, volume in parted), None, None]
         pair = DixonPair(
             in_phase=in_phase,
             out_phase=out_phase,
@@ -667,6 +693,10 @@ def read_record(marker: Path, bids_dir: Path) -> ScanRecord:
             fat=fat,
             echo_times_ms=(times["InPhase"], times["OutPhase"]),
             field_strength_t=found["MagneticFieldStrength"],
+            in_phase_volume=volumes[0],
+            out_phase_volume=volumes[1],
+            water_volume=volumes[2],
+            fat_volume=volumes[3],
         )
         facts = BundleFacts(
             bundle["Name"],
@@ -740,7 +770,6 @@ def describe_table(record: ScanRecord, flags: Iterable[QCFlag]) -> dict[str, Any
 
 def _describe_origin(record: ScanRecord, roles: tuple[str, ...]) -> dict[str, Any]:
     bundle = record.bundle
-    images = _images(record.pair, record.fat_water)
     return {
         "Bundle": {
             "Name": bundle.name,
@@ -750,7 +779,7 @@ def _describe_origin(record: ScanRecord, roles: tuple[str, ...]) -> dict[str, An
             "Description": bundle.description,
         },
         "Software": {"Name": PROGRAM, "Version": __version__},
-        "Sources": [bids_uri(images[role], record.bids_dir) for role in roles],
+        "Sources": [source_uri(record.pair, role, record.bids_dir) for role in roles],
     }
 
 

@@ -93,6 +93,8 @@ class DixonPair(NamedByEntities):
         Echo times of the in-phase and the out-of-phase image, milliseconds; None if unknown.
     field_strength_t : float or None
         Tesla.
+    in_phase_volume, out_phase_volume, water_volume, fat_volume : int or None
+        Which volume of a 4-D file the image is, counted from 0; None for a 3-D file.
     """
 
     in_phase: Path
@@ -103,6 +105,15 @@ class DixonPair(NamedByEntities):
     fat: Path | None = None
     echo_times_ms: tuple[float | None, float | None] = (None, None)
     field_strength_t: float | None = None
+    in_phase_volume: int | None = None
+    out_phase_volume: int | None = None
+    water_volume: int | None = None
+    fat_volume: int | None = None
+
+    def volume_of(self, contrast: Contrast) -> int | None:
+        """Which volume of its file an image is; None for a 3-D file."""
+        number: int | None = getattr(self, f"{contrast.value}_volume")
+        return number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -357,8 +368,8 @@ def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64]
     PairError
         An image cannot be used, the two lie on different grids, or look exchanged.
     """
-    in_phase, grid = read_image(pair.in_phase)
-    out_phase = read_beside(pair.out_phase, pair.in_phase, grid)
+    in_phase, grid = read_image(pair.in_phase, pair.in_phase_volume)
+    out_phase = read_beside(pair.out_phase, pair.in_phase, grid, pair.out_phase_volume)
     try:
         check_phase_order(in_phase, out_phase)
     except PairError as error:
@@ -373,7 +384,9 @@ def read_pair_zooms_mm(
     return read_zooms_mm(pair.in_phase), read_zooms_mm(pair.out_phase)
 
 
-def read_beside(path: Path, reference: Path, grid: Grid) -> NDArray[np.float64]:
+def read_beside(
+    path: Path, reference: Path, grid: Grid, volume_of_series: int | None = None
+) -> NDArray[np.float64]:
     """Read an image that must lie on the grid of ``reference``.
 
     Raises
@@ -381,7 +394,7 @@ def read_beside(path: Path, reference: Path, grid: Grid) -> NDArray[np.float64]:
     PairError
         The image cannot be used or lies on another grid.
     """
-    volume, own_grid = read_image(path)
+    volume, own_grid = read_image(path, volume_of_series)
     if not same_grid(own_grid, grid):
         raise PairError(
             f"{reference} and {path}: the images do not lie on the same grid "
@@ -415,8 +428,8 @@ def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
             "--fat-water scanner asks for them. Name them by --bids-filter-file (queries fat and "
             "water), or leave --fat-water at computed."
         )
-    fat = read_beside(pair.fat, pair.in_phase, grid)
-    water = read_beside(pair.water, pair.in_phase, grid)
+    fat = read_beside(pair.fat, pair.in_phase, grid, pair.fat_volume)
+    water = read_beside(pair.water, pair.in_phase, grid, pair.water_volume)
     return ScanSignals(in_phase, out_phase, fat, water), grid
 
 

@@ -34,6 +34,7 @@ MIN_SPACING_MM = 0.05
 MIN_SIZE = 2
 MIN_BOX_SHARE = 1e-3  # volume of a voxel, of that of a box with the same edges
 AFFINE_TOLERANCE_MM = 1e-3
+MOST_VOLUMES = 64  # of one file of echoes and contrasts
 HEADER_KINDS: tuple[type[nib.Nifti1Header], ...] = (nib.Nifti1Header, nib.Nifti2Header)
 HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 
@@ -119,13 +120,15 @@ def _times(values: tuple[float, ...]) -> str:
     return " x ".join(f"{value:g}" for value in values)
 
 
-def read_image(path: Path) -> tuple[NDArray[np.float64], Grid]:
-    """Read a 3-D NIfTI image and check that it can be measured.
+def read_image(path: Path, volume: int | None = None) -> tuple[NDArray[np.float64], Grid]:
+    """Read a 3-D NIfTI image, or one volume of a series, and check that it can be measured.
 
     Parameters
     ----------
     path : Path
         ``.nii`` or ``.nii.gz``, NIfTI-1 or NIfTI-2 of either byte order.
+    volume : int or None
+        Which volume of a series, counted from 0; None for a 3-D image.
 
     Returns
     -------
@@ -140,9 +143,9 @@ def read_image(path: Path) -> tuple[NDArray[np.float64], Grid]:
         The file is missing, truncated, damaged, no NIfTI, not 3-D, has one slice, an impossible
         geometry, colours or complex numbers, values that are not finite, or no signal.
     """
-    volume, grid = _read_volume(path)
-    _check_values(path, volume)
-    return volume, grid
+    values, grid = _read_volume(path, volume)
+    _check_values(path, values)
+    return values, grid
 
 
 def read_labels(path: Path) -> tuple[NDArray[np.int16], Grid]:
@@ -165,9 +168,16 @@ def read_labels(path: Path) -> tuple[NDArray[np.int16], Grid]:
     return volume.astype(np.int16), grid
 
 
-def read_grid(path: Path) -> Grid:
+def read_grid(path: Path, volume: int | None = None) -> Grid:
     """Read only the header; errors as for :func:`read_image`, those of the voxels left out."""
-    return _checked_grid(path, _parse_header(path, _read_bytes(path, HEADER_BYTES)))
+    header = _parse_header(path, _read_bytes(path, HEADER_BYTES))
+    _check_volume(path, header, volume)
+    return _checked_grid(path, header)
+
+
+def read_series_shape(path: Path) -> tuple[int, ...]:
+    """Read the dimensions of an image or series, without trailing ones; errors of the header."""
+    return _series_shape(_parse_header(path, _read_bytes(path, HEADER_BYTES)))
 
 
 def read_zooms_mm(path: Path) -> tuple[float, float, float]:
@@ -186,11 +196,13 @@ def read_zooms_mm(path: Path) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _read_volume(path: Path) -> tuple[NDArray[np.float64], Grid]:
+def _read_volume(path: Path, volume: int | None = None) -> tuple[NDArray[np.float64], Grid]:
     content = _read_bytes(path)
     header = _parse_header(path, content)
+    _check_volume(path, header, volume)
     grid = _checked_grid(path, header)
-    return _decode_voxels(path, header, content).reshape(grid.shape, order="F"), grid
+    voxels = _decode_voxels(path, header, content)
+    return voxels.reshape((*grid.shape, -1), order="F")[..., volume or 0], grid
 
 
 def _read_bytes(path: Path, size: int = -1) -> bytes:
@@ -286,14 +298,36 @@ def _check_unrepairable(path: Path, header: nib.Nifti1Header) -> None:
         )
 
 
-def _checked_grid(path: Path, header: nib.Nifti1Header) -> Grid:
+def _series_shape(header: nib.Nifti1Header) -> tuple[int, ...]:
     shape = tuple(int(size) for size in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) != 3:
+    return shape
+
+
+def _check_volume(path: Path, header: nib.Nifti1Header, volume: int | None) -> None:
+    """Refuse a series where one image is expected, and a volume that it does not have."""
+    shape = _series_shape(header)
+    count = math.prod(shape[3:])
+    if volume is None and len(shape) > 3:
         raise PairError(
             f"{path}: has {len(shape)} dimensions ({_times(shape)}), expected one 3-D volume; "
             "split a series into one file an image, or convert the DICOM files again."
+        )
+    if volume is not None and not (0 <= volume < count <= MOST_VOLUMES):
+        raise PairError(
+            f"{path}: has {count} volumes ({_times(shape)}), expected volume {volume + 1} of at "
+            f"most {MOST_VOLUMES}; the file was changed, run the search again."
+        )
+
+
+def _checked_grid(path: Path, header: nib.Nifti1Header) -> Grid:
+    """Grid of an image, or of each volume of a series."""
+    shape = _series_shape(header)[:3]
+    if len(shape) != 3:
+        raise PairError(
+            f"{path}: has {len(shape)} dimensions ({_times(shape)}), expected one 3-D volume; "
+            "convert the DICOM files again."
         )
     if min(shape) < MIN_SIZE:
         raise PairError(

@@ -98,7 +98,8 @@ class Segment(SimpleInterface):
     output_spec = _SegmentOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        bundle, scan_grid = self.inputs.bundle, read_grid(self.inputs.pair.in_phase)
+        bundle, pair = self.inputs.bundle, self.inputs.pair
+        scan_grid = read_grid(pair.in_phase, pair.in_phase_volume)
         torch.set_num_threads(self.inputs.threads)
         network = cached_network(bundle, choose_device(self.inputs.device))
         labels = segment_to_grid(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from bids_mfi.printing import escape_text, unwrap
 from bids_mfi.workflow import STEPS, StatusCallback
 
 
@@ -26,7 +27,7 @@ def show_progress(stream: TextIO) -> Iterator[StatusCallback]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(file=stream)) as progress:
+    with Progress(*columns, console=Console(file=unwrap(stream))) as progress:
         total = progress.add_task("scans", total=0)
         yield _Board(progress, total)
 
@@ -40,6 +41,7 @@ class _Board:
         self.rows: dict[str, Any] = {}
 
     def __call__(self, scan: str, step: str, status: str) -> None:
+        scan = escape_text(scan)
         if status == "queued":
             self.queued += 1
             self.progress.update(self.total, total=self.queued)

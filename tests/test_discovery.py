@@ -299,7 +299,10 @@ def test_without_sidecars_echo_times_are_unknown(dataset: Path) -> None:
 def test_an_echo_time_in_milliseconds_is_not_taken_for_seconds(dataset: Path) -> None:
     add_image(dataset, f"{ANAT}acq-inphase_T1w.nii.gz", THREE_TESLA_IP | {"EchoTime": 2.46})
     add_image(dataset, f"{ANAT}acq-outphase_T1w.nii.gz", THREE_TESLA_OOP)
-    assert find_pair(dataset).echo_times_ms == (None, pytest.approx(1.23))
+    pair = find_pair(dataset)
+    assert pair.echo_times_ms == (pytest.approx(2.46), pytest.approx(1.23))
+    sidecar = "sub-01/anat/sub-01_acq-inphase_T1w.json"
+    assert f"{sidecar}: EchoTime 2.46 read as 2.46 ms" in pair.recognised_by
 
 
 # --- metadata through PyBIDS ----------------------------------------------------------------------
@@ -353,16 +356,35 @@ def test_odd_fields_of_a_sidecar_do_no_harm(dataset: Path) -> None:
     odd = {"IntendedFor": "anat/x.nii.gz", "EchoTime": "0.002", "ImageType": 7, "é": [1, {"a": 2}]}
     add_image(dataset, f"{ANAT}acq-inphase_T1w.nii.gz", odd)
     add_image(dataset, f"{ANAT}acq-outphase_T1w.nii.gz", {"ImageType": "ORIGINAL\\PRIMARY\\OP"})
-    assert find_pair(dataset).echo_times_ms == (None, None)
+    pair = find_pair(dataset)
+    assert pair.echo_times_ms == (pytest.approx(2.0), None)
+    assert "ImageType is 7, expected a list of words" in pair.recognised_by
 
 
-def test_participant_that_pybids_cannot_index_does_not_stop_the_others(dataset: Path) -> None:
+@pytest.fixture
+def pybids_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyBIDS raises, as at a fault of its own, where the participant is 01."""
+    build = metadata._build_layout
+
+    def fail_at_first(files: metadata.ParticipantFiles, root: Path) -> Any:
+        if files.label == "01":
+            raise AttributeError("'NoneType' object has no attribute 'startswith'")
+        return build(files, root)
+
+    monkeypatch.setattr(metadata, "_build_layout", fail_at_first)
+
+
+def test_participant_that_pybids_cannot_index_does_not_stop_the_others(
+    dataset: Path, pybids_fails: None
+) -> None:
     make_pair(dataset, "02")
     make_pair(dataset, "01")
-    write_sidecar(dataset / f"{ANAT}acq-inphase_T1w.nii.gz", {"suffix": "bold"})
+    for label in ("01", "02"):
+        write_sidecar(dataset / f"sub-{label}/anat/sub-{label}_acq-inphase_T1w.nii.gz", {})
     first, second = find(dataset)
     assert isinstance(first, UnusableScan)
-    assert "suffix" in first.problem
+    assert "PyBIDS cannot index the participant" in first.problem
+    assert "startswith" in first.problem
     assert first.scan == "sub-01"
     assert len(first.paths) == 2
     assert isinstance(second, DixonPair)
@@ -536,7 +558,9 @@ def test_contradictory_field_strengths_are_refused(dataset: Path) -> None:
     more = {"MagneticFieldStrength": 1.5, "ImagingFrequency": 127.7}
     for echo, time_s in (("1", 0.0023), ("2", 0.0046)):
         add_image(dataset, f"{ANAT}echo-{echo}_MEGRE.nii.gz", {"EchoTime": time_s} | more)
-    assert "no usable MagneticFieldStrength" in find_problem(dataset).problem
+    problem = find_problem(dataset).problem
+    assert "no usable MagneticFieldStrength" in problem
+    assert "(1.5 T) and ImagingFrequency (127.7 MHz, 3 T) contradict each other" in problem
 
 
 def test_multi_echo_without_any_sidecar_is_refused(dataset: Path) -> None:
@@ -1210,9 +1234,11 @@ def test_link_that_leads_to_itself(dataset: Path, link: str) -> None:
     assert f"{link}: is a symbolic link to {name}" in bad.problem  # type: ignore[union-attr]
 
 
-def test_several_problems_of_one_participant_share_its_name(dataset: Path) -> None:
+def test_several_problems_of_one_participant_share_its_name(
+    dataset: Path, pybids_fails: None
+) -> None:
     make_pair(dataset, "01")
-    write_sidecar(dataset / f"{ANAT}acq-inphase_T1w.nii.gz", {"suffix": "bold"})
+    write_sidecar(dataset / f"{ANAT}acq-inphase_T1w.nii.gz", {})
     link_to_nowhere(dataset / "sub-01" / "dixon")
     scan = find_problem(dataset)
     assert scan.scan == "sub-01"

@@ -266,12 +266,14 @@ def test_field_strength_is_inherited_and_the_nearest_sidecar_wins(tmp_path):
 
 def test_field_strength_is_unknown_without_a_usable_sidecar(tmp_path):
     silent = touch(tmp_path / "sub-01/anat/sub-01_echo-1_MEGRE.nii.gz")
-    gauss = touch(tmp_path / "sub-02/anat/sub-02_echo-1_MEGRE.nii.gz")
-    write_sidecar(gauss.with_name("sub-02_echo-1_MEGRE.json"), MagneticFieldStrength=15000)
+    doubtful = touch(tmp_path / "sub-02/anat/sub-02_echo-1_MEGRE.nii.gz")
+    write_sidecar(doubtful.with_name("sub-02_echo-1_MEGRE.json"), MagneticFieldStrength=3000)
+    gauss = touch(tmp_path / "sub-03/anat/sub-03_echo-1_MEGRE.nii.gz")
+    write_sidecar(gauss.with_name("sub-03_echo-1_MEGRE.json"), MagneticFieldStrength=15000)
     homeless = touch(tmp_path / "loose" / "echo-1_MEGRE.nii.gz")
     write_sidecar(homeless.with_name("echo-1_MEGRE.json"), MagneticFieldStrength=3)
-    found = read_field_strengths([silent, gauss, homeless])
-    assert found == {silent: None, gauss: None, homeless: None}
+    found = read_field_strengths([silent, doubtful, gauss, homeless])
+    assert found == {silent: None, doubtful: None, gauss: 1.5, homeless: None}
     assert read_field_strengths([]) == {}
 
 

@@ -5,7 +5,8 @@ Rooms: ``naming`` names and ``phrases`` descriptions as data, ``filters`` the us
 contrasts that two names tell together, ``hints`` texts that several images share, ``groups`` images
 by what their names share, ``echoes`` a group's contrasts, ``acquisition`` and ``reunion`` images
 that a converter numbered, ``grouping`` all these steps, ``suggest`` filter files to print, ``pair``
-images joined to scans, ``listing`` what lies in the folders, ``metadata`` sidecars through PyBIDS,
+images joined to scans, ``listing`` what lies in the folders, ``sidecars`` their JSON files,
+``metadata`` inheritance through PyBIDS, ``sidecar_values`` values as meant, ``series`` 4-D files,
 ``dataset`` the search, ``describe`` its result as text. The order of the rules is in
 docs/decisions/discovery.md.
 """

@@ -6,6 +6,7 @@ hints count (:mod:`bids_mfi.discovery.hints`); the echo time comes last, and onl
 of one scan (see :mod:`bids_mfi.discovery.pair`).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +22,17 @@ from bids_mfi.discovery.naming import (
     read_place,
 )
 from bids_mfi.discovery.phrases import names_both_phases, read_text
+from bids_mfi.discovery.sidecar_values import (
+    read_all,
+    read_echo_time_s,
+    read_field_strength_t,
+    read_frequency_mhz,
+    read_words,
+)
 from bids_mfi.dixon import PROTON_MHZ_PER_T, Contrast, phase_cosine
 
 PHASE_LIMIT = 0.7
-MAX_ECHO_TIME_S = 0.1
 ECHO_TIME_TOLERANCE_S = 1e-5
-MAX_FIELD_T = 25.0
-FIELD_TOLERANCE = 0.1
 
 FILTER_FILE = "--bids-filter-file"
 IMAGE_TYPE = "ImageType"
@@ -58,6 +63,12 @@ class Image:
         Sidecar fields, inheritance applied.
     problem : str or None
         Why the image cannot be used if it turns out to be part of a scan.
+    origins : mapping of str to str
+        For fields whose value is not as BIDS wants it, the sidecar that holds it.
+    volume : int or None
+        Which volume of a 4-D file, counted from 0; None for a 3-D file.
+    split_by : str
+        How a 4-D file was split into its volumes.
     """
 
     path: Path
@@ -67,21 +78,46 @@ class Image:
     datatype: str
     metadata: Mapping[str, object] = field(default_factory=dict)
     problem: str | None = None
+    origins: Mapping[str, str] = field(default_factory=dict)
+    volume: int | None = None
+    split_by: str = ""
+
+    @property
+    def echo(self) -> int | None:
+        """Number of the echo that the name gives; None if it gives none."""
+        number = dict(self.name.entities).get("echo", "")
+        return int(number) if re.fullmatch("[0-9]{1,3}", number) else None
 
     @property
     def echo_time_s(self) -> float | None:
         """EchoTime in seconds; None if absent or impossible for Dixon imaging."""
-        return _number_below(self.metadata.get("EchoTime"), MAX_ECHO_TIME_S)
+        return read_echo_time_s(self.metadata, self.echo).number
 
     @property
     def frequency_mhz(self) -> float | None:
         """Resonance frequency of water, MHz; None if unknown or contradictory."""
-        return resonance_frequency_mhz(self.metadata)
+        return read_frequency_mhz(self.metadata).number
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Say of each value that is not as BIDS wants it how it was read."""
+        values = read_all(self.metadata, self.echo).items()
+        remarks = (self._with_origin(key, v.remark) for key, v in values if v.remark)
+        return (self.split_by, *remarks) if self.split_by else tuple(remarks)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Say of each value that cannot be used what was found and what was expected."""
+        values = read_all(self.metadata, self.echo).items()
+        return tuple(self._with_origin(key, v.problem) for key, v in values if v.problem)
+
+    def _with_origin(self, key: str, text: str) -> str:
+        return f"{self.origins[key]}: {text}" if key in self.origins else text
 
     @property
     def field_strength_t(self) -> float | None:
         """Tesla, from MagneticFieldStrength or else ImagingFrequency."""
-        known = _number_below(self.metadata.get("MagneticFieldStrength"), MAX_FIELD_T)
+        known = read_field_strength_t(self.metadata).number
         frequency = self.frequency_mhz
         if known is None and frequency is not None:
             return frequency / PROTON_MHZ_PER_T
@@ -191,9 +227,7 @@ def statements_of(image: Image, glued: Mapping[str, Told] = NOTHING) -> tuple[St
 def _image_type_statements(metadata: Mapping[str, object]) -> tuple[Statement, ...]:
     tokens: list[str] = []
     for key in ("ImageType", "ImageTypeText", "ComplexImageComponent"):
-        value = metadata.get(key, ())
-        parts = value.split("\\") if isinstance(value, str) else value
-        tokens.extend(str(part) for part in parts) if isinstance(parts, list | tuple) else None
+        tokens.extend(read_words(metadata.get(key)))
     said = read_image_type(tuple(tokens))
     return _one_voice([Statement(c, IMAGE_TYPE, token) for c, token in said.items()])
 
@@ -257,23 +291,6 @@ def told_by(place: str, value: str) -> tuple[Told, ...]:
     return tuple(one for one in told if one.contrast is None)
 
 
-def resonance_frequency_mhz(metadata: Mapping[str, object]) -> float | None:
-    """ImagingFrequency, or else 42.577 MHz/T times MagneticFieldStrength.
-
-    None if neither is known, or if they differ by more than a tenth.
-
-    >>> resonance_frequency_mhz({"MagneticFieldStrength": 3})
-    127.731
-    >>> resonance_frequency_mhz({"MagneticFieldStrength": 1.5, "ImagingFrequency": 123.2})
-    """
-    field_t = _number_below(metadata.get("MagneticFieldStrength"), MAX_FIELD_T)
-    frequency = _number_below(metadata.get("ImagingFrequency"), MAX_FIELD_T * PROTON_MHZ_PER_T)
-    if field_t is None or frequency is None:
-        return frequency if field_t is None else field_t * PROTON_MHZ_PER_T
-    expected = field_t * PROTON_MHZ_PER_T
-    return frequency if abs(frequency - expected) <= FIELD_TOLERANCE * expected else None
-
-
 def echo_statement(image: Image) -> Statement | None:
     """Let the echo time speak; None without field strength, or between the two phases."""
     echo_time, frequency = image.echo_time_s, image.frequency_mhz
@@ -296,9 +313,3 @@ def echo_times_differ(images: Iterable[Image]) -> bool:
     times = [image.echo_time_s for image in images]
     known = [time for time in times if time is not None]
     return len(known) == len(times) and max(known) - min(known) >= ECHO_TIME_TOLERANCE_S
-
-
-def _number_below(value: object, limit: float) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if 0 < value < limit else None

@@ -5,11 +5,10 @@ one small PyBIDS layout a participant (see :mod:`bids_mfi.discovery.metadata`).
 """
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bids_mfi.discovery.classify import Image
@@ -18,20 +17,21 @@ from bids_mfi.discovery.listing import (
     Folder,
     Participant,
     list_labels,
+    list_misnamed,
     list_participant,
     list_sidecars,
 )
-from bids_mfi.discovery.metadata import (
-    ParticipantFiles,
-    find_unreadable,
-    read_metadata,
-    sidecar_applies,
-)
-from bids_mfi.discovery.naming import escape_name, parse_name
+from bids_mfi.discovery.metadata import ParticipantFiles, read_metadata
+from bids_mfi.discovery.naming import parse_name
 from bids_mfi.discovery.pair import UnusableScan, pair_images
+from bids_mfi.discovery.series import lists_volumes, split_series
+from bids_mfi.discovery.sidecar_values import read_all
+from bids_mfi.discovery.sidecars import Fields, Sidecars, read_sidecars
 from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import DatasetError, PairError
 from bids_mfi.options import RunOptions
+from bids_mfi.printing import escape_text
+from bids_mfi.reading import read_json
 
 Scan = DixonPair | UnusableScan
 
@@ -64,19 +64,29 @@ def find_scans(options: RunOptions) -> list[Scan]:
     queries = read_filter_file(options.bids_filter_file)
     labels = select_participants(bids_dir, options.participant_label)
     everyone = [list_participant(bids_dir, label) for label in labels]
+    everyone += [] if options.participant_label else list_misnamed(bids_dir)
     participants = select_sessions(everyone, options.session_label)
     check_filter_keys(queries, _keys_in_names(participants))
-    root = list_sidecars(bids_dir)
-    search = _Search(bids_dir, queries, options, root, find_unreadable(root))
-    scans = {one.label: search.participant(one) for one in participants}
-    if not any(scans.values()):
-        raise DatasetError(_describe_nothing_found(bids_dir, participants, queries))
+    search = _Search(bids_dir, queries, options, read_sidecars(list_sidecars(bids_dir)))
+    scans = [(one, search.participant(one)) for one in participants]
+    if not any(found for _, found in scans):
+        raise DatasetError(
+            " ".join(
+                (_describe_nothing_found(bids_dir, participants, queries), *search.problems[:1])
+            )
+        )
     asked = _without_prefix(options.participant_label, "sub-")
-    empty = [
-        _nothing_for(one) for one in participants if one.label in asked and not scans[one.label]
-    ]
-    found = (scan for label in scans for scan in scans[label])
-    return sorted((*found, *empty), key=lambda scan: scan.scan)
+    empty = [_nothing_for(one) for one, found in scans if one.label in asked and not found]
+    everything = [_printable(scan) for _, found in scans for scan in found]
+    return sorted((*everything, *empty), key=lambda scan: scan.scan)
+
+
+def _printable(scan: Scan) -> Scan:
+    """Escape what came from names and sidecars, for terminal, log and page."""
+    told = escape_text(scan.recognised_by)
+    if isinstance(scan, DixonPair):
+        return replace(scan, recognised_by=told)
+    return replace(scan, recognised_by=told, problem=escape_text(scan.problem))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +96,8 @@ class _Search:
     bids_dir: Path
     queries: FilterQueries
     options: RunOptions
-    root_sidecars: tuple[Path, ...]
-    unreadable_at_root: Mapping[Path, str]
+    root_sidecars: Sidecars
+    problems: list[str] = field(default_factory=list)  # of images, of all participants searched
 
     def participant(self, one: Participant) -> list[Scan]:
         """Find the scans of one participant; a failure of PyBIDS becomes one unusable scan."""
@@ -102,53 +112,69 @@ class _Search:
             images = self._images(one)
         except PairError as error:
             return [*_merge([one.unusable(str(error)), *hindered])]
-        scans = pair_images(images, self.queries, self.options.fat_water)
+        except OSError as error:
+            problem = f"{error.filename}: cannot be listed ({error.strerror})."
+            return [*_merge([one.unusable(problem), *hindered])]
+        scans = self._pair(images)
         return [*scans, *_merge(hindered)]
+
+    def _pair(self, images: list[Image]) -> list[Scan]:
+        """Pair the images; where a question is left, once more with the volumes of 4-D files."""
+        scans = pair_images(images, self.queries, self.options.fat_water)
+        split = split_series(images, _suspect_series(images, scans))
+        if split is not None:
+            images, scans = split, pair_images(split, self.queries, self.options.fat_water)
+        self.problems.extend(image.problem for image in images if image.problem)
+        return scans
 
     def _images(self, one: Participant) -> list[Image]:
         paths = tuple(path for path, _ in one.images)
-        suffixes = {parse_name(path.name).suffix for path in paths}
         own = {
             sidecar
             for folder in _ancestors(paths, self.bids_dir)
             for sidecar in list_sidecars(folder)
         }
-        sidecars = tuple(
-            path
-            for path in sorted({*own, *self.root_sidecars})
-            if parse_name(path.name).suffix in suffixes
-        )
-        unreadable = {**self.unreadable_at_root, **find_unreadable(own & set(sidecars))}
+        suffixes = frozenset(parse_name(path.name).suffix for path in paths)
+        own = {path for path in own if parse_name(path.name).suffix in suffixes}
+        sidecars = read_sidecars(own) | self.root_sidecars.with_suffixes(suffixes)
         metadata = read_metadata(
             ParticipantFiles(self.bids_dir, one.label, paths, sidecars),
-            unreadable,
             self.options.bids_database_dir,
             self.options.dry_run,
         )
         return [
-            self._image(path, folder, metadata[path], unreadable) for path, folder in one.selected
+            self._image(path, folder, metadata[path], sidecars) for path, folder in one.selected
         ]
 
-    def _image(
-        self,
-        path: Path,
-        folder: Folder,
-        metadata: Mapping[str, object],
-        unreadable: Mapping[Path, str],
-    ) -> Image:
+    def _image(self, path: Path, folder: Folder, metadata: Fields, sidecars: Sidecars) -> Image:
         name = parse_name(path.name)
-        shown = path.relative_to(self.bids_dir).as_posix()
-        broken = [
-            f"{sidecar}: {reason}"
-            for sidecar, reason in unreadable.items()
-            if sidecar_applies(sidecar, path, name)
-        ]
+        shown = escape_text(path.relative_to(self.bids_dir).as_posix())
         problem = (
             _bad_session(shown, folder.session)
             or _misplaced(shown, dict(name.entities), folder)
-            or " ".join(broken)
+            or " ".join(sidecars.reasons_for(path, name))
         )
-        return Image(path, shown, name, folder.entities, folder.datatype, metadata, problem or None)
+        image = Image(
+            path, shown, name, folder.entities, folder.datatype, metadata, problem or None
+        )
+        return replace(image, origins=self._origins(image, sidecars))
+
+    def _origins(self, image: Image, sidecars: Sidecars) -> dict[str, str]:
+        """Name the sidecar of each value that is not as BIDS wants it."""
+        odd = (key for key, value in read_all(image.metadata, image.echo).items() if value.is_odd)
+        found = ((key, sidecars.sources_of(key, image.path, image.name)) for key in odd)
+        return {
+            key: paths[-1].relative_to(self.bids_dir).as_posix() for key, paths in found if paths
+        }
+
+
+def _suspect_series(images: list[Image], scans: list[Scan]) -> set[Path]:
+    """Images that may be 4-D, by what is known without their headers."""
+    bad = {path for scan in scans if isinstance(scan, UnusableScan) for path in scan.paths}
+    lists = {image.path for image in images if lists_volumes(image)}
+    unpaired = all(isinstance(scan, UnusableScan) for scan in scans)
+    dixon = {image.path for image in images if unpaired and image.called_dixon}
+    return bad | lists | dixon
 
 
 def _merge(hindered: list[UnusableScan]) -> list[UnusableScan]:
@@ -179,7 +205,7 @@ def list_participants_without_scans(options: RunOptions, scans: Iterable[Scan]) 
     found = {scan.participant for scan in scans}
     bids_dir = Path(os.path.abspath(options.bids_dir))
     labels = select_participants(bids_dir, options.participant_label)
-    return [f"sub-{label}" for label in map(escape_name, labels) if label not in found]
+    return [f"sub-{label}" for label in map(escape_text, labels) if label not in found]
 
 
 def check_dataset(bids_dir: Path, skip_validation: bool) -> None:
@@ -208,7 +234,7 @@ _SKIP = "Correct it, or give --skip-bids-validation."
 
 def _read_description(path: Path) -> dict[str, object]:
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except FileNotFoundError:
         raise DatasetError(
             f"BIDS_DIR {path.parent}: has no readable dataset_description.json; expected the root "
@@ -236,14 +262,16 @@ def select_participants(bids_dir: Path, asked: tuple[str, ...]) -> tuple[str, ..
     except OSError as error:
         raise DatasetError(f"{bids_dir}: cannot be listed ({error.strerror}).") from error
     if not labels:
+        misnamed = " ".join(str(one.problem) for one in list_misnamed(bids_dir)[:SHOWN_LABELS])
         raise DatasetError(
             f"BIDS_DIR {bids_dir}: holds no participant; expected folders such as sub-01."
+            + (f" {misnamed}" if misnamed else "")
         )
     wanted = _without_prefix(asked, "sub-")
     for label in wanted:
         if label not in labels:
             raise DatasetError(
-                f"--participant-label {escape_name(label)}: no folder sub-{escape_name(label)} in "
+                f"--participant-label {escape_text(label)}: no folder sub-{escape_text(label)} in "
                 f"{bids_dir}. "
                 f"{_available(label, labels)}"
             )
@@ -265,8 +293,8 @@ def select_sessions(participants: list[Participant], asked: tuple[str, ...]) -> 
     for label in wanted:
         if label not in labels:
             raise DatasetError(
-                f"--session-label {escape_name(label)}: no selected participant has a folder "
-                f"ses-{escape_name(label)}. "
+                f"--session-label {escape_text(label)}: no selected participant has a folder "
+                f"ses-{escape_text(label)}. "
                 f"{_available(label, labels)}"
             )
     return [replace(one, wanted=frozenset(wanted)) for one in participants]
@@ -284,7 +312,7 @@ def _available(label: str, labels: list[str]) -> str:
         return "There is none at all; leave the option out."
     kind = "Similar" if near else "Available"
     more = f" ({len(labels)} in all)" if len(labels) > len(shown) else ""
-    return f"{kind}: {', '.join(map(escape_name, shown))}{more}."
+    return f"{kind}: {', '.join(map(escape_text, shown))}{more}."
 
 
 def _ancestors(paths: Iterable[Path], bids_dir: Path) -> set[Path]:

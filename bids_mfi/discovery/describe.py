@@ -9,6 +9,7 @@ from pathlib import Path
 from bids_mfi.discovery.naming import CONTRAST_WORDS
 from bids_mfi.discovery.pair import UnusableScan
 from bids_mfi.dixon import Contrast, DixonPair
+from bids_mfi.printing import escape_text
 
 WIDTH = 120
 
@@ -31,16 +32,25 @@ def describe_as_table(scans: Sequence[DixonPair | UnusableScan], bids_dir: Path)
 
 
 def _rows(scan: DixonPair | UnusableScan, bids_dir: Path) -> list[tuple[str, str, str]]:
-    cells = [
-        (CONTRAST_WORDS[contrast], _relative(getattr(scan, contrast.value), bids_dir) or "-")
-        for contrast in Contrast
-    ]
+    cells = [(CONTRAST_WORDS[contrast], _image(scan, contrast, bids_dir)) for contrast in Contrast]
     cells.append(("recognised by", scan.recognised_by or "-"))
     problem = problem_of(scan)
     if problem is not None:
         lines = textwrap.wrap(problem, WIDTH - 40, break_long_words=False, break_on_hyphens=False)
         cells += [("problem" if line == lines[0] else "", line) for line in lines]
-    return [(scan.scan if row == 0 else "", *cell) for row, cell in enumerate(cells)]
+    return [(escape_text(scan.scan) if row == 0 else "", *cell) for row, cell in enumerate(cells)]
+
+
+def _image(scan: DixonPair | UnusableScan, contrast: Contrast, bids_dir: Path) -> str:
+    number = _volume(scan, contrast)
+    path = escape_text(_relative(getattr(scan, contrast.value), bids_dir) or "-")
+    return path if number is None else f"{path}, volume {number}"
+
+
+def _volume(scan: DixonPair | UnusableScan, contrast: Contrast) -> int | None:
+    """Volume of a 4-D file, counted from 1."""
+    number = scan.volume_of(contrast) if isinstance(scan, DixonPair) else None
+    return None if number is None else number + 1
 
 
 def _summary(scans: Sequence[DixonPair | UnusableScan]) -> str:
@@ -54,15 +64,18 @@ def describe_as_json(scans: Sequence[DixonPair | UnusableScan], bids_dir: Path) 
 
     Each has ``in_phase``, ``out_phase``, ``water``, ``fat`` (paths relative to BIDS_DIR, or null),
     ``entities`` (short keys), ``recognised_by`` (text, or null) and ``problem`` (null, or the
-    sentence a person would read).
+    sentence a person would read). Where images are volumes of a 4-D file, ``volumes`` has their
+    numbers, counted from 1.
     """
     return json.dumps([_as_object(scan, bids_dir) for scan in scans], indent=2)
 
 
 def _as_object(scan: DixonPair | UnusableScan, bids_dir: Path) -> dict[str, object]:
     paths = {c.value: _relative(getattr(scan, c.value), bids_dir) for c in Contrast}
+    volumes = {c.value: number for c in Contrast if (number := _volume(scan, c)) is not None}
     return {
         **paths,
+        **({"volumes": volumes} if volumes else {}),
         "entities": dict(scan.entities),
         "recognised_by": scan.recognised_by or None,
         "problem": problem_of(scan),

@@ -57,6 +57,11 @@ def _is_put_aside(verdict: Verdict, verdicts: tuple[Verdict, ...]) -> bool:
     }
 
 
+def is_silenced(verdict: Verdict) -> bool:
+    """Whether an image has a problem, or a value that cannot be used, and nothing else is known."""
+    return bool(verdict.image.problem or verdict.image.doubts) and not verdict.statements
+
+
 def undecided(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     """Images of which no source says anything, and that may be told by their echo time."""
     return tuple(
@@ -86,6 +91,7 @@ def _ask_echo_times(
     called_dixon = [v for v in mute_so_far if v.image.called_dixon]
     unfound = missing - {v.contrast for v in by_echo}
     if not called_dixon:
-        return ((), ()) if unfound else (by_echo, ())
+        broken = any(map(is_silenced, mute_so_far))
+        return ((), ()) if unfound and not broken else (by_echo, ())
     mute = [v.image for v, statement in told if statement is None and v.image.called_dixon]
     return by_echo, describe_mute_echoes(mute) if unfound and mute else ()

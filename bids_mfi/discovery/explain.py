@@ -16,6 +16,7 @@ from bids_mfi.discovery.classify import (
 )
 from bids_mfi.discovery.filters import FilterQueries
 from bids_mfi.discovery.naming import CONTRAST_WORDS
+from bids_mfi.discovery.sidecar_values import read_frequency_mhz
 from bids_mfi.dixon import Contrast
 
 _BY_FILTER = "name the images by --bids-filter-file"
@@ -33,6 +34,13 @@ def describe_mute_echoes(images: list[Image]) -> tuple[str, ...]:
     """Say why the echo times of images that nothing else recognises do not tell them."""
     without_time = [image for image in images if image.echo_time_s is None]
     without_field = [image for image in images if image.frequency_mhz is None]
+    doubts = _list_doubts((*without_time, *without_field))
+    if doubts:
+        return (
+            f"{list_shown((*without_time, *without_field))}: neither name nor ImageType tells "
+            f"in-phase from out-of-phase, and the echo time cannot: {doubts}. Correct the "
+            f"sidecar, or {_BY_FILTER}.",
+        )
     if without_time:
         return (
             f"{list_shown(without_time)}: called Dixon, but neither name nor ImageType nor echo "
@@ -41,10 +49,12 @@ def describe_mute_echoes(images: list[Image]) -> tuple[str, ...]:
         )
     if without_field:
         times = ", ".join(f"{_milliseconds(image):.2f} ms" for image in without_field)
+        why = read_frequency_mhz(without_field[0].metadata).problem
         return (
             f"{list_shown(without_field)}: echo time {times}, but no usable MagneticFieldStrength "
-            "or ImagingFrequency, without which an echo time tells nothing (2.3 ms is out-of-phase "
-            f"at 1.5 T and in-phase at 3 T). Add one to the sidecar, or {_BY_FILTER}.",
+            f"or ImagingFrequency{f' ({why})' if why else ''}, without which an echo time tells "
+            "nothing (2.3 ms is out-of-phase at 1.5 T and in-phase at 3 T). Add "
+            f"one to the sidecar, or {_BY_FILTER}.",
         )
     return (
         f"{list_shown(images)}: the echo times "
@@ -52,6 +62,11 @@ def describe_mute_echoes(images: list[Image]) -> tuple[str, ...]:
         + f" at {images[0].field_strength_t:.3g} T lie between in-phase and out-of-phase, and "
         f"neither name nor ImageType tells more. If they are a pair, {_BY_FILTER}.",
     )
+
+
+def _list_doubts(images: Iterable[Image]) -> str:
+    """List once what is wrong with the sidecars' values."""
+    return "; ".join(dict.fromkeys(doubt for image in images for doubt in image.doubts))
 
 
 def describe_conflict(verdict: Verdict) -> str:
@@ -130,7 +145,11 @@ def describe_recognition(phases: list[Verdict]) -> str:
     if agreeing:
         text += f"; {' and '.join(agreeing)} agree{'s' if len(agreeing) == 1 else ''}"
     overruled = [f"{v.image.shown}: {s}" for v in phases for s in v.overruled]
-    return text + (f"; overruled: {', '.join(overruled)}" if overruled else "")
+    text += f"; overruled: {', '.join(overruled)}" if overruled else ""
+    remarks = dict.fromkeys(remark for v in phases for remark in v.image.remarks)
+    text += f"; {'; '.join(remarks)}" if remarks else ""
+    doubts = _list_doubts(v.image for v in phases)
+    return text + (f"; not used: {doubts}" if doubts else "")
 
 
 def _agreeing(phases: list[Verdict]) -> list[Statement]:
@@ -159,7 +178,7 @@ def name_sources(verdicts: Iterable[Verdict]) -> str:
 
 def list_shown(images: Iterable[Image]) -> str:
     """List the images' paths relative to BIDS_DIR."""
-    return ", ".join(sorted(image.shown for image in images))
+    return ", ".join(sorted({image.shown for image in images}))
 
 
 def paths_of(verdicts: Iterable[Verdict]) -> set[Path]:

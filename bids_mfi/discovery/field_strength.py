@@ -9,13 +9,9 @@ from pathlib import Path
 
 from bids_mfi.discovery.classify import Image
 from bids_mfi.discovery.listing import list_sidecars
-from bids_mfi.discovery.metadata import (
-    ParticipantFiles,
-    find_unreadable,
-    read_metadata,
-    sidecar_applies,
-)
+from bids_mfi.discovery.metadata import ParticipantFiles, read_metadata
 from bids_mfi.discovery.naming import parse_name
+from bids_mfi.discovery.sidecars import read_sidecars, sidecar_applies
 from bids_mfi.errors import PairError
 
 Strengths = dict[Path, float | None]
@@ -54,17 +50,16 @@ def _find_home(image: Path) -> Path | None:
 
 def _read_person(home: Path, images: Sequence[Path]) -> Strengths:
     try:
-        sidecars = _list_applying(home.parent, images)
-        unreadable = find_unreadable(sidecars)
+        sidecars = read_sidecars(_list_applying(home.parent, images))
         files = ParticipantFiles(
             home.parent, home.name.removeprefix("sub-"), tuple(images), sidecars
         )
-        metadata = read_metadata(files, unreadable, None, dry_run=True)
+        metadata = read_metadata(files, None, dry_run=True)
     except (PairError, OSError):
         return dict.fromkeys(images)
     return {
         path: None
-        if any(_applies(sidecar, path) for sidecar in unreadable)
+        if any(_applies(sidecar, path) for sidecar in sidecars.unreadable)
         else Image(path, path.name, parse_name(path.name), (), "", known).field_strength_t
         for path, known in metadata.items()
     }

@@ -1,19 +1,25 @@
 """What lies in a dataset's folders; must not know contrasts, sidecars' content or PyBIDS.
 
 Everything is listed by scandir, which also sees links whose target is not there. What keeps images
-of a participant from being seen is kept as an unusable scan: nothing vanishes without a word.
+of a participant from being seen is kept as an unusable scan: nothing vanishes without a word. A
+link to a folder above itself, or to one that is listed anyway, holds nothing new and is passed
+over.
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_mfi.discovery.naming import IMAGE_EXTENSIONS, OTHER_DATATYPES, escape_name, is_utf8
+from bids_mfi.discovery.naming import IMAGE_EXTENSIONS, OTHER_DATATYPES, is_utf8
 from bids_mfi.discovery.pair import UnusableScan
+from bids_mfi.printing import escape_text
 
 # No folder is ever stored there, so that a broken link to it stands for a file.
 _FILE_STORE = os.path.join("annex", "objects")
+# Names that somebody meant for a participant's folder: another case, another separator.
+_MEANT = re.compile(r"(?i)sub[-_ ][A-Za-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ class Participant:
         """Give the obstacles of the selected sessions, one unusable scan each."""
         return [
             UnusableScan(
-                tuple((key, escape_name(value)) for key, value in one.folder.entities),
+                tuple((key, escape_text(value)) for key, value in one.folder.entities),
                 one.paths,
                 one.problem,
             )
@@ -107,7 +113,7 @@ class Participant:
 
     def unusable(self, problem: str) -> UnusableScan:
         """Give one unusable scan that stands for the whole participant."""
-        return UnusableScan((("sub", escape_name(self.label)),), self.paths, problem)
+        return UnusableScan((("sub", escape_text(self.label)),), self.paths, problem)
 
     def _wants(self, folder: Folder) -> bool:
         return self.wanted is None or folder.session in self.wanted
@@ -118,6 +124,24 @@ def list_labels(bids_dir: Path) -> list[str]:
     return [name.removeprefix("sub-") for name in _folder_names(bids_dir, "sub-")]
 
 
+def list_misnamed(bids_dir: Path) -> list[Participant]:
+    """Folders that were meant for participants and are none, such as ``Sub-02`` and ``sub_02``."""
+    with os.scandir(bids_dir) as entries:
+        names = sorted(e.name for e in entries if _MEANT.fullmatch(e.name) and _is_folder(e))
+    return [
+        Participant(name[len("sub-") :], problem=_describe_misnamed(name))
+        for name in names
+        if not name.startswith("sub-")
+    ]
+
+
+def _describe_misnamed(name: str) -> str:
+    return (
+        f"{name}: is no BIDS name for a participant, so that its images are not looked at. Rename "
+        f"the folder to sub-{name[len('sub-') :]}, and its files alike."
+    )
+
+
 def list_participant(bids_dir: Path, label: str) -> Participant:
     """List a participant's images: in its own folder, in its sessions, and in their datatypes."""
     home = Folder(bids_dir / f"sub-{label}", (("sub", label),), "")
@@ -126,7 +150,9 @@ def list_participant(bids_dir: Path, label: str) -> Participant:
     try:
         sessions = [name.removeprefix("ses-") for name in _folder_names(home.path, "ses-")]
         homes = [home, *(_session_folder(home, session) for session in sessions)]
-        folders = [folder for one in homes for folder in (one, *_datatype_folders(one))]
+        folders = _without_repeats(
+            folder for one in homes for folder in (one, *_datatype_folders(one))
+        )
         images = [
             (path, folder)
             for folder in folders
@@ -134,10 +160,10 @@ def list_participant(bids_dir: Path, label: str) -> Participant:
             for path in _image_paths(folder.path)
         ]
     except OSError as error:
-        path = escape_name(str(error.filename))
+        path = escape_text(str(error.filename))
         return Participant(label, problem=f"{path}: cannot be listed ({error.strerror}).")
-    usable = tuple(item for item in images if is_utf8(_relative(item[0], bids_dir)))
-    odd = [item for item in images if not is_utf8(_relative(item[0], bids_dir))]
+    usable = tuple(item for item in images if _is_printable(_relative(item[0], bids_dir)))
+    odd = [item for item in images if not _is_printable(_relative(item[0], bids_dir))]
     return Participant(label, frozenset(sessions), usable, _find_obstacles(folders, odd, bids_dir))
 
 
@@ -159,13 +185,32 @@ def _datatype_folders(home: Folder) -> Iterator[Folder]:
             yield Folder(home.path / name, home.entities, name)
 
 
+def _without_repeats(folders: Iterable[Folder]) -> list[Folder]:
+    """Leave out links to folders of images that are in the list, too."""
+    listed = list(folders)
+    links = [one for one in listed if one.datatype and os.path.islink(one.path)]
+    if not links:
+        return listed
+    seen = {os.path.realpath(one.path) for one in listed if one not in links}
+    for link in links:
+        target = os.path.realpath(link.path)
+        if target in seen:
+            listed.remove(link)
+        seen.add(target)
+    return listed
+
+
 def _image_paths(folder: Path) -> list[Path]:
     return [folder / name for name in _file_names(folder) if name.endswith(IMAGE_EXTENSIONS)]
 
 
 def _folder_names(folder: Path, prefix: str = "") -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.name.startswith(prefix) and _is_folder(e))
+        return sorted(
+            e.name
+            for e in entries
+            if e.name.startswith(prefix) and _is_folder(e) and not _leads_up(e)
+        )
 
 
 def _file_names(folder: Path) -> list[str]:
@@ -181,6 +226,15 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
     except OSError:
         return not entry.is_symlink() or _stands_for_folder(entry)
     return _stands_for_folder(entry)
+
+
+def _leads_up(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a link to its own folder or to one above it."""
+    if not entry.is_symlink():
+        return False
+    target = os.path.realpath(entry.path)
+    above = (os.path.realpath(folder) for folder in Path(entry.path).parents)
+    return any(os.path.commonpath((folder, target)) == target for folder in above)
 
 
 def _stands_for_folder(entry: "os.DirEntry[str]") -> bool:
@@ -210,20 +264,25 @@ def _find_obstacles(
 
 
 def _describe_lost(folder: Path, bids_dir: Path) -> str:
-    target = escape_name(os.readlink(folder))
+    target = escape_text(os.readlink(folder))
     return (
-        f"{escape_name(_relative(folder, bids_dir))}: is a symbolic link to {target}, where no "
+        f"{escape_text(_relative(folder, bids_dir))}: is a symbolic link to {target}, where no "
         "folder can be reached; what it stands for has not been fetched or is not mounted, so "
         "that its images are unknown. Mount or fetch the target (in a container, bind its folder "
         "too), or remove the link."
     )
 
 
+def _is_printable(text: str) -> bool:
+    return escape_text(text) == text
+
+
 def _describe_odd(path: Path, bids_dir: Path) -> str:
+    text = _relative(path, bids_dir)
+    found = "control characters" if is_utf8(text) else "bytes that are not UTF-8"
     return (
-        f"{escape_name(_relative(path, bids_dir))}: the path holds bytes that are not UTF-8, "
-        "written here as \\x and two digits. Rename the file or its folder to letters, digits, "
-        "hyphens and underscores."
+        f"{escape_text(text)}: the path holds {found}, written here as \\x and two digits. Rename "
+        "the file or its folder to letters, digits, hyphens and underscores."
     )
 
 

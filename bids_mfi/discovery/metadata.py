@@ -1,17 +1,21 @@
-"""Sidecar metadata of one participant through PyBIDS; must not know contrasts or pairs.
+"""Inheritance of one participant's sidecar metadata by PyBIDS; must not know contrasts or pairs.
 
 PyBIDS applies the inheritance principle. Its own naming rules would drop values such as
 ``part-inphase``, and a sidecar of one image would then apply to the other; so each layout gets
 rules of its own that know every key and word which occurs in the participant's names. A layout
 covers one participant, because indexing a whole dataset takes seconds to minutes.
+
+PyBIDS never sees the dataset itself. It would follow links in circles, wait for ever at a named
+pipe and stop at a field that it cannot interpret. It gets a temporary copy of the names that were
+listed: empty images, and sidecars with every field under a neutral name.
 """
 
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,18 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.discovery.naming import OTHER_DATATYPES, ImageName, is_utf8, parse_name
-from bids_mfi.errors import OutputError, PairError
+from bids_mfi.discovery.naming import is_utf8, parse_name
+from bids_mfi.discovery.sidecars import Fields, Sidecars
+from bids_mfi.errors import MFIError, OutputError, PairError
+from bids_mfi.printing import escape_text
 
 _ENDING = r"\.nii\.gz|\.nii|\.json"
 _IN_FILE_NAME = r"(?=[^/\\]*$)"
-_OTHER_DATATYPE_FOLDER = re.compile(
-    rf"^/sub-[^/]+/(?:ses-[^/]+/)?(?:{'|'.join(sorted(OTHER_DATATYPES))})(?:/|$)"
-)
 _INDEX_FILE = "layout_index.sqlite"
-_FAILURES = (OSError, ValueError, TypeError, KeyError)
+_INDEX_FORMAT = "neutral fields"
+_FIELD = "field "  # before a sidecar's key, so that it is no entity and none that PyBIDS interprets
+MOST_VALUE_CHARACTERS = 2**16  # of one field as JSON; a longer one says nothing about a contrast
 
-Metadata = dict[Path, Mapping[str, object]]
+Metadata = dict[Path, Fields]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,66 +48,29 @@ class ParticipantFiles:
         Absolute.
     label : str
         Without ``sub-``.
-    images, sidecars : tuple of Path
-        Absolute, of all sessions, so that the index does not depend on the selected ones; the
-        sidecars include those at the dataset's root. All names are UTF-8.
+    images : tuple of Path
+        Absolute, of all sessions, so that the index does not depend on the selected ones.
+    sidecars : Sidecars
+        Of all sessions, and those at the dataset's root. All names are UTF-8.
     """
 
     bids_dir: Path
     label: str
     images: tuple[Path, ...]
-    sidecars: tuple[Path, ...]
+    sidecars: Sidecars
+
+    def relative(self, path: Path) -> Path:
+        """Path below the dataset."""
+        return path.relative_to(self.bids_dir)
 
 
-def find_unreadable(sidecars: Iterable[Path]) -> dict[Path, str]:
-    """Sidecars that hold no JSON object, each with the reason."""
-    reasons = {path: why_unreadable(path) for path in sidecars}
-    return {path: reason for path, reason in reasons.items() if reason is not None}
-
-
-def why_unreadable(path: Path) -> str | None:
-    """Why a file is no readable JSON object; None if it is one."""
-    if path.is_symlink() and not path.exists():
-        return (
-            f"the content has not been fetched (a symbolic link to {os.readlink(path)}, which is "
-            "not there). Run `datalad get` or `git annex get` on it first."
-        )
-    try:
-        text = path.read_bytes()
-        if text.startswith((b"/annex/objects/", b"version https://git-lfs")):
-            return (
-                "the content has not been fetched (the file only points to it). Run `datalad "
-                "get`, `git annex get` or `git lfs pull` on it first."
-            )
-        content = json.loads(text.decode("utf-8"))
-    except OSError as error:
-        return f"cannot be read ({error.strerror}). Correct its permissions or copy it again."
-    except ValueError as error:
-        return f"is not valid JSON ({error}). Correct or convert it again."
-    return None if isinstance(content, dict) else "is no JSON object. Correct or convert it again."
-
-
-def sidecar_applies(sidecar: Path, image: Path, name: ImageName) -> bool:
-    """Whether BIDS' inheritance principle makes a sidecar apply to an image."""
-    told = parse_name(sidecar.name)
-    return (
-        sidecar.parent in image.parents
-        and told.suffix == name.suffix
-        and set(told.entities) <= set(name.entities)
-        and set(told.words) <= set(name.words)
-    )
-
-
-def read_metadata(
-    files: ParticipantFiles, unreadable: Iterable[Path], database_dir: Path | None, dry_run: bool
-) -> Metadata:
+def read_metadata(files: ParticipantFiles, database_dir: Path | None, dry_run: bool) -> Metadata:
     """Metadata of every image of a participant, inheritance applied.
 
     Parameters
     ----------
     files : ParticipantFiles
-    unreadable : iterable of Path
-        Sidecars to leave out.
+        Unreadable sidecars are left out.
     database_dir : Path or None
         Folder for indexes of earlier runs. An index is used only if names, sizes and times of
         all files are still the same. None is ever deleted: another run may be reading it.
@@ -116,41 +84,110 @@ def read_metadata(
     OutputError
         The index cannot be written.
     """
-    if not files.sidecars:
+    if not files.sidecars.fields:
         return {path: {} for path in files.images}
-    readable = frozenset(files.sidecars) - frozenset(unreadable)
-    stored = None if database_dir is None else database_dir / _fingerprint(files, readable)
+    stored = None if database_dir is None else database_dir / _fingerprint(files)
     found = None if stored is None else _read_index(files, stored)
     if found is not None:
         return found
+    with _temporary_folder() as folder:
+        _copy_names(files, Path(folder))
+        try:
+            return _index(files, Path(folder), None if dry_run else stored)
+        except MFIError:
+            raise
+        except Exception as error:  # whatever PyBIDS meets concerns this participant alone
+            raise _not_indexed(files, error) from error
+
+
+def _index(files: ParticipantFiles, root: Path, stored: Path | None) -> Metadata:
+    layout = _build_layout(files, root)
     try:
-        layout = _build_layout(files, readable)
-    except _FAILURES as error:
-        raise PairError(
-            f"sub-{files.label}: PyBIDS cannot index the participant ({error}). Check the "
-            "sidecars, for example with the BIDS validator."
-        ) from error
-    try:
-        if stored is not None and not dry_run:
+        if stored is not None:
             _store(layout, stored)
-        return _metadata_of(layout, files)
+        return _metadata_of(layout, files, root)
     finally:
         _close(layout)
 
 
-def _build_layout(files: ParticipantFiles, readable: frozenset[Path]) -> Any:
+def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Make a folder that vanishes with its use.
+
+    Raises
+    ------
+    PairError
+        The system's temporary folder cannot be written.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="bids_mfi-")
+    except OSError as error:
+        raise _unusable_temporary_folder(error) from error
+
+
+def _unusable_temporary_folder(error: OSError) -> PairError:
+    return PairError(
+        f"The system's temporary folder cannot be written ({error.strerror}), but the metadata of "
+        "the images are indexed there. Make room, or name another folder by the variable TMPDIR."
+    )
+
+
+def _not_indexed(files: ParticipantFiles, error: Exception) -> PairError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return PairError(
+        f"sub-{files.label}: PyBIDS cannot index the participant ({reason}). Check the "
+        "sidecars, for example with the BIDS validator."
+    )
+
+
+def _build_layout(files: ParticipantFiles, root: Path) -> Any:
+    """Index the copy of the listed names."""
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
-    wanted = frozenset(path.relative_to(files.bids_dir).as_posix() for path in readable)
-    ignore = [
-        _NotUtf8(),
-        _ignore_pattern(files.label),
-        _OTHER_DATATYPE_FOLDER,
-        _OnlyJson(wanted),
-    ]
-    indexer = BIDSLayoutIndexer(validate=False, ignore=ignore)
-    config = _naming_rules([path.name for path in (*files.images, *files.sidecars)])
-    return BIDSLayout(files.bids_dir, validate=False, config=[config], indexer=indexer)
+    indexer = BIDSLayoutIndexer(validate=False, ignore=[])
+    config = _naming_rules([path.name for path in (*files.images, *files.sidecars.fields)])
+    return BIDSLayout(root, validate=False, config=[config], indexer=indexer)
+
+
+def _copy_names(files: ParticipantFiles, root: Path) -> None:
+    """Write empty images and neutral sidecars under the names that were listed.
+
+    Raises
+    ------
+    PairError
+        The system's temporary folder cannot be written.
+    """
+    texts = {path: "" for path in files.images}
+    texts |= {path: _encode_fields(fields) for path, fields in files.sidecars.fields.items()}
+    try:
+        for folder in {files.relative(path).parent for path in texts}:
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            (root / files.relative(path)).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unusable_temporary_folder(error) from error
+
+
+def _encode_fields(fields: Fields) -> str:
+    r"""Write fields so that PyBIDS stores each value as it is and interprets none.
+
+    A value becomes a list of one, which PyBIDS keeps as JSON.
+
+    >>> _encode_fields({"EchoTime": 0.00246, "IntendedFor": None, "\udce9": 1})
+    '{"field EchoTime": [0.00246], "field IntendedFor": [null]}'
+    """
+    kept = (f"{json.dumps(_FIELD + key)}: [{text}]" for key, text in _encode_values(fields))
+    return f"{{{', '.join(kept)}}}"
+
+
+def _encode_values(fields: Fields) -> Iterable[tuple[str, str]]:
+    """JSON of each value; one that is too long or too deep to matter is left out."""
+    for key, value in fields.items():
+        try:
+            text = json.dumps(value)
+        except (RecursionError, ValueError):
+            continue
+        if is_utf8(key) and len(text) <= MOST_VALUE_CHARACTERS:
+            yield key, text
 
 
 def _read_index(files: ParticipantFiles, stored: Path) -> Metadata | None:
@@ -159,9 +196,7 @@ def _read_index(files: ParticipantFiles, stored: Path) -> Metadata | None:
     A copy is read: if the index vanished between a look at it and its opening, PyBIDS would index
     the dataset anew by its own naming rules.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
-    with tempfile.TemporaryDirectory(prefix="bids_mfi-") as folder:
+    with _temporary_folder() as folder:
         try:
             shutil.copyfile(stored / _INDEX_FILE, Path(folder) / _INDEX_FILE)
         except (FileNotFoundError, NotADirectoryError):
@@ -170,18 +205,33 @@ def _read_index(files: ParticipantFiles, stored: Path) -> Metadata | None:
             raise _unusable_index(stored, error.strerror or type(error).__name__) from error
         try:
             return _read_copy(files, Path(folder))
-        except (SQLAlchemyError, *_FAILURES) as error:
+        except PairError:
+            raise
+        except Exception as error:  # an index may be damaged in any way
             raise _unusable_index(stored, type(error).__name__) from error
 
 
 def _read_copy(files: ParticipantFiles, folder: Path) -> Metadata:
     from bids.layout import BIDSLayout
 
-    layout = BIDSLayout(files.bids_dir, validate=False, database_path=folder)
+    root = _move_root(folder / _INDEX_FILE, folder)
+    layout = BIDSLayout(folder, validate=False, database_path=folder)
     try:
-        return _metadata_of(layout, files)
+        return _metadata_of(layout, files, root)
     finally:
         _close(layout)
+
+
+def _move_root(index: Path, folder: Path) -> Path:
+    """Give the folder that was indexed, and put an empty one in its place: it no longer exists."""
+    connection = sqlite3.connect(index)
+    try:
+        (root,) = connection.execute("SELECT root FROM layout_info").fetchone()
+        connection.execute("UPDATE layout_info SET root = ?", (str(folder),))
+        connection.commit()
+    finally:
+        connection.close()
+    return Path(root)
 
 
 def _unusable_index(stored: Path, reason: str) -> PairError:
@@ -194,33 +244,6 @@ def _unusable_index(stored: Path, reason: str) -> PairError:
 def _close(layout: Any) -> None:
     layout.session.close()
     layout.connection_manager.engine.dispose()
-
-
-def _ignore_pattern(label: str) -> re.Pattern[str]:
-    """Everything but the participant's folder and the sidecars at the root.
-
-    >>> bool(_ignore_pattern("1").search("/sub-10")), bool(_ignore_pattern("1").search("/sub-1"))
-    (True, False)
-    """
-    return re.compile(rf"^/(?!sub-{re.escape(label)}(?:/|$))(?![^/]*\.json$)")
-
-
-@dataclass(frozen=True, slots=True)
-class _OnlyJson:
-    """Stands for a pattern that matches every .json file but the wanted ones."""
-
-    wanted: frozenset[str]
-
-    def search(self, path: str) -> bool:
-        return path.endswith(".json") and path.removeprefix("/") not in self.wanted
-
-
-@dataclass(frozen=True, slots=True)
-class _NotUtf8:
-    """Stands for a pattern that matches every path which is not UTF-8; SQLite takes none."""
-
-    def search(self, path: str) -> bool:
-        return not is_utf8(path)
 
 
 def _naming_rules(names: Iterable[str]) -> dict[str, Any]:
@@ -242,23 +265,31 @@ def _naming_rules(names: Iterable[str]) -> dict[str, Any]:
     return {"name": "bids_mfi", "entities": entities}
 
 
-def _metadata_of(layout: Any, files: ParticipantFiles) -> Metadata:
+def _metadata_of(layout: Any, files: ParticipantFiles, root: Path) -> Metadata:
     known = layout.get_files()
-    missing = [path for path in files.images if str(path) not in known]
+    copies = {path: str(root / files.relative(path)) for path in files.images}
+    missing = [path for path, copy in copies.items() if copy not in known]
     if missing:
         raise PairError(
-            f"{missing[0]}: PyBIDS did not index this file. Rename it to letters, digits, "
-            "hyphens and underscores."
+            f"{escape_text(str(missing[0]))}: PyBIDS did not index this file. Rename it to "
+            "letters, digits, hyphens and underscores."
         )
-    return {path: dict(layout.get_metadata(str(path))) for path in files.images}
+    return {path: _decode_fields(layout.get_metadata(copy)) for path, copy in copies.items()}
 
 
-def _fingerprint(files: ParticipantFiles, readable: frozenset[Path]) -> str:
+def _decode_fields(stored: Mapping[str, Any]) -> Fields:
+    """Undo :func:`_encode_fields`; a field that is null is absent."""
+    return {
+        key.removeprefix(_FIELD): value for key, (value,) in stored.items() if value is not None
+    }
+
+
+def _fingerprint(files: ParticipantFiles) -> str:
     """Name of an index: participant, and a hash of everything that the index depends on."""
     import bids
 
-    listed = [__version__, bids.__version__, str(files.bids_dir)]
-    for path in sorted((*files.images, *readable)):
+    listed = [__version__, bids.__version__, _INDEX_FORMAT, str(files.bids_dir)]
+    for path in sorted((*files.images, *files.sidecars.fields)):
         try:
             status = path.stat()
             listed.append(f"{path} {status.st_size} {status.st_mtime_ns}")

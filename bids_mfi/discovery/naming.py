@@ -353,15 +353,6 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def escape_name(text: str) -> str:
-    r"""Write bytes that are not UTF-8 as two hexadecimal digits each, for messages and logs.
-
-    >>> print(escape_name("sub-01_é"), escape_name("sub-01_\udce9"))
-    sub-01_é sub-01_\xe9
-    """
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def is_index(value: str) -> bool:
     """Whether a value is a number in digits from 0 to 9; a superscript two is none.
 

@@ -5,7 +5,7 @@ disagree, a partner is missing or there are two candidates, the scan becomes an
 :class:`UnusableScan` whose problem names the files and says what to do.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bids_mfi.discovery.classify import (
     echo_statement,
     echo_times_differ,
 )
-from bids_mfi.discovery.echoes import recognise, undecided
+from bids_mfi.discovery.echoes import is_silenced, recognise, undecided
 from bids_mfi.discovery.explain import (
     describe_candidates,
     describe_conflict,
@@ -88,6 +88,8 @@ def pair_images(
     groups = group_images(known, queries)
     judged = (judge(group, fat_water) for group in groups)
     findings = leave_out_derived([one for one in judged if one is not None])
+    silenced = [v for group in groups for v in group.verdicts if is_silenced(v)]
+    findings = [_with_silenced(finding, silenced) for finding in findings]
     if not queries.contrasts & PHASES:
         findings = [_with_suggestion(finding, groups, known) for finding in findings]
     return [_finish(finding, name) for finding, name in name_scans(findings)]
@@ -113,7 +115,8 @@ def judge(group: Group, fat_water: str) -> Finding | None:
     echo_problems = known.echo_problems
     if not (conflicts or phases or echo_problems or all(found[c] for c in FRACTIONS)):
         return None
-    involved = _unique((*conflicts, *phases)) or _unique(undecided(verdicts)) or verdicts
+    hidden = _hidden_by_problems(found, verdicts, fat_water)
+    involved = _unique((*conflicts, *phases, *hidden)) or _unique(undecided(verdicts)) or verdicts
     finding = Finding(group, found, involved, ())
     problems = _first_problems(
         lambda: [v.image.problem for v in involved if v.image.problem],
@@ -127,6 +130,38 @@ def judge(group: Group, fat_water: str) -> Finding | None:
     return replace(finding, problems=problems)
 
 
+def _hidden_by_problems(
+    found: Mapping[Contrast, tuple[Verdict, ...]], verdicts: tuple[Verdict, ...], fat_water: str
+) -> tuple[Verdict, ...]:
+    """Images that may be one that is missing, were it not for a sidecar that cannot be read."""
+    wanted = Contrast if fat_water == "scanner" else PHASES
+    if all(found[contrast] for contrast in wanted):
+        return ()
+    return tuple(v for v in verdicts if v.image.problem and not v.statements)
+
+
+def _with_silenced(finding: Finding, silenced: list[Verdict]) -> Finding:
+    """Add the problems of images elsewhere in the session, one of which may be what is missing."""
+    if all(finding.found[contrast] for contrast in PHASES):
+        return finding
+    told = " ".join(finding.problems)
+    beside = [
+        v.image
+        for v in silenced
+        if _why_silenced(v.image) not in told
+        and v.image.name.suffix == finding.involved[0].image.name.suffix
+        and set(v.image.folders) <= set(finding.key.entities)
+    ]
+    problems = [
+        f"Its partner may be {image.shown}, but {_why_silenced(image)}." for image in beside
+    ]
+    return replace(finding, problems=(*finding.problems, *problems))
+
+
+def _why_silenced(image: Image) -> str:
+    return (image.problem or "; ".join(image.doubts)).rstrip(".")
+
+
 def _first_problems(*checks: Callable[[], Iterable[str]]) -> tuple[str, ...]:
     """Problems of the first check that has any; later checks presume that earlier ones pass."""
     for check in checks:
@@ -137,8 +172,8 @@ def _first_problems(*checks: Callable[[], Iterable[str]]) -> tuple[str, ...]:
 
 
 def _unique(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
-    by_path = {verdict.image.path: verdict for verdict in verdicts}
-    return tuple(by_path[path] for path in sorted(by_path))
+    by_name = {verdict.image.shown: verdict for verdict in verdicts}
+    return tuple(by_name[shown] for shown in sorted(by_name))
 
 
 def _count_problems(finding: Finding, verdicts: tuple[Verdict, ...]) -> list[str]:
@@ -188,7 +223,7 @@ def _geometry_problems(finding: Finding, fat_water: str) -> list[str]:
     grids, problems = {}, []
     for image in images:
         try:
-            grids[image.path] = read_grid(image.path)
+            grids[image.path] = read_grid(image.path, image.volume)
         except PairError as error:
             problems.append(str(error))
     if problems:
@@ -227,6 +262,10 @@ def _finish(finding: Finding, entities: Entities) -> DixonPair | UnusableScan:
         fat=paths.get(FAT),
         echo_times_ms=(_echo_time_ms(images[IN]), _echo_time_ms(images[OUT])),
         field_strength_t=images[IN].field_strength_t or images[OUT].field_strength_t,
+        in_phase_volume=images[IN].volume,
+        out_phase_volume=images[OUT].volume,
+        water_volume=images[WATER].volume if WATER in images else None,
+        fat_volume=images[FAT].volume if FAT in images else None,
     )
 
 

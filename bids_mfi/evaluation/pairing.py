@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from bids_mfi.derivatives import derivative_stem, prefer_muscle_maps
+from bids_mfi.derivatives import derivative_stem, prefer_muscle_maps, split_source
 from bids_mfi.dixon import DixonPair, NamedByEntities
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import WEBER2021, MuscleTable
@@ -215,25 +215,40 @@ def find_images(
         for ending in ("_mfi.json", "_dseg.json"):
             sidecar = _read_json(_sibling(label_map, ending))
             sources = _resolve(sidecar.get("Sources"), folder, bids_dir)
-            if len(sources) in (2, 4) and all(path.is_file() for path in sources):
+            if len(sources) in (2, 4) and all(path.is_file() for path, _ in sources):
                 return _describe_images(pair, sources, sidecar)
     return None
 
 
-def _describe_images(pair: ScanPair, sources: list[Path], sidecar: dict[str, Any]) -> ScanImages:
+def _describe_images(
+    pair: ScanPair, sources: list[tuple[Path, int | None]], sidecar: dict[str, Any]
+) -> ScanImages:
     scanner = sidecar.get("FatWater") == "scanner" and len(sources) == 4
-    water, fat = sources[2:] if scanner else (None, None)
-    images = DixonPair(sources[0], sources[1], pair.entities, "Sources", water, fat)
+    in_phase, out_phase = sources[:2]
+    water, fat = sources[2:] if scanner else ((None, None), (None, None))
+    images = DixonPair(
+        in_phase=in_phase[0],
+        out_phase=out_phase[0],
+        entities=pair.entities,
+        recognised_by="Sources",
+        water=water[0],
+        fat=fat[0],
+        in_phase_volume=in_phase[1],
+        out_phase_volume=out_phase[1],
+        water_volume=water[1],
+        fat_volume=fat[1],
+    )
     return ScanImages(images, "scanner" if scanner else "computed")
 
 
-def _resolve(uris: object, folder: Path, bids_dir: Path | None) -> list[Path]:
-    """Turn BIDS URIs into paths; empty if one leads nowhere on this disk."""
+def _resolve(uris: object, folder: Path, bids_dir: Path | None) -> list[tuple[Path, int | None]]:
+    """Turn BIDS URIs into paths and volumes; empty if one leads nowhere on this disk."""
     if not isinstance(uris, list):
         return []
     links = _read_json(folder / "dataset_description.json").get("DatasetLinks")
-    paths = [_resolve_one(str(uri), folder, bids_dir, links) for uri in uris]
-    found = [path for path in paths if path is not None]
+    parted = [split_source(str(uri)) for uri in uris]
+    paths = [_resolve_one(uri, folder, bids_dir, links) for uri, _ in parted]
+    found = [(path, one[1]) for path, one in zip(paths, parted, strict=True) if path is not None]
     return found if len(found) == len(paths) else []
 
 

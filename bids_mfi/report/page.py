@@ -281,9 +281,15 @@ def describe_images(pair: DixonPair | None, grid: Grid | None) -> list[tuple[str
     if pair is None:
         return []
     in_phase_ms, out_phase_ms = (_format_known(time, "ms") for time in pair.echo_times_ms)
-    facts = [("In-phase image", pair.in_phase.name), ("Out-of-phase image", pair.out_phase.name)]
+    facts = [
+        ("In-phase image", _name_image(pair.in_phase, pair.in_phase_volume)),
+        ("Out-of-phase image", _name_image(pair.out_phase, pair.out_phase_volume)),
+    ]
     if pair.water and pair.fat:
-        facts += [("Scanner's water image", pair.water.name), ("fat image", pair.fat.name)]
+        facts += [
+            ("Scanner's water image", _name_image(pair.water, pair.water_volume)),
+            ("fat image", _name_image(pair.fat, pair.fat_volume)),
+        ]
     facts += [
         ("Recognised by", pair.recognised_by),
         ("Echo times", f"in phase {in_phase_ms}, out of phase {out_phase_ms}"),
@@ -293,6 +299,10 @@ def describe_images(pair: DixonPair | None, grid: Grid | None) -> list[tuple[str
         facts.append(("Voxels", f"{_times(grid.shape)} of {_times(grid.spacing_mm)} mm"))
         facts.append(("Stored towards", "".join(grid.axcodes)))
     return facts
+
+
+def _name_image(path: Path, volume: int | None) -> str:
+    return path.name if volume is None else f"{path.name}, volume {volume + 1}"
 
 
 def _format_known(value: float | None, unit: str) -> str:

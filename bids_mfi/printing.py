@@ -1,0 +1,88 @@
+"""Text from users' files, made safe to print; must not know what is printed.
+
+A file name may hold anything but a slash: escape sequences that a terminal obeys, marks that turn
+the direction of reading, bytes that are not UTF-8. And a terminal may know ASCII only.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+_BIDI_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_LINE_BREAKS = "\u2028\u2029"
+_HIDDEN = frozenset(_BIDI_MARKS + _LINE_BREAKS + "\ufeff")
+
+
+def escape_text(text: str, kept: str = "") -> str:
+    r"""Write control characters, marks of direction and bytes that are not UTF-8 as escapes.
+
+    Parameters
+    ----------
+    text : str
+    kept : str
+        Control characters that are left, such as the line feed.
+
+    Examples
+    --------
+    >>> print(escape_text("sub-01_é\x1b[31m\udce9\u202e.nii\n"))
+    sub-01_é\x1b[31m\xe9\u202e.nii\n
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one in kept else _escape(one) for one in text)
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte, as Python keeps it
+        return f"\\x{number - 0xDC00:02x}"
+    is_control = number < 0x20 or 0x7F <= number < 0xA0
+    if is_control or character in _HIDDEN or 0xD800 <= number <= 0xDFFF:
+        return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return character
+
+
+class PrintableStream:
+    """Stands for a text stream: what is written to it is escaped, as far as the stream needs it."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text without control characters, and in the stream's encoding."""
+        safe = escape_text(text, kept="\n\t")
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        self.stream.write(safe.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        """Give everything else of the stream itself."""
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def printable_output() -> Iterator[None]:
+    """Make everything that is printed meanwhile safe; a decorator, too."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(Any, _wrap(stream)) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _wrap(stream: Any) -> Any:
+    return (
+        stream if stream is None or isinstance(stream, PrintableStream) else PrintableStream(stream)
+    )
+
+
+def unwrap(stream: Any) -> Any:
+    """Give the stream itself, for a display that writes escape sequences of its own."""
+    return stream.stream if isinstance(stream, PrintableStream) else stream
