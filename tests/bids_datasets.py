@@ -275,6 +275,61 @@ CONVENTIONS = (
                      ["DERIVED", "PRIMARY", "FAT", "FAT"]),
     ),
     Convention(
+        "short acquisition labels", "shortacq", _four("acq-{}_T1w", ("IP", "OOP", "W", "F")),
+        "acq-dixon",
+    ),
+    Convention(
+        "GE through BIDScoin", "gebidscoin",
+        _four("acq-{}AxLAVAFlex_T1w", ("InPhase", "OutPhase", "WATER", "FAT")), "acq-AxLAVAFlex",
+    ),
+    Convention(
+        "Siemens through BIDScoin", "siemensbidscoin",
+        _four("acq-t1vibedixontra{}_T1w", ("in", "opp", "W", "F")), "acq-t1vibedixontra",
+    ),
+    Convention(
+        "Siemens through BIDScoin, composed", "siemenscomposed",
+        _four("acq-t1vibedixoncor{}COMPSP_T1w", ("in", "opp", "W", "F")),
+        "acq-t1vibedixoncorCOMPSP",
+    ),
+    Convention("desc-", "desc", _four("desc-{}_T1w", _LONG), "acq-dixon"),
+    Convention(
+        "descriptions as dcm2niix writes them", "rawname",
+        _four("t1_vibe_dixon_tra_{}_ND", ("in", "opp", "W", "F")), "acq-dixon",
+        bystanders=("t1_vibe_dixon_tra_opp_T2s",),
+    ),
+    Convention(
+        "Philips SeriesDescription", "philipsdescription", _MUTE, "acq-dixon", "SeriesDescription",
+        _descriptions("WIP mDIXON_IP SENSE", "WIP mDIXON_OP SENSE", "WIP mDIXON_W SENSE",
+                      "WIP mDIXON_F SENSE"),
+    ),
+    Convention(
+        "Siemens SeriesDescription, composed", "siemenscompdescription", _MUTE, "acq-dixon",
+        "SeriesDescription",
+        _descriptions("t1_vibe_dixon_cor_in_comp_sp", "t1_vibe_dixon_cor_opp_comp_sp",
+                      "t1_vibe_dixon_cor_W_comp_sp", "t1_vibe_dixon_cor_F_comp_sp"),
+    ),
+    Convention(
+        "dcm2niix echoes", "dcm2niixecho", _two("acq-dixon_T1w_e{}", ("2", "1")), "acq-dixon",
+        "echo time", _echoes(3, 0.00246, 0.00123),
+        bystanders=("acq-dixon_T1w_e1_ph", "acq-dixon_T1w_e2_real"),
+    ),
+    Convention(
+        "HeuDiConv numbers", "heudiconv", _four("acq-dixon_T1w{}", ("2", "1", "3", "4")),
+        "acq-dixon", "ImageType",
+        _image_types(["ORIGINAL", "PRIMARY", "M", "IN_PHASE"],
+                     ["ORIGINAL", "PRIMARY", "M", "OUT_PHASE"],
+                     ["DERIVED", "PRIMARY", "DIXON", "WATER"],
+                     ["DERIVED", "PRIMARY", "DIXON", "FAT"]),
+    ),
+    Convention(
+        "dcm2bids runs", "dcm2bids", _four("acq-dixon_run-0{}_T1w", ("2", "1", "3", "4")),
+        "acq-dixon", "ImageType",
+        _image_types(["ORIGINAL", "PRIMARY", "M", "IN_PHASE"],
+                     ["ORIGINAL", "PRIMARY", "M", "OUT_PHASE"],
+                     ["DERIVED", "PRIMARY", "DIXON", "WATER"],
+                     ["DERIVED", "PRIMARY", "DIXON", "FAT"]),
+    ),
+    Convention(
         "other ImageType words", "typeother", _MUTE, "acq-dixon", "ImageType",
         _image_types(["derived", "primary", "in"], ["derived", "primary", "opposed phase"],
                      ["derived", "primary", "water"], ["derived", "primary", "fat"]),

@@ -43,6 +43,7 @@ from bids_mfi.discovery.naming import (
     CONTRAST_WORDS,
     ENTITY_NAMES,
     NAMINGS,
+    PLACES_OF_THEIR_OWN,
     in_bids_order,
     parse_name,
     read_place,
@@ -179,11 +180,13 @@ def test_every_naming_has_a_convention_that_uses_it() -> None:
             told |= {(p, v) for p, v in parse_name(f"sub-1_{name}.nii").places()}
         for fields in convention.sidecars.values():
             told.add(("SeriesDescription", str(fields.get("SeriesDescription", ""))))
+    places_of_any = {place for place, _ in told} - PLACES_OF_THEIR_OWN
     unused = [
         naming.source
         for naming in NAMINGS
         if not any(
-            place in naming.places and any(re.search(p, value) for _, p in naming.says)
+            (place in naming.places or (places_of_any & {place} and "*" in naming.places))
+            and any(re.search(p, value) for _, p in naming.says)
             for place, value in told
         )
     ]
@@ -439,7 +442,7 @@ def image_type(*words: str) -> dict[str, object]:
         (image_type("OUT_PHASE"), "ImageType says out-of-phase (OUT_PHASE)"),
         (image_type("WATER"), "ImageType says water (WATER)"),
         (image_type("P"), "ImageType says none of the four contrasts"),
-        ({"SeriesDescription": "t1_vibe_dixon_opp"}, "SeriesDescription says out-of-phase"),
+        ({"SeriesDescription": "t1_vibe_dixon_opp"}, 'SeriesDescription says out-of-phase ("opp")'),
         ({"SeriesDescription": "WATER: Ax LAVA"}, "SeriesDescription says water"),
     ],
 )
@@ -663,9 +666,9 @@ def test_partner_of_another_run_is_no_partner(dataset: Path) -> None:
     assert all(isinstance(scan, UnusableScan) for scan in scans)
 
 
-def test_compressed_and_uncompressed_copy_are_two_candidates(dataset: Path) -> None:
+def test_compressed_and_uncompressed_image_that_differ_are_two_candidates(dataset: Path) -> None:
     make_pair(dataset, "01")
-    add_image(dataset, f"{ANAT}acq-inphase_T1w.nii")
+    add_image(dataset, f"{ANAT}acq-inphase_T1w.nii", signal=7)
     problem = find_problem(dataset).problem
     assert "2 candidates for the in-phase image" in problem
     assert "acq-inphase_T1w.nii," in problem

@@ -1,12 +1,13 @@
 """From one image's name and metadata to its contrast; must not know files, pairs or PyBIDS.
 
 The sources speak in a fixed order: the user's filter file, ImageType, the file name, the
-SeriesDescription. The first that speaks decides and the others must agree; the echo time comes
-last, and only among the images of one scan (see :mod:`bids_mfi.discovery.pair`).
+SeriesDescription. The first that speaks decides and the others must agree. Where all are silent,
+hints count (:mod:`bids_mfi.discovery.hints`); the echo time comes last, and only among the images
+of one scan (see :mod:`bids_mfi.discovery.pair`).
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from bids_mfi.discovery.naming import (
     read_image_type,
     read_place,
 )
+from bids_mfi.discovery.phrases import names_both_phases, read_text
 from bids_mfi.discovery.sidecar_values import (
     read_all,
     read_echo_time_s,
@@ -36,7 +38,10 @@ FILTER_FILE = "--bids-filter-file"
 IMAGE_TYPE = "ImageType"
 FILE_NAME = "file name"
 SERIES_DESCRIPTION = "SeriesDescription"
+PROTOCOL_NAME = "ProtocolName"
 ECHO_TIME = "echo time"
+PHASES = frozenset({Contrast.IN_PHASE, Contrast.OUT_PHASE})
+NOTHING: Mapping[str, Told] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +159,18 @@ class Verdict:
         Contrasts for which the filter file leaves the image a candidate.
     overruled : tuple of Statement
         Sources against which the filter file decided.
+    glued : mapping of str to Told
+        What places of the name tell beside another image's name.
+    meets : frozenset of Contrast
+        Contrasts whose query the image meets.
     """
 
     image: Image
     statements: tuple[Statement, ...]
     allowed: frozenset[Contrast]
     overruled: tuple[Statement, ...] = ()
+    glued: Mapping[str, Told] = field(default_factory=dict)
+    meets: frozenset[Contrast] = frozenset()
 
     @property
     def contrasts(self) -> frozenset[Contrast | None]:
@@ -182,55 +193,83 @@ class Verdict:
         return len(self.contrasts) > 1 and bool(self.contrasts & contrasts & self.allowed)
 
 
-def classify(image: Image, queries: FilterQueries) -> Verdict:
-    """Apply the filter file, ImageType, the file name and the SeriesDescription, in this order."""
+def classify(image: Image, queries: FilterQueries, glued: Mapping[str, Told] = NOTHING) -> Verdict:
+    """Apply the filter file, ImageType, the file name and the SeriesDescription, in this order.
+
+    Parameters
+    ----------
+    image : Image
+    queries : FilterQueries
+    glued : mapping of str to Told
+        Places of the name that tell the contrast only beside another image's name (see
+        :mod:`bids_mfi.discovery.glued`).
+    """
     matched = queries.matching(image.name, image.datatype, image.folders)
     allowed = frozenset(c for c in Contrast if c in matched or c not in queries.contrasts)
-    said = statements_of(image)
+    said = statements_of(image, glued)
     if len(matched) != 1:
-        return Verdict(image, said, allowed)
+        return Verdict(image, said, allowed, glued=glued, meets=matched)
     contrast = next(iter(matched))
     decided = Statement(contrast, FILTER_FILE, queries.query_name(contrast))
     overruled = tuple(statement for statement in said if statement.contrast is not contrast)
-    return Verdict(image, (decided,), allowed, overruled)
+    return Verdict(image, (decided,), allowed, overruled, glued, matched)
 
 
-def statements_of(image: Image) -> tuple[Statement, ...]:
+def statements_of(image: Image, glued: Mapping[str, Told] = NOTHING) -> tuple[Statement, ...]:
     """Collect what ImageType, file name and SeriesDescription say, in this order."""
     return (
         *_image_type_statements(image.metadata),
-        *_name_statements(image.name),
+        *_name_statements(image.name, glued),
         *_description_statements(image.metadata),
     )
 
 
 def _image_type_statements(metadata: Mapping[str, object]) -> tuple[Statement, ...]:
     tokens: list[str] = []
-    for key in ("ImageType", "ImageTypeText"):
+    for key in ("ImageType", "ImageTypeText", "ComplexImageComponent"):
         tokens.extend(read_words(metadata.get(key)))
     said = read_image_type(tuple(tokens))
     return _one_voice([Statement(c, IMAGE_TYPE, token) for c, token in said.items()])
 
 
-def _name_statements(name: ImageName) -> tuple[Statement, ...]:
-    statements = []
+def _name_statements(name: ImageName, glued: Mapping[str, Told]) -> tuple[Statement, ...]:
+    statements = [*_words_statements(name)]
     for place, value in name.places():
         shown = f"_{value}" if place in ("suffix", "word") else f"{place}-{value}"
-        for told in told_by(place, value):
+        for told in told_by(place, value) or ((glued[place],) if place in glued else ()):
             statements.append(Statement(told.contrast, FILE_NAME, shown))
+    if _words_name_both(name):
+        statements = [one for one in statements if one.contrast not in PHASES]
     if any(statement.contrast is None for statement in statements):
         statements = [statement for statement in statements if statement.contrast is None]
     first_of_each = {statement.contrast: statement for statement in reversed(statements)}
     return tuple(first_of_each.values())
 
 
+def _words_statements(name: ImageName) -> Iterator[Statement]:
+    """Read words and suffix as the description that dcm2niix makes them from."""
+    for words in ((*name.words, name.suffix), name.words):
+        reading = read_text(f"_{'_'.join(words)}") if words else None
+        if reading is not None and reading.firm:
+            yield Statement(reading.contrast, FILE_NAME, f"_{reading.token.replace(' ', '_')}")
+            return
+
+
+def words_tell(name: ImageName) -> bool:
+    """Whether the words of a name, read as a description, tell the contrast."""
+    return next(_words_statements(name), None) is not None
+
+
+def _words_name_both(name: ImageName) -> bool:
+    return names_both_phases("_".join((*name.words, name.suffix)))
+
+
 def _description_statements(metadata: Mapping[str, object]) -> tuple[Statement, ...]:
     value = metadata.get(SERIES_DESCRIPTION)
-    if not isinstance(value, str):
+    reading = read_text(value) if isinstance(value, str) else None
+    if reading is None or not reading.firm:
         return ()
-    told = told_by(SERIES_DESCRIPTION, value)
-    first_of_each = {one.contrast: one for one in reversed(told)}
-    return _one_voice([Statement(c, SERIES_DESCRIPTION, value) for c in first_of_each])
+    return (Statement(reading.contrast, SERIES_DESCRIPTION, f'"{reading.token}"'),)
 
 
 def _one_voice(statements: list[Statement]) -> tuple[Statement, ...]:
@@ -240,14 +279,16 @@ def _one_voice(statements: list[Statement]) -> tuple[Statement, ...]:
 
 
 def told_by(place: str, value: str) -> tuple[Told, ...]:
-    """Read one place of the name or the description; if it says two things, it is silent.
+    """Read one place of the name; if it says two things, it is silent.
 
-    >>> told_by("SeriesDescription", "t1 in-phase and opposed phase")
-    ()
+    >>> told_by("acq", "inphaseoutphase"), told_by("acq", "InOutPhase")
+    ((), ())
     """
     told = read_place(place, value)
     phases = {one.contrast for one in told if one.contrast is not None}
-    return told if len(phases) < 2 else tuple(one for one in told if one.contrast is None)
+    if len(phases) < 2 and not (phases & PHASES and names_both_phases(value)):
+        return told
+    return tuple(one for one in told if one.contrast is None)
 
 
 def echo_statement(image: Image) -> Statement | None:

@@ -1,8 +1,9 @@
 """The user's --bids-filter-file; must not know sidecars, contrasts' names in files or PyBIDS.
 
 The file is a JSON object ``{query: {entity: value}}`` with the queries ``ip``, ``oop``, ``fat`` and
-``water``. A value is text or a number, ``null`` (the entity is absent), ``"*"`` (any value), or a
-list of which one must match.
+``water``. An entity is one of the name, or ``suffix``, ``extension``, ``datatype`` or ``word`` (any
+part of the name without a hyphen but the suffix). A value is text or a number, ``null`` (the entity
+is absent), ``"*"`` (any value), or a list of which one must match.
 """
 
 import json
@@ -14,6 +15,7 @@ from bids_mfi.discovery.naming import (
     ENTITY_NAMES,
     INDEX_ENTITIES,
     ImageName,
+    is_index,
     short_entity,
 )
 from bids_mfi.dixon import Contrast
@@ -26,7 +28,10 @@ QUERY_CONTRASTS: Mapping[str, Contrast] = {
     "fat": Contrast.FAT,
     "water": Contrast.WATER,
 }
-NAME_PARTS = ("suffix", "extension", "datatype")
+NAME_PARTS = ("suffix", "extension", "datatype", "word")
+CONVERTER_KEYS = frozenset({"dup"})  # HeuDiConv writes __dup-01
+MOST_BYTES = 2**20
+_SHOWN = 60
 
 # The values of which one must match; None stands for an absent entity, "*" for any.
 Allowed = tuple[str | None, ...]
@@ -59,13 +64,15 @@ class FilterQueries:
     ) -> frozenset[Contrast]:
         """Contrasts whose query the image meets."""
         parts = {"suffix": name.suffix, "extension": name.extension, "datatype": datatype}
-        values = {key: value for key, value in parts.items() if value}
-        values.update(name.entities)
-        values.update(folders)
+        values: dict[str, tuple[str, ...]] = {
+            key: (value,) for key, value in parts.items() if value
+        }
+        values.update((key, (value,)) for key, value in (*name.entities, *folders))
+        values["word"] = name.words
         return frozenset(
             contrast
             for contrast, conditions in self.queries
-            if all(_meets(key, values.get(key), allowed) for key, allowed in conditions)
+            if all(_meets(key, values.get(key, ()), allowed) for key, allowed in conditions)
         )
 
     def telling_keys(self) -> frozenset[str]:
@@ -110,13 +117,27 @@ def read_filter_file(path: Path | None) -> FilterQueries:
     if path is None:
         return FilterQueries()
     try:
-        content = read_json(path)
+        content = read_json(path, MOST_BYTES)
     except OSError as error:
-        raise DatasetError(f"--bids-filter-file {path}: cannot be read ({error}).") from error
+        raise DatasetError(
+            f"--bids-filter-file {path}: cannot be read ({error.strerror or error}). "
+            "Expected a regular file, JSON."
+        ) from error
     except ValueError as error:
         raise DatasetError(
             f"--bids-filter-file {path}: is not valid JSON ({error}). {_EXPECTED}"
         ) from error
+    return queries_of(content, path)
+
+
+def queries_of(content: object, path: Path = Path()) -> FilterQueries:
+    """Check the content of a filter file; ``path`` is for messages.
+
+    Raises
+    ------
+    DatasetError
+        It has no query, an unknown one, or a value of another kind.
+    """
     if not isinstance(content, dict) or not content:
         raise DatasetError(f"--bids-filter-file {path}: holds no query. {_EXPECTED}")
     return FilterQueries(tuple(_query(path, *item) for item in content.items()))
@@ -132,7 +153,7 @@ def _query(
     path: Path, name: str, conditions: object
 ) -> tuple[Contrast, tuple[tuple[str, Allowed], ...]]:
     if name not in QUERY_CONTRASTS:
-        raise DatasetError(f"--bids-filter-file {path}: unknown query {name!r}. {_EXPECTED}")
+        raise DatasetError(f"--bids-filter-file {path}: unknown query {_shown(name)}. {_EXPECTED}")
     if not isinstance(conditions, dict) or not conditions:
         raise DatasetError(
             f"--bids-filter-file {path}: query {name!r} names no entity. {_EXPECTED}"
@@ -151,23 +172,37 @@ def _allowed(path: Path, query: str, key: str, value: object) -> Allowed:
     )
     if not plain or not values:
         raise DatasetError(
-            f"--bids-filter-file {path}: {key!r} of query {query!r} is {json.dumps(value)}, "
+            f"--bids-filter-file {path}: {_shown(key)} of query {query!r} is {_shown(value)}, "
             'expected text, a whole number, null (absent), "*" (any), or a list of these.'
         )
     prefix = f"{short_entity(key)}-"
     return tuple(None if one is None else str(one).removeprefix(prefix) for one in values)
 
 
-def _meets(key: str, value: str | None, allowed: Allowed) -> bool:
-    if value is None:
+def _shown(value: object) -> str:
+    """Write a value of the file for a message, short: it may be large or deeply nested.
+
+    >>> _shown({"a": []}), _shown(["x", 1]), _shown("x" * 100)[-3:]
+    ('an object', 'a list', '...')
+    """
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _meets(key: str, values: tuple[str, ...], allowed: Allowed) -> bool:
+    if not values:
         return None in allowed
+    return any(one is not None and _fits(key, value, one) for value in values for one in allowed)
+
+
+def _fits(key: str, value: str, wanted: str) -> bool:
+    if wanted == "*":
+        return True
     if key == "extension":
-        return value.lstrip(".") in {str(one).lstrip(".") for one in allowed} or "*" in allowed
-    return any(one is not None and (one == "*" or _same(key, value, one)) for one in allowed)
-
-
-def _same(key: str, value: str, wanted: str) -> bool:
-    if key in INDEX_ENTITIES and value.isdecimal() and wanted.isdecimal():
+        return value.lstrip(".") == wanted.lstrip(".")
+    if key in INDEX_ENTITIES and is_index(value) and is_index(wanted):
         return value.lstrip("0") == wanted.lstrip("0")
     return value == wanted
 
@@ -181,10 +216,12 @@ def check_filter_keys(queries: FilterQueries, seen: frozenset[str]) -> None:
     seen : frozenset of str
         Short keys in the names of all images that were found.
     """
-    unknown = sorted(queries.keys - set(ENTITY_NAMES.values()) - set(NAME_PARTS) - seen)
+    unknown = sorted(
+        queries.keys - set(ENTITY_NAMES.values()) - {*NAME_PARTS, *CONVERTER_KEYS} - seen
+    )
     if unknown:
         raise DatasetError(
-            f"--bids-filter-file names the entity {unknown[0]!r}, which is neither a BIDS entity "
-            f"nor part of any image's name. Expected a long or short name such as "
+            f"--bids-filter-file names the entity {_shown(unknown[0])}, which is neither a BIDS "
+            f"entity nor part of any image's name. Expected a long or short name such as "
             f"{', '.join(list(ENTITY_NAMES)[5:14:2])} or acq, or {', '.join(NAME_PARTS)}."
         )

@@ -7,7 +7,7 @@ aside: a fraction, a phase image, a relaxation map.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bids_mfi.dixon import ENTITY_ORDER, Contrast
 
@@ -39,11 +39,14 @@ _AFTER_UNKNOWN = {
 }
 _RANKS = _BEFORE_UNKNOWN | _AFTER_UNKNOWN
 
+_COMPLEX_PART = re.compile(r"(?:ph|pha|phase|real|imag|imaginary)$")
+_ECHO_WORD = re.compile(r"e\d{1,2}[a-z]?$")
+
 IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 EXTENSIONS = (*IMAGE_EXTENSIONS, ".json")
 
 # Entities whose values are numbers, so that ``run-1`` and ``run-01`` are the same run.
-INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "split", "chunk"})
+INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "split", "chunk", "dup"})
 
 # Folders that never hold an image this program could use; they are not listed.
 OTHER_DATATYPES = frozenset(
@@ -62,7 +65,10 @@ IMAGE_TYPE_TOKENS: Mapping[Contrast | None, frozenset[str]] = {
     None: frozenset(
         {"P", "R", "I", "PHASE", "PHASEMAP", "REAL", "IMAGINARY", "FF", "FATFRACTION", "FATFRAC",
          "PDFF", "WATERFRACTION", "WATERFRAC", "R2STAR", "T2STAR", "R2STARMAP", "T2STARMAP",
-         "R2S", "T2S", "B0", "B0MAP", "FIELDMAP"}
+         "R2S", "T2S", "B0", "B0MAP", "FIELDMAP", "IMAG", "T2MAP", "R2MAP",
+         "T1MAP", "R1MAP", "FATPERCENT", "FATPERCENTAGE", "WATERPERCENT", "FATFRACTIONMAP",
+         "WATERFRACTIONMAP", "PDFFMAP", "FFMAP", "SUBTRACT", "SUBTRACTED", "SUBTRACTION", "SUB",
+         "ADC", "MIP", "MINIP", "MASK"}
     ),
 }  # fmt: skip
 
@@ -81,7 +87,7 @@ class Naming:
         Who writes such names, for a person to read.
     places : tuple of str
         ``suffix``, ``word`` (a part of the name without hyphen), the short key of an entity, or
-        ``SeriesDescription``.
+        ``*`` for every entity of which :data:`PLACES_OF_THEIR_OWN` says nothing.
     says : tuple of (Contrast or None, str)
         Regular expressions. Their match, or its group ``tells``, is what tells the images of a
         scan from each other; what is left of the value is what they share.
@@ -92,10 +98,21 @@ class Naming:
     says: tuple[tuple[Contrast | None, str], ...]
 
 
+# Entities that never tell a contrast, and those with rows of their own below.
+MUTE_ENTITIES = frozenset(
+    {"sub", "ses", "sample", "task", "run", "echo", "dir", "ce", "chunk", "stk", "sequ", "flip",
+     "inv", "mt", "nuc", "voi", "split", "space", "hemi", "dup"}
+)  # fmt: skip
+PLACES_OF_THEIR_OWN = MUTE_ENTITIES | {"suffix", "word", "acq", "part", "rec"}
+
 _IN_PHASE = r"in-?phase"
 _OUT_PHASE = r"(?:out-?(?:of-?)?|opp(?:osed)?-?)phase"
 _FRACTION = r"(?:fat|water)-?frac(?:tion)?|pdff|ff"
 _MAP = r"[rt]2s(?:tar)?(?:map)?|b0(?:map)?"
+
+
+# What Siemens appends to a description after the contrast, as BIDScoin keeps it.
+_APPENDED = r"(?:ND|(?i:comp(?:osed)?(?:sp|ad)?)|DIS[23]D)+"
 
 
 def _whole(pattern: str) -> str:
@@ -103,13 +120,18 @@ def _whole(pattern: str) -> str:
 
 
 def _at_an_end(pattern: str) -> str:
-    """At the start or the end, but not ``inoutphase``, which names both."""
+    """At the start or the end; a value such as ``inoutphase`` is silent, as it names both."""
     return rf"(?i)^(?:{pattern})|(?<!in)(?:{pattern})$"
 
 
 def _after_dixon(letters: str) -> str:
     """Capitals that end a value with ``dixon`` in it, after a lower-case letter or the word."""
-    return rf"(?i:dixon)(?:[A-Za-z0-9]*[a-z0-9])?(?P<tells>{letters})$"
+    return rf"(?i:dixon)(?:[A-Za-z0-9]*[a-z0-9])?(?P<tells>{letters})(?:{_APPENDED})?$"
+
+
+def _before_plane(words: str) -> str:
+    """Words that begin a value, as of the description ``WATER: Ax LAVA-Flex``."""
+    return rf"(?i:^(?:{words}))(?=(?i:ax|cor|sag|lava|ideal))"
 
 
 NAMINGS: tuple[Naming, ...] = (
@@ -132,7 +154,8 @@ NAMINGS: tuple[Naming, ...] = (
     Naming(
         "TPTBox, NAKO",
         ("part",),
-        ((None, _whole(f"{_FRACTION}|{_MAP}|(?:fat|water)-?outphase|phase|real|imag")),
+        ((None, _whole(f"{_FRACTION}|{_MAP}|(?:fat|water)-?outphase")),
+         (None, _whole("ph(?:ase)?|real|imag(?:inary)?")),
          (IN, _whole(f"{_IN_PHASE}|in|ip")), (OUT, _whole(f"{_OUT_PHASE}|opp|out|op|oop")),
          (WATER, _whole("water|w")), (FAT, _whole("fat|f"))),
     ),
@@ -155,30 +178,25 @@ NAMINGS: tuple[Naming, ...] = (
          (WATER, _after_dixon("W|WATER|Water")), (FAT, _after_dixon("F|FAT|Fat"))),
     ),
     Naming(
+        "short labels", ("acq",),
+        ((IN, _whole("ip|inph")), (OUT, _whole("oop|opp|outph|opposed"))),
+    ),
+    Naming(
+        "GE through BIDScoin", ("acq",),
+        ((WATER, _before_plane("water")), (FAT, _before_plane("fat"))),
+    ),
+    Naming(
+        "other entities", ("*",),
+        ((None, _whole(f"{_FRACTION}|{_MAP}")), (IN, _whole("in|ip|inph")),
+         (IN, _at_an_end(_IN_PHASE)), (OUT, _whole("out|opp|op|oop|outph|opposed")),
+         (OUT, _at_an_end(_OUT_PHASE)), (WATER, _whole("water|w")), (FAT, _whole("fat|f"))),
+    ),
+    Naming(
         "BIDS rec-",
         ("rec",),
         ((None, _whole(f"{_FRACTION}|{_MAP}")), (IN, _whole("in|ip")), (IN, _at_an_end(_IN_PHASE)),
          (OUT, _whole("out|opp|op|oop")), (OUT, _at_an_end(_OUT_PHASE)),
          (WATER, _whole("water|w")), (FAT, _whole("fat|f"))),
-    ),
-    Naming(
-        "GE",
-        ("SeriesDescription",),
-        ((IN, r"(?i)^\s*in[ _-]?phase\s*:"), (OUT, r"(?i)^\s*out[ _-]?(?:of[ _-]?)?phase\s*:"),
-         (WATER, r"(?i)^\s*water\s*:"), (FAT, r"(?i)^\s*fat\s*:"),
-         (None, r"(?i)^\s*(?:fat ?frac(?:tion)?|r2\*?|t2\*?)\s*:")),
-    ),
-    Naming(
-        "Siemens",
-        ("SeriesDescription",),
-        ((IN, r"_(?:in|IN)\d?$"), (OUT, r"_(?:opp|OPP)\d?$"), (WATER, "_W$"), (FAT, "_F$"),
-         (None, r"_(?:FP|WP|FF|PIP\d?|POP\d?|ARB\d?)$"), (None, "(?i)_R2s(?:_Eff)?$")),
-    ),
-    Naming(
-        "description",
-        ("SeriesDescription",),
-        ((IN, r"(?i)(?<![a-z])in[ _-]?phase(?![a-z])"),
-         (OUT, r"(?i)(?<![a-z])(?:out[ _-]?(?:of[ _-]?)?|opp(?:osed)?[ _-]?)phase(?![a-z])")),
     ),
 )  # fmt: skip
 
@@ -210,6 +228,29 @@ class ImageName:
         for word in self.words:
             yield "word", word
         yield from self.entities
+
+    @property
+    def has_echo(self) -> bool:
+        """Whether the name numbers an echo: ``echo-1``, or ``_e1`` as dcm2niix writes it."""
+        numbered = any(_ECHO_WORD.match(word) for word in (*self.words, self.suffix))
+        return numbered or "echo" in dict(self.entities)
+
+    def without_marks(self) -> "ImageName":
+        """Drop what converters add after the suffix: ``__dup-01``, ``_e2``, ``_ph``, ``_real``.
+
+        >>> parse_name("sub-01_acq-x_T1w_e2_ph.nii").without_marks().suffix
+        'T1w'
+        >>> parse_name("sub-01_acq-x_T1w__dup-01.nii").without_marks().suffix
+        'T1w'
+        """
+        parts = [*self.words, self.suffix] if self.suffix else list(self.words)
+        plain = [part for part in parts if not _ECHO_WORD.match(part)]
+        while len(plain) > 1 and _COMPLEX_PART.match(plain[-1]):
+            plain.pop()
+        marked = len(plain) < len(parts) or (not self.suffix and "dup" in dict(self.entities))
+        if not plain or not marked:
+            return self
+        return replace(self, words=tuple(plain[:-1]), suffix=plain[-1])
 
 
 def parse_name(name: str) -> ImageName:
@@ -258,7 +299,8 @@ def read_place(place: str, value: str) -> tuple[Told, ...]:
     """
     found = []
     for naming in NAMINGS:
-        if place not in naming.places:
+        general = "*" in naming.places and place not in PLACES_OF_THEIR_OWN
+        if place not in naming.places and not general:
             continue
         for contrast, pattern in naming.says:
             match = re.search(pattern, value)
@@ -309,6 +351,15 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_index(value: str) -> bool:
+    """Whether a value is a number in digits from 0 to 9; a superscript two is none.
+
+    >>> is_index("01"), is_index("\u00b2"), is_index("\u0661")
+    (True, False, False)
+    """
+    return value.isascii() and value.isdigit()
 
 
 def short_entity(name: str) -> str:
