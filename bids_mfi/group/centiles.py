@@ -158,9 +158,8 @@ def _standardise(
     fit: Fit, matrix: Floats, values: Floats, trained: Booleans
 ) -> tuple[Floats, Floats, Floats]:
     """Find expected value, t and its degrees of freedom; leave controls out one by one."""
-    leverages = ((matrix @ fit.unscaled) * matrix).sum(axis=1)
-    expected = matrix @ fit.coefficients
-    t = (values - expected) / np.sqrt(fit.variance * (1 + leverages))
+    expected = fit.expect(matrix)
+    t = (values - expected) / np.sqrt(fit.variance * (1 + fit.measure_leverages(matrix)))
     df = np.full(len(values), float(fit.df))
     others = leave_one_out(fit, values[trained])
     expected[trained], t[trained], df[trained] = others.expected, others.studentised, others.df

@@ -19,7 +19,7 @@ from bids_mfi.group.covariates import Usable, sort_covariates
 from bids_mfi.group.design import covariate_design, explain_design
 from bids_mfi.group.mixed import fit_random_intercept
 from bids_mfi.group.notes import gather_reasons, order_muscles
-from bids_mfi.group.rounding import ROUNDING
+from bids_mfi.group.rounding import LEAST_SINGULAR, ROUNDING
 from bids_mfi.group.student import CONFIDENCE, describe_differences, test_estimates
 
 Floats = NDArray[np.float64]
@@ -242,7 +242,7 @@ def _explain_model(model: _Model) -> str | None:
     if model.df_within < 1:
         return "too few participants have values in more than one session"
     scaled = model.matrix / np.linalg.norm(model.matrix, axis=0)
-    if np.linalg.matrix_rank(scaled, tol=1e-10) < scaled.shape[1]:
+    if np.linalg.matrix_rank(scaled, tol=LEAST_SINGULAR) < scaled.shape[1]:
         return "sessions and covariates cannot be told apart in these participants"
     return None
 

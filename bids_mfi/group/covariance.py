@@ -257,7 +257,7 @@ def _list_ancova(fit: Fit, people: pd.DataFrame) -> Row:
     found = fit.contrast(np.eye(len(EFFECTS)))
     (f_intercept, f_sex, f_age, f_bmi), (_, p_sex, p_age, p_bmi) = found["t"] ** 2, found["p"]
     means = fit.contrast(_sex_contrasts(people))
-    ss_sex = float(fit.coefficients[1] ** 2 / fit.unscaled[1, 1])
+    ss_sex = fit.sum_squares((1,))
     r2 = 1 - fit.error / fit.total
     return {
         "df2": fit.df,
@@ -273,8 +273,8 @@ def _list_ancova(fit: Fit, people: pd.DataFrame) -> Row:
         "f_intercept": f_intercept,
         "r2": r2,
         "adj_r2": 1 - (1 - r2) * (len(people) - 1) / fit.df,
-        "b_age": fit.coefficients[2],
-        "b_bmi": fit.coefficients[3],
+        "b_age": found["estimate"][2],
+        "b_bmi": found["estimate"][3],
         "emm_f": means["estimate"][0],
         "emm_f_se": means["se"][0],
         "emm_m": means["estimate"][1],

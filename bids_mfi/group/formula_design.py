@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from bids_mfi.errors import InputError
 from bids_mfi.group.design import INTERCEPT, Design
+from bids_mfi.group.rounding import center
 from bids_mfi.group.wilkinson import ParsedFormula, Variable, refuse_formula
 
 Floats = NDArray[np.float64]
 Columns = dict[int, pd.Series]  # of each variable in a term, by its place in the formula
 MOST_LEVELS = 50  # of a factor
 MOST_COLUMNS = 200  # of the design matrix
+SIZES = (1e-30, 1e30)  # of the largest number of a covariate, so that products of ten are numbers
 MOST_NAMED = 5  # levels in a sentence
 
 
@@ -137,6 +139,12 @@ def _evaluate(parsed: ParsedFormula, people: pd.DataFrame, variable: Variable) -
 
 
 def _apply(parsed: ParsedFormula, numbers: pd.Series, variable: Variable) -> pd.Series:
+    largest = float(numbers.abs().max()) if len(numbers) else 0.0
+    if largest and not SIZES[0] <= largest <= SIZES[1]:
+        found = f"the largest number of {variable.column} is {largest:.3g} in size"
+        raise refuse_formula(
+            parsed.text, f"{found}, expected one between {SIZES[0]:g} and {SIZES[1]:g}"
+        )
     for function in reversed(variable.functions):
         if function == "log":
             low = int((numbers <= 0).sum())
@@ -145,7 +153,7 @@ def _apply(parsed: ParsedFormula, numbers: pd.Series, variable: Variable) -> pd.
                 raise refuse_formula(parsed.text, f"{found}, where log() has no value")
             numbers = pd.Series(np.log(numbers), index=numbers.index)
         elif len(numbers):
-            numbers = numbers - numbers.mean()
+            numbers = pd.Series(center(numbers.to_numpy(np.float64)), index=numbers.index)
             sd = float(numbers.std()) if len(numbers) > 1 else 0.0
             numbers = numbers / sd if function == "scale" and sd > 0 else numbers
     return numbers

@@ -150,7 +150,6 @@ def write_methods(
     (tuple of str, tuple of str)
         Paragraphs, and the references they rest on.
     """
-    versions = {name: metadata.version(name) for name in ("statsmodels", "scipy")}
     session = f" of session {sources.session.removeprefix('ses-')}" if sources.session else ""
     paragraphs = [
         f"{_tell_measuring(sources)} The values of the left and right side were averaged. "
@@ -158,16 +157,25 @@ def write_methods(
         f"{sources.participants:,} participants{session} were analysed, {sources.complete:,} of "
         f"them with all muscles, sex, age and BMI. {ANALYSES} {CORRECTIONS[options.correction]}",
         *_tell_further(options, tables),
-        f"Statistics were calculated with bids_mfi {__version__}, statsmodels "
-        f"{versions['statsmodels']} and SciPy {versions['scipy']}; the repeated-measures ANCOVA is "
-        "bids_mfi's own and is tested against the packages car and emmeans of R.",
+        _tell_software(options.correction),
     ]
     keys = ["weber2021", "greenhouse1959", "huynh1976", "lecoutre1991", "mauchly1940"]
     keys += {"holm": ["holm1979"], "fdr_bh": ["fdr_bh1995"]}.get(options.correction, [])
     keys += ["pinheiro2000"] if "change" in tables else []
     keys += ["bland1999"] if "repeatability" in tables else []
-    keys += ["seabold2010", "virtanen2020"]
+    keys += [] if options.correction == "none" else ["seabold2010"]
+    keys += ["virtanen2020"]
     return tuple(paragraphs), tuple(CITED[key] for key in keys)
+
+
+def _tell_software(correction: str) -> str:
+    names = [f"bids_mfi {__version__}", f"SciPy {metadata.version('scipy')}"]
+    if correction != "none":
+        names.append(f"statsmodels {metadata.version('statsmodels')} (correction of p-values)")
+    return (
+        f"Statistics were calculated with {_join(names)}; the analyses of covariance are "
+        "bids_mfi's own and are tested against the packages car and emmeans of R."
+    )
 
 
 def _tell_measuring(sources: Sources) -> str:
