@@ -3,7 +3,8 @@
 All functions take ``visits``: a row a participant, session and muscle, with columns
 ``participant_id``, ``session_id``, ``muscle``, ``value`` (unit of the measure), ``sex`` (F, M or
 missing), ``age`` (years) and ``bmi`` (kg/m^2), NaN where missing; and ``sessions``, the names of
-the sessions in their order. Change is the later session less the first.
+the sessions, the first being the one from which change is measured. Change is that of the other
+session less this one; the other may be earlier, where the user wants so.
 """
 
 from dataclasses import dataclass
@@ -55,12 +56,12 @@ ONE_SESSION = "Change: n/a, because it needs at least 2 sessions."
 
 
 def paired_change(visits: pd.DataFrame, sessions: tuple[str, ...]) -> Analysis:
-    """Paired t-test, two-tailed, of each later session against the first.
+    """Paired t-test, two-tailed, of each other session against the first named.
 
     Returns
     -------
     Analysis
-        ``PAIRED_COLUMNS``, a row a muscle and later session; participants with both only.
+        ``PAIRED_COLUMNS``, a row a muscle and other session; participants with both only.
         ``percent_change`` is 100 mean_change / mean_from.
     """
     if len(sessions) < 2:
@@ -155,7 +156,7 @@ def model_change(visits: pd.DataFrame, sessions: tuple[str, ...]) -> Analysis:
     Returns
     -------
     Analysis
-        ``MODEL_COLUMNS``. Effect ``session``: ``session`` less the first; ``sex``: F less M;
+        ``MODEL_COLUMNS``. Effect ``session``: ``session`` less the first named; ``sex``: F less M;
         ``age``: a year; ``bmi``: a kg/m^2. Estimates and SDs are in the unit of the measure; ``n``
         counts values, ``n_participants`` participants. ``sd_participants`` is 0 where participants
         differ no more than values of one participant do.
@@ -369,7 +370,7 @@ def list_changes(
     Returns
     -------
     Analysis
-        ``LIST_COLUMNS``, a row a participant, muscle and later session with both values, in the
+        ``LIST_COLUMNS``, a row a participant, muscle and other session with both values, in the
         order of participants. ``exceeds_sdc``: ``yes`` where the change, up or down, is larger
         than the smallest detectable change, else ``no``; NaN where that is not known, or rests on
         fewer than 5 repetitions.

@@ -6,7 +6,7 @@ value that makes no sense is missing, and a finding names whose it is.
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,14 @@ class People:
     findings : tuple of Finding
     source : str
         Which file it comes from, or empty.
+    sessions : mapping of (str, str) to dict
+        Cells of the ``sub-*_sessions.tsv`` by participant and session, in the order of their lines.
     """
 
     table: pd.DataFrame
     findings: tuple[Finding, ...]
     source: str = ""
+    sessions: Mapping[Visit, Cells] = field(default_factory=dict)
 
 
 def read_people(
@@ -103,7 +106,7 @@ def read_people(
     doubts = Doubts()
     table = _arrange(merged, visits, doubts, codes)
     findings += unclear + broken + other_units + _find_unknown(merged, path) + doubts.findings()
-    return People(table, tuple(findings), str(path) if lines else "")
+    return People(table, tuple(findings), str(path) if lines else "", sessions)
 
 
 # --- tables ------------------------------------------------------------------------------------

@@ -99,9 +99,9 @@ ANALYSES = (
     "labelled at certain vertebral levels only. The level of significance was 0.05."
 )
 CHANGE = (
-    "Change between sessions was tested by paired t-tests and by linear mixed models with a random "
-    "intercept of the participant (REML; degrees of freedom by containment, Pinheiro and Bates "
-    "2000)."
+    "Change between sessions ({change}; order of the sessions by {order}) was tested by paired "
+    "t-tests and by linear mixed models with a random intercept of the participant (REML; degrees "
+    "of freedom by containment, Pinheiro and Bates 2000)."
 )
 REPEATABILITY = (
     "The smallest detectable change was calculated from scans repeated in a session as 1.96 "
@@ -123,6 +123,8 @@ class Sources:
         Analysed.
     complete : int
         Of them with all muscles, sex, age and BMI.
+    change, order : str
+        Which session is less which, and what the order of the sessions is that of.
     """
 
     bundles: str
@@ -131,6 +133,8 @@ class Sources:
     session: str
     participants: int
     complete: int
+    change: str = ""
+    order: str = ""
 
 
 def write_methods(
@@ -156,7 +160,7 @@ def write_methods(
         f"{RULES[options.missing]}",
         f"{sources.participants:,} participants{session} were analysed, {sources.complete:,} of "
         f"them with all muscles, sex, age and BMI. {ANALYSES} {CORRECTIONS[options.correction]}",
-        *_tell_further(options, tables),
+        *_tell_further(options, sources, tables),
         _tell_software(options.correction),
     ]
     keys = ["weber2021", "greenhouse1959", "huynh1976", "lecoutre1991", "mauchly1940"]
@@ -193,7 +197,7 @@ def _tell_measuring(sources: Sources) -> str:
     )
 
 
-def _tell_further(options: RunOptions, tables: Collection[str]) -> Iterable[str]:
+def _tell_further(options: RunOptions, sources: Sources, tables: Collection[str]) -> Iterable[str]:
     if options.model:
         yield (
             f"A further model, {options.model}, was fitted to each muscle and to the mean of all "
@@ -201,7 +205,7 @@ def _tell_further(options: RunOptions, tables: Collection[str]) -> Iterable[str]
             "not corrected."
         )
     if "change" in tables:
-        yield CHANGE
+        yield CHANGE.format(change=sources.change, order=sources.order)
     if "repeatability" in tables:
         yield REPEATABILITY
     if options.controls:
@@ -352,6 +356,22 @@ def _signed(value: float, digits: int = 2) -> str:
     (True, '0.50')
     """
     return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def tell_change(change: pd.DataFrame, order: tuple[str, ...]) -> str:
+    """Say which session is less which in a table of change; empty where it has no row.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"session_from": ["ses-pre"], "session_to": ["ses-post"]})
+    >>> tell_change(table, ("ses-pre", "ses-post")), tell_change(table, ("ses-post", "ses-pre"))
+    ('ses-post less the earlier ses-pre', 'ses-post less the later ses-pre')
+    """
+    if change.empty:
+        return ""
+    first, others = str(change["session_from"].iloc[0]), list(dict.fromkeys(change["session_to"]))
+    word = "earlier" if order.index(first) < order.index(others[0]) else "later"
+    return f"{_join(others)}{' each' if len(others) > 1 else ''} less the {word} {first}"
 
 
 def _join(names: Iterable[Any]) -> str:

@@ -122,7 +122,7 @@ def _analyse(
         if parsed is not None and parsed.measure == measure:
             own |= analyse_formula(cohort, parsed)
         make = partial(study.make_cohort, measure)
-        change, said = analyse_change(scans, study.selection.session, make)
+        change, said = analyse_change(scans, study.selection, options.session is not None, make)
         own |= change
         findings |= dict.fromkeys(said)
         if options.controls and measure == "mfi":

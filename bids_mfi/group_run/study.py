@@ -15,6 +15,7 @@ from bids_mfi.group_run.findings import make_findings, sort_findings
 from bids_mfi.group_run.origin import name_scans
 from bids_mfi.group_run.people import STANDARD, People, read_people
 from bids_mfi.group_run.selection import Selection, select_session
+from bids_mfi.group_run.session_order import order_sessions
 from bids_mfi.options import RunOptions
 from bids_mfi.report.group_page import Finding
 
@@ -108,6 +109,7 @@ class Study:
         options = self.options
         return {
             "Session": self.selection.session or None,
+            "SessionOrder": list(self.selection.order.sessions) or None,
             "Participants": len(cohort.values),
             "Missing": options.missing,
             "Correction": options.correction,
@@ -154,4 +156,9 @@ def read_study(options: RunOptions) -> Study:
     visits = list(dict.fromkeys(collection.scans[VISIT].itertuples(index=False, name=None)))
     asked = [f"sub-{label}" for label in options.participant_label]
     people = read_people(options.bids_dir, options.participants_file, visits, asked)
-    return Study(options, collection, people, select_session(collection.scans, options.session))
+    reference = f"ses-{options.session.removeprefix('ses-')}" if options.session else ""
+    order = order_sessions(
+        visits, people.sessions, options.bids_dir, options.session_order, reference
+    )
+    selection = select_session(collection.scans, options.session, order)
+    return Study(options, collection, people, selection)

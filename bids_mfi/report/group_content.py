@@ -83,6 +83,10 @@ class GroupPage:
         How p-values were adjusted, in a word; empty if they were not.
     model, controls : str
         The formula and the condition asked for; empty if there was none.
+    sessions : tuple of str
+        In their order.
+    change : str
+        Which session is less which, in words; empty if no change was measured.
     """
 
     title: str
@@ -102,3 +106,5 @@ class GroupPage:
     correction: str = ""
     model: str = ""
     controls: str = ""
+    sessions: tuple[str, ...] = ()
+    change: str = ""

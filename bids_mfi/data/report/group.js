@@ -458,10 +458,10 @@
 
   function meanChangeTrace(muscle, axes) {
     const means = data.change.means[muscle] || [];
-    const { sessions } = data.change;
+    const { sessions, from } = data.change;
     return {
       type: "scatter", mode: "lines+markers", name: "mean", ...axes,
-      x: means.flatMap((row) => [0, sessions.indexOf(row.session), null]),
+      x: means.flatMap((row) => [sessions.indexOf(from), sessions.indexOf(row.session), null]),
       y: means.flatMap((row) => [...row.ends, null]),
       line: { width: 3, color: COLORS.line }, marker: { size: 7, color: COLORS.line },
       hoverinfo: "skip", showlegend: false,
@@ -575,8 +575,8 @@
     for (const [word, lists] of [["left-right mean", data.values], ["left", data.left], ["right", data.right]]) {
       addRow(word, (muscle) => formatValue(lists[muscle][i]));
     }
-    const { sessions = [], values = {} } = data.change;
-    sessions.slice(1).forEach((session) => addRow(`in ${session}`, (muscle) => formatValue(values[muscle]?.[session][i])));
+    const { sessions = [], from, values = {} } = data.change;
+    sessions.filter((session) => session !== from).forEach((session) => addRow(`in ${session}`, (muscle) => formatValue(values[muscle]?.[session][i])));
     const found = data.centiles.muscles;
     if (found) addRow("centile", (muscle) => sayCentile(found[muscle]?.centile[i]));
   }
