@@ -28,8 +28,9 @@ def test_every_option_reaches_the_options():
         "--bids-database-dir", "db", "--skip-bids-validation", "--bundle", "b", "--device", "cpu",
         "--fat-water", "scanner", "--n-cpus", "3", "--omp-nthreads", "2", "--mem", "4.5", "-w", "w",
         "--use-plugin", "p", "--stop-on-first-crash", "--write-graph", "--overwrite", "--dry-run",
-        "--json", "-vv", "--notrack", "--participants-file", "t", "--session", "s", "--session-order", "r,s",
-        "--missing", "any", "--correction", "holm", "--model", "mfi ~ age", "--controls", "age > 3",
+        "--json", "-vv", "--notrack", "--participants-file", "t", "--session", "s",
+        "--session-order", "r,s", "--missing", "any", "--correction", "holm",
+        "--model", "mfi ~ age", "--controls", "age > 3",
     )  # fmt: skip
     plain = parse()
     same = {
