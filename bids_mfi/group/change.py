@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.cohort import COVARIATES, Analysis
 from bids_mfi.group.covariates import Usable, sort_covariates
 from bids_mfi.group.design import covariate_design, explain_design
@@ -101,7 +102,8 @@ def _pair_row(values: pd.DataFrame, first: str, later: str) -> Row:
 def _explain_pairs(row: Row) -> list[str]:
     between = f"{row['session_from']} and {row['session_to']}"
     if row["n"] in (0, 1):
-        return [f"no test, because {row['n']} participants have a value in {between}"]
+        have = f"{count_noun(row['n'], 'participant')} {choose_form(row['n'], 'has', 'have')}"
+        return [f"no test, because {have} a value in {between}"]
     reasons = []
     if row["sd_change"] == 0:
         reasons.append(f"no test, because the change is the same in all between {between}")
@@ -213,7 +215,8 @@ def _describe_left_out(usable: Usable, incomplete: int) -> list[str]:
     text = usable.explain()
     remarks = [text] if text else []
     if incomplete:
-        remarks.append(f"{incomplete} participants left out, because a covariate is missing")
+        people = count_noun(incomplete, "participant")
+        remarks.append(f"{people} left out, because a covariate is missing")
     return remarks
 
 
@@ -342,7 +345,7 @@ def _repeat_row(scans: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
 
 
 def _count_repetitions(df: int) -> str:
-    return f"{df} repetition{'s' if df > 1 else ''}"
+    return count_noun(df, "repetition")
 
 
 def _detectable(sw: float, df: int, mean: float) -> dict[str, float]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.cohort import COVARIATES
 from bids_mfi.group.rounding import LEAST_SINGULAR, center, is_constant, measure_lengths
 
@@ -98,6 +99,17 @@ def covariate_design(people: pd.DataFrame, names: Sequence[str], centred: bool =
     return Design(np.column_stack(columns), terms, people.index)
 
 
+def count_all(n: int) -> str:
+    """Write *all* with the number of participants.
+
+    Examples
+    --------
+    >>> count_all(30), count_all(1)
+    ('all 30 participants', 'the only participant')
+    """
+    return f"all {count_noun(n, 'participant')}" if n != 1 else "the only participant"
+
+
 def explain_design(design: Design) -> str | None:
     """Say in a sentence why nothing can be estimated with a design; None if all can.
 
@@ -111,15 +123,15 @@ def explain_design(design: Design) -> str | None:
     n = len(design.participants)
     if design.df_error < 1:
         return (
-            f"{n} participants have all values, and the model has {design.rank} terms: at least "
-            f"{design.rank + 1} are needed"
+            f"{count_noun(n, 'participant')} {choose_form(n, 'has', 'have')} all values, and the "
+            f"model has {count_noun(design.rank, 'term')}: at least {design.rank + 1} are needed"
         )
     for name, columns in design.terms[1:]:
         if not np.isfinite(design.matrix[:, columns]).all():
             return f"the numbers of {name} are too large"
         constant = [is_constant(design.matrix[:, column]) for column in columns]
         if all(constant):
-            return f"{name} is the same in all {n} participants"
+            return f"{name} is the same in {count_all(n)}"
         if any(constant) or _is_deficient(design.matrix[:, columns], EXACT):
             return f"a level of {name} has none of the {n} participants with all values"
     names = _find_dependent(design)

@@ -12,6 +12,7 @@ import pandas as pd
 from formulaic import model_matrix  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.group.design import INTERCEPT, Design
 from bids_mfi.group.rounding import center
@@ -101,7 +102,7 @@ def _describe(column: pd.Series) -> str:
         return f"number, {column.min():.4g} to {column.max():.4g}" if len(column) else "number"
     levels = column.cat.categories
     named = [*map(str, levels[:MOST_NAMED]), *(["..."] if len(levels) > MOST_NAMED else [])]
-    many = f"{len(levels)} level{'' if len(levels) == 1 else 's'}"
+    many = count_noun(len(levels), "level")
     return f"factor with {many} ({', '.join(named)})"
 
 
@@ -150,7 +151,7 @@ def _apply(parsed: ParsedFormula, numbers: pd.Series, variable: Variable) -> pd.
         if function == "log":
             low = int((numbers <= 0).sum())
             if low:
-                found = f"{variable.column} is 0 or less in {low} participants"
+                found = f"{variable.column} is 0 or less in {count_noun(low, 'participant')}"
                 raise refuse_formula(parsed.text, f"{found}, where log() has no value")
             numbers = pd.Series(np.log(numbers), index=numbers.index)
         elif len(numbers):
@@ -171,7 +172,8 @@ def _describe_design(parsed: ParsedFormula, left_out: int, data: Columns) -> tup
     notes = []
     if left_out:
         columns = ", ".join(parsed.columns)
-        notes.append(f"Model: {left_out} participants left out, because of {columns} something is "
+        people = count_noun(left_out, "participant")
+        notes.append(f"Model: {people} left out, because of {columns} something is "
                      "missing.")  # fmt: skip
     for term in parsed.terms:
         notes += _describe_margins(parsed, term)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, stats
 
+from bids_mfi.counts import count_noun
 from bids_mfi.group.design import INTERCEPT, Design
 from bids_mfi.group.least_squares import NO_ERROR, make_basis
 from bids_mfi.group.rounding import LEAST_SINGULAR, ROUNDING, round_off
@@ -217,7 +218,7 @@ def _explain_error(error: _Error) -> str | None:
     if not error.total > 0:
         return NO_ERROR
     if error.df < error.contrasts:
-        degrees = f"{error.df} degree{'' if error.df == 1 else 's'} of freedom"
+        degrees = f"{count_noun(error.df, 'degree')} of freedom"
         return f"the error has {degrees}, and {error.contrasts + 1} muscles need {error.contrasts}"
     singular = error.singular
     if singular[-1] > LEAST_SINGULAR * singular[0]:

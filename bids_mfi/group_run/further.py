@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.centiles import calibrate_centiles, measure_centiles
 from bids_mfi.group.change import (
     list_changes,
@@ -140,11 +141,13 @@ def analyse_centiles(cohort: Cohort, condition: str) -> dict[str, Analysis]:
     """
     controls, unknown = select_people(describe_choices(cohort), condition)
     found = measure_centiles(cohort, controls)
-    notes = [f"{len(controls):,} participants are controls."]
+    one = choose_form(len(controls), "is a control", "are controls")
+    notes = [f"{count_noun(len(controls), 'participant')} {one}."]
     if len(unknown):
         notes.append(
-            f"{len(unknown):,} participants are no controls, because a value of the condition is "
-            "missing."
+            f"{count_noun(len(unknown), 'participant')} "
+            f"{choose_form(len(unknown), 'is no control', 'are no controls')}, because a value of "
+            "the condition is missing."
         )
     centiles = Analysis(found.table, (*notes, *found.notes))
     return {"centiles": centiles, "centiles_calibration": calibrate_centiles(found.table)}

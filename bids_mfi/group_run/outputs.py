@@ -49,7 +49,6 @@ TITLES = {
     "centiles": "Centiles of each participant among the controls",
     "centiles_calibration": "Centiles: how well the controls fit their own model",
 }
-SECONDARY = "Volume, secondary: muscles are labelled at certain vertebral levels only. "
 COUNTS = frozenset({
     "n", "n_f", "n_m", "rank", "df", "df1", "df2", "df_error_between", "df_error_within",
     "n_participants", "n_age", "n_bmi", "n_sessions", "n_scans", "index", "voxels", "signal_voxels",
@@ -194,10 +193,16 @@ DESCRIPTIONS = {
 }
 
 
-def make_table_file(key: str, table: pd.DataFrame, notes: Iterable[str] = ()) -> TableEntry:
-    """Name and encode a table; ``volume_`` before the key marks a secondary one."""
-    secondary = key.startswith(VOLUME)
-    title = (SECONDARY if secondary else "") + TITLES[key.removeprefix(VOLUME)]
+def make_table_file(
+    key: str, table: pd.DataFrame, notes: Iterable[str] = (), extent: str = ""
+) -> TableEntry:
+    """Name and encode a table; ``volume_`` before the key marks a secondary one.
+
+    ``extent`` says how much of a muscle is labelled, which is why volumes are secondary.
+    """
+    why = f": {extent}" if extent else ""
+    secondary = f"Volume, secondary{why}. " if key.startswith(VOLUME) else ""
+    title = secondary + TITLES[key.removeprefix(VOLUME)]
     return TableEntry(f"{PREFIX}{key}.tsv", title, table, tuple(notes), encode_frame(table))
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from bids_mfi.counts import count_noun
 from bids_mfi.group.cohort import MEAN, Cohort
 from bids_mfi.group_run.outputs import FIGURES, VOLUME
-from bids_mfi.group_run.prose import Sources, tell_change, write_methods, write_results
+from bids_mfi.group_run.prose import Sources, tell_change, tell_extent, write_methods, write_results
 from bids_mfi.group_run.session_order import SessionOrder
 from bids_mfi.group_run.study import Study
 from bids_mfi.report.group_figures import (
@@ -102,6 +103,7 @@ def make_page(
         summary=(f"{study.summarise(cohort)}.", *results),
         sessions=order.sessions,
         change=change,
+        extent=tell_extent(study.list_levels()),
     )
 
 
@@ -125,9 +127,10 @@ def _known(study: Study, column: str) -> list[str]:
 def _state_facts(study: Study) -> tuple[tuple[str, str], ...]:
     """Say in words what was analysed, and how; names of files without their folders."""
     options, scans = study.options, study.collection.scans
+    people = scans["participant_id"].nunique()
     return (
         ("Results", options.output_dir.name),
-        ("Scans", f"{len(scans):,} of {scans['participant_id'].nunique():,} participants"),
+        ("Scans", f"{len(scans):,}, from {count_noun(people, 'participant')}"),
         ("Session", study.selection.session or "the only one"),
         *_state_order(study.selection.order),
         ("Participants' table", Path(study.people.source).name or "none"),
@@ -155,4 +158,5 @@ def _name_sources(study: Study, cohort: Cohort) -> Sources:
         session=study.selection.session,
         participants=len(cohort.values),
         complete=len(cohort.select(cohort.common)),
+        extent=tell_extent(study.list_levels()),
     )

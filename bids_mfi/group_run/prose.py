@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bids_mfi import __version__
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.cohort import MEAN
 from bids_mfi.options import RunOptions
 from bids_mfi.report.agreement_page import MINUS, format_p
@@ -67,6 +68,7 @@ CITED = {
         "doi:10.1007/b98882"
     ),
 }
+WHOLE = "all"  # in the column levels
 RULES = {
     "both": "A muscle counted when both sides were measured; each analysis left out the "
     "participants who lacked what it needs.",
@@ -95,8 +97,8 @@ ANALYSES = (
     "(controlling for sex and BMI) and between MFI and BMI (controlling for sex and age). The left "
     "and right side were compared by paired t-tests. Values were called outliers when the "
     "externally studentised residual of a model with sex, age and BMI had a Bonferroni-corrected "
-    "p below 0.05. Volumes were analysed likewise, as a secondary measure, since muscles are "
-    "labelled at certain vertebral levels only. The level of significance was 0.05."
+    "p below 0.05. Volumes were analysed likewise, as a secondary measure, because {extent}. The "
+    "level of significance was 0.05."
 )
 CHANGE = (
     "Change between sessions ({change}; order of the sessions by {order}) was tested by paired "
@@ -125,6 +127,8 @@ class Sources:
         Of them with all muscles, sex, age and BMI.
     change, order : str
         Which session is less which, and what the order of the sessions is that of.
+    extent : str
+        How much of a muscle is labelled.
     """
 
     bundles: str
@@ -135,6 +139,7 @@ class Sources:
     complete: int
     change: str = ""
     order: str = ""
+    extent: str = ""
 
 
 def write_methods(
@@ -158,8 +163,10 @@ def write_methods(
     paragraphs = [
         f"{_tell_measuring(sources)} The values of the left and right side were averaged. "
         f"{RULES[options.missing]}",
-        f"{sources.participants:,} participants{session} were analysed, {sources.complete:,} of "
-        f"them with all muscles, sex, age and BMI. {ANALYSES} {CORRECTIONS[options.correction]}",
+        f"{count_noun(sources.participants, 'participant')}{session} "
+        f"{choose_form(sources.participants, 'was', 'were')} analysed, {sources.complete:,} of "
+        f"them with all muscles, sex, age and BMI. {ANALYSES.format(extent=sources.extent)} "
+        f"{CORRECTIONS[options.correction]}",
         *_tell_further(options, sources, tables),
         _tell_software(options.correction),
     ]
@@ -356,6 +363,30 @@ def _signed(value: float, digits: int = 2) -> str:
     (True, '0.50')
     """
     return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def tell_extent(levels: Collection[str]) -> str:
+    """Say how much of a muscle is labelled, as the reason why volumes are secondary.
+
+    Parameters
+    ----------
+    levels : collection of str
+        Vertebral levels on which the weights label the muscles, ``all`` for whole muscles; empty
+        where the tables do not say it.
+
+    Examples
+    --------
+    >>> tell_extent({"all"})
+    'whole muscles are labelled, and the field of view of the scan cuts them'
+    >>> tell_extent({"C4-C6", "C3-C7"})
+    'muscles are labelled at certain vertebral levels only'
+    """
+    if not levels:
+        return "the tables do not say how much of a muscle is labelled"
+    if set(levels) == {WHOLE}:
+        return "whole muscles are labelled, and the field of view of the scan cuts them"
+    which = "some muscles" if WHOLE in levels else "muscles"
+    return f"{which} are labelled at certain vertebral levels only"
 
 
 def tell_change(change: pd.DataFrame, order: tuple[str, ...]) -> str:

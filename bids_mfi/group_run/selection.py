@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.origin import name_scans
@@ -98,7 +99,8 @@ def _take_first(
         largest = max(sessions, key=lambda name: int(sizes[name]))
         if 2 * len(set(chosen["participant_id"])) < sizes[largest]:
             text = (
-                f"Session {session} holds {chosen['participant_id'].nunique():,} participants, "
+                f"Session {session} holds "
+                f"{count_noun(chosen['participant_id'].nunique(), 'participant')}, "
                 f"{largest} {sizes[largest]:,}: name the one you mean by --session."
             )
             findings.insert(0, Finding("warning", text))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bids_mfi.counts import count_noun
 from bids_mfi.derivatives import check_output_dir
 from bids_mfi.errors import InputError
 from bids_mfi.group.cohort import Cohort, make_cohort
@@ -18,6 +19,7 @@ from bids_mfi.group_run.selection import Selection, select_session
 from bids_mfi.group_run.session_order import order_sessions
 from bids_mfi.options import RunOptions
 from bids_mfi.report.group_page import Finding
+from bids_mfi.tables import MISSING
 
 VISIT = ["participant_id", "session_id"]
 
@@ -73,8 +75,9 @@ class Study:
         people = scans["participant_id"].nunique()
         complete, all_muscles = len(cohort.select(())), len(cohort.select(cohort.common))
         sentence = (
-            f"{len(scans):,} scans of {people:,} participants collected; "
-            f"{len(cohort.values):,} participants analysed{f' in {session}' if session else ''}, "
+            f"{count_noun(len(scans), 'scan')} of {count_noun(people, 'participant')} collected; "
+            f"{count_noun(len(cohort.values), 'participant')} analysed"
+            f"{f' in {session}' if session else ''}, "
             f"{complete:,} of them with sex, age and BMI, {all_muscles:,} of these with all muscles"
         )
         return sentence if complete else f"{sentence}: most analyses are n/a"
@@ -103,6 +106,14 @@ class Study:
         table = cohort.people[list(STANDARD)].join(cohort.values)
         table.insert(0, "session_id", scans.loc[table.index, "session_id"])
         return table.rename_axis(index="participant_id").reset_index()
+
+    def list_levels(self) -> frozenset[str]:
+        """Vertebral levels on which the weights label the muscles analysed, as the tables say."""
+        rows = self.collection.rows
+        if "levels" not in rows:
+            return frozenset()
+        chosen = rows[rows[SCAN].isin(self.selection.scans)]
+        return frozenset(map(str, chosen["levels"].dropna())) - {MISSING, ""}
 
     def describe(self, cohort: Cohort) -> dict[str, Any]:
         """Facts for the sidecars of the tables."""

@@ -87,6 +87,8 @@ class GroupPage:
         In their order.
     change : str
         Which session is less which, in words; empty if no change was measured.
+    extent : str
+        How much of a muscle is labelled, in words; empty if not known.
     """
 
     title: str
@@ -108,3 +110,4 @@ class GroupPage:
     controls: str = ""
     sessions: tuple[str, ...] = ()
     change: str = ""
+    extent: str = ""
