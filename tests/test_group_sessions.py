@@ -92,7 +92,7 @@ def test_equal_times_and_a_tie_say_nothing():
 
 
 def test_who_departs_from_the_order_of_most_is_named():
-    most = listed_of("b", "a", people=["sub-1", "sub-2"])
+    most = listed_of("b", "a", people=["sub-1", "sub-2", "sub-4"])
     names, found = order(("a", "b"), most | listed_of("a", "b", people=["sub-3"]))
     assert names == ["b", "a"]
     assert found.findings[0].names == ("sub-3",)

@@ -23,6 +23,7 @@ Visit = tuple[str, str]  # participant and session
 ACQUIRED = "acq_time"
 OPPOSITES = (("pre", "post"), ("before", "after"), ("baseline", "followup"))
 OPTION = "--session-order"
+MOST = 2  # times as many participants with an order as with the other: times may be scrambled
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +145,12 @@ def _explain(found: list[str], sequences: Mapping[str, Sequence[str]], reason: s
 
 
 def _agree(sessions: list[str], sequences: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """Find the order that most participants have for each two neighbours; None if there is none."""
+    """Find the order in which nearly all have each two neighbours; None if there is none."""
     before = Counter(pair for mine in sequences.values() for pair in combinations(mine, 2))
     ahead = {a: sum(before[a, b] > before[b, a] for b in sessions if b != a) for a in sessions}
     found = sorted(sessions, key=lambda session: -ahead[session])
-    return found if all(before[a, b] > before[b, a] for a, b in pairwise(found)) else None
+    clear = all(before[a, b] > MOST * before[b, a] for a, b in pairwise(found))
+    return found if clear else None
 
 
 # --- times -------------------------------------------------------------------------------------
