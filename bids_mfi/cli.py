@@ -187,7 +187,15 @@ def _add_statistics(group: "argparse._ArgumentGroup") -> None:
         "a column session_id a line a session (default: participants.tsv of BIDS_DIR)",
     )
     group.add_argument(
-        "--session", metavar="LABEL", help="session that is analysed (default: the first)"
+        "--session",
+        metavar="LABEL",
+        help="session that is analysed, and from which change is measured (default: the first)",
+    )
+    group.add_argument(
+        "--session-order",
+        metavar="LABELS",
+        help="sessions in their order with commas between them, for example pre,post (default: by "
+        "acq_time, else sessions.tsv, else their labels)",
     )
     group.add_argument(
         "--missing",
@@ -278,6 +286,7 @@ def read_options(arguments: argparse.Namespace) -> RunOptions:
         overwrite=arguments.overwrite,
         participants_file=_absolute(arguments.participants_file),
         session=arguments.session,
+        session_order=_split_labels(arguments.session_order),
         missing=arguments.missing or "both",
         correction=arguments.correction or "none",
         model=arguments.model,
@@ -286,6 +295,11 @@ def read_options(arguments: argparse.Namespace) -> RunOptions:
         json=arguments.json,
         verbose=arguments.verbose,
     )
+
+
+def _split_labels(text: str | None) -> tuple[str, ...]:
+    """Labels of a text with commas or spaces between them."""
+    return tuple((text or "").replace(",", " ").split())
 
 
 def _absolute(path: Path | None) -> Path | None:
@@ -315,7 +329,9 @@ PARTICIPANT_OPTIONS = (
     "overwrite", "device", "nprocs", "omp_nthreads", "mem", "work_dir", "use_plugin",
     "stop_on_first_crash", "write_graph",
 )  # fmt: skip
-GROUP_OPTIONS = ("participants_file", "session", "missing", "correction", "model", "controls")
+GROUP_OPTIONS = (
+    "participants_file", "session", "session_order", "missing", "correction", "model", "controls",
+)  # fmt: skip
 
 
 def _refuse_group_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -331,9 +347,9 @@ def _check_group_arguments(parser: argparse.ArgumentParser, arguments: argparse.
     """Refuse options that make no sense at the level group, and say which have no effect."""
     if arguments.json:
         parser.error("--json belongs to the level participant")
-    for name in ("session", "model", "controls"):
-        if getattr(arguments, name) is not None and not getattr(arguments, name).strip():
-            parser.error(f"--{name} is empty")
+    for name in ("session", "session_order", "model", "controls"):
+        if getattr(arguments, name) is not None and not getattr(arguments, name).strip(" ,"):
+            parser.error(f"--{name.replace('_', '-')} is empty")
     if arguments.model is not None:
         from bids_mfi.group.wilkinson import parse_formula
 

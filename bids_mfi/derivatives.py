@@ -913,7 +913,8 @@ def describe_ffmap(record: ScanRecord) -> dict[str, Any]:
     return {
         "Description": (
             f"Fat fraction 100 F / (F + W) of every voxel. {FF_METHOD[record.fat_water]} NaN where "
-            "F + W is not above 0, that is where there is no signal; 0 means no fat."
+            "F + W is not above 0, that is where there is no signal; 0 means "
+            f"{'no fat' if scanner else 'no fat, or nothing but fat'}."
         ),
         "SkullStripped": False,
         "SpatialReference": bids_uri(record.pair.in_phase, record.bids_dir),

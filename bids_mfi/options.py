@@ -35,6 +35,7 @@ class RunOptions:
     overwrite: bool = False
     participants_file: Path | None = None
     session: str | None = None
+    session_order: tuple[str, ...] = ()
     missing: str = "both"
     correction: str = "none"
     model: str | None = None

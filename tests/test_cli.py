@@ -29,7 +29,8 @@ def test_every_option_reaches_the_options():
         "--fat-water", "scanner", "--n-cpus", "3", "--omp-nthreads", "2", "--mem", "4.5", "-w", "w",
         "--use-plugin", "p", "--stop-on-first-crash", "--write-graph", "--overwrite", "--dry-run",
         "--json", "-vv", "--notrack", "--participants-file", "t", "--session", "s",
-        "--missing", "any", "--correction", "holm", "--model", "mfi ~ age", "--controls", "age > 3",
+        "--session-order", "r,s", "--missing", "any", "--correction", "holm",
+        "--model", "mfi ~ age", "--controls", "age > 3",
     )  # fmt: skip
     plain = parse()
     same = {

@@ -231,7 +231,8 @@ INVOCATIONS = (
     }),
     (APP, {
         "bids_dir": "in", "output_dir": "out", "analysis_level": "group", "session": "a",
-        "participants_file": "people.tsv", "missing": "any", "correction": "fdr_bh",
+        "participants_file": "people.tsv", "session_order": "pre,post", "missing": "any",
+        "correction": "fdr_bh",
         "model": "mfi ~ group + C(sex) * age", "controls": "-age < 3 & group == \"it's\"",
         "overwrite": False,
     }),

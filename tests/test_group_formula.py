@@ -1,21 +1,24 @@
 """Models by formula: what is accepted, the design, Type III tests against R and statsmodels."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from cost import measure_growth
+from formulaic import Formula
 from simulated_group import make, simulate_cohort
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from bids_mfi.errors import InputError
-from bids_mfi.group import formula
+from bids_mfi.group import formula, wilkinson
 from bids_mfi.group.design import Design, explain_design, standard_design
 from bids_mfi.group.formula import fit_formula, list_coefficients, make_design, parse_formula
 from bids_mfi.group.formula_design import describe_columns
+from bids_mfi.group.wilkinson import count_products
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "group_beyond.json").read_text())
 
@@ -126,6 +129,59 @@ def test_what_a_formula_may_not_hold(text, found):
     assert f"The formula '{text}' cannot be used: " in message
     assert found in message
     assert "Expected: mfi or volume, ~, and names of columns" in message
+
+
+LETTERS = "abcdefghij"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"mfi ~ (({'+'.join(LETTERS)})^3)^3", "more than 5,000 products"),
+        ("mfi ~ " + "*".join(2 * LETTERS), "more than 5,000 products"),
+        ("mfi ~ ((((a + b)^3)^3)^3)^3", "more than 5,000 products"),
+        ("mfi ~ " + "(" * 5 + "a + b" + ")^3" * 5, "more than 5,000 products"),
+        ("mfi ~ (a*b*c*d*e*f):(a*b*c*d*e*f):(a*b*c*d*e*f)", "more than 5,000 products"),
+        ("mfi ~ a + " + " - ".join(["(a*b*c*d*e*f*g*h*i*j)"] * 5), "more than 5,000 products"),
+        ("mfi ~ " + "*".join(LETTERS), "it has 1,023 terms and may have 200"),
+        ("mfi ~ " + " + ".join(["a"] * 1000), "characters and may have 2,000"),
+        ("mfi ~ a^" + "9" * 5000, "characters and may have 2,000"),
+        ("mfi ~ a^" + "9" * 1900, "is not 2 or 3"),
+        ("mfi ~ (a + b)^999999999", "the power '999999999' is not 2 or 3"),
+        ("mfi ~ " + "(" * 900 + "a" + ")" * 900, "900 parentheses in each other and may have 20"),
+        ("mfi ~ " + "(" * 1900, "1900 parentheses in each other and may have 20"),
+        ("mfi ~ " + "log(" * 400 + "a" + ")" * 300, "log() takes the name of one column"),
+    ],
+)
+def test_a_formula_that_would_explode_is_refused_before_it_does(text, found, monkeypatch):
+    expanded = []
+
+    def expand(algebra):
+        expanded.append(algebra)
+        assert count_products(algebra.split()) <= 5000
+        return Formula(algebra)
+
+    monkeypatch.setattr(wilkinson, "Formula", expand)
+    with pytest.raises(InputError, match=re.escape(found)) as error:
+        parse_formula(text)
+    assert len(str(error.value)) < 1000
+    if "products" in found or "parentheses" in found or "characters" in found:
+        assert not expanded
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a", "a + b * c", "(a + b + c)^2", "(a*b)^3 + c", "a:b:(c + d)", "a*b*c*d*e", "(a*b*c*d)^3",
+     "((a + b)^2)^2", "a - b", "(a + b):(c - d)"],
+)  # fmt: skip
+def test_products_are_counted_as_they_would_be_listed(text):
+    """With each name another one nothing falls together but in powers, which count what repeats."""
+    parts = re.findall(r"\w+|\*\*|\S", text.replace("^", "**"))
+    listed = len(parse_formula(f"mfi ~ {text}").terms)
+    counted = count_products(parts)
+    assert listed <= counted
+    if "^" not in text and "-" not in text:
+        assert listed == counted
 
 
 def test_nothing_of_a_formula_is_run(tmp_path):

@@ -425,3 +425,61 @@ def test_the_data_block_is_the_only_source(cohort):
     """What the plots draw is in the page once, as JSON that any program reads."""
     block = cohort.evaluate("document.getElementById('group-data').textContent")
     assert json.loads(block)["people"]["id"][0] == "sub-0001"
+
+
+def three_sessions():
+    page = complete_page()
+    muscles = [str(name) for name in page.values]
+    names = ("ses-baseline", "ses-sixmonthslater", "ses-twelvemonths")
+    changes = [
+        {"participant_id": person, "muscle": muscle, "session_from": names[0], "session_to": later,
+         "value_from": k, "value_to": k + 1.0, "change": 1.0, "sdc": 0.5, "exceeds_sdc": "yes"}
+        for muscle in muscles for later in names[1:] for k, person in enumerate(page.people.index)
+    ]  # fmt: skip
+    means = [
+        {"muscle": muscle, "session_from": names[0], "session_to": later, "n": 8, "mean_from": 8.0,
+         "mean_to": 8.5, "mean_change": 0.5, "sd_change": 0.4, "se_change": 0.123, "t": 2.0,
+         "df": 1, "p": 0.03, "ci_lower": 0.1, "ci_upper": 0.9, "percent_change": 6.25}
+        for muscle in muscles for later in names[1:]
+    ]  # fmt: skip
+    tables = {
+        **page.tables,
+        "change": make_entry("change", means),
+        "change_participants": make_entry("change_participants", changes),
+    }
+    return complete_page(tables=tables, sessions=names)
+
+
+def test_words_of_three_sessions_do_not_lie_over_each_other(show):
+    tab = show(three_sessions())
+    places = "#change .annotation-text-g, #change .xaxislayer-above text"
+    boxes = tab.evaluate(
+        f"Array.from(document.querySelectorAll('{places}')).map("
+        "(e) => e.getBoundingClientRect()).map((r) => [r.left, r.top, r.right, r.bottom])"
+    )
+    words = tab.evaluate(
+        "Array.from(document.querySelectorAll('#change .annotation-text-g'), (e) => e.textContent)"
+    )
+    assert len(words) == 3
+    assert all("sixmonths\u2026: +0.50" in one for one in words)
+    assert len(boxes) == 3 + 3 * 3
+    for i, one in enumerate(boxes):
+        for other in boxes[:i]:
+            apart = (
+                one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+            )
+            assert apart, (one, other)
+
+
+def test_a_script_that_is_not_the_page_s_own_does_not_run(browser, tmp_path):
+    html = render_group_page(complete_page())
+    attack = "<script>document.documentElement.dataset.attacked = 'yes'</script>"
+    attack += "<img src=x onerror=\"document.documentElement.dataset.attacked = 'yes'\">"
+    file = tmp_path / "attacked.html"
+    file.write_text(html.replace("<main>", f"<main>{attack}"), encoding="utf-8")
+    tab = Page(browser)
+    tab.open(file.as_uri())
+    tab.wait_for(READY)
+    assert tab.evaluate("document.documentElement.dataset.attacked") is None
+    assert any("Content Security Policy" in str(one) for one in tab.errors())
+    tab.close()

@@ -6,6 +6,7 @@ Left is the participant's left, and all differences are left less right.
 import numpy as np
 import pandas as pd
 
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.cohort import Analysis, Cohort
 from bids_mfi.group.notes import gather_reasons
 from bids_mfi.group.student import Floats, describe_differences
@@ -53,11 +54,15 @@ def _explain(table: pd.DataFrame, left: Floats, right: Floats) -> tuple[str, ...
     columns = (table["muscle"], table["n"], table["sd_diff"], empty)
     for muscle, n, sd, zeros in zip(*columns, strict=True):
         if n < 2:
-            reason = f"no test, because {n} participants have both sides and 2 are needed"
+            reason = (
+                f"no test, because {count_noun(n, 'participant')} "
+                f"{choose_form(n, 'has', 'have')} both sides and 2 are needed"
+            )
             reasons.append((muscle, reason))
         elif sd == 0:
             reasons.append((muscle, "no test, because left less right is the same in all"))
         if zeros:
-            reason = f"the index leaves out {zeros} participants whose sides add up to 0"
+            people = count_noun(zeros, "participant")
+            reason = f"the index leaves out {people} whose sides add up to 0"
             reasons.append((muscle, reason))
     return gather_reasons("Asymmetry", reasons)

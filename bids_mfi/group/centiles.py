@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.cohort import COVARIATES, Analysis, Cohort
 from bids_mfi.group.covariates import Usable, sort_covariates
 from bids_mfi.group.design import covariate_design, explain_design
@@ -138,7 +139,8 @@ def _judge(panel: _Panel) -> tuple[dict[str, Floats] | None, str | None]:
     """Find expected value, z and centile of all in the panel; or say why there is none."""
     n = int(panel.trained.sum())
     if n < LEAST_CONTROLS:
-        return None, f"{n} controls have all values, and at least {LEAST_CONTROLS} are needed"
+        have = f"{count_noun(n, 'control')} {choose_form(n, 'has', 'have')}"
+        return None, f"{have} all values, and at least {LEAST_CONTROLS} are needed"
     controls = panel.people[panel.trained]
     why = explain_design(covariate_design(controls, panel.usable.kept))
     if why:
@@ -158,9 +160,8 @@ def _standardise(
     fit: Fit, matrix: Floats, values: Floats, trained: Booleans
 ) -> tuple[Floats, Floats, Floats]:
     """Find expected value, t and its degrees of freedom; leave controls out one by one."""
-    leverages = ((matrix @ fit.unscaled) * matrix).sum(axis=1)
-    expected = matrix @ fit.coefficients
-    t = (values - expected) / np.sqrt(fit.variance * (1 + leverages))
+    expected = fit.expect(matrix)
+    t = (values - expected) / np.sqrt(fit.variance * (1 + fit.measure_leverages(matrix)))
     df = np.full(len(values), float(fit.df))
     others = leave_one_out(fit, values[trained])
     expected[trained], t[trained], df[trained] = others.expected, others.studentised, others.df
@@ -213,14 +214,17 @@ def _describe(panel: _Panel, table: pd.DataFrame) -> list[str]:
     missing, outside = int((~panel.judged).sum()), int((table["outside_range"] == "yes").sum())
     if missing:
         why = "a covariate is missing, or no control is like them in it"
-        remarks.append(f"{missing} participants have no centile, because {why}")
+        have = f"{count_noun(missing, 'participant')} {choose_form(missing, 'has', 'have')}"
+        remarks.append(f"{have} no centile, because {why}")
     alone = int((panel.judged & table["centile"].isna()).sum())
     if alone:
         why = "the other controls say nothing of them, as where none is of their sex"
-        remarks.append(f"{alone} controls have no centile, because {why}")
+        have = f"{count_noun(alone, 'control')} {choose_form(alone, 'has', 'have')}"
+        remarks.append(f"{have} no centile, because {why}")
     if outside:
         where = "outside the range of the controls, where the model extrapolates"
-        remarks.append(f"{outside} participants are {where}")
+        are = f"{count_noun(outside, 'participant')} {choose_form(outside, 'is', 'are')}"
+        remarks.append(f"{are} {where}")
     return remarks
 
 

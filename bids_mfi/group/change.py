@@ -3,7 +3,8 @@
 All functions take ``visits``: a row a participant, session and muscle, with columns
 ``participant_id``, ``session_id``, ``muscle``, ``value`` (unit of the measure), ``sex`` (F, M or
 missing), ``age`` (years) and ``bmi`` (kg/m^2), NaN where missing; and ``sessions``, the names of
-the sessions in their order. Change is the later session less the first.
+the sessions, the first being the one from which change is measured. Change is that of the other
+session less this one; the other may be earlier, where the user wants so.
 """
 
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.cohort import COVARIATES, Analysis
 from bids_mfi.group.covariates import Usable, sort_covariates
 from bids_mfi.group.design import covariate_design, explain_design
 from bids_mfi.group.mixed import fit_random_intercept
 from bids_mfi.group.notes import gather_reasons, order_muscles
-from bids_mfi.group.rounding import ROUNDING
+from bids_mfi.group.rounding import LEAST_SINGULAR, ROUNDING
 from bids_mfi.group.student import CONFIDENCE, describe_differences, test_estimates
 
 Floats = NDArray[np.float64]
@@ -55,12 +57,12 @@ ONE_SESSION = "Change: n/a, because it needs at least 2 sessions."
 
 
 def paired_change(visits: pd.DataFrame, sessions: tuple[str, ...]) -> Analysis:
-    """Paired t-test, two-tailed, of each later session against the first.
+    """Paired t-test, two-tailed, of each other session against the first named.
 
     Returns
     -------
     Analysis
-        ``PAIRED_COLUMNS``, a row a muscle and later session; participants with both only.
+        ``PAIRED_COLUMNS``, a row a muscle and other session; participants with both only.
         ``percent_change`` is 100 mean_change / mean_from.
     """
     if len(sessions) < 2:
@@ -100,7 +102,8 @@ def _pair_row(values: pd.DataFrame, first: str, later: str) -> Row:
 def _explain_pairs(row: Row) -> list[str]:
     between = f"{row['session_from']} and {row['session_to']}"
     if row["n"] in (0, 1):
-        return [f"no test, because {row['n']} participants have a value in {between}"]
+        have = f"{count_noun(row['n'], 'participant')} {choose_form(row['n'], 'has', 'have')}"
+        return [f"no test, because {have} a value in {between}"]
     reasons = []
     if row["sd_change"] == 0:
         reasons.append(f"no test, because the change is the same in all between {between}")
@@ -155,7 +158,7 @@ def model_change(visits: pd.DataFrame, sessions: tuple[str, ...]) -> Analysis:
     Returns
     -------
     Analysis
-        ``MODEL_COLUMNS``. Effect ``session``: ``session`` less the first; ``sex``: F less M;
+        ``MODEL_COLUMNS``. Effect ``session``: ``session`` less the first named; ``sex``: F less M;
         ``age``: a year; ``bmi``: a kg/m^2. Estimates and SDs are in the unit of the measure; ``n``
         counts values, ``n_participants`` participants. ``sd_participants`` is 0 where participants
         differ no more than values of one participant do.
@@ -212,7 +215,8 @@ def _describe_left_out(usable: Usable, incomplete: int) -> list[str]:
     text = usable.explain()
     remarks = [text] if text else []
     if incomplete:
-        remarks.append(f"{incomplete} participants left out, because a covariate is missing")
+        people = count_noun(incomplete, "participant")
+        remarks.append(f"{people} left out, because a covariate is missing")
     return remarks
 
 
@@ -242,7 +246,7 @@ def _explain_model(model: _Model) -> str | None:
     if model.df_within < 1:
         return "too few participants have values in more than one session"
     scaled = model.matrix / np.linalg.norm(model.matrix, axis=0)
-    if np.linalg.matrix_rank(scaled, tol=1e-10) < scaled.shape[1]:
+    if np.linalg.matrix_rank(scaled, tol=LEAST_SINGULAR) < scaled.shape[1]:
         return "sessions and covariates cannot be told apart in these participants"
     return None
 
@@ -341,7 +345,7 @@ def _repeat_row(scans: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
 
 
 def _count_repetitions(df: int) -> str:
-    return f"{df} repetition{'s' if df > 1 else ''}"
+    return count_noun(df, "repetition")
 
 
 def _detectable(sw: float, df: int, mean: float) -> dict[str, float]:
@@ -369,7 +373,7 @@ def list_changes(
     Returns
     -------
     Analysis
-        ``LIST_COLUMNS``, a row a participant, muscle and later session with both values, in the
+        ``LIST_COLUMNS``, a row a participant, muscle and other session with both values, in the
         order of participants. ``exceeds_sdc``: ``yes`` where the change, up or down, is larger
         than the smallest detectable change, else ``no``; NaN where that is not known, or rests on
         fewer than 5 repetitions.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.muscles import rank_muscle
 
 MEASURES = {"mfi": "mfi_percent", "volume": "volume_ml"}
@@ -140,7 +141,10 @@ def make_cohort(long: pd.DataFrame, people: pd.DataFrame, measure: str, missing:
 def _find_rare(values: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     n, counts = len(values), values.notna().sum()
     rare = counts[2 * counts < n].items()
-    return tuple((str(name), f"{k} of {n} participants have it") for name, k in rare)
+    return tuple(
+        (str(name), f"{k} of {count_noun(n, 'participant')} {choose_form(k, 'has', 'have')} it")
+        for name, k in rare
+    )
 
 
 def _find_absent(

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.cohort import COVARIATES, MEAN, SEXES, Analysis, Cohort
-from bids_mfi.group.design import Design, explain_design, standard_design
+from bids_mfi.group.design import Design, count_all, explain_design, standard_design
 from bids_mfi.group.least_squares import NO_ERROR, Fit, fit_least_squares
 from bids_mfi.group.notes import gather_reasons
 from bids_mfi.group.paired import correlate, test_correlation
@@ -199,7 +200,7 @@ def _remark_sexes(people: pd.DataFrame) -> list[str]:
     """Remarks on groups so small that a test of sex is one of single participants."""
     counts = {sex: int((people["sex"] == sex).sum()) for sex in SEXES}
     return [
-        f"the {sex} group is of {n} participant{'s' if n > 1 else ''}, and tests of sex rest on it"
+        f"the {sex} group is of {count_noun(n, 'participant')}, and tests of sex rest on it"
         for sex, n in counts.items()
         if 0 < n < LEAST_OF_SEX
     ]
@@ -214,7 +215,7 @@ def _fit_values(
         return None, reason
     outcome = values.to_numpy(np.float64)
     if is_constant(outcome):
-        return None, f"the value is the same in all {len(values)} participants"
+        return None, f"the value is the same in {count_all(len(values))}"
     fit = fit_least_squares(standard_design(cohort.people.loc[values.index]).matrix, outcome)
     return (None, NO_ERROR) if fit.is_exact else (fit, None)
 
@@ -257,7 +258,7 @@ def _list_ancova(fit: Fit, people: pd.DataFrame) -> Row:
     found = fit.contrast(np.eye(len(EFFECTS)))
     (f_intercept, f_sex, f_age, f_bmi), (_, p_sex, p_age, p_bmi) = found["t"] ** 2, found["p"]
     means = fit.contrast(_sex_contrasts(people))
-    ss_sex = float(fit.coefficients[1] ** 2 / fit.unscaled[1, 1])
+    ss_sex = fit.sum_squares((1,))
     r2 = 1 - fit.error / fit.total
     return {
         "df2": fit.df,
@@ -273,8 +274,8 @@ def _list_ancova(fit: Fit, people: pd.DataFrame) -> Row:
         "f_intercept": f_intercept,
         "r2": r2,
         "adj_r2": 1 - (1 - r2) * (len(people) - 1) / fit.df,
-        "b_age": fit.coefficients[2],
-        "b_bmi": fit.coefficients[3],
+        "b_age": found["estimate"][2],
+        "b_bmi": found["estimate"][3],
         "emm_f": means["estimate"][0],
         "emm_f_se": means["se"][0],
         "emm_m": means["estimate"][1],
@@ -379,5 +380,8 @@ def _correlate_residuals(residuals: pd.DataFrame) -> tuple[Row, str | None]:
     if 1 - abs(r) <= ROUNDING:
         unknown = dict.fromkeys(("df", *found), NAN)
         return unknown, "n/a, because the values follow from sex, age and BMI"
-    few = f"no confidence interval, because {len(x)} participants have all values and 6 are needed"
+    few = (
+        f"no confidence interval, because {count_noun(len(x), 'participant')} "
+        f"{choose_form(len(x), 'has', 'have')} all values and 6 are needed"
+    )
     return found, few if df < 2 else None

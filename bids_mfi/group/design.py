@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.cohort import COVARIATES
-from bids_mfi.group.rounding import is_constant
+from bids_mfi.group.rounding import LEAST_SINGULAR, center, is_constant, measure_lengths
 
 INTERCEPT = "intercept"
 SEX_CODES = {"F": 1.0, "M": -1.0}
-LEAST_SINGULAR = 1e-10  # of the largest singular value of the standardised columns
+EXACT = 1e-10  # of the largest singular value, below which columns follow from each other exactly
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,10 +94,20 @@ def covariate_design(people: pd.DataFrame, names: Sequence[str], centred: bool =
     for name in names:
         column = people[name].map(SEX_CODES) if name == "sex" else people[name]
         numbers = np.asarray(column, np.float64)
-        is_moved = centred and name != "sex" and len(numbers) > 0
-        columns.append(numbers - numbers.mean() if is_moved else numbers)
+        columns.append(center(numbers) if centred and name != "sex" else numbers)
     terms = tuple((name, (i,)) for i, name in enumerate((INTERCEPT, *names)))
     return Design(np.column_stack(columns), terms, people.index)
+
+
+def count_all(n: int) -> str:
+    """Write *all* with the number of participants.
+
+    Examples
+    --------
+    >>> count_all(30), count_all(1)
+    ('all 30 participants', 'the only participant')
+    """
+    return f"all {count_noun(n, 'participant')}" if n != 1 else "the only participant"
 
 
 def explain_design(design: Design) -> str | None:
@@ -112,23 +123,49 @@ def explain_design(design: Design) -> str | None:
     n = len(design.participants)
     if design.df_error < 1:
         return (
-            f"{n} participants have all values, and the model has {design.rank} terms: at least "
-            f"{design.rank + 1} are needed"
+            f"{count_noun(n, 'participant')} {choose_form(n, 'has', 'have')} all values, and the "
+            f"model has {count_noun(design.rank, 'term')}: at least {design.rank + 1} are needed"
         )
     for name, columns in design.terms[1:]:
-        constant = [is_constant(design.matrix[:, column], least=1.0) for column in columns]
+        if not np.isfinite(design.matrix[:, columns]).all():
+            return f"the numbers of {name} are too large"
+        constant = [is_constant(design.matrix[:, column]) for column in columns]
         if all(constant):
-            return f"{name} is the same in all {n} participants"
-        if any(constant) or _is_deficient(design.matrix[:, columns]):
+            return f"{name} is the same in {count_all(n)}"
+        if any(constant) or _is_deficient(design.matrix[:, columns], EXACT):
             return f"a level of {name} has none of the {n} participants with all values"
-    if _is_deficient(design.matrix[:, 1:]):
-        names = ", ".join(name for name, _ in design.terms[1:])
-        return f"of {names} one follows from the others in these {n} participants"
+    names = _find_dependent(design)
+    if len(names) == 1:
+        return f"the columns of {names[0]} follow from each other in these {n} participants"
+    if names:
+        return f"of {', '.join(names)} one follows from the others in these {n} participants"
     return None
 
 
-def _is_deficient(columns: NDArray[np.float64]) -> bool:
+def _is_deficient(columns: NDArray[np.float64], least: float = LEAST_SINGULAR) -> bool:
     """Whether a column follows from the others and the intercept; none may be constant."""
+    singular = np.linalg.svd(_standardise(columns), compute_uv=False)
+    return bool(singular.size and singular[-1] < least * singular[0])
+
+
+def _standardise(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns with a mean of 0 and a length of 1."""
     centred = columns - columns.mean(axis=0)
-    singular = np.linalg.svd(centred / np.linalg.norm(centred, axis=0), compute_uv=False)
-    return bool(singular.size and singular[-1] < LEAST_SINGULAR * singular[0])
+    return np.asarray(centred / measure_lengths(centred), np.float64)
+
+
+def _find_dependent(design: Design) -> list[str]:
+    """Name the fewest terms of which one follows from the others; none if there are none."""
+    if not _is_deficient(design.matrix[:, 1:]):
+        return []
+    # As deficient as the design, and small.
+    triangle = np.asarray(
+        np.linalg.qr(_standardise(design.matrix[:, 1:]), mode="r"), dtype=np.float64
+    )
+    places = {name: [column - 1 for column in columns] for name, columns in design.terms[1:]}
+    for name in reversed(list(places)):
+        fewer = [column for other in places if other != name for column in places[other]]
+        singular = np.linalg.svd(triangle[:, fewer], compute_uv=False)
+        if singular.size and singular[-1] < LEAST_SINGULAR * singular[0]:
+            del places[name]
+    return list(places)

@@ -69,8 +69,8 @@ def fit_formula(cohort: Cohort, parsed: ParsedFormula) -> tuple[Analysis, Analys
 def test_terms(values: pd.DataFrame, design: Design) -> pd.DataFrame:
     """Type III F-test of each term in each muscle and in the mean of all muscles.
 
-    Each term is tested beside all others. With b the coefficients of a term, V their block of the
-    inverse of X'X and q its columns, SS = b' V^-1 b and F = (SS / q) / (SSE / df2).
+    Each term is tested beside all others: with q its columns and SS the sum of squares that they
+    add to those of all other terms, F = (SS / q) / (SSE / df2).
 
     Parameters
     ----------
@@ -145,8 +145,7 @@ def _tabulate_terms(results: list[Fitted], design: Design) -> pd.DataFrame:
 def _test_term(fit: Fit | None, columns: tuple[int, ...]) -> dict[str, float]:
     if fit is None:
         return dict.fromkeys(("df1", "df2", "ss", "f", "partial_eta_sq", "r2"), NAN)
-    b, block = fit.coefficients[list(columns)], fit.unscaled[np.ix_(columns, columns)]
-    ss = float(b @ np.linalg.solve(block, b))
+    ss = fit.sum_squares(columns)
     return {
         "df1": float(len(columns)),
         "df2": float(fit.df),

@@ -12,14 +12,17 @@ import pandas as pd
 from formulaic import model_matrix  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.group.design import INTERCEPT, Design
-from bids_mfi.group.wilkinson import ParsedFormula, Variable, refuse_formula
+from bids_mfi.group.rounding import center
+from bids_mfi.group.wilkinson import ParsedFormula, Variable, refuse_formula, shorten
 
 Floats = NDArray[np.float64]
 Columns = dict[int, pd.Series]  # of each variable in a term, by its place in the formula
 MOST_LEVELS = 50  # of a factor
 MOST_COLUMNS = 200  # of the design matrix
+SIZES = (1e-30, 1e30)  # of the largest number of a covariate, so that products of ten are numbers
 MOST_NAMED = 5  # levels in a sentence
 
 
@@ -99,7 +102,7 @@ def _describe(column: pd.Series) -> str:
         return f"number, {column.min():.4g} to {column.max():.4g}" if len(column) else "number"
     levels = column.cat.categories
     named = [*map(str, levels[:MOST_NAMED]), *(["..."] if len(levels) > MOST_NAMED else [])]
-    many = f"{len(levels)} level{'' if len(levels) == 1 else 's'}"
+    many = count_noun(len(levels), "level")
     return f"factor with {many} ({', '.join(named)})"
 
 
@@ -112,7 +115,8 @@ def _check_columns(parsed: ParsedFormula, people: pd.DataFrame) -> None:
     unknown = [name for name in parsed.columns if name not in people.columns]
     if unknown:
         raise InputError(
-            f"The formula '{parsed.text}' cannot be used: there is no column '{unknown[0]}'. The "
+            f"The formula '{shorten(parsed.text)}' cannot be used: there is no column "
+            f"'{shorten(unknown[0])}'. The "
             f"columns are {', '.join(map(str, people.columns))}. Correct the name, or add the "
             "column to participants.tsv."
         )
@@ -137,15 +141,21 @@ def _evaluate(parsed: ParsedFormula, people: pd.DataFrame, variable: Variable) -
 
 
 def _apply(parsed: ParsedFormula, numbers: pd.Series, variable: Variable) -> pd.Series:
+    largest = float(numbers.abs().max()) if len(numbers) else 0.0
+    if largest and not SIZES[0] <= largest <= SIZES[1]:
+        found = f"the largest number of {variable.column} is {largest:.3g} in size"
+        raise refuse_formula(
+            parsed.text, f"{found}, expected one between {SIZES[0]:g} and {SIZES[1]:g}"
+        )
     for function in reversed(variable.functions):
         if function == "log":
             low = int((numbers <= 0).sum())
             if low:
-                found = f"{variable.column} is 0 or less in {low} participants"
+                found = f"{variable.column} is 0 or less in {count_noun(low, 'participant')}"
                 raise refuse_formula(parsed.text, f"{found}, where log() has no value")
             numbers = pd.Series(np.log(numbers), index=numbers.index)
         elif len(numbers):
-            numbers = numbers - numbers.mean()
+            numbers = pd.Series(center(numbers.to_numpy(np.float64)), index=numbers.index)
             sd = float(numbers.std()) if len(numbers) > 1 else 0.0
             numbers = numbers / sd if function == "scale" and sd > 0 else numbers
     return numbers
@@ -162,7 +172,8 @@ def _describe_design(parsed: ParsedFormula, left_out: int, data: Columns) -> tup
     notes = []
     if left_out:
         columns = ", ".join(parsed.columns)
-        notes.append(f"Model: {left_out} participants left out, because of {columns} something is "
+        people = count_noun(left_out, "participant")
+        notes.append(f"Model: {people} left out, because of {columns} something is "
                      "missing.")  # fmt: skip
     for term in parsed.terms:
         notes += _describe_margins(parsed, term)

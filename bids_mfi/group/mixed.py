@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
+from scipy import linalg, optimize
 
-from bids_mfi.group.rounding import ROUNDING
+from bids_mfi.group.rounding import LEAST_SINGULAR, ROUNDING
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer]
@@ -107,27 +107,29 @@ def fit_random_intercept(
     if unit <= ROUNDING * float(np.abs(values).max()):
         return None
     sums = _sum_up(np.column_stack([q, rest / unit]), groups)
-    if _is_exact(sums):
+    if sums is None:
         return None
     ratio = _search(sums)
-    inverse = np.linalg.inv(r) / lengths[:, None]
-    return _estimate(sums, ratio, inverse, first / unit, unit)
+    return _estimate(sums, ratio, r * lengths, first / unit, unit)
 
 
-def _sum_up(joint: Floats, groups: Integers) -> _Sums:
+def _sum_up(joint: Floats, groups: Integers) -> _Sums | None:
+    """Sum up [X, y]; None where the deviations within the groups follow from the columns."""
     _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     totals = np.column_stack([np.bincount(codes, weights=column) for column in joint.T])
     apart = joint - (totals / sizes[:, None])[codes]
+    if _is_exact(apart[:, :-1], apart[:, -1]):
+        return None
     different, counts = np.unique(sizes, return_counts=True)
     between = [totals[sizes == n].T @ totals[sizes == n] / n for n in different]
     return _Sums(apart.T @ apart, different, counts, np.array(between), len(joint))
 
 
-def _is_exact(sums: _Sums) -> bool:
-    """Whether the deviations within the groups follow from the columns."""
-    columns, outcome = sums.within[:-1, :-1], sums.within[:-1, -1]
-    taken = outcome @ np.linalg.pinv(columns, rcond=1e-12, hermitian=True) @ outcome
-    return bool(sums.within[-1, -1] - taken <= 1e-20 * sums.rows + 1e-14 * sums.within[-1, -1])
+def _is_exact(columns: Floats, outcome: Floats) -> bool:
+    """Whether deviations within the groups follow from the columns."""
+    slopes = np.linalg.lstsq(columns, outcome, rcond=LEAST_SINGULAR)[0]
+    rest = outcome - columns @ slopes
+    return bool(rest @ rest <= 1e-20 * len(rest) + 1e-14 * (outcome @ outcome))
 
 
 def _search(sums: _Sums) -> float:
@@ -149,16 +151,21 @@ def _search(sums: _Sums) -> float:
 
 
 def _estimate(
-    sums: _Sums, ratio: float, inverse: Floats, first: Floats, unit: float
+    sums: _Sums, ratio: float, triangle: Floats, first: Floats, unit: float
 ) -> RandomIntercept:
-    """Generalised least squares at this ratio, in the units of the data."""
-    cross = sums.weigh(ratio)
-    columns, outcome = cross[:-1, :-1], cross[:-1, -1]
-    step = np.linalg.solve(columns, outcome)
-    variance = (cross[-1, -1] - outcome @ step) / (sums.rows - len(step)) * unit**2
+    """Generalised least squares at this ratio, in the units of the data.
+
+    ``triangle`` turns coefficients into those of the orthonormal columns that were summed up.
+    """
+    root = np.linalg.cholesky(sums.weigh(ratio))
+    columns, outcome = root[:-1, :-1], root[-1, :-1]
+    step = linalg.solve_triangular(columns, outcome, lower=True, trans="T")
+    variance = root[-1, -1] ** 2 / (sums.rows - len(step)) * unit**2
+    spread = linalg.solve_triangular(columns, np.eye(len(step)), lower=True)
+    spread = linalg.solve_triangular(triangle, spread.T)
     return RandomIntercept(
-        coefficients=inverse @ (first + step) * unit,
-        covariance=variance * inverse @ np.linalg.inv(columns) @ inverse.T,
+        coefficients=linalg.solve_triangular(triangle, first + step) * unit,
+        covariance=np.asarray(variance * spread @ spread.T, np.float64),
         sd_groups=float(np.sqrt(ratio * variance)),
         sd_residual=float(np.sqrt(variance)),
     )

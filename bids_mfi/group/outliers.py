@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.cohort import COVARIATES, Analysis, Cohort
 from bids_mfi.group.design import Design, covariate_design, explain_design
 from bids_mfi.group.least_squares import LeftOut, fit_least_squares, leave_one_out
@@ -56,13 +57,18 @@ def _choose_design(cohort: Cohort, muscle: str) -> tuple[Design | None, list[str
     why = explain_design(design)
     if why is None and design.df_error >= LEAST_DF:
         left_out = len(known) - len(complete)
-        text = f"{left_out} participants not judged, because their sex, age or BMI is missing"
+        people = count_noun(left_out, "participant")
+        text = f"{people} not judged, because their sex, age or BMI is missing"
         return design, [text] if left_out else []
     design = covariate_design(cohort.people.loc[known], ())
     if design.df_error < LEAST_DF:
-        return None, [f"not searched, because only {len(known)} participants have a value"]
-    few = f"only {len(complete)} participants have all values"
+        return None, [f"not searched, because only {_count_having(len(known))} a value"]
+    few = f"only {_count_having(len(complete))} all values"
     return design, [f"judged by the mean only, because {why or few}"]
+
+
+def _count_having(n: int) -> str:
+    return f"{count_noun(n, 'participant')} {choose_form(n, 'has', 'have')}"
 
 
 def _judge(values: pd.Series, design: Design) -> tuple[pd.DataFrame, list[str]]:

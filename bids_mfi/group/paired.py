@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from bids_mfi.counts import count_noun
 from bids_mfi.group.cohort import SEXES, Analysis, Cohort
 from bids_mfi.group.notes import gather_reasons
 from bids_mfi.group.rounding import ROUNDING, is_constant
@@ -39,7 +40,8 @@ def describe_muscles(cohort: Cohort) -> Analysis:
         se = sd / np.sqrt(n) if n else NAN
         rows.append((muscle, n, mean, sd, se, column.min(), column.max()))
         if n < LEAST_PAIRS:
-            reasons.append((str(muscle), f"no spread, because it is there in {n} participants"))
+            people = count_noun(n, "participant")
+            reasons.append((str(muscle), f"no spread, because it is there in {people}"))
     table = pd.DataFrame(rows, columns=list(DESCRIPTIVE_COLUMNS))
     return Analysis(table, gather_reasons("Descriptives", reasons))
 
@@ -103,8 +105,8 @@ def _explain_correlation(row: Row) -> str | None:
         return "no test, because one muscle is a straight function of the other, without error"
     if np.isnan(row["ci_lower"]):
         return (
-            f"no confidence interval, because {row['n']} participants have both muscles and "
-            f"{LEAST_POINTS + 1} are needed"
+            f"no confidence interval, because {count_noun(row['n'], 'participant')} have both "
+            f"muscles and {LEAST_POINTS + 1} are needed"
         )
     return None
 

@@ -13,7 +13,7 @@ Type III: each effect is tested beside all others. Conventions as in SPSS GLM; G
 (doi:10.3102/10769986016004371), Mauchly 1940 (doi:10.1214/aoms/1177731915).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, stats
 
+from bids_mfi.counts import count_noun
 from bids_mfi.group.design import INTERCEPT, Design
-from bids_mfi.group.least_squares import NO_ERROR
-from bids_mfi.group.rounding import ROUNDING, round_off
+from bids_mfi.group.least_squares import NO_ERROR, make_basis
+from bids_mfi.group.rounding import LEAST_SINGULAR, ROUNDING, round_off
 
 Floats = NDArray[np.float64]
 NAN = float("nan")
 WITHIN = "muscle"
 UNCORRECTED = "none"
-LEAST_SINGULAR = 1e-12  # of the largest singular value of the error
 
 EFFECT_COLUMNS = (
     "stratum", "effect", "correction", "epsilon", "df1", "df2", "ss", "f", "p", "partial_eta_sq",
@@ -121,88 +121,115 @@ def fit_repeated_measures(values: Floats, design: Design) -> RepeatedMeasures:
     [('muscle', 7.0)]
     """
     n, k = values.shape
-    inverse = np.asarray(np.linalg.inv(design.matrix.T @ design.matrix), np.float64)
-    slopes = np.asarray(np.linalg.lstsq(design.matrix, values, rcond=None)[0], np.float64)
-    residuals = values - design.matrix @ slopes
+    basis = make_basis(design.matrix)
+    coordinates = basis.q.T @ values
+    residuals = values - basis.q @ coordinates
     contrasts, mean = linalg.helmert(k).T, np.full((k, 1), k**-0.5)
-    error = _clear(contrasts.T @ residuals.T @ residuals @ contrasts, values)
-    error_mean = _clear(mean.T @ residuals.T @ residuals @ mean, values)
-    sphericity = _measure_sphericity(error, n, design.df_error)
+    floor = round_off(values.size, float(np.abs(values).max()))
+    error = _Error(_clear(residuals @ contrasts, floor), design.df_error)
+    error_mean = _Error(_clear(residuals @ mean, floor), design.df_error)
+    sphericity = _measure_sphericity(error, n)
 
     effects, multivariate = [], []
-    for name, hypothesis, q in _hypotheses(design, slopes @ contrasts, inverse):
+    for name, columns in design.terms:
         effect = WITHIN if name == INTERCEPT else f"{WITHIN}:{name}"
-        hypothesis = _clear(hypothesis, values)
-        effects += _test_within(effect, hypothesis, error, (q, design.df_error), sphericity)
-        multivariate.append(_test_multivariate(effect, hypothesis, error, (q, design.df_error)))
-    for name, hypothesis, q in _hypotheses(design, slopes @ mean, inverse):
-        hypothesis = _clear(hypothesis, values)
-        effects.append(_test_between(name, hypothesis, error_mean, (q, design.df_error)))
+        along = _clear(basis.isolate(columns).T @ coordinates @ contrasts, floor)
+        effects += _test_within(effect, along, error, sphericity)
+        multivariate.append(_test_multivariate(effect, along, error))
+    for name, columns in design.terms:
+        along = _clear(basis.isolate(columns).T @ coordinates @ mean, floor)
+        effects.append(_test_between(name, along, error_mean))
     return RepeatedMeasures(
         tuple(effects),
         tuple(multivariate),
         sphericity,
-        error_mean[0, 0],
-        float(np.trace(error)),
-        *_explain(error, error_mean, design.df_error, sphericity),
+        error_mean.total,
+        error.total,
+        *_explain(error, error_mean, sphericity),
     )
 
 
-def _clear(sums: Floats, values: Floats) -> Floats:
-    """Make sums of squares and products exactly 0 where they are but rounding."""
-    floor = round_off(values.size, float(np.abs(values).max()))
-    return sums if np.trace(sums) > floor else np.zeros_like(sums)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Error:
+    """What a model leaves over in some contrasts of the muscles.
+
+    Attributes
+    ----------
+    residuals : float64 (participants, contrasts)
+        All 0 where they are nothing but rounding.
+    df : int
+        Error degrees of freedom of the design.
+    """
+
+    residuals: Floats
+    df: int
+
+    @property
+    def contrasts(self) -> int:
+        return int(self.residuals.shape[1])
+
+    @property
+    def total(self) -> float:
+        """Sum of squares of all contrasts."""
+        return float(np.sum(self.residuals**2))
+
+    @property
+    def factor(self) -> Floats:
+        """Upper triangular F with F'F the sums of squares and products."""
+        return np.asarray(linalg.qr(self.residuals, mode="r")[0][: self.contrasts], np.float64)
+
+    @property
+    def singular(self) -> Floats:
+        """Square roots of the eigenvalues of the sums of squares and products, falling."""
+        return np.asarray(np.linalg.svd(self.residuals, compute_uv=False), np.float64)
+
+
+def _clear(sums: Floats, floor: float) -> Floats:
+    """Make deviations exactly 0 where their squares add up to nothing but rounding."""
+    return sums if np.sum(sums**2) > floor else np.zeros_like(sums)
 
 
 def _explain(
-    error: Floats, error_mean: Floats, df_error: int, sphericity: Sphericity
+    error: _Error, error_mean: _Error, sphericity: Sphericity
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Say why effects, sphericity and multivariate tests are NaN, where they are."""
     effects = []
-    if not np.trace(error) > 0:
+    if not error.total > 0:
         effects.append(f"Effects within participants: n/a, because {NO_ERROR}.")
-    if not error_mean[0, 0] > 0:
+    if not error_mean.total > 0:
         effects.append(f"Effects between participants: n/a, because {NO_ERROR}.")
     huynh: tuple[str, ...] = ()
-    if np.isnan(sphericity.huynh_feldt) and np.trace(error) > 0:
+    if np.isnan(sphericity.huynh_feldt) and error.total > 0:
         why = "its denominator is not above 0, with so few participants"
         huynh = (f"Huynh-Feldt: n/a, because {why}.",)
-    problem = _explain_error(error, df_error)
+    problem = _explain_error(error)
     mauchly = problem
-    if len(error) < 2 and not problem:
+    if error.contrasts < 2 and not problem:
         mauchly = "two muscles have one difference, and there is nothing to be spherical"
     spheric = (f"Mauchly's test: n/a, because {mauchly}.",) if mauchly else ()
-    if not np.trace(error) > 0:
+    if not error.total > 0:
         spheric = (f"Sphericity: n/a, because {NO_ERROR}.",)
     multivariate = (f"Multivariate tests: n/a, because {problem}.",) if problem else ()
     return (*effects, *huynh), (*spheric, *huynh), multivariate
 
 
-def _explain_error(error: Floats, df_error: int) -> str | None:
-    """Say why the inverse of an error matrix, of contrasts between muscles, is not there."""
-    if not np.trace(error) > 0:
+def _explain_error(error: _Error) -> str | None:
+    """Say why the contrasts between muscles cannot be tested together; None if they can."""
+    if not error.total > 0:
         return NO_ERROR
-    if df_error < len(error):
-        degrees = f"{df_error} degree{'' if df_error == 1 else 's'} of freedom"
-        return f"the error has {degrees}, and {len(error) + 1} muscles need {len(error)}"
-    return None if _is_regular(error) else "a muscle follows from the others in these participants"
-
-
-def _hypotheses(
-    design: Design, slopes: Floats, inverse: Floats
-) -> Iterator[tuple[str, Floats, int]]:
-    """For each term its name, the matrix of its sums of squares and products, and its columns."""
-    for name, columns in design.terms:
-        chosen = list(columns)
-        weights = np.linalg.inv(inverse[np.ix_(chosen, chosen)])
-        yield name, slopes[chosen].T @ weights @ slopes[chosen], len(chosen)
+    if error.df < error.contrasts:
+        degrees = f"{count_noun(error.df, 'degree')} of freedom"
+        return f"the error has {degrees}, and {error.contrasts + 1} muscles need {error.contrasts}"
+    singular = error.singular
+    if singular[-1] > LEAST_SINGULAR * singular[0]:
+        return None
+    return "a muscle follows from the others in these participants"
 
 
 def _test_within(
-    effect: str, hypothesis: Floats, error: Floats, freedom: tuple[int, int], spheric: Sphericity
+    effect: str, along: Floats, error: _Error, spheric: Sphericity
 ) -> list[dict[str, Any]]:
-    (q, df_error), p = freedom, len(error)
-    found = _test(float(np.trace(hypothesis)), float(np.trace(error)), (q * p, df_error * p))
+    found = _test(along, error)
     rows = []
     for correction, epsilon in spheric.corrections.items():
         df1, df2 = epsilon * found["df1"], epsilon * found["df2"]
@@ -217,20 +244,20 @@ def _test_within(
     return rows
 
 
-def _test_between(
-    effect: str, hypothesis: Floats, error: Floats, freedom: tuple[int, int]
-) -> dict[str, Any]:
+def _test_between(effect: str, along: Floats, error: _Error) -> dict[str, Any]:
     return {
         "stratum": "between",
         "effect": effect,
         "correction": UNCORRECTED,
         "epsilon": NAN,
-        **_test(float(hypothesis[0, 0]), float(error[0, 0]), freedom),
+        **_test(along, error),
     }
 
 
-def _test(ss: float, ss_error: float, freedom: tuple[int, int]) -> dict[str, float]:
-    df1, df2 = float(freedom[0]), float(freedom[1])
+def _test(along: Floats, error: _Error) -> dict[str, float]:
+    """Test what the columns of an effect, the rows of ``along``, add in all contrasts."""
+    ss, ss_error = float(np.sum(along**2)), error.total
+    df1, df2 = float(along.size), float(error.df * error.contrasts)
     f = (ss / df1) / (ss_error / df2) if ss_error > 0 else NAN
     eta = ss / (ss + ss_error) if ss_error > 0 else NAN
     p = _upper_tail(f, df1, df2)
@@ -241,14 +268,13 @@ def _upper_tail(f: float, df1: float, df2: float) -> float:
     return float(stats.f.sf(f, df1, df2))
 
 
-def _test_multivariate(
-    effect: str, hypothesis: Floats, error: Floats, freedom: tuple[int, int]
-) -> dict[str, Any]:
+def _test_multivariate(effect: str, along: Floats, error: _Error) -> dict[str, Any]:
     """Test by the roots of T^-1 H; F of Pillai's trace (doi:10.1214/aoms/1177728599)."""
-    (q, df_error), p = freedom, len(error)
-    if _explain_error(error, df_error):
+    q, df_error, p = len(along), error.df, error.contrasts
+    if _explain_error(error):
         return dict.fromkeys(MULTIVARIATE_COLUMNS, NAN) | {"effect": effect}
-    roots = np.maximum(linalg.eigh(hypothesis, error, eigvals_only=True)[::-1][: min(p, q)], 0)
+    scaled = linalg.solve_triangular(error.factor, along.T, trans="T")
+    roots = np.linalg.svd(scaled, compute_uv=False) ** 2
     pillai, s = float(np.sum(roots / (1 + roots))), min(p, q)
     df1, df2 = float(s * max(p, q)), float(s * (df_error - p + s))
     f = (df2 / df1) * pillai / (s - pillai)
@@ -265,34 +291,29 @@ def _test_multivariate(
     }
 
 
-def _is_regular(error: Floats) -> bool:
-    singular = np.linalg.svd(error, compute_uv=False)
-    return bool(singular[-1] > LEAST_SINGULAR * singular[0])
-
-
-def _measure_sphericity(error: Floats, n: int, df_error: int) -> Sphericity:
-    p, trace = len(error), float(np.trace(error))
+def _measure_sphericity(error: _Error, n: int) -> Sphericity:
+    p, trace = error.contrasts, error.total
     if not trace > 0:
         return Sphericity(*([NAN] * 9))
-    gg = trace**2 / (p * float(np.sum(error**2)))
-    rest, floor = p * (df_error - p * gg), ROUNDING * p * df_error
+    gg = trace**2 / (p * float(np.sum(error.singular**4)))
+    rest, floor = p * (error.df - p * gg), ROUNDING * p * error.df
     original, lecoutre = (
-        min(1.0, (size * p * gg - 2) / rest) if rest > floor else NAN for size in (n, df_error + 1)
+        min(1.0, (size * p * gg - 2) / rest) if rest > floor else NAN for size in (n, error.df + 1)
     )
-    mauchly = _test_mauchly(error, df_error)
+    mauchly = _test_mauchly(error)
     return Sphericity(**mauchly, **dict(zip(
         ("greenhouse_geisser", "huynh_feldt", "huynh_feldt_lecoutre", "lower_bound"),
         (min(1.0, gg), original, lecoutre, 1 / p), strict=True,
     )))  # fmt: skip
 
 
-def _test_mauchly(error: Floats, df_error: int) -> Mapping[str, float]:
+def _test_mauchly(error: _Error) -> Mapping[str, float]:
     """Test by chi-square, and with the second term of Box 1949 (doi:10.1093/biomet/36.3-4.317)."""
-    p = len(error)
+    p, df_error = error.contrasts, error.df
     names = ("w", "chi2", "df", "p_chi2", "p_chi2_second_order")
-    if p < 2 or _explain_error(error, df_error):
+    if p < 2 or _explain_error(error):
         return dict.fromkeys(names, NAN)
-    w = float(np.exp(np.linalg.slogdet(error)[1] - p * np.log(np.trace(error) / p)))
+    w = float(np.exp(2 * np.log(error.singular).sum() - p * np.log(error.total / p)))
     rho = 1 - (2 * p**2 + p + 2) / (6 * p * df_error)
     chi2, df = -rho * df_error * np.log(w), p * (p + 1) / 2 - 1
     second: float = (p + 2) * (p - 1) * (p - 2) * (2 * p**3 + 6 * p**2 + 3 * p + 2)

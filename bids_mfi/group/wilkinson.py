@@ -16,6 +16,11 @@ from bids_mfi.group.cohort import MEASURES
 
 FUNCTIONS = ("C", "center", "scale", "log")
 MOST_VARIABLES = 10
+LONGEST = 2_000  # characters of a formula
+SHOWN = 200  # of them in a message
+DEEPEST = 20  # parentheses in each other
+MOST_PRODUCTS = 5_000  # that the algebra may list, repetitions among them
+MOST_TERMS = 200
 EXPECTED = (
     "Expected: mfi or volume, ~, and names of columns of participants.tsv joined by + - * : ^ and "
     "parentheses, for example 'mfi ~ group + age + sex'. A name with spaces stands in backticks; "
@@ -24,6 +29,7 @@ EXPECTED = (
 TOKEN = re.compile(r"`(?P<quoted>[^`]+)`|(?P<name>[^\W\d]\w*)|(?P<number>\d\w*)|(?P<sign>\*\*|\S)")
 SIGNS = ("+", "-", "*", ":", "^", "**", "(", ")")
 POWERS = ("2", "3")
+RANKS = {")": 0, "+": 1, "-": 1, "*": 2, ":": 3, "**": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +106,104 @@ def parse_formula(text: str) -> ParsedFormula:
     >>> [parsed.name_term(term) for term in parsed.terms]
     ['group', 'center(age)', 'group:center(age)']
     """
+    if len(text) > LONGEST:
+        raise refuse_formula(text, f"it has {len(text):,} characters and may have {LONGEST:,}")
     left, tilde, right = text.partition("~")
     if not tilde or left.strip() not in MEASURES:
-        found = f"'{left.strip()}' stands left of ~" if tilde else "it has no ~"
+        found = f"'{shorten(left.strip())}' stands left of ~" if tilde else "it has no ~"
         raise refuse_formula(text, found)
     algebra, variables = _translate(text, _split(text, right))
+    _check_cost(text, algebra.split())
     terms = _expand(text, algebra)
     _check_squares(text, algebra, variables)
     if not terms:
         raise refuse_formula(text, "nothing is left right of ~")
+    if len(terms) > MOST_TERMS:
+        raise refuse_formula(text, f"it has {len(terms):,} terms and may have {MOST_TERMS}")
     return ParsedFormula(text, left.strip(), tuple(variables), terms)
 
 
 def refuse_formula(text: str, found: str) -> InputError:
     """Make the error that says what was found in a formula, and what was expected."""
-    return InputError(f"The formula '{text}' cannot be used: {found}. {EXPECTED}")
+    return InputError(f"The formula '{shorten(text)}' cannot be used: {found}. {EXPECTED}")
+
+
+def shorten(text: str) -> str:
+    """Cut a text of a user for a message.
+
+    Examples
+    --------
+    >>> shorten("mfi ~ age"), len(shorten("9" * 5000))
+    ('mfi ~ age', 203)
+    """
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _check_cost(text: str, parts: list[str]) -> None:
+    """Refuse what would take long to expand, before anything is expanded."""
+    depth = deepest = 0
+    for part in parts:
+        depth += {"(": 1, ")": -1}.get(part, 0)
+        deepest = max(deepest, depth)
+    if deepest > DEEPEST:
+        raise refuse_formula(
+            text, f"it has {deepest} parentheses in each other and may have {DEEPEST}"
+        )
+    if count_products(parts) > MOST_PRODUCTS:
+        raise refuse_formula(
+            text,
+            f"written out it would have more than {MOST_PRODUCTS:,} products of columns, which is "
+            "the limit; leave some * or powers out",
+        )
+
+
+def count_products(parts: list[str]) -> int:
+    """Count the products that a formula lists, repetitions among them, without listing them.
+
+    Parameters
+    ----------
+    parts : list of str
+        Names, numbers and the signs ``+ - * : ** ( )``. In a formula that makes no sense a name
+        that is missing counts as nothing.
+
+    Returns
+    -------
+    int
+        At most ``MOST_PRODUCTS + 1``.
+
+    Examples
+    --------
+    >>> count_products("a * b * c".split()), count_products("( a + b + c ) ** 2".split())
+    (7, 9)
+    """
+    counts: list[int] = []
+    waiting: list[str] = []
+    for part in parts:
+        if part not in SIGNS:
+            counts.append(int(part) if part in POWERS else 1)
+        elif part == "(":
+            waiting.append(part)
+        else:
+            while waiting and waiting[-1] != "(" and RANKS[waiting[-1]] >= RANKS[part]:
+                _combine(counts, waiting.pop())
+            if part != ")":
+                waiting.append(part)
+            elif waiting:
+                waiting.pop()
+    while waiting:
+        _combine(counts, waiting.pop())
+    return max(counts, default=0)
+
+
+def _combine(counts: list[int], sign: str) -> None:
+    """Put the count of a sign and its two sides in place of those of the sides."""
+    if sign == "(":
+        return
+    right = counts.pop() if counts else 0
+    left = counts.pop() if counts else 0
+    both = left + right
+    found = {"*": both + left * right, ":": left * right, "**": left ** min(right, 3)}
+    counts.append(min(found.get(sign, both), MOST_PRODUCTS + 1))
 
 
 def _expand(text: str, algebra: str) -> tuple[tuple[int, ...], ...]:
@@ -201,10 +290,10 @@ def _translate(text: str, tokens: list[tuple[str, str]]) -> tuple[str, list[Vari
 def _check_number(text: str, token: str, parts: list[str]) -> None:
     if parts[-1:] != ["**"]:
         raise refuse_formula(
-            text, f"'{token}' is a number, and the intercept is always in the model"
+            text, f"'{shorten(token)}' is a number, and the intercept is always in the model"
         )
     if token not in POWERS:
-        raise refuse_formula(text, f"the power '{token}' is not {' or '.join(POWERS)}")
+        raise refuse_formula(text, f"the power '{shorten(token)}' is not {' or '.join(POWERS)}")
 
 
 def _read_variable(text: str, tokens: list[tuple[str, str]], place: int) -> tuple[Variable, int]:

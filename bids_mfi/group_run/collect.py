@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bids_mfi.cells import MISSING_WORDS
+from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.locate import find_tables, list_failures
@@ -105,8 +106,8 @@ def collect_tables(options: RunOptions) -> Collection:
         scans.append(scan)
     if not scans:
         raise InputError(
-            f"{options.output_dir}: none of {len(paths)} tables of measures can be used; the first "
-            f"says: {(failed + stale)[0][1]}"
+            f"{options.output_dir}: none of {count_noun(len(paths), 'table')} of measures "
+            f"can be used; the first says: {(failed + stale)[0][1]}"
         )
     described = arrange_scans(scans)
     rows, reserved = _join_rows(tables, scans, described)
@@ -233,7 +234,7 @@ def _find_odd_muscles(rows: pd.DataFrame, scans: pd.DataFrame) -> list[Finding]:
     """Name muscles that the paper does not have."""
     odd = rows[~rows["muscle"].isin(PAPER_ORDER)]
     counts = odd.groupby("muscle")[SCAN].nunique()
-    names = (f"{muscle} ({count:,} scans)" for muscle, count in counts.items())
+    names = (f"{muscle} ({count_noun(count, 'scan')})" for muscle, count in counts.items())
     return make_findings(
         "warning" if len(counts) and (counts < len(scans) / 2).any() else "note",
         "Muscles that Weber et al. 2021 do not have ({n}): analysed like the others. A slip?",

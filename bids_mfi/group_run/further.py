@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from bids_mfi.cells import MISSING
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.centiles import calibrate_centiles, measure_centiles
 from bids_mfi.group.change import (
     list_changes,
@@ -17,7 +18,7 @@ from bids_mfi.group.condition import select_people
 from bids_mfi.group_run.collect import SCAN
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.origin import name_scans
-from bids_mfi.group_run.selection import list_sessions
+from bids_mfi.group_run.selection import Selection
 from bids_mfi.report.group_page import Finding
 
 MakeCohort = Callable[[pd.Index], Cohort]
@@ -26,7 +27,7 @@ LEAST_PARTICIPANTS = 3
 
 
 def analyse_change(
-    scans: pd.DataFrame, session: str, make: MakeCohort
+    scans: pd.DataFrame, selection: Selection, is_asked: bool, make: MakeCohort
 ) -> tuple[dict[str, Analysis], list[Finding]]:
     """Change between sessions, and repeatability where a session has several scans.
 
@@ -34,19 +35,21 @@ def analyse_change(
     ----------
     scans : DataFrame
         One row a scan, sorted.
-    session : str
-        The one that is analysed: change is measured from it on, if LEAST_PARTICIPANTS have it and
-        a later one; else from the first session of which that is true.
+    selection : Selection
+        Its session is the one that is analysed, see :func:`list_shared_sessions`.
+    is_asked : bool
+        Whether the user named that session.
     make : MakeCohort
     """
     repeats = _list_repeats(scans, make)
     found = {"repeatability": measure_repeatability(repeats)} if len(repeats) else {}
-    sessions = list_shared_sessions(scans, session)
+    order = selection.order.sessions
+    sessions = list_shared_sessions(scans, order, selection.session, is_asked)
     findings = make_findings(
         "note",
         f"Sessions that fewer than {LEAST_PARTICIPANTS} participants share with the session from "
         "which change is measured, or that come before it, left out of change ({n}).",
-        set(list_sessions(scans)) - set(sessions) if len(list_sessions(scans)) > 1 else (),
+        set(order) - set(sessions) if len(order) > 1 else (),
     )
     if len(sessions) < 2:
         return found, findings
@@ -60,20 +63,36 @@ def analyse_change(
     }, findings
 
 
-def list_shared_sessions(scans: pd.DataFrame, preferred: str) -> tuple[str, ...]:
-    """Choose the session from which change is measured, and the later ones that share with it."""
+def list_shared_sessions(
+    scans: pd.DataFrame, order: tuple[str, ...], preferred: str, is_asked: bool
+) -> tuple[str, ...]:
+    """Choose the session from which change is measured, and those that are compared with it.
+
+    Parameters
+    ----------
+    scans : DataFrame
+    order : tuple of str
+        All sessions.
+    preferred : str
+        Session from which change is measured, if LEAST_PARTICIPANTS have it and a later one; else
+        it is the first session of which that is true.
+    is_asked : bool
+        Change is measured from ``preferred`` and no other, even where only earlier sessions can be
+        compared with it.
+    """
     people = {
         str(session): set(rows["participant_id"])
         for session, rows in scans.groupby("session_id")
         if session != MISSING
     }
-    sessions = list_sessions(scans)
-    starts = [name for name in (preferred, *sessions) if name in people]
-    for start in starts:
-        later = sessions[sessions.index(start) + 1 :]
-        shared = [x for x in later if len(people[x] & people[start]) >= LEAST_PARTICIPANTS]
-        if shared:
-            return (start, *shared)
+    for start in [name for name in (preferred, *order) if name in people]:
+        shared = [
+            name for name in order
+            if name != start and len(people[name] & people[start]) >= LEAST_PARTICIPANTS
+        ]  # fmt: skip
+        later = [name for name in shared if order.index(name) > order.index(start)]
+        if later or is_asked:
+            return (start, *(later or shared)) if shared else ()
     return ()
 
 
@@ -122,11 +141,13 @@ def analyse_centiles(cohort: Cohort, condition: str) -> dict[str, Analysis]:
     """
     controls, unknown = select_people(describe_choices(cohort), condition)
     found = measure_centiles(cohort, controls)
-    notes = [f"{len(controls):,} participants are controls."]
+    one = choose_form(len(controls), "is a control", "are controls")
+    notes = [f"{count_noun(len(controls), 'participant')} {one}."]
     if len(unknown):
         notes.append(
-            f"{len(unknown):,} participants are no controls, because a value of the condition is "
-            "missing."
+            f"{count_noun(len(unknown), 'participant')} "
+            f"{choose_form(len(unknown), 'is no control', 'are no controls')}, because a value of "
+            "the condition is missing."
         )
     centiles = Analysis(found.table, (*notes, *found.notes))
     return {"centiles": centiles, "centiles_calibration": calibrate_centiles(found.table)}

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bids_mfi.cells import MISSING, loosen_label
+from bids_mfi.counts import count_noun
 from bids_mfi.derivatives import hash_file, page_path, parse_entities
 from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.group_run.findings import make_findings
@@ -264,7 +265,7 @@ def _find_mixture(described: pd.DataFrame, column: str, text: str) -> list[Findi
     if len(groups) < 2:
         return []
     groups.sort(key=lambda group: -len(group[1]))
-    listed = "; ".join(f"{name} ({len(names):,} scans)" for name, names in groups)
+    listed = "; ".join(f"{name} ({count_noun(len(names), 'scan')})" for name, names in groups)
     sentence = text.replace("{k}", str(len(groups))).replace("{list}", listed)
     rest = [f"{scan}: {name}" for name, names in groups[1:] for scan in names]
     return [Finding("warning", sentence, tuple(rest))]

@@ -49,7 +49,6 @@ TITLES = {
     "centiles": "Centiles of each participant among the controls",
     "centiles_calibration": "Centiles: how well the controls fit their own model",
 }
-SECONDARY = "Volume, secondary: muscles are labelled at certain vertebral levels only. "
 COUNTS = frozenset({
     "n", "n_f", "n_m", "rank", "df", "df1", "df2", "df_error_between", "df_error_within",
     "n_participants", "n_age", "n_bmi", "n_sessions", "n_scans", "index", "voxels", "signal_voxels",
@@ -153,12 +152,12 @@ DESCRIPTIONS = {
     "p_bonferroni": "Two-tailed p of the residual times the participants analysed, at most 1",
     "term": "Term of the model",
     "coefficient": "Coefficient of the model; factors in sum contrasts",
-    "session": "Session compared with the first",
-    "session_from": "First session",
-    "session_to": "Later session",
-    "mean_from": "Mean in the first session",
-    "mean_to": "Mean in the later session",
-    "mean_change": "Mean change, later less first",
+    "session": "Session compared with the one from which change is measured",
+    "session_from": "Session from which change is measured",
+    "session_to": "Session compared with it",
+    "mean_from": "Mean in session_from",
+    "mean_to": "Mean in session_to",
+    "mean_change": "Mean change, session_to less session_from",
     "sd_change": "Standard deviation (n - 1) of the changes",
     "se_change": "Standard error of the mean change",
     "percent_change": "Mean change in percent of mean_from",
@@ -172,9 +171,9 @@ DESCRIPTIONS = {
     "sdc_ci_lower": "Lower limit of its 95 % confidence interval",
     "sdc_ci_upper": "Upper limit of its 95 % confidence interval",
     "cv_percent": "Within-subject coefficient of variation, percent",
-    "value_from": "Value in the first session",
-    "value_to": "Value in the later session",
-    "change": "Change, later less first",
+    "value_from": "Value in session_from",
+    "value_to": "Value in session_to",
+    "change": "Change, session_to less session_from",
     "exceeds_sdc": "Whether the change is larger than the smallest detectable one",
     "is_control": "Whether the participant is a control",
     "z": "z of the participant among the controls of the same sex, age and BMI",
@@ -194,10 +193,16 @@ DESCRIPTIONS = {
 }
 
 
-def make_table_file(key: str, table: pd.DataFrame, notes: Iterable[str] = ()) -> TableEntry:
-    """Name and encode a table; ``volume_`` before the key marks a secondary one."""
-    secondary = key.startswith(VOLUME)
-    title = (SECONDARY if secondary else "") + TITLES[key.removeprefix(VOLUME)]
+def make_table_file(
+    key: str, table: pd.DataFrame, notes: Iterable[str] = (), extent: str = ""
+) -> TableEntry:
+    """Name and encode a table; ``volume_`` before the key marks a secondary one.
+
+    ``extent`` says how much of a muscle is labelled, which is why volumes are secondary.
+    """
+    why = f": {extent}" if extent else ""
+    secondary = f"Volume, secondary{why}. " if key.startswith(VOLUME) else ""
+    title = secondary + TITLES[key.removeprefix(VOLUME)]
     return TableEntry(f"{PREFIX}{key}.tsv", title, table, tuple(notes), encode_frame(table))
 
 
@@ -277,7 +282,10 @@ IN_UNIT = frozenset({
 WITHOUT_UNIT = frozenset({"model_coefficients", "change_model"})
 SPECIAL = {
     ("change_model", "n"): "Values analysed, one a participant and session",
-    ("change_model", "effect"): "Effect: session (less the first one), sex (female less male), age "
+    (
+        "change_model",
+        "effect",
+    ): "Effect: session (less the one from which change is measured), sex (female less male), age "
     "(per year) or bmi (per kg/m^2)",
     ("change_model", "estimate"): "Estimate of the effect",
     ("wide", "mean"): "Mean of all muscles",

@@ -5,7 +5,7 @@ value that makes no sense is missing, and a finding names whose it is.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -53,11 +53,14 @@ class People:
     findings : tuple of Finding
     source : str
         Which file it comes from, or empty.
+    sessions : mapping of (str, str) to dict
+        Cells of the ``sub-*_sessions.tsv`` by participant and session, in the order of their lines.
     """
 
     table: pd.DataFrame
     findings: tuple[Finding, ...]
     source: str = ""
+    sessions: Mapping[Visit, Cells] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +131,7 @@ def read_people(
         *own.findings, *sessions.findings, *_find_unknown(merged, path), *doubts.findings(),
         *find_contradictions(table),
     )  # fmt: skip
-    return People(table, findings, str(path) if own.listed else "")
+    return People(table, findings, str(path) if own.listed else "", sessions.lines)
 
 
 def _read_own(

@@ -1,14 +1,17 @@
 """What the page and the figures of a group run are given; must not know formulas or files."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from bids_mfi.cells import MISSING
+from bids_mfi.counts import count_noun
 from bids_mfi.group.cohort import MEAN, Cohort
 from bids_mfi.group_run.outputs import FIGURES, VOLUME
-from bids_mfi.group_run.prose import Sources, write_methods, write_results
+from bids_mfi.group_run.prose import Sources, tell_change, tell_extent, write_methods, write_results
+from bids_mfi.group_run.session_order import SessionOrder
 from bids_mfi.group_run.study import Study
 from bids_mfi.report.group_figures import (
     draw_muscles,
@@ -75,7 +78,10 @@ def make_page(
 ) -> GroupPage:
     """Put everything on the page together; ``cohort`` is that of MFI."""
     options = study.options
-    methods, references = write_methods(options, _name_sources(study, cohort), tuple(files))
+    order = study.selection.order
+    change = tell_change(files["change"].table, order.sessions) if "change" in files else ""
+    sources = replace(_name_sources(study, cohort), change=change, order=order.reason)
+    methods, references = write_methods(options, sources, tuple(files))
     results = write_results({key: file.table for key, file in files.items()}, options.correction)
     return GroupPage(
         title="Muscle fat infiltration of the neck: the group",
@@ -95,6 +101,9 @@ def make_page(
         model=options.model or "",
         controls=options.controls or "",
         summary=(f"{study.summarise(cohort)}.", *results),
+        sessions=order.sessions,
+        change=change,
+        extent=tell_extent(study.list_levels()),
     )
 
 
@@ -118,10 +127,12 @@ def _known(study: Study, column: str) -> list[str]:
 def _state_facts(study: Study) -> tuple[tuple[str, str], ...]:
     """Say in words what was analysed, and how; names of files without their folders."""
     options, scans = study.options, study.collection.scans
+    people = scans["participant_id"].nunique()
     return (
         ("Results", options.output_dir.name),
-        ("Scans", f"{len(scans):,} of {scans['participant_id'].nunique():,} participants"),
+        ("Scans", f"{len(scans):,}, from {count_noun(people, 'participant')}"),
         ("Session", study.selection.session or "the only one"),
+        *_state_order(study.selection.order),
         ("Participants' table", Path(study.people.source).name or "none"),
         ("Model bundle", ", ".join(_known(study, "bundle")) or "not known"),
         ("Fat and water", ", ".join(_known(study, "fat_water")) or "not known"),
@@ -130,6 +141,12 @@ def _state_facts(study: Study) -> tuple[tuple[str, str], ...]:
         *((("Model", options.model),) if options.model else ()),
         *((("Controls", options.controls),) if options.controls else ()),
     )
+
+
+def _state_order(order: SessionOrder) -> tuple[tuple[str, str], ...]:
+    if len(order.sessions) < 2:
+        return ()
+    return (("Order of the sessions", f"{', '.join(order.sessions)} (by {order.reason})"),)
 
 
 def _name_sources(study: Study, cohort: Cohort) -> Sources:
@@ -141,4 +158,5 @@ def _name_sources(study: Study, cohort: Cohort) -> Sources:
         session=study.selection.session,
         participants=len(cohort.values),
         complete=len(cohort.select(cohort.common)),
+        extent=tell_extent(study.list_levels()),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bids_mfi import __version__
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.group.cohort import MEAN
 from bids_mfi.options import RunOptions
 from bids_mfi.report.agreement_page import MINUS, format_p
@@ -67,6 +68,7 @@ CITED = {
         "doi:10.1007/b98882"
     ),
 }
+WHOLE = "all"  # in the column levels
 RULES = {
     "both": "A muscle counted when both sides were measured; each analysis left out the "
     "participants who lacked what it needs.",
@@ -95,13 +97,13 @@ ANALYSES = (
     "(controlling for sex and BMI) and between MFI and BMI (controlling for sex and age). The left "
     "and right side were compared by paired t-tests. Values were called outliers when the "
     "externally studentised residual of a model with sex, age and BMI had a Bonferroni-corrected "
-    "p below 0.05. Volumes were analysed likewise, as a secondary measure, since muscles are "
-    "labelled at certain vertebral levels only. The level of significance was 0.05."
+    "p below 0.05. Volumes were analysed likewise, as a secondary measure, because {extent}. The "
+    "level of significance was 0.05."
 )
 CHANGE = (
-    "Change between sessions was tested by paired t-tests and by linear mixed models with a random "
-    "intercept of the participant (REML; degrees of freedom by containment, Pinheiro and Bates "
-    "2000)."
+    "Change between sessions ({change}; order of the sessions by {order}) was tested by paired "
+    "t-tests and by linear mixed models with a random intercept of the participant (REML; degrees "
+    "of freedom by containment, Pinheiro and Bates 2000)."
 )
 REPEATABILITY = (
     "The smallest detectable change was calculated from scans repeated in a session as 1.96 "
@@ -123,6 +125,10 @@ class Sources:
         Analysed.
     complete : int
         Of them with all muscles, sex, age and BMI.
+    change, order : str
+        Which session is less which, and what the order of the sessions is that of.
+    extent : str
+        How much of a muscle is labelled.
     """
 
     bundles: str
@@ -131,6 +137,9 @@ class Sources:
     session: str
     participants: int
     complete: int
+    change: str = ""
+    order: str = ""
+    extent: str = ""
 
 
 def write_methods(
@@ -150,24 +159,34 @@ def write_methods(
     (tuple of str, tuple of str)
         Paragraphs, and the references they rest on.
     """
-    versions = {name: metadata.version(name) for name in ("statsmodels", "scipy")}
     session = f" of session {sources.session.removeprefix('ses-')}" if sources.session else ""
     paragraphs = [
         f"{_tell_measuring(sources)} The values of the left and right side were averaged. "
         f"{RULES[options.missing]}",
-        f"{sources.participants:,} participants{session} were analysed, {sources.complete:,} of "
-        f"them with all muscles, sex, age and BMI. {ANALYSES} {CORRECTIONS[options.correction]}",
-        *_tell_further(options, tables),
-        f"Statistics were calculated with bids_mfi {__version__}, statsmodels "
-        f"{versions['statsmodels']} and SciPy {versions['scipy']}; the repeated-measures ANCOVA is "
-        "bids_mfi's own and is tested against the packages car and emmeans of R.",
+        f"{count_noun(sources.participants, 'participant')}{session} "
+        f"{choose_form(sources.participants, 'was', 'were')} analysed, {sources.complete:,} of "
+        f"them with all muscles, sex, age and BMI. {ANALYSES.format(extent=sources.extent)} "
+        f"{CORRECTIONS[options.correction]}",
+        *_tell_further(options, sources, tables),
+        _tell_software(options.correction),
     ]
     keys = ["weber2021", "greenhouse1959", "huynh1976", "lecoutre1991", "mauchly1940"]
     keys += {"holm": ["holm1979"], "fdr_bh": ["fdr_bh1995"]}.get(options.correction, [])
     keys += ["pinheiro2000"] if "change" in tables else []
     keys += ["bland1999"] if "repeatability" in tables else []
-    keys += ["seabold2010", "virtanen2020"]
+    keys += [] if options.correction == "none" else ["seabold2010"]
+    keys += ["virtanen2020"]
     return tuple(paragraphs), tuple(CITED[key] for key in keys)
+
+
+def _tell_software(correction: str) -> str:
+    names = [f"bids_mfi {__version__}", f"SciPy {metadata.version('scipy')}"]
+    if correction != "none":
+        names.append(f"statsmodels {metadata.version('statsmodels')} (correction of p-values)")
+    return (
+        f"Statistics were calculated with {_join(names)}; the analyses of covariance are "
+        "bids_mfi's own and are tested against the packages car and emmeans of R."
+    )
 
 
 def _tell_measuring(sources: Sources) -> str:
@@ -185,7 +204,7 @@ def _tell_measuring(sources: Sources) -> str:
     )
 
 
-def _tell_further(options: RunOptions, tables: Collection[str]) -> Iterable[str]:
+def _tell_further(options: RunOptions, sources: Sources, tables: Collection[str]) -> Iterable[str]:
     if options.model:
         yield (
             f"A further model, {options.model}, was fitted to each muscle and to the mean of all "
@@ -193,7 +212,7 @@ def _tell_further(options: RunOptions, tables: Collection[str]) -> Iterable[str]
             "not corrected."
         )
     if "change" in tables:
-        yield CHANGE
+        yield CHANGE.format(change=sources.change, order=sources.order)
     if "repeatability" in tables:
         yield REPEATABILITY
     if options.controls:
@@ -344,6 +363,46 @@ def _signed(value: float, digits: int = 2) -> str:
     (True, '0.50')
     """
     return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def tell_extent(levels: Collection[str]) -> str:
+    """Say how much of a muscle is labelled, as the reason why volumes are secondary.
+
+    Parameters
+    ----------
+    levels : collection of str
+        Vertebral levels on which the weights label the muscles, ``all`` for whole muscles; empty
+        where the tables do not say it.
+
+    Examples
+    --------
+    >>> tell_extent({"all"})
+    'whole muscles are labelled, and the field of view of the scan cuts them'
+    >>> tell_extent({"C4-C6", "C3-C7"})
+    'muscles are labelled at certain vertebral levels only'
+    """
+    if not levels:
+        return "the tables do not say how much of a muscle is labelled"
+    if set(levels) == {WHOLE}:
+        return "whole muscles are labelled, and the field of view of the scan cuts them"
+    which = "some muscles" if WHOLE in levels else "muscles"
+    return f"{which} are labelled at certain vertebral levels only"
+
+
+def tell_change(change: pd.DataFrame, order: tuple[str, ...]) -> str:
+    """Say which session is less which in a table of change; empty where it has no row.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"session_from": ["ses-pre"], "session_to": ["ses-post"]})
+    >>> tell_change(table, ("ses-pre", "ses-post")), tell_change(table, ("ses-post", "ses-pre"))
+    ('ses-post less the earlier ses-pre', 'ses-post less the later ses-pre')
+    """
+    if change.empty:
+        return ""
+    first, others = str(change["session_from"].iloc[0]), list(dict.fromkeys(change["session_to"]))
+    word = "earlier" if order.index(first) < order.index(others[0]) else "later"
+    return f"{_join(others)}{' each' if len(others) > 1 else ''} less the {word} {first}"
 
 
 def _join(names: Iterable[Any]) -> str:

@@ -26,6 +26,7 @@ from bids_mfi.group_run.outputs import (
     remove_outdated,
 )
 from bids_mfi.group_run.presentation import draw_figures, make_page
+from bids_mfi.group_run.prose import tell_extent
 from bids_mfi.group_run.study import Study, read_study
 from bids_mfi.options import RunOptions
 from bids_mfi.report.group_page import Finding, TableEntry, render_group_page
@@ -122,7 +123,7 @@ def _analyse(
         if parsed is not None and parsed.measure == measure:
             own |= analyse_formula(cohort, parsed)
         make = partial(study.make_cohort, measure)
-        change, said = analyse_change(scans, study.selection.session, make)
+        change, said = analyse_change(scans, study.selection, options.session is not None, make)
         own |= change
         findings |= dict.fromkeys(said)
         if options.controls and measure == "mfi":
@@ -135,13 +136,13 @@ def _analyse(
 def _make_files(
     study: Study, cohorts: Mapping[str, Cohort], analyses: Mapping[str, Analysis]
 ) -> dict[str, TableEntry]:
-    measures = study.list_measures(cohorts["mfi"])
+    measures, extent = study.list_measures(cohorts["mfi"]), tell_extent(study.list_levels())
     files = {MEASURES_TABLE: make_table_file(MEASURES_TABLE, measures)}
     for measure, cohort in cohorts.items():
         key = f"{VOLUME if measure == 'volume' else ''}{WIDE_TABLE}"
-        files[key] = make_table_file(key, study.list_values(cohort))
+        files[key] = make_table_file(key, study.list_values(cohort), extent=extent)
     for key, analysis in analyses.items():
-        files[key] = make_table_file(key, analysis.table, analysis.notes)
+        files[key] = make_table_file(key, analysis.table, analysis.notes, extent)
     return files
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bids_mfi.cells import MISSING
+from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
-from bids_mfi.group_run.origin import name_scans, natural_key
+from bids_mfi.group_run.origin import name_scans
+from bids_mfi.group_run.session_order import SessionOrder
 from bids_mfi.report.group_page import Finding
 
 
@@ -22,19 +24,17 @@ class Selection:
     scans : Index
         Of the table of scans.
     findings : tuple of Finding
+    order : SessionOrder
+        Of all sessions.
     """
 
     session: str
     scans: pd.Index
     findings: tuple[Finding, ...]
+    order: SessionOrder
 
 
-def list_sessions(scans: pd.DataFrame) -> tuple[str, ...]:
-    """Sessions in natural order, ``ses-2`` before ``ses-10``; scans without one are not counted."""
-    return tuple(sorted(set(scans["session_id"]) - {MISSING}, key=natural_key))
-
-
-def select_session(scans: pd.DataFrame, asked: str | None) -> Selection:
+def select_session(scans: pd.DataFrame, asked: str | None, order: SessionOrder) -> Selection:
     """Choose the session that is analysed, and one scan of each participant in it.
 
     Parameters
@@ -44,13 +44,15 @@ def select_session(scans: pd.DataFrame, asked: str | None) -> Selection:
     asked : str or None
         Label with or without ``ses-``; None for the first session. A participant whose scans have
         no session label at all has one session, which counts as the first.
+    order : SessionOrder
+        Of the sessions of all scans.
 
     Raises
     ------
     InputError
         No scan is of the session asked for.
     """
-    sessions = list_sessions(scans)
+    sessions = order.sessions
     session = f"ses-{asked.removeprefix('ses-')}" if asked else next(iter(sessions), "")
     if asked and session not in sessions:
         raise InputError(
@@ -61,12 +63,13 @@ def select_session(scans: pd.DataFrame, asked: str | None) -> Selection:
     if not sessions or session == sessions[0]:
         labelled = scans.loc[scans["session_id"] != MISSING, "participant_id"]
         chosen |= ~scans["participant_id"].isin(labelled)
-    return _take_first(scans, scans[chosen], session, sessions)
+    return _take_first(scans, scans[chosen], session, order)
 
 
 def _take_first(
-    scans: pd.DataFrame, chosen: pd.DataFrame, session: str, sessions: tuple[str, ...]
+    scans: pd.DataFrame, chosen: pd.DataFrame, session: str, order: SessionOrder
 ) -> Selection:
+    sessions = order.sessions
     repeated = chosen.duplicated("participant_id", keep="first")
     absent = set(scans["participant_id"]) - set(chosen["participant_id"])
     unlabelled = chosen[chosen["session_id"] == MISSING] if session else chosen.iloc[:0]
@@ -96,8 +99,9 @@ def _take_first(
         largest = max(sessions, key=lambda name: int(sizes[name]))
         if 2 * len(set(chosen["participant_id"])) < sizes[largest]:
             text = (
-                f"Session {session} holds {chosen['participant_id'].nunique():,} participants, "
+                f"Session {session} holds "
+                f"{count_noun(chosen['participant_id'].nunique(), 'participant')}, "
                 f"{largest} {sizes[largest]:,}: name the one you mean by --session."
             )
             findings.insert(0, Finding("warning", text))
-    return Selection(session, chosen.index[~repeated], tuple(findings))
+    return Selection(session, chosen.index[~repeated], (*findings, *order.findings), order)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from bids_mfi.cells import MISSING
+from bids_mfi.counts import count_noun
 from bids_mfi.derivatives import check_output_dir
 from bids_mfi.errors import InputError
 from bids_mfi.group.cohort import Cohort, make_cohort
@@ -17,6 +19,7 @@ from bids_mfi.group_run.origin import name_scans
 from bids_mfi.group_run.people import People, read_people
 from bids_mfi.group_run.people_table import STANDARD
 from bids_mfi.group_run.selection import Selection, select_session
+from bids_mfi.group_run.session_order import order_sessions
 from bids_mfi.options import RunOptions
 from bids_mfi.report.group_page import Finding
 
@@ -74,8 +77,9 @@ class Study:
         people = scans["participant_id"].nunique()
         complete, all_muscles = len(cohort.select(())), len(cohort.select(cohort.common))
         sentence = (
-            f"{len(scans):,} scans of {people:,} participants collected; "
-            f"{len(cohort.values):,} participants analysed{f' in {session}' if session else ''}, "
+            f"{count_noun(len(scans), 'scan')} of {count_noun(people, 'participant')} collected; "
+            f"{count_noun(len(cohort.values), 'participant')} analysed"
+            f"{f' in {session}' if session else ''}, "
             f"{complete:,} of them with sex, age and BMI, {all_muscles:,} of these with all muscles"
         )
         return sentence if complete else f"{sentence}: most analyses are n/a"
@@ -105,11 +109,20 @@ class Study:
         table.insert(0, "session_id", scans.loc[table.index, "session_id"])
         return table.rename_axis(index="participant_id").reset_index()
 
+    def list_levels(self) -> frozenset[str]:
+        """Vertebral levels on which the weights label the muscles analysed, as the tables say."""
+        rows = self.collection.rows
+        if "levels" not in rows:
+            return frozenset()
+        chosen = rows[rows[SCAN].isin(self.selection.scans)]
+        return frozenset(map(str, chosen["levels"].dropna())) - {MISSING, ""}
+
     def describe(self, cohort: Cohort) -> dict[str, Any]:
         """Facts for the sidecars of the tables."""
         options = self.options
         return {
             "Session": self.selection.session or None,
+            "SessionOrder": list(self.selection.order.sessions) or None,
             "Participants": len(cohort.values),
             "Missing": options.missing,
             "Correction": options.correction,
@@ -164,4 +177,9 @@ def read_study(options: RunOptions) -> Study:
         options.bids_dir, options.participants_file, visits, asked, sessions, own_sessions=own
     )
     people = replace(people, findings=(*found, *people.findings))
-    return Study(options, collection, people, select_session(collection.scans, options.session))
+    reference = f"ses-{options.session.removeprefix('ses-')}" if options.session else ""
+    order = order_sessions(
+        visits, people.sessions, options.bids_dir, options.session_order, reference
+    )
+    selection = select_session(collection.scans, options.session, order)
+    return Study(options, collection, people, selection)

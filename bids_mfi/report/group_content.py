@@ -83,6 +83,12 @@ class GroupPage:
         How p-values were adjusted, in a word; empty if they were not.
     model, controls : str
         The formula and the condition asked for; empty if there was none.
+    sessions : tuple of str
+        In their order.
+    change : str
+        Which session is less which, in words; empty if no change was measured.
+    extent : str
+        How much of a muscle is labelled, in words; empty if not known.
     """
 
     title: str
@@ -102,3 +108,6 @@ class GroupPage:
     correction: str = ""
     model: str = ""
     controls: str = ""
+    sessions: tuple[str, ...] = ()
+    change: str = ""
+    extent: str = ""

@@ -134,7 +134,8 @@ def _collect_change(page: GroupPage) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``sessions`` (names, the first is that with which the others are compared), ``values``,
+        ``sessions`` (names in their order), ``from`` (that with which the others are compared),
+        ``values``,
         ``beyond`` (by muscle and later session: yes where the change is larger than the smallest
         detectable one) and ``means`` (by muscle); empty if no change was measured.
     """
@@ -153,8 +154,11 @@ def _collect_change(page: GroupPage) -> dict[str, Any]:
             aligned = _align(rows[rows["session_to"] == session], index)
             values[str(muscle)][session] = shorten(aligned["value_to"])
             beyond[str(muscle)][session] = _mark(aligned["exceeds_sdc"])
+    names = [first, *later]
+    if set(names) <= set(page.sessions):
+        names.sort(key=page.sessions.index)
     means = _collect_mean_change(_table(page, "change"))
-    return {"sessions": [first, *later], "values": values, "beyond": beyond, "means": means}
+    return {"sessions": names, "from": first, "values": values, "beyond": beyond, "means": means}
 
 
 def _mark(words: Iterable[object]) -> list[int]:

@@ -63,7 +63,9 @@ PICTURES = {
         "Fat fraction",
         "The same axial slices of the fat fraction in colour with the outlines of the labels in "
         "white and a colour bar from 0 to 60 percent.",
-        "Fat fraction with the outlines of the labels. Black is no fat; slate grey is no signal.",
+        "Fat fraction with the outlines of the labels. Black is 0 %: no fat or, where fat and "
+        "water are computed from magnitude images, nothing but fat, as under the skin. Slate grey "
+        "is no signal.",
     ),
 }
 

@@ -384,6 +384,9 @@
     });
   }
 
+  const MOST_CHANGES = 4; // in words above a panel; the table has all
+  const LINE = 16; // pixels
+
   // Each participant's line from session to session, a panel a muscle, with the line of the means.
   function drawChange() {
     const id = "change";
@@ -394,10 +397,16 @@
     const hasTwo = (muscle, i) => lists(muscle).filter((list) => isNumber(list[i])).length > 1;
     const drawn = shown.filter((muscle) => everyone.some((i) => hasTwo(muscle, i)));
     if (!drawn.length) return sayNothing(id, "no participant has a value in two sessions");
-    const columns = Math.min(4, drawn.length);
+    const columns = Math.min(sessions.length > 4 ? 2 : 6 - Math.max(2, sessions.length), drawn.length);
     const rows = Math.ceil(drawn.length / columns);
-    const options = { rows, columns, gapX: 0.06, gapY: 0.17 };
-    const layout = { ...baseLayout(115 + 270 * rows), annotations: [] };
+    // One change stands beside the muscle's name; several stand below it, a line each.
+    const compared = sessions.length - 1;
+    const lines = compared === 1 || compared > MOST_CHANGES ? 0 : compared;
+    const gap = 60 + LINE * lines;
+    const area = 210 * rows + gap * (rows - 1);
+    const options = { rows, columns, gapX: 0.06, gapY: gap / area };
+    const layout = { ...baseLayout(115 + area + LINE * lines), annotations: [] };
+    layout.margin = { ...layout.margin, t: layout.margin.t + LINE * lines };
     const traces = [];
     const places = [];
     let fullest = 0;
@@ -409,7 +418,7 @@
         row: Math.floor(n / columns), column, rangeX: [-0.25, sessions.length - 0.75],
         rangeY: findRange(lists(muscle)), titleY: column === 0 ? `${measure} (${unit})` : "",
       }, suffix, options));
-      Object.assign(layout[`xaxis${suffix}`], { tickvals: sessions.map((_, k) => k), ticktext: sessions.map(escapeText), showgrid: false });
+      Object.assign(layout[`xaxis${suffix}`], { tickvals: sessions.map((_, k) => k), ticktext: sessions.map((session) => escapeText(shortenSession(session))), showgrid: false });
       const points = choosePoints((i) => hasTwo(muscle, i));
       fullest = Math.max(fullest, everyone.reduce((count, i) => count + hasTwo(muscle, i), 0));
       traces.push(changeTrace(muscle, points, axes), meanChangeTrace(muscle, axes));
@@ -417,11 +426,26 @@
       places.push(place);
       traces.push(selectedTrace(placeChosen(place), { ...axes, mode: "lines+markers", line: { color: COLORS.chosen, width: 2 } }));
       const means = data.change.means[muscle] || [];
-      const words = means.map((row) => (means.length > 1 ? `${escapeText(row.session)} ${row.text}` : row.text));
-      layout.annotations.push(titlePanel(`<b>${escapeText(muscle)}</b>  ${words.join(", ")}`, axes));
+      layout.annotations.push(titlePanel(titleChange(muscle, means, lines), axes));
     });
     draw(id, traces, layout, places);
     sayDrawn(id, fullest, "in each panel");
+  }
+
+  function titleChange(muscle, means, lines) {
+    const name = `<b>${escapeText(muscle)}</b>`;
+    if (sessions().length > MOST_CHANGES + 1) return name;
+    if (!lines) return [name, ...means.map((row) => row.text)].join("  ");
+    return [name, ...means.map((row) => `${escapeText(shortenSession(row.session))}: ${row.text}`)].join("<br>");
+  }
+
+  const sessions = () => data.change.sessions || [];
+
+  // Long names of sessions would lie over each other.
+  function shortenSession(session) {
+    const label = session.replace(/^ses-/, "");
+    const most = sessions().length > 2 ? 10 : 16;
+    return label.length > most ? `${label.slice(0, most - 1)}\u2026` : label;
   }
 
   // One trace for all: a gap parts the participants.
@@ -458,10 +482,10 @@
 
   function meanChangeTrace(muscle, axes) {
     const means = data.change.means[muscle] || [];
-    const { sessions } = data.change;
+    const { sessions, from } = data.change;
     return {
       type: "scatter", mode: "lines+markers", name: "mean", ...axes,
-      x: means.flatMap((row) => [0, sessions.indexOf(row.session), null]),
+      x: means.flatMap((row) => [sessions.indexOf(from), sessions.indexOf(row.session), null]),
       y: means.flatMap((row) => [...row.ends, null]),
       line: { width: 3, color: COLORS.line }, marker: { size: 7, color: COLORS.line },
       hoverinfo: "skip", showlegend: false,
@@ -575,8 +599,8 @@
     for (const [word, lists] of [["left-right mean", data.values], ["left", data.left], ["right", data.right]]) {
       addRow(word, (muscle) => formatValue(lists[muscle][i]));
     }
-    const { sessions = [], values = {} } = data.change;
-    sessions.slice(1).forEach((session) => addRow(`in ${session}`, (muscle) => formatValue(values[muscle]?.[session][i])));
+    const { sessions = [], from, values = {} } = data.change;
+    sessions.filter((session) => session !== from).forEach((session) => addRow(`in ${session}`, (muscle) => formatValue(values[muscle]?.[session][i])));
     const found = data.centiles.muscles;
     if (found) addRow("centile", (muscle) => sayCentile(found[muscle]?.centile[i]));
   }
