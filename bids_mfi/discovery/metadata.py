@@ -17,7 +17,8 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,9 @@ def read_metadata(files: ParticipantFiles, database_dir: Path | None, dry_run: b
     if found is not None:
         return found
     with _temporary_folder() as folder:
-        _copy_names(files, Path(folder))
+        _copy_names(files, folder)
         try:
-            return _index(files, Path(folder), None if dry_run else stored)
+            return _index(files, folder, None if dry_run else stored)
         except MFIError:
             raise
         except Exception as error:  # whatever PyBIDS meets concerns this participant alone
@@ -111,18 +112,23 @@ def _index(files: ParticipantFiles, root: Path, stored: Path | None) -> Metadata
         _close(layout)
 
 
-def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
-    """Make a folder that vanishes with its use.
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a folder that vanishes with its use, or with the next run if this one is killed.
 
     Raises
     ------
     PairError
         The system's temporary folder cannot be written.
     """
-    try:
-        return tempfile.TemporaryDirectory(prefix="bids_mfi-")
-    except OSError as error:
-        raise _unusable_temporary_folder(error) from error
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder(TEMPORARY_FOLDER))
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError):
+                raise _unusable_temporary_folder(error.__cause__) from error
+            raise
+        yield folder
 
 
 def _unusable_temporary_folder(error: OSError) -> PairError:
