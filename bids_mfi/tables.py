@@ -13,6 +13,19 @@ from typing import Any
 
 import pandas as pd
 
+from bids_mfi.cells import (
+    MISSING,
+    PREFIXES,
+    Row,
+    is_missing,
+    loosen_label,
+    parse_decimal,
+    read_cells,
+    shorten,
+    split_cells,
+    strip_prefix,
+    strip_zeros,
+)
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import (
     LABEL_TABLE,
@@ -23,11 +36,8 @@ from bids_mfi.muscles import (
     rank_muscle,
 )
 
-MISSING = "n/a"
-MISSING_WORDS = frozenset({"", "n/a", "na", "nan", "null", "none"})
 SCAN_KEYS = ("participant_id", "session_id", "run_id")
 KEYS = (*SCAN_KEYS, "muscle", "hemi")
-PREFIXES = {"participant_id": "sub-", "session_id": "ses-", "run_id": "run-"}
 VALUES = ("volume_ml", "mfi_percent")
 HEMIS = {"l": "L", "left": "L", "r": "R", "right": "R"}
 NAMED_ROWS = 3
@@ -35,8 +45,6 @@ HIGHEST = 1e9  # no volume is beyond
 # MFI of noise may be a little below 0 or above 100.
 RANGES = {"volume_ml": (0.0, HIGHEST), "mfi_percent": (-100.0, 200.0)}
 RANGE_WORDS = {"volume_ml": "from 0 on", "mfi_percent": "from -100 to 200"}
-SEPARATORS = {",": "commas", ";": "semicolons", "|": "bars"}
-Row = list[Any]  # cells of a line
 DEFAULT_COLOR = "#808080"
 MOST_LABELS = 32767  # of a label map in int16
 
@@ -66,7 +74,7 @@ def read_long_table(path: Path) -> pd.DataFrame:
     InputError
         It cannot be read, lacks a column, has no rows, or a cell makes no sense.
     """
-    table = _read_measures(path, ("participant_id", "muscle", "hemi", *VALUES))
+    table = _read_measures(path, ("participant_id", "muscle", "hemi", *VALUES), SCAN_KEYS)
     for column in SCAN_KEYS:
         cells = table[column] if column in table else [MISSING] * len(table)
         table[column] = [_tidy_identifier(column, str(cell)) for cell in cells]
@@ -112,7 +120,7 @@ def read_scan_rows(path: Path, data: bytes | None = None) -> tuple[tuple[str, ..
     InputError
         As there.
     """
-    header, lines = _split_cells(path, ("muscle", "hemi", *VALUES), data)
+    header, lines = split_cells(path, ("muscle", "hemi", *VALUES), data)
     muscle, hemi, *values = (header.index(name) for name in ("muscle", "hemi", *VALUES))
     known: dict[tuple[str, str], int] = {}
     for line, row in lines:
@@ -129,119 +137,16 @@ def read_scan_rows(path: Path, data: bytes | None = None) -> tuple[tuple[str, ..
     return tuple(header), [row for _, row in lines]
 
 
-def _read_measures(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    table = read_cells(path, needed)
+def _read_measures(
+    path: Path, needed: Sequence[str], identifiers: Sequence[str] = ()
+) -> pd.DataFrame:
+    table = read_cells(path, needed, identifiers)
     table["muscle"] = [_tidy_muscle(path, line, str(x)) for line, x in table["muscle"].items()]
     table["hemi"] = [_tidy_hemi(path, line, str(cell)) for line, cell in table["hemi"].items()]
     for column in VALUES:
         numbers = [_parse_number(path, line, column, str(x)) for line, x in table[column].items()]
         table[column] = pd.Series(numbers, index=table.index, dtype="float64")
     return table
-
-
-def read_cells(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    """Read a tab-separated file as text, stripped; the index is the line in the file.
-
-    BIDS knows no quoting, but spreadsheets quote: quotes around a whole cell are taken off.
-
-    Raises
-    ------
-    InputError
-        It is missing or no UTF-8 text, lacks one of the ``needed`` columns, has two columns of one
-        name, no rows, a row with more or fewer cells than the header, or a cell whose quotes are
-        not balanced.
-    """
-    header, rows = _split_cells(path, needed)
-    index = pd.Index([line for line, _ in rows], name="line")
-    return pd.DataFrame([row for _, row in rows], columns=header, index=index, dtype="str")
-
-
-def _split_cells(
-    path: Path, needed: Sequence[str], data: bytes | None = None
-) -> tuple[list[str], list[tuple[int, Row]]]:
-    """Header, and the number and cells of each line, as :func:`read_cells` has them."""
-    text = _read_text(path) if data is None else _decode(path, data)
-    rows = [
-        (number, [cell.strip() for cell in line.split("\t")])
-        for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip()
-    ]
-    if '"' in text:
-        rows = [(n, [_unquote(path, n, cell) for cell in cells]) for n, cells in rows]
-    header = rows[0][1] if rows else []
-    _check_header(path, header, needed)
-    for line, row in rows[1:]:
-        if len(row) != len(header):
-            raise InputError(
-                f"{path}: line {line} has {len(row)} cells, expected {len(header)} as in the "
-                "header; export the table again as tab-separated text."
-            )
-    if len(rows) < 2:
-        raise InputError(f"{path}: has a header and no rows, expected at least one row.")
-    return header, rows[1:]
-
-
-def _unquote(path: Path, line: int, cell: str) -> str:
-    """Take the quotes off a cell that a spreadsheet put in quotes.
-
-    >>> [_unquote(Path("a.tsv"), 2, cell) for cell in ('"TR"', '"5"" cut"', '5" cut')]
-    ['TR', '5" cut', '5" cut']
-    """
-    if not cell.startswith('"'):
-        return cell
-    inner = cell[1:-1]
-    if len(cell) < 2 or not cell.endswith('"') or '"' in inner.replace('""', ""):
-        raise InputError(
-            f"{path}: line {line} has the cell {cell}, whose quotes are not balanced. Expected "
-            "text without quotes, or quotes around the whole cell; remove the stray quote."
-        )
-    return inner.replace('""', '"').strip()
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return _decode(path, path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}). Expected a tab-separated table; "
-            "check the path and its permissions."
-        ) from error
-
-
-def _decode(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(
-            f"{path}: is no UTF-8 text. Expected tab-separated text; export the table again."
-        ) from None
-
-
-def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
-    missing = [name for name in needed if name not in header]
-    if missing:
-        raise InputError(
-            f"{path}: has no column {' and no column '.join(missing)}; it has "
-            f"{', '.join(header) or 'none at all'}. Expected a table as group_mfi.tsv."
-            f"{hint_at_separator(header)}"
-        )
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise InputError(f"{path}: has two columns {twice[0]}, expected one; rename or remove one.")
-
-
-def hint_at_separator(header: Sequence[str]) -> str:
-    """Say what to do with a table that is probably not separated by tabs; else nothing."""
-    if len(header) != 1:
-        return ""
-    found = next((word for sign, word in SEPARATORS.items() if sign in header[0]), "")
-    what = f"It seems to be separated by {found}" if found else "It has one column only"
-    return f" {what}: save it as tab-separated text."
-
-
-def is_missing(cell: str) -> bool:
-    """Whether a cell says that there is no value."""
-    return cell.lower() in MISSING_WORDS
 
 
 def _tidy_identifier(column: str, cell: str) -> str:
@@ -252,11 +157,11 @@ def _tidy_identifier(column: str, cell: str) -> str:
     """
     if is_missing(cell):
         return MISSING
-    label = cell.removeprefix(PREFIXES[column])
+    label = strip_prefix(column, cell)
     if column != "run_id":
         return label
     whole = label.removesuffix(".0")
-    return str(int(whole)) if whole.isdecimal() else label
+    return strip_zeros(whole) if whole.isdecimal() else label
 
 
 _KNOWN_MUSCLES = {name.lower(): name for name in PAPER_ORDER}
@@ -266,7 +171,7 @@ def _tidy_muscle(path: Path, line: Any, cell: str) -> str:
     """Write the paper's abbreviations as the paper does; a muscle must have a name."""
     if is_missing(cell) or cell.lower() == "mean":
         raise InputError(
-            f"{path}: line {line} has '{cell}' for muscle, expected an abbreviation as TR."
+            f"{path}: line {line} has '{shorten(cell)}' for muscle, expected an abbreviation as TR."
         )
     return _KNOWN_MUSCLES.get(cell.lower(), cell)
 
@@ -274,7 +179,8 @@ def _tidy_muscle(path: Path, line: Any, cell: str) -> str:
 def _tidy_hemi(path: Path, line: Any, cell: str) -> str:
     if cell.lower() not in HEMIS:
         raise InputError(
-            f"{path}: line {line} has '{cell}' for hemi, expected L or R (the subject's side)."
+            f"{path}: line {line} has '{shorten(cell)}' for hemi, expected L or R (the subject's "
+            "side)."
         )
     return HEMIS[cell.lower()]
 
@@ -283,14 +189,14 @@ def _parse_number(path: Path, line: Any, column: str, cell: str) -> float:
     if is_missing(cell):
         return math.nan
     try:
-        value = float(cell.replace("_", "?"))
+        value = parse_decimal(cell)
     except ValueError:
         value = math.inf
     low, high = RANGES[column]
     if not low <= value <= high:
         hint = " Write decimals with a point." if "," in cell else ""
         raise InputError(
-            f"{path}: line {line} has '{cell}' for {column}, expected a number "
+            f"{path}: line {line} has '{shorten(cell)}' for {column}, expected a number "
             f"{RANGE_WORDS[column]}, or n/a; correct it.{hint}"
         )
     return value
@@ -396,18 +302,6 @@ def pair_tables(
     return PairedTables(rows, ignored)
 
 
-def loosen_label(label: str) -> str:
-    """Make identifiers alike that a spreadsheet may have made different.
-
-    >>> [loosen_label(label) for label in ("01", "1.0", "Sub-1", "P01", "000")]
-    ['1', '1', '1', 'p01', '0']
-    """
-    plain = label.lower()
-    for prefix in PREFIXES.values():
-        plain = plain.removeprefix(prefix)
-    return plain.removesuffix(".0").lstrip("0") or "0"
-
-
 def _check_participants(table: pd.DataFrame, path: Path) -> None:
     """Refuse two participants that differ only in zeros, ``.0`` or case."""
     known: dict[str, str] = {}
@@ -488,11 +382,8 @@ def read_label_table(path: Path) -> MuscleTable:
 
 
 def _find_muscle(row: dict[str, str], where: str) -> Muscle | None:
-    if not row["index"].isdecimal() or int(row["index"]) > MOST_LABELS:
-        raise InputError(
-            f"{where} has the index '{row['index']}', expected a whole number up to {MOST_LABELS}."
-        )
-    if int(row["index"]) == 0:
+    index = parse_index(row["index"], where)
+    if index == 0:
         return None
     if "muscle" in row and "hemi" in row:
         muscle, hemi = row["muscle"], row["hemi"]
@@ -508,12 +399,33 @@ def _find_muscle(row: dict[str, str], where: str) -> Muscle | None:
             "example TR) and hemi (L or R); write n/a in both where the label is no muscle."
         )
     return Muscle(
-        index=int(row["index"]),
+        index=index,
         name=row["name"],
         muscle=_KNOWN_MUSCLES.get(muscle.lower(), muscle),
         hemi=HEMIS[hemi.lower()],
         color=row.get("color") or DEFAULT_COLOR,
         levels=row.get("levels") or MISSING,
+    )
+
+
+def parse_index(cell: str, where: str) -> int:
+    """Read the number of a label, 0 to MOST_LABELS.
+
+    Raises
+    ------
+    InputError
+        It is something else; the message begins with ``where``.
+
+    Examples
+    --------
+    >>> parse_index("012", "dseg.tsv: line 2")
+    12
+    """
+    digits = strip_zeros(cell)
+    if cell.isdecimal() and len(digits) <= len(str(MOST_LABELS)) and int(digits) <= MOST_LABELS:
+        return int(digits)
+    raise InputError(
+        f"{where} has the index '{shorten(cell)}', expected a whole number up to {MOST_LABELS}."
     )
 
 

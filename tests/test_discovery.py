@@ -919,6 +919,8 @@ def test_filter_file_names_the_pair(dataset: Path, queries: object) -> None:
     [
         {"acq": "second", "run": None},
         {"acq": "second", "run": 2},
+        {"acq": "second", "run": "²"},
+        {"acq": "second", "run": "9" * 5000},
         {"acq": "second", "rec": "*"},
         {"acq": "second", "subject": "1"},
         {"acq": "Second"},

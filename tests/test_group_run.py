@@ -400,11 +400,21 @@ def test_height_in_metres_is_refused_and_not_turned_into_a_bmi(people, tmp_path,
     assert read(folders, "ancova")["p_sex"].isna().all()
 
 
-def test_ages_in_another_unit_are_missing(people, tmp_path, capsys):
-    folders = make_group_folder(tmp_path, make_muscles(people), people)
+def test_ages_in_another_unit_are_converted(people, tmp_path, capsys):
+    plain = make_group_folder(tmp_path / "plain", make_muscles(people), people)
+    months = people.assign(age=people["age"] * 12)
+    folders = make_group_folder(tmp_path / "months", make_muscles(people), months)
     (folders[0] / "participants.json").write_text(json.dumps({"age": {"Units": "months"}}))
+    assert run(plain) == run(folders) == 0
+    assert "gives the unit of age as months, expected years: converted" in capsys.readouterr().err
+    assert read(folders, "mfi")["age"].tolist() == pytest.approx(read(plain, "mfi")["age"].tolist())
+
+
+def test_ages_in_an_unknown_unit_are_missing(people, tmp_path, capsys):
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    (folders[0] / "participants.json").write_text(json.dumps({"age": {"Units": "decades"}}))
     assert run(folders) == 0
-    assert "gives the unit of age as months" in capsys.readouterr().err
+    assert "gives the unit of age as decades" in capsys.readouterr().err
     assert read(folders, "mfi")["age"].isna().all()
 
 
@@ -897,19 +907,20 @@ def test_damaged_sidecars_are_no_obstacle(content, people, tmp_path, capsys):
 
 def test_a_byte_order_mark_does_not_hide_the_units(people, tmp_path):
     folders = make_group_folder(tmp_path, make_muscles(people), people)
-    content = json.dumps({"age": {"Units": "months"}})
+    content = json.dumps({"age": {"Units": "decades"}})
     (folders[0] / "participants.json").write_text(content, encoding="utf-8-sig")
     assert run(folders) == 0
     assert read(folders, "mfi")["age"].isna().all()
 
 
-def test_weight_in_pounds_gives_no_bmi(people, tmp_path, capsys):
+def test_weight_in_pounds_gives_the_bmi_of_kilograms(people, tmp_path, capsys):
     people = people.drop(columns="bmi").assign(height=170, weight=160)
     folders = make_group_folder(tmp_path, make_muscles(people), people)
     (folders[0] / "participants.json").write_text(json.dumps({"weight": {"Units": "lb"}}))
     assert run(folders) == 0
-    assert "unit of weight as lb, expected kg" in capsys.readouterr().err
-    assert read(folders, "mfi")["bmi"].isna().all()
+    assert "unit of weight as lb, expected kg: converted" in capsys.readouterr().err
+    bmi = read(folders, "mfi")["bmi"]
+    assert bmi.to_numpy() == pytest.approx(160 * 0.45359237 / 1.7**2)
 
 
 def test_a_missing_bmi_is_computed_from_height_and_weight(people, tmp_path):

@@ -235,6 +235,8 @@ PROBLEMS = {
     "unnamed label": (toy_rows()[:-1], r"labels without a name: \[36\]"),
     "no muscle": ([r for r in toy_rows() if int(r["index"]) > 14], "without a name"),
     "twice": ([*toy_rows(), toy_rows()[0]], "stands there twice"),
+    "long number": ([{"index": "9" * 5000, "name": "x"}], r"index '9+\.\.\. \(5000 letters\)'"),
+    "long cell": ([*toy_rows()[:-1], {"index": "99", "name": "x" * 200_000}], "without a name"),
     "no number": ([{"index": "one", "name": "left_trapezius"}], "cannot be read as a label table"),
 }
 
@@ -251,13 +253,18 @@ def test_bad_tables_are_refused(tmp_path, problem):
 
 @pytest.mark.parametrize(
     "line",
-    ["1" * 5000 + "\tleft_trapezius", "1\t" + "a" * 200_000, "²\tleft_trapezius", "1\x00\ta", "1"],
-    ids=["5,000 digits", "cell of 200,000 characters", "superscript", "zero byte", "short line"],
+    ["1" * 5000 + "\tleft_trapezius", "²\tleft_trapezius", "1\x00\ta", "1"],
+    ids=["5,000 digits", "superscript", "zero byte", "short line"],
 )
 def test_table_that_cannot_be_parsed_is_refused(tmp_path, line):
     (tmp_path / "dseg.tsv").write_text(f"index\tname\n{line}\n")
-    with pytest.raises(InputError, match=r"dseg\.tsv: cannot be read as a label table"):
+    with pytest.raises(InputError, match=r"dseg\.tsv: (cannot be .*: )?line 2 h"):
         labelmap.read_label_table(tmp_path / "dseg.tsv")
+
+
+def test_a_long_cell_is_no_obstacle(tmp_path):
+    (tmp_path / "dseg.tsv").write_text("index\tname\n1\t" + "a" * 200_000 + "\n")
+    assert len(labelmap.read_label_table(tmp_path / "dseg.tsv")[0]["name"]) == 200_000
 
 
 def test_named_pipe_as_label_table_is_refused(tmp_path):

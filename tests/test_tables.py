@@ -1,6 +1,7 @@
 """Tables that users bring: what is understood, what is refused and in which words."""
 
 import math
+import os
 
 import pytest
 
@@ -49,12 +50,93 @@ def test_a_table_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("newline", "encoding"), [("\r\n", "utf-8"), ("\n", "utf-8-sig"), ("\r\n", "utf-8-sig")]
-)
+    ("newline", "encoding"),
+    [
+        ("\r\n", "utf-8"), ("\n", "utf-8-sig"), ("\r\n", "utf-8-sig"), ("\r", "utf-8"),
+        ("\r\r\n", "utf-8"), ("\r\n", "utf-16"), ("\n", "utf-32"),
+        ("\t\t\n", "utf-8"), ("\t\r", "utf-16"), ("\ufeff\u200b\n", "utf-8"),
+        ("\u00a0\n", "utf-8"),
+    ],
+)  # fmt: skip
 def test_what_spreadsheets_write_is_read_alike(tmp_path, newline, encoding):
     plain = read_long_table(write(tmp_path / "a.tsv"))
     found = read_long_table(write(tmp_path / "b.tsv", newline=newline, encoding=encoding))
     assert found.equals(plain)
+
+
+def test_invisible_characters_within_a_cell_do_not_matter(tmp_path):
+    plain = read_long_table(write(tmp_path / "a.tsv"))
+    rows = [tuple("\u200b".join(f"\ufeff{cell}") for cell in row) for row in ROWS]
+    assert read_long_table(write(tmp_path / "b.tsv", rows)).equals(plain)
+
+
+def test_empty_columns_and_cells_that_only_they_lack_do_not_matter(tmp_path):
+    plain = read_long_table(write(tmp_path / "a.tsv"))
+    rows = [
+        (*row[:3], "", *row[3:], *[""] * extra) for row, extra in zip(ROWS, (0, 1, 4), strict=True)
+    ]
+    header = (*HEADER[:3], "", *HEADER[3:], "", "")
+    assert read_long_table(write(tmp_path / "b.tsv", rows, header)).equals(plain)
+
+
+def test_a_column_without_a_name_is_kept_if_it_holds_something(tmp_path):
+    rows = [(*row, note) for row, note in zip(ROWS, ("", "cut", ""), strict=True)]
+    table = read_long_table(write(tmp_path / "a.tsv", rows, (*HEADER, "")))
+    assert list(table[""]) == ["", "cut", ""]
+    with pytest.raises(InputError, match="line 3 has 9 cells, expected 8"):
+        read_long_table(write(tmp_path / "b.tsv", rows))
+
+
+@pytest.mark.parametrize(
+    ("column", "other"),
+    [("participant_id", "participant"), ("participant_id", "Subject"), ("participant_id", "sub"),
+     ("session_id", "session"), ("session_id", "Session ID"), ("run_id", "run")],
+)  # fmt: skip
+def test_other_names_of_an_identifier_are_understood(column, other, tmp_path):
+    plain = read_long_table(write(tmp_path / "a.tsv"))
+    header = [other if name == column else name for name in HEADER]
+    assert read_long_table(write(tmp_path / "b.tsv", ROWS, header)).equals(plain)
+
+
+def test_two_columns_that_may_be_the_identifier_are_refused(tmp_path):
+    header = ["sub" if n == "participant_id" else "subject" if n == "index" else n for n in HEADER]
+    with pytest.raises(InputError, match="no column participant_id, but sub and subject"):
+        read_long_table(write(tmp_path / "a.tsv", ROWS, header))
+
+
+def test_a_prefix_in_capitals_is_the_prefix(tmp_path):
+    plain = read_long_table(write(tmp_path / "a.tsv"))
+    rows = with_cell("participant_id", str.upper)
+    assert read_long_table(write(tmp_path / "b.tsv", rows)).equals(plain)
+
+
+def test_numbers_of_any_length_are_read_or_named(tmp_path):
+    digits = "9" * 5000
+    table = read_long_table(write(tmp_path / "a.tsv", with_cell("run_id", lambda _: f"0{digits}")))
+    assert set(table["run_id"]) == {digits}
+    with pytest.raises(InputError, match=r"line 2 has '9+\.\.\. \(5000 letters\)' for volume_ml"):
+        read_long_table(write(tmp_path / "b.tsv", with_cell("volume_ml", lambda _: digits)))
+    with pytest.raises(InputError, match=r"has the index '9+\.\.\. \(5000 letters\)'"):
+        read_label_table(write_labels(tmp_path / "d.tsv", ("index", "name"), (digits, "left_x")))
+
+
+@pytest.mark.parametrize("cell", ["²", "1²", "-1", "1.5", ""])
+def test_an_index_that_only_looks_like_a_number_is_named(cell, tmp_path):
+    with pytest.raises(InputError, match="line 3 has the index"):
+        read_label_table(
+            write_labels(tmp_path / "d.tsv", ("index", "name"), ("1", "left_x"), (cell, "left_y"))
+        )
+
+
+def test_a_cell_of_any_length_is_no_obstacle(tmp_path):
+    rows = [(*row, "x" * 200_000) for row in ROWS]
+    assert len(read_long_table(write(tmp_path / "a.tsv", rows, (*HEADER, "note")))) == len(ROWS)
+
+
+def test_a_named_pipe_is_no_table(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tsv")
+    with pytest.raises(InputError, match="named pipe"):
+        read_long_table(tmp_path / "pipe.tsv")
 
 
 def test_zero_stays_zero_and_every_word_for_nothing_is_missing(tmp_path):
@@ -129,8 +211,12 @@ def test_commas_for_tabs_are_recognised(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "none at all"),
-        (b"\xff\xfea\x00", "UTF-8"),
+        (b"", "is empty"),
+        (b"\n\r\n \n", "is empty"),
+        ("\t".join(HEADER).encode() + b"\nm\xe4nnlich", "no UTF-8 text from line 2 on"),
+        ("\t".join(HEADER).encode("utf-16-le"), "line 1 holds a NUL byte"),
+        (b"a\tb\n1\t\0\n", "line 2 holds a NUL byte"),
+        (b"a\t\t\n1\t2\t3\n", "without a name"),
         ("\t".join(HEADER).encode(), "no rows"),
         ("\t".join([*HEADER, "hemi"]).encode() + b"\n", "two columns hemi"),
         ("\t".join(HEADER).encode() + b"\nsub-01\ta\n", "line 2 has 2 cells"),
@@ -241,6 +327,10 @@ def with_cell(column, change):
         ("session_id", "1", "1.0"),
         ("session_id", "1", "01"),
         ("session_id", "ses-PRE", "ses-pre"),
+        ("participant_id", "100000", "1.00E+05"),
+        ("participant_id", "MAR1", "1-Mar"),
+        ("participant_id", "P01", "P1"),
+        ("participant_id", "P1", "P_1"),
     ],
 )
 def test_identifiers_that_a_spreadsheet_changed_are_refused(tmp_path, column, cell, other):

@@ -167,8 +167,8 @@ def _meets(key: str, value: str | None, allowed: Allowed) -> bool:
 
 
 def _same(key: str, value: str, wanted: str) -> bool:
-    if key in INDEX_ENTITIES and value.isdigit() and wanted.isdigit():
-        return int(value) == int(wanted)
+    if key in INDEX_ENTITIES and value.isdecimal() and wanted.isdecimal():
+        return value.lstrip("0") == wanted.lstrip("0")
     return value == wanted
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bids_mfi.cells import MISSING_WORDS
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.locate import find_tables, list_failures
@@ -28,7 +29,7 @@ from bids_mfi.muscles import PAPER_ORDER, rank_muscle
 from bids_mfi.options import RunOptions
 from bids_mfi.reading import read_regular_file
 from bids_mfi.report.group_page import Finding
-from bids_mfi.tables import MISSING_WORDS, read_scan_rows
+from bids_mfi.tables import read_scan_rows
 
 NUMBERS = frozenset({
     "index", "voxels", "volume_ml", "fat_mean", "water_mean", "mfi_percent",

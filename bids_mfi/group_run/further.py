@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from bids_mfi.cells import MISSING
 from bids_mfi.group.centiles import calibrate_centiles, measure_centiles
 from bids_mfi.group.change import (
     list_changes,
@@ -18,7 +19,6 @@ from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.origin import name_scans
 from bids_mfi.group_run.selection import list_sessions
 from bids_mfi.report.group_page import Finding
-from bids_mfi.tables import MISSING
 
 MakeCohort = Callable[[pd.Index], Cohort]
 """Makes a cohort of these scans, one of each participant."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from bids_mfi.cells import MISSING, loosen_label
 from bids_mfi.derivatives import hash_file, page_path, parse_entities
 from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.locate import ENDING
 from bids_mfi.markers import check_shape, find_seal, read_sidecar
 from bids_mfi.report.group_page import Finding
-from bids_mfi.tables import MISSING, loosen_label
 
 ENTITY_COLUMNS = {"sub": "participant_id", "ses": "session_id"}
 LABEL_MAP = "_dseg.nii.gz"

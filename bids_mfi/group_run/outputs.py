@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from bids_mfi import __version__
+from bids_mfi.cells import MISSING
 from bids_mfi.derivatives import COLUMN_DESCRIPTIONS, PROGRAM, encode_json
 from bids_mfi.muscles import LONG_NAMES
 from bids_mfi.report.group_page import TableEntry
 from bids_mfi.storage import explain_os_error
-from bids_mfi.tables import MISSING
 
 PREFIX = "group_"
 VOLUME = "volume_"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bids_mfi.cells import MISSING
 from bids_mfi.group.cohort import MEAN, Cohort
 from bids_mfi.group_run.outputs import FIGURES, VOLUME
 from bids_mfi.group_run.prose import Sources, write_methods, write_results
@@ -16,7 +17,6 @@ from bids_mfi.report.group_figures import (
     draw_sexes,
 )
 from bids_mfi.report.group_page import Finding, GroupPage, TableEntry
-from bids_mfi.tables import MISSING
 
 DRAWN = ("descriptives", "pairedt", "ancova", "residuals", "partialcorr", "musclecorr")
 MOST_MUSCLES = 12  # in a figure

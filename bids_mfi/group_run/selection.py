@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bids_mfi.cells import MISSING
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.origin import name_scans, natural_key
 from bids_mfi.report.group_page import Finding
-from bids_mfi.tables import MISSING
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,8 @@ from bids_mfi.group.cohort import Cohort, make_cohort
 from bids_mfi.group_run.collect import FLAGS, SCAN, Collection, collect_tables
 from bids_mfi.group_run.findings import make_findings, sort_findings
 from bids_mfi.group_run.origin import name_scans
-from bids_mfi.group_run.people import STANDARD, People, read_people
+from bids_mfi.group_run.people import People, read_people
+from bids_mfi.group_run.people_table import STANDARD
 from bids_mfi.group_run.selection import Selection, select_session
 from bids_mfi.options import RunOptions
 from bids_mfi.report.group_page import Finding
@@ -153,5 +154,6 @@ def read_study(options: RunOptions) -> Study:
     collection = collect_tables(options)
     visits = list(dict.fromkeys(collection.scans[VISIT].itertuples(index=False, name=None)))
     asked = [f"sub-{label}" for label in options.participant_label]
-    people = read_people(options.bids_dir, options.participants_file, visits, asked)
+    sessions = [f"ses-{label}" for label in options.session_label]
+    people = read_people(options.bids_dir, options.participants_file, visits, asked, sessions)
     return Study(options, collection, people, select_session(collection.scans, options.session))

@@ -5,8 +5,6 @@ other structure, which one that is, and the depth below the skin are found once.
 fat planes and subcutaneous fat of a subject are then comparisons of these numbers.
 """
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +18,11 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt, find_object
 from scipy.spatial import ConvexHull, Delaunay, QhullError
 from torch import Tensor
 
+from bids_mfi.cells import read_cells, shorten
 from bids_mfi.errors import InputError
 from bids_mfi.grid import Grid, read_labels, reorient
 from bids_mfi.muscles import LONG_NAMES, WEBER2021, MuscleTable
 from bids_mfi.quality import find_exchanged_sides
-from bids_mfi.reading import read_regular_file
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
 
 DEPTH_STEP_MM = 0.05
@@ -214,16 +212,15 @@ def read_label_table(path: Path) -> list[dict[str, str]]:
     InputError
         It cannot be read, lacks a column, has an index that is no number, or one twice.
     """
-    try:
-        text = read_regular_file(path).decode("utf-8-sig")
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
-        indices = [int(row["index"]) for row in rows]
-        names = [row["name"].strip() for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        raise InputError(
-            f"{path}: cannot be read as a label table ({type(error).__name__}: {error}). Expected "
-            "tab-separated text with the columns index (a whole number) and name."
-        ) from error
+    table = read_cells(path, ("index", "name"))
+    rows = [{str(k): str(v) for k, v in row.items()} for _, row in table.iterrows()]
+    for line, row in zip(table.index, rows, strict=True):
+        if not re.fullmatch(r"-?\d{1,9}", row["index"]):
+            raise InputError(
+                f"{path}: cannot be read as a label table: line {line} has the index "
+                f"'{shorten(row['index'])}', expected a whole number; correct it."
+            )
+    indices, names = [int(row["index"]) for row in rows], [row["name"] for row in rows]
     if len(set(indices)) != len(indices) or not all(names):
         raise InputError(f"{path}: an index stands there twice or a name is empty; correct it.")
     return rows
