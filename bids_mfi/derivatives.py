@@ -778,7 +778,7 @@ def _keep_edited_map(output_dir: Path, dseg: Path, new: bytes) -> None:
 
 
 def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> dict[Path, bytes]:
-    """Encode the files of a scan, in the order of writing; touches nothing."""
+    """Encode the files of a scan, in the order of writing; writes nothing."""
     columns = [field.name for field in fields(MuscleMeasure)]
     rows = [{name: getattr(measure, name) for name in columns} for measure in results.measures]
     files = {paths.figure(name): png for name, png in results.figures} | {
@@ -790,7 +790,22 @@ def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> d
     }
     written = {path.name: hashlib.sha256(data).hexdigest() for path, data in files.items()}
     marker = _finite(describe_table(record, results.flags)) | {"Files": written}
+    marker["SourcesSHA256"] = _hash_sources(record)
     return files | {paths.mfi_json: encode_json(seal(marker))}
+
+
+def _hash_sources(record: ScanRecord) -> list[str | None]:
+    """sha256 of each image in the order of ``Sources``, None where it cannot be read.
+
+    The group level compares them, to notice a BIDS_DIR that holds other people.
+    """
+    hashes: list[str | None] = []
+    for path in _images(record.pair, record.fat_water).values():
+        try:
+            hashes.append(hash_file(path))
+        except PairError:
+            hashes.append(None)
+    return hashes
 
 
 def find_markers(output_dir: Path, participant: str) -> tuple[list[Path], list[Path]]:

@@ -4,7 +4,7 @@ A table that cannot be read costs its scan only. Nothing is dropped silently: wh
 finding.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from bids_mfi.cells import MISSING_WORDS
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.locate import find_tables, list_failures
+from bids_mfi.group_run.measured import MeasuredScan
 from bids_mfi.group_run.origin import (
     LEADING,
     ORIGIN,
@@ -63,6 +64,8 @@ class Collection:
         File and problem of each table that cannot be read.
     stale : tuple of (str, str)
         The same of each table whose label map was changed since.
+    measured : tuple of MeasuredScan
+        The scans whose sidecar names their images.
     """
 
     rows: pd.DataFrame
@@ -70,6 +73,7 @@ class Collection:
     findings: tuple[Finding, ...]
     failed: tuple[tuple[str, str], ...]
     stale: tuple[tuple[str, str], ...] = ()
+    measured: tuple[MeasuredScan, ...] = ()
 
 
 def collect_tables(options: RunOptions) -> Collection:
@@ -115,7 +119,12 @@ def collect_tables(options: RunOptions) -> Collection:
     rows, odd = _clear_impossible(rows, described)
     findings += odd + _find_odd_muscles(rows, described)
     return Collection(
-        rows, described.drop(columns="order"), tuple(findings), tuple(failed), tuple(stale)
+        rows,
+        described.drop(columns="order"),
+        tuple(findings),
+        tuple(failed),
+        tuple(stale),
+        _list_measured(scans),
     )
 
 
@@ -127,6 +136,14 @@ def _read_bytes(path: Path) -> bytes:
             f"{path}: cannot be read ({error.strerror or error}). Give yourself the right to read "
             "it, or run again if another program is just writing it."
         ) from error
+
+
+def _list_measured(scans: Sequence[dict[str, Any]]) -> tuple[MeasuredScan, ...]:
+    return tuple(
+        MeasuredScan(stem, str(scan["participant_id"]), scan["images"])
+        for scan, stem in zip(scans, _list_stems(scans), strict=True)
+        if scan.get("images")
+    )
 
 
 def _list_stems(scans: Iterable[dict[str, Any]]) -> list[str]:

@@ -13,6 +13,7 @@ from bids_mfi.derivatives import hash_file, page_path, parse_entities
 from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.group_run.findings import make_findings
 from bids_mfi.group_run.locate import ENDING
+from bids_mfi.group_run.measured import list_images
 from bids_mfi.markers import check_shape, find_seal, read_sidecar
 from bids_mfi.report.group_page import Finding
 
@@ -141,6 +142,7 @@ def _read_origin(content: dict[str, Any], name: str, data: bytes) -> dict[str, A
         "serious": any(flag["severity"] == "error" for flag in flags),
         "flags": flags,
         "doubt": "altered" if altered else doubts[find_seal(content)],
+        "images": list_images(content.get("Sources"), content.get("SourcesSHA256")),
     }
 
 

@@ -24,7 +24,7 @@ from bids_mfi.group_run.person import (
     parse_person,
 )
 from bids_mfi.group_run.plausible import find_contradictions
-from bids_mfi.group_run.sessions import read_sessions
+from bids_mfi.group_run.sessions import Sessions, read_sessions
 from bids_mfi.group_run.visits import (
     Visit,
     blank_near,
@@ -76,6 +76,8 @@ def read_people(
     visits: Sequence[Visit],
     asked: Collection[str] = (),
     asked_sessions: Collection[str] = (),
+    *,
+    own_sessions: bool = True,
 ) -> People:
     """Read what is known of the participants of these visits.
 
@@ -91,6 +93,9 @@ def read_people(
     asked, asked_sessions : collection of str
         Participants and sessions that were selected, with their prefix; empty for all. Others
         without measures are not missed.
+    own_sessions : bool
+        Whether the tables of sessions in ``bids_dir`` are of these participants; else they are not
+        read.
 
     Raises
     ------
@@ -106,7 +111,10 @@ def read_people(
         own = _Own({visit: {} for visit in visits}, {}, [Finding("warning", absent)], listed=False)
     else:
         own = _read_own(path, visits, asked, asked_sessions)
-    sessions = read_sessions(bids_dir, visits, own.codes, asked_sessions)
+    nothing = Sessions({}, {}, ())
+    sessions = (
+        read_sessions(bids_dir, visits, own.codes, asked_sessions) if own_sessions else nothing
+    )
     merged = {
         visit: blank_near(
             merge_visit(own.lines[visit], sessions.lines.get(visit, {})),

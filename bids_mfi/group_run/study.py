@@ -1,6 +1,6 @@
 """Everything that is known of a study before statistics begin; must not know tests or pages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from bids_mfi.errors import InputError
 from bids_mfi.group.cohort import Cohort, make_cohort
 from bids_mfi.group_run.collect import FLAGS, SCAN, Collection, collect_tables
 from bids_mfi.group_run.findings import make_findings, sort_findings
+from bids_mfi.group_run.measured import judge_dataset
 from bids_mfi.group_run.origin import name_scans
 from bids_mfi.group_run.people import People, read_people
 from bids_mfi.group_run.people_table import STANDARD
@@ -141,7 +142,8 @@ def read_study(options: RunOptions) -> Study:
     Raises
     ------
     InputError
-        There are no tables, or a table of participants or the session makes no sense.
+        There are no tables, a table of participants or the session makes no sense, or BIDS_DIR
+        is not the dataset that was measured.
     OutputError
         OUTPUT_DIR is not ours.
     """
@@ -155,5 +157,11 @@ def read_study(options: RunOptions) -> Study:
     visits = list(dict.fromkeys(collection.scans[VISIT].itertuples(index=False, name=None)))
     asked = [f"sub-{label}" for label in options.participant_label]
     sessions = [f"ses-{label}" for label in options.session_label]
-    people = read_people(options.bids_dir, options.participants_file, visits, asked, sessions)
+    own, found = judge_dataset(
+        options.bids_dir, options.output_dir, options.participants_file, collection.measured
+    )
+    people = read_people(
+        options.bids_dir, options.participants_file, visits, asked, sessions, own_sessions=own
+    )
+    people = replace(people, findings=(*found, *people.findings))
     return Study(options, collection, people, select_session(collection.scans, options.session))
