@@ -796,6 +796,22 @@ def test_only_runs_of_one_acquisition_and_bundle_are_repetitions(people, tmp_pat
     assert not (folders[1] / "group_repeatability.tsv").exists()
 
 
+@pytest.mark.parametrize("kind", ["pipe", "lost link"])
+def test_a_table_that_is_no_file_costs_its_scan_and_is_named(kind, people, tmp_path, capsys):
+    """A link to nothing is what a DataLad clone without content has."""
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    table = next((folders[1] / "sub-03").rglob("*_mfi.tsv"))
+    table.unlink()
+    if kind == "pipe":
+        os.mkfifo(table)
+    else:
+        table.symlink_to("../.git/annex/objects/gone")
+    assert run(folders, "--dry-run") == 1
+    said = capsys.readouterr()
+    assert re.search(rf"Tables that cannot be read \(1\).*{table.name}", said.err)
+    assert "11 participants analysed" in said.out
+
+
 def test_impossible_values_and_unknown_muscles_are_named(people, tmp_path, capsys):
     muscles = make_muscles(people)
     muscles.loc[3, "mfi"] = 143.0

@@ -88,7 +88,8 @@ def _search(folder: Path, root: Path, search: _Search) -> None:
         return
     for entry in entries:
         path, is_table = Path(entry.path), entry.name.endswith(ENDING)
-        if is_table and entry.is_file():
+        # A link to nothing or a pipe is named when it is read.
+        if is_table and not entry.is_dir():
             place = path.relative_to(root)
             if not is_scan_name(entry.name):
                 search.misnamed.append(str(place))
