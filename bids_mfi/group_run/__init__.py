@@ -1,4 +1,4 @@
-"""The group level from OUTPUT_DIR's tables to its statistics and report; opens no image."""
+"""The group level from OUTPUT_DIR's tables to its statistics and report; decodes no image."""
 
 from bids_mfi.group_run.run import GroupSummary, check_group, run_group
 
