@@ -364,7 +364,7 @@ def split_source(uri: str) -> tuple[str, int | None]:
     (('bids:raw:a%20b.nii', 1), ('bids:raw:a%23b.nii', None))
     """
     file, _, number = uri.partition("#volume=")
-    return file, int(number) - 1 if number.isdecimal() and number.isascii() else None
+    return file, int(number) - 1 if re.fullmatch("[1-9][0-9]{0,3}", number) else None
 
 
 # --- the dataset -------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from bids_mfi.derivatives import (
     describe_table,
     fingerprint_scan,
     read_record,
+    split_source,
 )
 from bids_mfi.discovery import UnusableScan, describe_as_json, describe_as_table, find_scans
 from bids_mfi.discovery import series as series_module
@@ -261,11 +262,16 @@ def test_fingerprint_sources_and_page_name_the_volume(pair: DixonPair, dataset: 
     assert sidecar["Sources"] == [f"{uri}#volume=2", f"{uri}#volume=1"]
     marker = dataset / "out" / "sub-01" / "anat" / "sub-01_acq-dixon_seg-muscle_mfi.json"
     marker.parent.mkdir(parents=True)
-    marker.write_text(json.dumps(sidecar))
+    marker.write_text(json.dumps(sidecar | {"Files": {"sub-01_mfi.tsv": "0" * 64}}))
     again = read_record(marker, dataset).pair
     assert (again.in_phase, again.in_phase_volume) == (pair.in_phase, 1)
     assert (again.out_phase, again.out_phase_volume) == (pair.out_phase, 0)
     assert dict(describe_images(pair, None))["In-phase image"].endswith("MEGRE.nii.gz, volume 2")
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "", "1" * 5000, "\N{SUPERSCRIPT TWO}"])
+def test_a_source_with_an_impossible_volume_names_none(number: str) -> None:
+    assert split_source(f"bids:raw:a.nii#volume={number}") == ("bids:raw:a.nii", None)
 
 
 def test_the_fingerprint_depends_on_the_volume(pair: DixonPair, dataset: Path) -> None:
