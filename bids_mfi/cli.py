@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mfi import __version__
+from bids_mfi.arguments import Parser
 from bids_mfi.errors import InputError, MFIError, OutputError
 from bids_mfi.options import (
     CORRECTIONS,
@@ -38,22 +39,28 @@ MOST_NAMES = 10  # printed of what was not compared
 
 NOTICE = "Research software, not a medical device."
 EXIT_STATUSES = (
-    "Exit status: 0 all done; 1 some scan failed, the others are finished; 2 wrong usage; 3 the "
-    "dataset; 4 the model; 5 the output folder."
+    "Exit status: 0 all done; 1 some scan failed, the others are finished; 2 wrong usage, or "
+    "something that an option asks for is not there; 3 the dataset or other input; 4 the model; "
+    "5 the output folder; 130 interrupted; 143 ended by SIGTERM."
 )
+SPELLING = "Options may be spelt with _ in place of -."
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Build the parser of ``run.py``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="run.py",
         description="Muscle fat infiltration (MFI) and volume of fourteen neck muscles from Dixon "
         f"MRI in a BIDS dataset. {NOTICE}",
-        epilog=EXIT_STATUSES,
+        epilog=f"{SPELLING} {EXIT_STATUSES}",
     )
     parser.add_argument("bids_dir", type=Path, help="BIDS dataset with the scans")
     parser.add_argument("output_dir", type=Path, help="folder for the derivatives")
-    parser.add_argument("analysis_level", choices=("participant", "group"))
+    parser.add_argument(
+        "analysis_level",
+        choices=("participant", "group"),
+        help="participant measures the scans; then group makes tables, statistics and plots",
+    )
     parser.add_argument("--version", action="version", version=f"bids_mfi {__version__}")
     _add_selection(parser.add_argument_group("which scans"))
     _add_measuring(parser.add_argument_group("what is measured"))
@@ -75,7 +82,6 @@ def _add_selection(group: "argparse._ArgumentGroup") -> None:
 def _add_scans(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--participant-label",
-        "--participant_label",
         nargs="+",
         default=(),
         metavar="LABEL",
@@ -129,7 +135,12 @@ def _add_measuring(group: "argparse._ArgumentGroup") -> None:
 
 
 def _add_running(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    group.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the network runs (default: a CUDA device if there is one)",
+    )
     group.add_argument(
         "--nprocs",
         "--n-cpus",
@@ -145,6 +156,7 @@ def _add_running(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--mem",
+        "--mem-gb",
         type=_positive_float,
         metavar="GB",
         help="gigabytes that the steps at work may claim together; each claims a fixed estimate, "
@@ -476,9 +488,9 @@ def _print_unwritten(summary: "RunSummary") -> None:
         print(f"scans that are done: {done}", file=sys.stderr)
 
 
-def build_verb_parser() -> argparse.ArgumentParser:
+def build_verb_parser() -> Parser:
     """Build the parser of ``python -m bids_mfi``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m bids_mfi",
         description=f"Models and data around the BIDS App run.py. {NOTICE}",
         epilog=EXIT_STATUSES,
@@ -495,7 +507,7 @@ def build_verb_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_demo(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_demo(verbs: "argparse._SubParsersAction[Parser]") -> None:
     demo = verbs.add_parser("demo", help="simulate a small dataset and run both levels")
     demo.add_argument("folder", type=Path, help="gets bids/ (the dataset) and derivatives/")
     demo.add_argument(
@@ -504,7 +516,7 @@ def _add_demo(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     demo.set_defaults(handler=_run_demo)
 
 
-def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_simulate(verbs: "argparse._SubParsersAction[Parser]") -> None:
     simulate = verbs.add_parser("simulate", help="write a BIDS dataset of synthetic neck scans")
     simulate.add_argument("out_dir", type=Path, help="new or empty folder")
     simulate.add_argument(
@@ -561,7 +573,7 @@ def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     simulate.set_defaults(handler=_run_simulate)
 
 
-def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_train(verbs: "argparse._SubParsersAction[Parser]") -> None:
     train = verbs.add_parser(
         "train",
         help="train or tune a bundle on synthetic or labelled scans; resumes by itself",
@@ -684,7 +696,7 @@ def _add_recipe(group: "argparse._ArgumentGroup") -> None:
     )
 
 
-def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_convert(verbs: "argparse._SubParsersAction[Parser]") -> None:
     convert = verbs.add_parser(
         "convert",
         help="make a bundle from a published NiftyNet model",
@@ -701,7 +713,7 @@ def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.set_defaults(handler=_run_convert)
 
 
-def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_evaluate(verbs: "argparse._SubParsersAction[Parser]") -> None:
     evaluate = verbs.add_parser(
         "evaluate",
         help="compare label maps, MFI and volume of two derivative folders",
@@ -729,7 +741,7 @@ def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     evaluate.set_defaults(handler=_run_evaluate)
 
 
-def _add_agreement(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_agreement(verbs: "argparse._SubParsersAction[Parser]") -> None:
     agreement = verbs.add_parser(
         "agreement",
         help="agreement of two raters or models from their tables",
@@ -745,7 +757,7 @@ def _add_agreement(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
     agreement.set_defaults(handler=_run_agreement)
 
 
-def _add_slurm(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_slurm(verbs: "argparse._SubParsersAction[Parser]") -> None:
     slurm = verbs.add_parser(
         "slurm",
         help="write scripts for a Slurm cluster: an array of participants, then the group",
@@ -771,7 +783,6 @@ def _add_slurm(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )  # fmt: skip
     slurm.add_argument(
         "--participant-label",
-        "--participant_label",
         nargs="+",
         default=(),
         metavar="LABEL",

@@ -32,7 +32,7 @@ from bids_mfi.derivatives import (
 )
 from bids_mfi.discovery import UnusableScan, find_scans, list_participants_without_scans
 from bids_mfi.dixon import DixonPair
-from bids_mfi.errors import MFIError, OutputError
+from bids_mfi.errors import MFIError, OutputError, UsageError
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.options import RunOptions
@@ -261,7 +261,7 @@ def run_workflow(
 
     Raises
     ------
-    MFIError
+    UsageError
         The plugin file cannot be used.
     """
     plugin, plugin_args = choose_plugin(options, nprocs)
@@ -311,7 +311,7 @@ def _make_runner(name: str, plugin_args: dict[str, Any], options: RunOptions) ->
         )
     if not hasattr(plugins, f"{name}Plugin"):
         known = sorted(each[:-6] for each in dir(plugins) if each.endswith("Plugin"))
-        raise MFIError(
+        raise UsageError(
             f"{options.use_plugin}: nipype has no plugin {name!r}, expected one of "
             f"{', '.join(known)}. Correct `plugin:` in the file."
         )
@@ -330,7 +330,7 @@ def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]
 
     Raises
     ------
-    MFIError
+    UsageError
         The plugin file cannot be used.
     """
     if options.use_plugin is None:
@@ -348,12 +348,12 @@ def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]
         described = yaml.safe_load(options.use_plugin.read_text())
         name, plugin_args = str(described["plugin"]), dict(described.get("plugin_args") or {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
-        raise MFIError(
+        raise UsageError(
             f"{options.use_plugin}: cannot be used as a nipype plugin file ({error}). Expected "
             "YAML with `plugin:` and, if wanted, `plugin_args:`."
         ) from error
     if name in HASTY_PLUGINS:
-        raise MFIError(
+        raise UsageError(
             f"{options.use_plugin}: nipype's {name} returns before the jobs have run, so that "
             "nothing could be said of them. Take another plugin, or an array of participants "
             "(docs/hpc.md)."
@@ -366,14 +366,14 @@ def check_plugin(options: RunOptions) -> None:
 
     Raises
     ------
-    MFIError
+    UsageError
         The plugin file cannot be used, or a command of Slurm is missing.
     """
     plugin, _ = choose_plugin(options, nprocs=1)
     wanted = SLURM_COMMANDS if plugin in SLURM_PLUGINS else ()
     missing = [command for command in wanted if shutil.which(command) is None]
     if missing:
-        raise MFIError(
+        raise UsageError(
             f"{options.use_plugin}: nipype's {plugin} needs {' and '.join(SLURM_COMMANDS)}, but "
             f"PATH has no {' and no '.join(missing)}. Start it outside a container on a machine "
             "that may submit jobs, or take an array of participants (docs/hpc.md)."
