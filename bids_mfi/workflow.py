@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from bids_mfi import __version__
 from bids_mfi.derivatives import (
     ScanRecord,
     check_output_dir,
+    check_same_labels,
     explain_altered,
     find_edited_copies,
     find_markers,
@@ -37,9 +38,11 @@ from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.options import RunOptions
 from bids_mfi.pages import bundle_facts, write_pages
+from bids_mfi.reading import read_regular_file
 from bids_mfi.signals import hold_signals
 from bids_mfi.storage import (
     TEMPORARY_FOLDER,
+    check_writable,
     explain_os_error,
     keep_in_use,
     make_partial_folder,
@@ -66,11 +69,55 @@ JOB_FINISHED_TIMEOUT_S = 30  # that a result may take from a node's disk to this
 ROOM_PER_SCAN_BYTES = 500 * 10**6  # ten times what a scan of the paper's size takes
 OWN_MACHINE_PLUGINS = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
 SLURM_PLUGINS = ("SLURM", "SLURMGraph")
-SLURM_COMMANDS = ("sbatch", "squeue")
+# What nipype has; it must not be imported before its surroundings are prepared.
+PLUGINS = (
+    "Condor", "CondorDAGMan", "Debug", "IPython", "LSF", "LegacyMultiProc", "Linear", "MultiProc",
+    "OAR", "PBS", "PBSGraph", "SGE", "SGEGraph", "SLURM", "SLURMGraph", "SomaFlow",
+)  # fmt: skip
+QUEUE_COMMANDS = {
+    **dict.fromkeys(SLURM_PLUGINS, ("sbatch", "squeue")),
+    **dict.fromkeys(("PBS", "PBSGraph", "SGE"), ("qsub", "qstat")),
+    "LSF": ("bsub", "bjobs"),
+    "OAR": ("oarsub", "oarstat"),
+    "Condor": ("condor_qsub", "condor_q"),
+}
 HASTY_PLUGINS = ("CondorDAGMan", "SGEGraph", "SomaFlow")  # return before the jobs have run
 
 StatusCallback = Callable[[str, str, str], None]
 """Called with a scan's name, a step of STEPS and ``start``, ``end`` or ``exception``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run is going to do.
+
+    Attributes
+    ----------
+    bundle : ModelBundle
+    scans : list of DixonPair or UnusableScan
+    states : dict of str to str
+        Of each pair's results, by the scan's name: ``missing``, ``current``, or the sentence why
+        other results stay.
+    passed_over : tuple of str
+        Participants without a Dixon image.
+    """
+
+    bundle: ModelBundle
+    scans: list[DixonPair | UnusableScan]
+    states: dict[str, str]
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why scans will not be measured, by name."""
+        refused = {scan.scan: scan.problem for scan in self.scans if isinstance(scan, UnusableScan)}
+        kept = ("missing", "current")
+        return refused | {scan: text for scan, text in self.states.items() if text not in kept}
+
+    @property
+    def exit_code(self) -> int:
+        """1 if some scan cannot be measured, as it would be of the run."""
+        return MFIError.exit_code if self.problems else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +324,7 @@ def run_workflow(
             shutil.rmtree(Path(workflow.base_dir) / workflow.name / scan, ignore_errors=True)
         on_status(scan, node.name, status)
 
-    runner = _make_runner(plugin, plugin_args | {"status_callback": tell}, options)
+    runner = _make_runner(plugin, plugin_args | {"status_callback": tell})
     ended_by, failure = "", None
     try:
         with keep_in_use(Path(workflow.base_dir)):
@@ -294,7 +341,7 @@ def run_workflow(
     return crashes, "" if is_repeated else ended_by
 
 
-def _make_runner(name: str, plugin_args: dict[str, Any], options: RunOptions) -> Any:
+def _make_runner(name: str, plugin_args: dict[str, Any]) -> Any:
     """Make the nipype plugin of this name; MultiProc is our own that survives a killed worker."""
     from nipype.pipeline import plugins
 
@@ -308,12 +355,6 @@ def _make_runner(name: str, plugin_args: dict[str, Any], options: RunOptions) ->
         waiting = name == "SLURMGraph"
         return (WaitingSLURMGraphPlugin if waiting else PlainSpokenSLURMPlugin)(
             plugin_args=plugin_args
-        )
-    if not hasattr(plugins, f"{name}Plugin"):
-        known = sorted(each[:-6] for each in dir(plugins) if each.endswith("Plugin"))
-        raise UsageError(
-            f"{options.use_plugin}: nipype has no plugin {name!r}, expected one of "
-            f"{', '.join(known)}. Correct `plugin:` in the file."
         )
     return getattr(plugins, f"{name}Plugin")(plugin_args=plugin_args)
 
@@ -342,16 +383,12 @@ def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]
         if options.mem_gb is not None:
             plugin_args["memory_gb"] = options.mem_gb
         return "MultiProc", plugin_args
-    import yaml
-
-    try:
-        described = yaml.safe_load(options.use_plugin.read_text())
-        name, plugin_args = str(described["plugin"]), dict(described.get("plugin_args") or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
+    name, plugin_args = _read_plugin_file(options.use_plugin)
+    if name not in PLUGINS:
         raise UsageError(
-            f"{options.use_plugin}: cannot be used as a nipype plugin file ({error}). Expected "
-            "YAML with `plugin:` and, if wanted, `plugin_args:`."
-        ) from error
+            f"{options.use_plugin}: nipype has no plugin {name!r}, expected one of "
+            f"{', '.join(PLUGINS)}. Correct `plugin:` in the file."
+        )
     if name in HASTY_PLUGINS:
         raise UsageError(
             f"{options.use_plugin}: nipype's {name} returns before the jobs have run, so that "
@@ -361,20 +398,37 @@ def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]
     return name, plugin_args
 
 
+def _read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
+    import yaml
+
+    try:
+        described = yaml.safe_load(read_regular_file(path))
+        name, plugin_args = described["plugin"], dict(described.get("plugin_args") or {})
+        if not isinstance(name, str):
+            raise ValueError(f"plugin is {type(name).__name__}, expected text")
+    except (OSError, ValueError, yaml.YAMLError, TypeError, LookupError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise UsageError(
+            f"{path}: cannot be used as a nipype plugin file ({reason}). Expected YAML with "
+            "`plugin:` and, if wanted, `plugin_args:`."
+        ) from error
+    return name, plugin_args
+
+
 def check_plugin(options: RunOptions) -> None:
     """Refuse a plugin that cannot be used before anything starts.
 
     Raises
     ------
     UsageError
-        The plugin file cannot be used, or a command of Slurm is missing.
+        The plugin file cannot be used, or a command of the queue is missing.
     """
     plugin, _ = choose_plugin(options, nprocs=1)
-    wanted = SLURM_COMMANDS if plugin in SLURM_PLUGINS else ()
+    wanted = QUEUE_COMMANDS.get(plugin, ())
     missing = [command for command in wanted if shutil.which(command) is None]
     if missing:
         raise UsageError(
-            f"{options.use_plugin}: nipype's {plugin} needs {' and '.join(SLURM_COMMANDS)}, but "
+            f"{options.use_plugin}: nipype's {plugin} needs {' and '.join(wanted)}, but "
             f"PATH has no {' and no '.join(missing)}. Start it outside a container on a machine "
             "that may submit jobs, or take an array of participants (docs/hpc.md)."
         )
@@ -449,8 +503,8 @@ def explain_crash(text: str) -> str:
     return f"Unexpected error ({cause}). Please report it with the file named beside it."
 
 
-def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSummary:
-    """Run the participant level: from a dataset to derivatives and report pages.
+def plan_run(options: RunOptions) -> RunPlan:
+    """Find all that can be found before anything is written; a dry run ends with it.
 
     Raises
     ------
@@ -461,20 +515,38 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
     bundle = load_bundle(options.bundle or DEFAULT_BUNDLE)
     choose_device(options.device)
     check_plugin(options)
-    remove_folders_of_the_dead(Path(tempfile.gettempdir()), TEMPORARY_FOLDER)
     scans = find_scans(options)
-    pairs = [scan for scan in scans if isinstance(scan, DixonPair)]
+    pairs = (scan for scan in scans if isinstance(scan, DixonPair))
     states = {pair.scan: _find_state(pair, bundle, options) for pair in pairs}
+    if options.dry_run or "current" not in states.values():  # else the run says what is done
+        for folder in (options.output_dir, options.work_dir or options.output_dir):
+            check_writable(folder)
+    check_same_labels(options.output_dir, bundle.table)
+    return RunPlan(bundle, scans, states, tuple(list_participants_without_scans(options, scans)))
+
+
+def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSummary:
+    """Run the participant level: from a dataset to derivatives and report pages.
+
+    Raises
+    ------
+    MFIError
+        Nothing could be started: the dataset, the bundle, the output folder or an option.
+    """
+    plan = plan_run(options)
+    remove_folders_of_the_dead(Path(tempfile.gettempdir()), TEMPORARY_FOLDER)
+    bundle, scans, states = plan.bundle, plan.scans, plan.states
+    pairs = [scan for scan in scans if isinstance(scan, DixonPair)]
     if set(states.values()) & {"missing", "current"} or not pairs:
         _write_dataset_files(states, bundle, options)
     copies = _list_edited_copies(pairs, options)
-    failures = _refuse_scans(scans, states, options)
+    failures = _refuse_scans(plan.problems, options)
     waiting = [pair for pair in pairs if states[pair.scan] == "missing"]
     if waiting and not (failures and options.stop_on_first_crash):
         failures |= _run_scans(waiting, bundle, options, on_status)
     summary = replace(
         _summarise(scans, states, failures, bundle, options),
-        passed_over=tuple(list_participants_without_scans(options, scans)),
+        passed_over=plan.passed_over,
         notes=(
             *_describe_copies(copies, _list_edited_copies(pairs, options)),
             *_describe_strays(scans, options),
@@ -539,15 +611,11 @@ def _describe_strays(scans: list[DixonPair | UnusableScan], options: RunOptions)
     ]
 
 
-def _refuse_scans(
-    scans: list[DixonPair | UnusableScan], states: dict[str, str], options: RunOptions
-) -> dict[str, ScanFailure]:
+def _refuse_scans(problems: Mapping[str, str], options: RunOptions) -> dict[str, ScanFailure]:
     """Write the failures of scans that will not be run at all."""
-    refused = {scan.scan: scan.problem for scan in scans if isinstance(scan, UnusableScan)}
-    refused |= {k: state for k, state in states.items() if state not in ("missing", "current")}
     return {
         scan: write_failure(options.output_dir, scan, problem)
-        for scan, problem in sorted(refused.items())
+        for scan, problem in sorted(problems.items())
     }
 
 
