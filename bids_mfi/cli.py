@@ -840,8 +840,9 @@ def _add_resources(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--sbatch", type=_one_line, action="append", default=[], metavar="OPTION",
-        help="a further option of sbatch, for example --sbatch=--partition=short; goes to the "
-        "group job too, unless it asks for a GPU or --group-sbatch is given; may be repeated",
+        help="a further option of sbatch, for example --sbatch=--partition=short or "
+        "--sbatch='--comment=my study'; goes to the group job too, unless it asks for a GPU or "
+        "--group-sbatch is given; may be repeated",
     )  # fmt: skip
     group.add_argument(
         "--group-sbatch", type=_one_line, action="append", default=[], metavar="OPTION",
