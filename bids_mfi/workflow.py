@@ -37,7 +37,7 @@ from bids_mfi.errors import MFIError, OutputError, UsageError
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.options import RunOptions
-from bids_mfi.pages import bundle_facts, write_pages
+from bids_mfi.pages import PageDesk, bundle_facts
 from bids_mfi.reading import read_regular_file
 from bids_mfi.signals import hold_signals
 from bids_mfi.storage import (
@@ -84,7 +84,11 @@ QUEUE_COMMANDS = {
 HASTY_PLUGINS = ("CondorDAGMan", "SGEGraph", "SomaFlow")  # return before the jobs have run
 
 StatusCallback = Callable[[str, str, str], None]
-"""Called with a scan's name, a step of STEPS and ``start``, ``end`` or ``exception``."""
+"""Called with a scan's name, a step of STEPS and ``start``, ``end`` or ``exception``.
+
+After an ``exception``, once the cause is known, with the sentence that says why in place of a
+step, and ``explained``; before all, with an empty step and ``queued``.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -542,8 +546,10 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
     copies = _list_edited_copies(pairs, options)
     failures = _refuse_scans(plan.problems, options)
     waiting = [pair for pair in pairs if states[pair.scan] == "missing"]
+    desk = PageDesk(scans, plan.problems, [pair.scan for pair in waiting], bundle, options)
     if waiting and not (failures and options.stop_on_first_crash):
-        failures |= _run_scans(waiting, bundle, options, on_status)
+        desk.write_missing()
+        failures |= _run_scans(waiting, bundle, options, _tell_pages(desk, on_status))
     summary = replace(
         _summarise(scans, states, failures, bundle, options),
         passed_over=plan.passed_over,
@@ -552,7 +558,7 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
             *_describe_strays(scans, options),
         ),
     )
-    return _write_account(scans, summary, bundle, options)
+    return _write_account(summary, desk, bundle, options)
 
 
 def _write_dataset_files(states: dict[str, str], bundle: ModelBundle, options: RunOptions) -> None:
@@ -568,10 +574,7 @@ def _write_dataset_files(states: dict[str, str], bundle: ModelBundle, options: R
 
 
 def _write_account(
-    scans: list[DixonPair | UnusableScan],
-    summary: RunSummary,
-    bundle: ModelBundle,
-    options: RunOptions,
+    summary: RunSummary, desk: PageDesk, bundle: ModelBundle, options: RunOptions
 ) -> RunSummary:
     """Write the record and the pages of a run; what cannot be written costs nothing else."""
     problems = {failure.scan: failure.problem for failure in summary.failed}
@@ -580,7 +583,7 @@ def _write_account(
         write_run_record(options, summary, bundle)
     except OutputError as error:
         unwritten.append(str(error))
-    pages, missing = write_pages(scans, problems, bundle, options)
+    pages, missing = desk.write_rest(problems)
     return replace(summary, pages=pages, unwritten=(*unwritten, *missing))
 
 
@@ -719,7 +722,7 @@ def _run_in(
             workflow,
             options,
             nprocs if at_once is None else max(at_once, threads),
-            lambda node, step, status: on_status(scans[node], step, status),
+            _explain_failures(work_dir, scans, on_status),
         )
     except KeyboardInterrupt:
         with hold_signals():
@@ -731,6 +734,42 @@ def _run_in(
     if ended_by:
         crashes |= dict.fromkeys(_list_unfinished(pairs, crashes, bundle, options), ended_by)
     return crashes | find_lost_scans(pairs, crashes, options)
+
+
+def _explain_failures(
+    work_dir: Path, scans: Mapping[str, str], on_status: StatusCallback
+) -> StatusCallback:
+    """Name scans in place of their nodes, and say why one failed as soon as it is known.
+
+    nipype writes the crash file after it has told of the failure. A scan whose worker was killed
+    may get a second turn, so nothing is said of it.
+    """
+    failed: set[str] = set()
+
+    def tell(node: str, step: str, status: str) -> None:
+        crashes = read_crashes(work_dir) if failed else {}
+        for each in sorted(failed & crashes.keys()):
+            failed.remove(each)
+            if not was_killed(crashes[each]):
+                on_status(scans[each], explain_crash(crashes[each]), "explained")
+        on_status(scans[node], step, status)
+        if status == "exception":
+            failed.add(node)
+
+    return tell
+
+
+def _tell_pages(desk: PageDesk, on_status: StatusCallback) -> StatusCallback:
+    """Let pages be written when scans end, and everybody else know afterwards."""
+
+    def tell(scan: str, step: str, status: str) -> None:
+        if (step, status) == (STEPS[-1], "end"):
+            desk.end(scan)
+        elif status == "explained":
+            desk.end(scan, step)
+        on_status(scan, step, status)
+
+    return tell
 
 
 def _list_unfinished(
