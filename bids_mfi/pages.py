@@ -7,6 +7,7 @@ was made, and a scan that failed says why. Damaged results cost their own sectio
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from bids_mfi import __version__
@@ -33,6 +34,7 @@ from bids_mfi.options import RunOptions
 from bids_mfi.reading import read_regular_file
 from bids_mfi.report.figures import FIGURE_NAMES
 from bids_mfi.report.page import ParticipantPage, Provenance, ScanSection, render_page
+from bids_mfi.report.shown_paths import shorten_paths
 from bids_mfi.storage import write_atomically
 
 Scan = DixonPair | UnusableScan
@@ -189,9 +191,16 @@ def _collect(
     """Sections by page and by name: results on the disk first, then scans that only failed."""
     by_session = has_sessions(options.bids_dir, participant)
     pages: dict[str | None, dict[str, ScanSection]] = {}
+    folders = {
+        "BIDS_DIR": options.bids_dir,
+        "OUTPUT_DIR": options.output_dir,
+        "WORK_DIR": options.work_dir,
+        "BUNDLE": options.bundle,
+    }
 
     def put(entities: tuple[tuple[str, str], ...], section: ScanSection) -> None:
         session = dict(entities).get("ses") if by_session else None
+        section = replace(section, problem=shorten_paths(section.problem, folders))
         pages.setdefault(session, {}).setdefault(derivative_stem(entities), section)
 
     reasons = {derivative_stem(scan.entities): problems.get(scan.scan, "") for scan in scans}

@@ -58,6 +58,7 @@ QUOTA = os.strerror(errno.EDQUOT)
 NO_ROOM_FOR_ARRAY = "Not enough free space to write"  # numpy, of the same cause
 LEAST_FREE_BYTES = 2**20
 NO_RESULT = "results file does not exist"  # nipype, of a job of a queue that was killed
+GONE = "Files of the work folder were removed"
 LOST = (
     "The jobs of this scan ended without results, and without a cause that nipype recorded. Look "
     "at what the queue wrote for them into the work folder (-w DIR), and run it again."
@@ -456,15 +457,18 @@ def read_crashes(work_dir: Path, unwritten: Iterable[str] = ()) -> dict[str, str
         found = re.match(r"Node: [^.\s]+\.([^.\s]+)\.", text)
         if found:
             crashes.setdefault(found.group(1), text)
-    return {node: _say_if_full(text, work_dir) for node, text in crashes.items()}
+    return {node: _add_state_of_folder(text, work_dir) for node, text in crashes.items()}
 
 
 def _describe_end(error: BaseException, work_dir: Path) -> str:
     """Text of what ended a run, in the way of a crash file."""
-    return _say_if_full("".join(traceback.format_exception(error)), work_dir)
+    return _add_state_of_folder("".join(traceback.format_exception(error)), work_dir)
 
 
-def _say_if_full(text: str, work_dir: Path) -> str:
+def _add_state_of_folder(text: str, work_dir: Path) -> str:
+    """Add to the text of a crash what the work folder itself tells of its cause."""
+    if re.search(rf"FileNotFoundError: .*{re.escape(str(work_dir))}", text):
+        text = f"{text}\n{GONE}\n"
     try:
         full = shutil.disk_usage(work_dir).free < LEAST_FREE_BYTES
     except OSError:
@@ -502,6 +506,11 @@ def explain_crash(text: str) -> str:
     ours = re.findall(r"^\s*bids_mfi\.errors\.\w+: (.*)$", text, flags=re.MULTILINE)
     if ours:
         return str(ours[-1])
+    if GONE in text:
+        return (
+            f"{GONE} while this scan was being measured, by another program or person. Run it "
+            "again; where a system clears its temporary folder name another by --work-dir."
+        )
     others = re.findall(r"^\s*([\w.]*(?:Error|Exception|Interrupt)\b.*)$", text, flags=re.MULTILINE)
     cause = others[-1] if others else "no cause was recorded"
     return f"Unexpected error ({cause}). Please report it with the file named beside it."
@@ -874,12 +883,12 @@ def _summarise(
     for scan in scans:
         if scan.scan in failures:
             outcome[scan.scan] = failures[scan.scan]
-        elif states[scan.scan] == "current":
+        elif states[scan.scan] == "current" and _has_marker(scan, options):
             outcome[scan.scan] = "skipped"
         elif isinstance(scan, DixonPair) and _find_state(scan, bundle, now) == "current":
             outcome[scan.scan] = "done"
         else:
-            problem = "Not run: the run stopped at an earlier failure. Run it again."
+            problem = _explain_absence(scan, failures, bundle, now)
             outcome[scan.scan] = ScanFailure(scan.scan, problem)
     failed = tuple(found for found in outcome.values() if isinstance(found, ScanFailure))
     remove_old_failures(scans, {failure.scan for failure in failed}, options)
@@ -888,6 +897,29 @@ def _summarise(
         for word in ("done", "skipped")
     )
     return RunSummary(done, failed, skipped)
+
+
+def _has_marker(scan: DixonPair | UnusableScan, options: RunOptions) -> bool:
+    """Whether results that were there when the run began still are."""
+    return isinstance(scan, DixonPair) and scan_paths(options.output_dir, scan).mfi_json.exists()
+
+
+def _explain_absence(
+    scan: DixonPair | UnusableScan,
+    failures: Mapping[str, ScanFailure],
+    bundle: ModelBundle,
+    options: RunOptions,
+) -> str:
+    """Say why a scan that did not fail has none of the results that this run makes."""
+    if failures and options.stop_on_first_crash:
+        return "Not run: the run stopped at an earlier failure. Run it again."
+    found = _find_state(scan, bundle, options) if isinstance(scan, DixonPair) else "missing"
+    if found == "missing":
+        return (
+            f"Its results were removed from {options.output_dir} while the run went on, by another "
+            "program or person. Leave OUTPUT_DIR alone during a run, and run it again."
+        )
+    return f"Its results were replaced or changed while the run went on, by another run? {found}"
 
 
 def remove_old_failures(

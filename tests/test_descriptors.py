@@ -422,7 +422,7 @@ def test_launch_of_the_participant_level(folder, bids_dir, tiny_bundle):
                   "write_graph": True}  # fmt: skip
     found = launch(APP, invocation)
     assert_complete(found, APP, without=BY_SESSION | OF_GROUP | {"error_texts"})
-    assert "1 scans done" in found.stdout
+    assert "1 scan done" in found.stdout
 
 
 def make_group(root, sessions=()):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,3 +156,62 @@ def test_a_page_that_could_not_be_written_is_tried_again_at_the_end(desk_of):
     desk.end("sub-02_acq-a")
     assert desk.write_rest({})[1] == ("02",)
     assert [participant for participant, _ in written] == ["02", "01", "02"]
+
+
+# --- what a page and a summary say ---------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_page_shows_no_whole_path(study, tmp_path, tiny_bundle):
+    """The record of the run keeps them, for the person at the machine."""
+    for path in study.glob("sub-03/anat/*echo-2*"):
+        path.unlink()
+    out = tmp_path / "out"
+    assert main([str(x) for x in (study, out, "participant", "--bundle", tiny_bundle)]) == 1
+    failed = (out / "sub-02.html").read_text()
+    assert str(tmp_path) not in failed
+    assert "sub-02/anat/sub-02_acq-dixon_echo-1_MEGRE.nii.gz: the data end early" in failed
+    assert str(tmp_path) not in (out / "sub-03.html").read_text()
+    assert str(study) in (out / "logs" / "sub-02_acq-dixon_error.txt").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["removed", "replaced"])
+def test_results_that_vanish_during_the_run_are_said_to(study, tmp_path, tiny_bundle, what):
+    out = tmp_path / "out"
+    options = RunOptions(
+        study, out, "participant", ("01", "03"), bundle=tiny_bundle, nprocs=1, device="cpu"
+    )
+
+    def spoil(scan, step, status):
+        if (scan, step, status) == ("sub-03_acq-dixon", "Segment", "start"):
+            for table in [*out.glob("sub-01/ses-a/**/*_mfi.tsv")]:
+                table.write_text("other")
+                if what == "removed":
+                    shutil.rmtree(out / "sub-01" / "ses-a")
+
+    summary = run_participants(options, spoil)
+    assert summary.done == ("sub-01_ses-b_acq-dixon", "sub-03_acq-dixon")
+    (failure,) = summary.failed
+    assert f"{what}" in failure.problem
+    assert "earlier failure" not in failure.problem
+    shown = failure.problem.split(" from ")[0].split("?")[0]
+    assert shown in (out / "sub-01_ses-a.html").read_text(), "the page was written again"
+
+
+@pytest.mark.slow
+def test_removed_work_folder_is_no_unexpected_error(study, tmp_path, tiny_bundle):
+    work = tmp_path / "work"
+    options = RunOptions(
+        study, tmp_path / "out", "participant", ("03",), bundle=tiny_bundle, work_dir=work,
+        nprocs=1, device="cpu",
+    )  # fmt: skip
+
+    def spoil(scan, step, status):
+        if (step, status) == ("Segment", "start"):
+            for folder in work.iterdir():
+                shutil.rmtree(folder)
+
+    (failure,) = run_participants(options, spoil).failed
+    assert failure.problem.startswith("Files of the work folder were removed")
+    assert "--work-dir" in failure.problem
