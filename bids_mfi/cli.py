@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_mfi import __version__
+from bids_mfi.arguments import Parser
+from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError, MFIError, OutputError
 from bids_mfi.options import (
     CORRECTIONS,
@@ -38,22 +40,28 @@ MOST_NAMES = 10  # printed of what was not compared
 
 NOTICE = "Research software, not a medical device."
 EXIT_STATUSES = (
-    "Exit status: 0 all done; 1 some scan failed, the others are finished; 2 wrong usage; 3 the "
-    "dataset; 4 the model; 5 the output folder."
+    "Exit status: 0 all done; 1 some scan failed, the others are finished; 2 wrong usage, or "
+    "something that an option asks for is not there; 3 the dataset or other input; 4 the model; "
+    "5 the output folder; 130 interrupted; 143 ended by SIGTERM."
 )
+SPELLING = "Options may be spelt with _ in place of -."
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Build the parser of ``run.py``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="run.py",
         description="Muscle fat infiltration (MFI) and volume of fourteen neck muscles from Dixon "
         f"MRI in a BIDS dataset. {NOTICE}",
-        epilog=EXIT_STATUSES,
+        epilog=f"{SPELLING} {EXIT_STATUSES}",
     )
     parser.add_argument("bids_dir", type=Path, help="BIDS dataset with the scans")
     parser.add_argument("output_dir", type=Path, help="folder for the derivatives")
-    parser.add_argument("analysis_level", choices=("participant", "group"))
+    parser.add_argument(
+        "analysis_level",
+        choices=("participant", "group"),
+        help="participant measures the scans; then group makes tables, statistics and plots",
+    )
     parser.add_argument("--version", action="version", version=f"bids_mfi {__version__}")
     _add_selection(parser.add_argument_group("which scans"))
     _add_measuring(parser.add_argument_group("what is measured"))
@@ -75,7 +83,6 @@ def _add_selection(group: "argparse._ArgumentGroup") -> None:
 def _add_scans(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--participant-label",
-        "--participant_label",
         nargs="+",
         default=(),
         metavar="LABEL",
@@ -129,7 +136,12 @@ def _add_measuring(group: "argparse._ArgumentGroup") -> None:
 
 
 def _add_running(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    group.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the network runs (default: a CUDA device if there is one)",
+    )
     group.add_argument(
         "--nprocs",
         "--n-cpus",
@@ -145,6 +157,7 @@ def _add_running(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--mem",
+        "--mem-gb",
         type=_positive_float,
         metavar="GB",
         help="gigabytes that the steps at work may claim together; each claims a fixed estimate, "
@@ -361,7 +374,7 @@ def _check_group_arguments(parser: argparse.ArgumentParser, arguments: argparse.
             if getattr(arguments, name) != parser.get_default(name)]  # fmt: skip
     if idle:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        print(f"note: without effect at the level group: {names}", file=sys.stderr)
+        _print_error(f"note: without effect at the level group: {names}")
 
 
 def _report_errors(handler: Callable[[], int]) -> int:
@@ -370,22 +383,42 @@ def _report_errors(handler: Callable[[], int]) -> int:
         with end_on_signals():
             return handler()
     except MFIError as error:
-        print(f"bids_mfi: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        _print_error(f"bids_mfi: error: {' '.join(str(error).splitlines())}")
         return error.exit_code
-    except PermissionError as error:
-        print(
-            f"bids_mfi: error: {error.filename}: may not be read or written by this user. Give "
-            "yourself the right, or name another folder.",
-            file=sys.stderr,
-        )
-        return OutputError.exit_code
     except KeyboardInterrupt as error:
         with suppress(OSError):  # the terminal may be gone
-            print("bids_mfi: interrupted; results already saved are complete.", file=sys.stderr)
+            _print_error("bids_mfi: interrupted; results already saved are complete.")
         return error.exit_code if isinstance(error, Interrupted) else 130
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    except OSError as error:
+        _print_error(f"bids_mfi: error: {_explain_os_error(error)}")
+        return OutputError.exit_code
+
+
+def _explain_os_error(error: OSError) -> str:
+    """Say what a file or folder hinders, where nothing nearer to it has said so."""
+    if isinstance(error, PermissionError):
+        return (
+            f"{error.filename}: may not be read or written by this user. Give yourself the right, "
+            "or name another folder."
+        )
+    where = error.filename or "a file"
+    return (
+        f"{where}: cannot be read or written ({error.strerror or error}). Look at the disk and at "
+        "the folders of this call; what was finished before is kept."
+    )
+
+
+def _print_out(text: str) -> None:
+    """Print a result; with :func:`_print_error` all that this file prints."""
+    print(text, flush=True)
+
+
+def _print_error(text: str) -> None:
+    """Print what went wrong, or what is worth knowing besides the result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _run_app(options: RunOptions) -> int:
@@ -399,7 +432,7 @@ def _print_collection(options: RunOptions) -> int:
 
     summary = check_group(options)
     _print_findings(summary.findings)
-    print(f"{summary.sentence}; nothing was written")
+    _print_out(f"{summary.sentence}; nothing was written")
     return summary.exit_code
 
 
@@ -408,8 +441,8 @@ def _run_group(options: RunOptions) -> int:
 
     summary = run_group(options)
     _print_findings(summary.findings)
-    print(f"{summary.sentence}; results in {options.output_dir}")
-    print(f"report: {summary.page}")
+    _print_out(f"{summary.sentence}; results in {options.output_dir}")
+    _print_out(f"report: {summary.page}")
     return summary.exit_code
 
 
@@ -419,29 +452,25 @@ def _print_findings(findings: "Sequence[Finding]") -> None:
         rest = len(finding.names) - MOST_NAMES
         more = f" and {rest:,} more, listed in the report" if rest > 0 else ""
         names = f" [{some}{more}]" if some else ""
-        print(f"{finding.severity}: {finding.text}{names}", file=sys.stderr)
+        _print_error(f"{finding.severity}: {finding.text}{names}")
 
 
 def _print_scans(options: RunOptions) -> int:
-    from bids_mfi.discovery import (
-        describe_as_json,
-        describe_as_table,
-        find_scans,
-        list_participants_without_scans,
-    )
+    from bids_mfi.discovery import describe_as_json, describe_as_table
+    from bids_mfi.workflow import plan_run
 
-    scans = find_scans(options)
+    plan = plan_run(options)
     describe = describe_as_json if options.json else describe_as_table
-    print(describe(scans, options.bids_dir))
-    _print_passed_over(list_participants_without_scans(options, scans))
-    return 0
+    _print_out(describe(plan.scans, options.bids_dir, plan.states))
+    _print_passed_over(plan.passed_over)
+    return plan.exit_code
 
 
 def _print_passed_over(participants: Sequence[str]) -> None:
     """Name participants without a Dixon image, so that none is missed silently."""
     if participants:
         names = ", ".join(participants)
-        print(f"without a Dixon image ({len(participants)}): {names}", file=sys.stderr)
+        _print_error(f"without a Dixon image ({len(participants)}): {names}")
 
 
 def _run_participants(options: RunOptions) -> int:
@@ -453,16 +482,15 @@ def _run_participants(options: RunOptions) -> int:
     _print_passed_over(summary.passed_over)
     for failure in summary.failed:
         where = f" [{failure.log}]" if failure.log else ""
-        text = escape_text(f"{failure.scan}: FAILED: {failure.problem}{where}")
-        print(text, file=sys.stderr)
+        _print_error(escape_text(f"{failure.scan}: FAILED: {failure.problem}{where}"))
     for note in summary.notes:
-        print(escape_text(f"note: {note}"), file=sys.stderr)
-    print(
-        f"{len(summary.done)} scans done, {len(summary.skipped)} already done, "
-        f"{len(summary.failed)} failed; results in {options.output_dir}"
+        _print_error(escape_text(f"note: {note}"))
+    _print_out(
+        f"{count_noun(len(summary.done), 'scan')} done, {len(summary.skipped):,} already done, "
+        f"{len(summary.failed):,} failed; results in {options.output_dir}"
     )
     for page in summary.pages:
-        print(f"report: {page}")
+        _print_out(f"report: {page}")
     _print_unwritten(summary)
     return summary.exit_code
 
@@ -470,15 +498,15 @@ def _run_participants(options: RunOptions) -> int:
 def _print_unwritten(summary: "RunSummary") -> None:
     """Say what OUTPUT_DIR did not take, and which scans are done all the same."""
     for problem in summary.unwritten[:MOST_NAMES]:
-        print(f"bids_mfi: error: {problem}", file=sys.stderr)
+        _print_error(f"bids_mfi: error: {problem}")
     if summary.unwritten:
         done = ", ".join(sorted((*summary.done, *summary.skipped))) or "none"
-        print(f"scans that are done: {done}", file=sys.stderr)
+        _print_error(f"scans that are done: {done}")
 
 
-def build_verb_parser() -> argparse.ArgumentParser:
+def build_verb_parser() -> Parser:
     """Build the parser of ``python -m bids_mfi``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m bids_mfi",
         description=f"Models and data around the BIDS App run.py. {NOTICE}",
         epilog=EXIT_STATUSES,
@@ -495,7 +523,7 @@ def build_verb_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_demo(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_demo(verbs: "argparse._SubParsersAction[Parser]") -> None:
     demo = verbs.add_parser("demo", help="simulate a small dataset and run both levels")
     demo.add_argument("folder", type=Path, help="gets bids/ (the dataset) and derivatives/")
     demo.add_argument(
@@ -504,7 +532,7 @@ def _add_demo(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     demo.set_defaults(handler=_run_demo)
 
 
-def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_simulate(verbs: "argparse._SubParsersAction[Parser]") -> None:
     simulate = verbs.add_parser("simulate", help="write a BIDS dataset of synthetic neck scans")
     simulate.add_argument("out_dir", type=Path, help="new or empty folder")
     simulate.add_argument(
@@ -561,7 +589,7 @@ def _add_simulate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     simulate.set_defaults(handler=_run_simulate)
 
 
-def _add_train(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_train(verbs: "argparse._SubParsersAction[Parser]") -> None:
     train = verbs.add_parser(
         "train",
         help="train or tune a bundle on synthetic or labelled scans; resumes by itself",
@@ -684,7 +712,7 @@ def _add_recipe(group: "argparse._ArgumentGroup") -> None:
     )
 
 
-def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_convert(verbs: "argparse._SubParsersAction[Parser]") -> None:
     convert = verbs.add_parser(
         "convert",
         help="make a bundle from a published NiftyNet model",
@@ -701,7 +729,7 @@ def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.set_defaults(handler=_run_convert)
 
 
-def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_evaluate(verbs: "argparse._SubParsersAction[Parser]") -> None:
     evaluate = verbs.add_parser(
         "evaluate",
         help="compare label maps, MFI and volume of two derivative folders",
@@ -729,7 +757,7 @@ def _add_evaluate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     evaluate.set_defaults(handler=_run_evaluate)
 
 
-def _add_agreement(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_agreement(verbs: "argparse._SubParsersAction[Parser]") -> None:
     agreement = verbs.add_parser(
         "agreement",
         help="agreement of two raters or models from their tables",
@@ -745,7 +773,7 @@ def _add_agreement(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
     agreement.set_defaults(handler=_run_agreement)
 
 
-def _add_slurm(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_slurm(verbs: "argparse._SubParsersAction[Parser]") -> None:
     slurm = verbs.add_parser(
         "slurm",
         help="write scripts for a Slurm cluster: an array of participants, then the group",
@@ -771,7 +799,6 @@ def _add_slurm(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )  # fmt: skip
     slurm.add_argument(
         "--participant-label",
-        "--participant_label",
         nargs="+",
         default=(),
         metavar="LABEL",
@@ -813,8 +840,9 @@ def _add_resources(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--sbatch", type=_one_line, action="append", default=[], metavar="OPTION",
-        help="a further option of sbatch, for example --sbatch=--partition=short; goes to the "
-        "group job too, unless it asks for a GPU or --group-sbatch is given; may be repeated",
+        help="a further option of sbatch, for example --sbatch=--partition=short or "
+        "--sbatch='--comment=my study'; goes to the group job too, unless it asks for a GPU or "
+        "--group-sbatch is given; may be repeated",
     )  # fmt: skip
     group.add_argument(
         "--group-sbatch", type=_one_line, action="append", default=[], metavar="OPTION",
@@ -862,16 +890,16 @@ def _run_simulate(arguments: argparse.Namespace) -> int:
             1.0 if arguments.variation is None else arguments.variation,
         )
     for note in source.notes:
-        print(note, file=sys.stderr)
+        _print_error(note)
     simulate_dataset(
         arguments.out_dir.absolute(),
         arguments.participants,
         arguments.sessions,
         arguments.seed,
         source,
-        lambda line: print(line, file=sys.stderr, flush=True),
+        _print_error,
     )
-    print(f"synthetic BIDS dataset: {arguments.out_dir}")
+    _print_out(f"synthetic BIDS dataset: {arguments.out_dir}")
     return 0
 
 
@@ -880,12 +908,13 @@ def _run_demo(arguments: argparse.Namespace) -> int:
 
     bids_dir, out_dir = arguments.folder / "bids", arguments.folder / "derivatives"
     if bids_dir.exists():
-        print(f"using the synthetic dataset that is already in {bids_dir}")
+        _print_out(f"using the synthetic dataset that is already in {bids_dir}")
     else:
-        print(f"writing a synthetic BIDS dataset of {arguments.participants} to {bids_dir} ...")
+        people = count_noun(arguments.participants, "participant")
+        _print_out(f"writing a synthetic BIDS dataset of {people} to {bids_dir} ...")
         simulate_dataset(bids_dir.absolute(), arguments.participants, sessions=1, seed=20210817)
     for level in ("participant", "group"):
-        print(f"run.py {bids_dir} {out_dir} {level}")
+        _print_out(f"run.py {bids_dir} {out_dir} {level}")
         status = main([str(bids_dir), str(out_dir), level])
         if status:
             return status
@@ -896,7 +925,7 @@ def _run_convert(arguments: argparse.Namespace) -> int:
     from bids_mfi.network.niftynet import convert
 
     bundle = convert(arguments.model_dir.absolute(), arguments.bundle_dir.absolute())
-    print(f"bundle {bundle.name} ({bundle.licence}): {bundle.folder}")
+    _print_out(f"bundle {bundle.name} ({bundle.licence}): {bundle.folder}")
     return 0
 
 
@@ -946,16 +975,13 @@ def _check_train_arguments(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace, options: TrainOptions, stated: frozenset[str]) -> int:
     from bids_mfi.labelled import LabelledSource, describe_plan, plan_scans
-    from bids_mfi.training import TrainingOrder, run_training
+    from bids_mfi.training import TrainingOrder, check_order, run_training
 
     source = None
     if arguments.dataset is not None:
         participants = tuple(arguments.validation_participants)
         labels = _absolute(arguments.label_dir)
         source = LabelledSource(_selected_scans(arguments), labels, participants)
-    if source and arguments.dry_run:
-        print("\n".join(describe_plan(plan_scans(source, options))))
-        return 0
     order = TrainingOrder(
         out_dir=arguments.out_dir,
         options=options,
@@ -967,8 +993,12 @@ def _train(arguments: argparse.Namespace, options: TrainOptions, stated: frozens
         card=arguments.card,
         stated=stated,
     )
-    bundle = run_training(order, lambda line: print(line, flush=True))
-    print(f"bundle: {bundle.folder}")
+    if source and arguments.dry_run:
+        _, settled, _ = check_order(order)
+        _print_out("\n".join(describe_plan(plan_scans(source, settled))))
+        return 0
+    bundle = run_training(order, _print_out)
+    _print_out(f"bundle: {bundle.folder}")
     return 0
 
 
@@ -1013,9 +1043,11 @@ def _run_agreement(arguments: argparse.Namespace) -> int:
 def _run_slurm(arguments: argparse.Namespace) -> int:
     import shlex
 
+    from bids_mfi.derivatives import check_output_dir
     from bids_mfi.slurm import SlurmOrder, write_scripts
 
     bids_dir, output_dir = (_without_dots(p) for p in (arguments.bids_dir, arguments.output_dir))
+    check_output_dir(bids_dir, output_dir)
     folders = [str(bids_dir), str(output_dir)]
     options, group_options = (
         _split_options(folders, level, text)
@@ -1041,8 +1073,8 @@ def _run_slurm(arguments: argparse.Namespace) -> int:
         group=not arguments.no_group,
     )
     script = write_scripts(order)
-    print(f"submit:  bash {shlex.quote(str(script))}")
-    print(f"status:  bash {shlex.quote(str(script))} --status")
+    _print_out(f"submit:  bash {shlex.quote(str(script))}")
+    _print_out(f"status:  bash {shlex.quote(str(script))} --status")
     return 0
 
 
@@ -1083,19 +1115,19 @@ def _check_job_option(name: str, value: object, jobs_decide: bool) -> None:
 
 def _print_comparison(found: "Comparison") -> int:
     for scan, problem in found.failed:
-        print(f"{scan}: FAILED: {problem}", file=sys.stderr)
+        _print_error(f"{scan}: FAILED: {problem}")
     for where, names in (("first", found.reference_only), ("second", found.compared_only)):
         lines = [f"only in the {where}, not compared: {name}" for name in names]
         _print_some(lines, f"only in the {where}")
     _print_some(found.unknown_labels, "labels without a name")
     _print_some(found.findings, "findings")
-    print(found.sentence)
-    print(f"report: {found.page}")
+    _print_out(found.sentence)
+    _print_out(f"report: {found.page}")
     return found.exit_code
 
 
 def _print_some(lines: Sequence[str], what: str) -> None:
     for line in lines[:MOST_NAMES]:
-        print(line, file=sys.stderr)
+        _print_error(line)
     if len(lines) > MOST_NAMES:
-        print(f"{what}: {len(lines) - MOST_NAMES} more, listed in the report", file=sys.stderr)
+        _print_error(f"{what}: {len(lines) - MOST_NAMES} more, listed in the report")

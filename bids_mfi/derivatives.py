@@ -436,8 +436,8 @@ def write_dataset_files(
     """
     check_output_dir(bids_dir, output_dir)
     remove_stale_partials(output_dir)
+    check_same_labels(output_dir, table)
     labels = encode_label_table(table)
-    _check_same_labels(output_dir / LABEL_TABLE, labels)
     description = output_dir / "dataset_description.json"
     described = _check_owner(description) | describe_dataset(output_dir, bids_dir, bundle)
     described.setdefault("Name", "Muscle fat infiltration of the neck")
@@ -503,13 +503,19 @@ def encode_label_table(table: MuscleTable) -> bytes:
     return encode_table(list(LABEL_COLUMN_DESCRIPTIONS), rows)
 
 
-def _check_same_labels(path: Path, labels: bytes) -> None:
-    """Refuse to mix label maps in which a number means different muscles."""
+def check_same_labels(output_dir: Path, table: MuscleTable) -> None:
+    """Refuse to mix label maps in which a number means different muscles.
+
+    Raises
+    ------
+    OutputError
+    """
+    path = output_dir / LABEL_TABLE
     try:
         found = _names_of_labels(read_regular_file(path).decode())
     except (OSError, ValueError, KeyError, csv.Error):
         return
-    expected = _names_of_labels(labels.decode())
+    expected = _names_of_labels(encode_label_table(table).decode())
     if found and found != expected:
         raise OutputError(
             f"{path}: an earlier run used weights whose labels are numbered differently "

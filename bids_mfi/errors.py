@@ -3,6 +3,7 @@
 ::
 
     MFIError                 exit status 1   some scan failed, or an error of no other kind
+    |- UsageError                        2   an option that cannot be followed here
     |- InputError                        3   the user's data
     |  |- DatasetError                       the dataset as a whole
     |  `- PairError                          one scan: its in-phase and out-of-phase images
@@ -19,6 +20,12 @@ class MFIError(Exception):
     """An error whose message is written for the person who runs the program."""
 
     exit_code = 1
+
+
+class UsageError(MFIError):
+    """An option cannot be followed: it is wrong, or this machine lacks what it needs."""
+
+    exit_code = 2
 
 
 class InputError(MFIError):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bids_mfi import grid as grids
 from bids_mfi import tables
+from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.derivatives import MISSING, derivative_stem, prefer_muscle_maps
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.discovery.naming import INDEX_ENTITIES, ImageName, parse_name
@@ -383,10 +384,12 @@ def choose_held_out(
         )
         wanted = frozenset(participants[place] for place in order[:count])
     if not 0 < len(wanted) < len(participants):
+        people = count_noun(len(participants), "participant")
+        have = choose_form(len(participants), "has", "have")
         raise InputError(
-            f"{len(participants)} participants have labelled scans and {len(wanted)} would be held "
-            "out; expected at least one to learn from and one to hold out. Label more, hold out "
-            'fewer, or set `validation = "training"` in the recipe to measure on what is learnt.'
+            f"{people} {have} labelled scans and {len(wanted)} would be held out; expected at "
+            "least one to learn from and one to hold out. Label more, hold out fewer, or set "
+            '`validation = "training"` in the recipe to measure on what is learnt.'
         )
     return wanted
 
@@ -549,7 +552,8 @@ def describe_ranges(plan: ScanPlan, cases: Sequence[LabelledCase]) -> tuple[tupl
     extents = np.array([np.multiply(case.grid.shape, case.grid.spacing_mm) for case in cases])
     low, high = extents.min(axis=0), extents.max(axis=0)
     counts = "; ".join(
-        f"{roles.count(role)} {role} scans of {len(people[role])} participants"
+        f"{count_noun(roles.count(role), f'{role} scan')} of "
+        f"{count_noun(len(people[role]), 'participant')}"
         for role in sorted(people)
     )
     return (

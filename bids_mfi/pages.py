@@ -5,8 +5,9 @@ was made, and a scan that failed says why. Damaged results cost their own sectio
 """
 
 import os
-from collections.abc import Iterable, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from bids_mfi import __version__
@@ -33,6 +34,7 @@ from bids_mfi.options import RunOptions
 from bids_mfi.reading import read_regular_file
 from bids_mfi.report.figures import FIGURE_NAMES
 from bids_mfi.report.page import ParticipantPage, Provenance, ScanSection, render_page
+from bids_mfi.report.shown_paths import shorten_paths
 from bids_mfi.storage import write_atomically
 
 Scan = DixonPair | UnusableScan
@@ -50,52 +52,133 @@ def bundle_facts(bundle: ModelBundle) -> BundleFacts:
     )
 
 
-def write_pages(
-    scans: Iterable[Scan],
-    problems: Mapping[str, str],
-    bundle: ModelBundle,
-    options: RunOptions,
-) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Write the page of each participant, or of each session where there are several.
+class PageDesk:
+    """Writes the pages of each participant when all its scans have ended, and then no more.
 
-    A page shows all scans of which OUTPUT_DIR holds results, also those the run did not select.
+    So a run that is killed leaves the pages of everybody who was finished.
 
     Parameters
     ----------
     scans : iterable of DixonPair or UnusableScan
         All scans of the run.
     problems : mapping of str to str
-        For each scan that failed the sentence that says why.
-
-    Returns
-    -------
-    written : tuple of Path
-    problems : tuple of str
-        For each page that could not be written the sentence that says why.
+        For each scan that is not measured at all the sentence that says why.
+    waiting : iterable of str
+        Names of the scans that will be measured.
+    bundle : ModelBundle
+    options : RunOptions
     """
-    written: list[Path] = []
-    unwritten: list[str] = []
-    ordered = sorted(scans, key=lambda scan: scan.participant)
-    for participant, group in groupby(ordered, key=lambda scan: scan.participant):
-        own = list(group)
-        selected = {scan.session for scan in own}
-        for session, sections in _collect(participant, own, problems, bundle, options).items():
-            if session is not None and session not in selected:
-                continue
-            page = ParticipantPage(
+
+    def __init__(
+        self,
+        scans: Iterable[Scan],
+        problems: Mapping[str, str],
+        waiting: Iterable[str],
+        bundle: ModelBundle,
+        options: RunOptions,
+    ) -> None:
+        self._bundle, self._options = bundle, options
+        self._scans: dict[str, list[Scan]] = {}
+        for scan in sorted(scans, key=lambda scan: scan.participant):
+            self._scans.setdefault(scan.participant, []).append(scan)
+        self._owner = {one.scan: who for who, own in self._scans.items() for one in own}
+        self._problems = dict(problems)
+        self._waiting = set(waiting)
+        self._written: dict[str, tuple[dict[str, str] | None, tuple[Path, ...]]] = {}
+
+    def write_missing(self) -> None:
+        """Write pages that are not there, of participants who have no scan to wait for."""
+        for participant, own in self._scans.items():
+            places = (None, *{scan.session for scan in own})
+            pages = (page_path(self._options.output_dir, participant, place) for place in places)
+            if not self._waits_for(participant) and not any(map(Path.exists, pages)):
+                self._write_if_possible(participant)
+
+    def end(self, scan: str, problem: str = "") -> None:
+        """Note that a scan has ended, with a problem or without; this may write pages.
+
+        A page that cannot be written now is tried again by :meth:`write_rest`, which says so.
+        """
+        if scan not in self._waiting:
+            return
+        self._waiting.remove(scan)
+        if problem:
+            self._problems[scan] = problem
+        if not self._waits_for(self._owner[scan]):
+            self._write_if_possible(self._owner[scan])
+
+    def _waits_for(self, participant: str) -> bool:
+        return any(scan.scan in self._waiting for scan in self._scans[participant])
+
+    def _write_if_possible(self, participant: str) -> None:
+        with suppress(MFIError, OSError):
+            self._write(participant)
+
+    def write_rest(self, problems: Mapping[str, str]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+        """Write the pages that are missing, or that show other problems than these.
+
+        A page shows all scans of which OUTPUT_DIR holds results, also those the run did not select.
+
+        Parameters
+        ----------
+        problems : mapping of str to str
+            For each scan that failed the sentence that says why.
+
+        Returns
+        -------
+        pages : tuple of Path
+            Of this run, also those written before.
+        problems : tuple of str
+            For each page that could not be written the sentence that says why.
+        """
+        self._problems = dict(problems)
+        unwritten: list[str] = []
+        for participant in self._scans:
+            shown, _ = self._written.get(participant, (None, ()))
+            if shown != self._problems_of(participant):
+                unwritten += self._write(participant)
+        pages = (page for participant in self._scans for page in self._written[participant][1])
+        return tuple(pages), tuple(unwritten)
+
+    def _problems_of(self, participant: str) -> dict[str, str]:
+        names = (scan.scan for scan in self._scans[participant])
+        return {name: self._problems[name] for name in names if name in self._problems}
+
+    def _write(self, participant: str) -> list[str]:
+        """Write the page of a participant, or of each session; say which could not be written."""
+        written: list[Path] = []
+        unwritten: list[str] = []
+        problems = self._problems_of(participant)
+        own = self._scans[participant]
+        for page in _make_pages(participant, own, problems, self._bundle, self._options):
+            path = page_path(self._options.output_dir, participant, page.session)
+            try:
+                write_atomically(path, render_page(page).encode(errors="backslashreplace"))
+                written.append(path)
+            except OutputError as error:
+                unwritten.append(str(error))
+        self._written[participant] = (None if unwritten else problems, tuple(written))
+        return unwritten
+
+
+def _make_pages(
+    participant: str,
+    scans: list[Scan],
+    problems: Mapping[str, str],
+    bundle: ModelBundle,
+    options: RunOptions,
+) -> Iterator[ParticipantPage]:
+    """Make the page of a participant, or of each session where there are several."""
+    selected = {scan.session for scan in scans}
+    for session, sections in _collect(participant, scans, problems, bundle, options).items():
+        if session is None or session in selected:
+            yield ParticipantPage(
                 participant=participant,
                 session=session,
                 scans=tuple(sections[name] for name in sorted(sections)),
                 provenance=_describe_provenance(sections, bundle, options),
                 column_descriptions=_describe_columns(),
             )
-            path = page_path(options.output_dir, participant, session)
-            try:
-                write_atomically(path, render_page(page).encode(errors="backslashreplace"))
-                written.append(path)
-            except OutputError as error:
-                unwritten.append(str(error))
-    return tuple(written), tuple(unwritten)
 
 
 def _collect(
@@ -108,9 +191,16 @@ def _collect(
     """Sections by page and by name: results on the disk first, then scans that only failed."""
     by_session = has_sessions(options.bids_dir, participant)
     pages: dict[str | None, dict[str, ScanSection]] = {}
+    folders = {
+        "BIDS_DIR": options.bids_dir,
+        "OUTPUT_DIR": options.output_dir,
+        "WORK_DIR": options.work_dir,
+        "BUNDLE": options.bundle,
+    }
 
     def put(entities: tuple[tuple[str, str], ...], section: ScanSection) -> None:
         session = dict(entities).get("ses") if by_session else None
+        section = replace(section, problem=shorten_paths(section.problem, folders))
         pages.setdefault(session, {}).setdefault(derivative_stem(entities), section)
 
     reasons = {derivative_stem(scan.entities): problems.get(scan.scan, "") for scan in scans}

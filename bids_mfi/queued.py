@@ -14,7 +14,7 @@ from typing import Any
 
 from nipype.pipeline.plugins import SLURMGraphPlugin, SLURMPlugin
 
-from bids_mfi.errors import MFIError
+from bids_mfi.errors import MFIError, UsageError
 
 BASE_GB = 1.0  # of a process of its own, which imports everything
 POLL_S = 2.0
@@ -42,7 +42,7 @@ def prepare_submission(work_dir: Path) -> None:
 
     Raises
     ------
-    MFIError
+    UsageError
         The path of the work folder has a blank or the like, which nipype's scripts do not quote.
     """
     os.environ.setdefault("LOGNAME", getpass.getuser())
@@ -50,7 +50,7 @@ def prepare_submission(work_dir: Path) -> None:
         del os.environ[name]
     os.environ["SQUEUE_ALL"] = "1"
     if not PLAIN_PATH.fullmatch(str(work_dir)):
-        raise MFIError(
+        raise UsageError(
             f"{work_dir}: nipype's plugins of Slurm cannot work in a folder with a blank or the "
             "like in its path. Name another by --work-dir, on a disk that all nodes see."
         )
@@ -64,7 +64,7 @@ class PlainSpokenSLURMPlugin(SLURMPlugin):  # type: ignore[misc]
             return int(super()._submit_batchtask(scriptfile, node))
         except (RuntimeError, IndexError, AttributeError) as error:
             options = node.plugin_args["sbatch_args"]
-            raise MFIError(
+            raise UsageError(
                 f"sbatch took no job with the options {options!r}. Correct `sbatch_args:` in the "
                 "plugin file; `sbatch --test-only` says what is wrong."
             ) from error

@@ -14,13 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_mfi import __version__
+from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.storage import explain_os_error, write_atomically
 
 TEMPLATES = Path(__file__).parent / "data" / "slurm"
 NAMES = ("participant.sbatch", "group.sbatch", "submit.sh")
 MEMORY_KEPT = 0.9  # of a task's memory, that the steps may claim; the rest is for the main process
-BLANK = set(" \t\n\r'\"\\$`#%")
+# In the path of a log sbatch takes % for a job's number, and after a backslash for nothing.
+NOT_IN_LOG_PATHS = set("%\\")
+SPECIAL = re.compile(r"[\s'\"\\#]|^:")  # in a line #SBATCH
+WORD = re.compile(r"""[^\s'"=]*=?(?:"((?:[^"\\]|\\.)*)"|'([^']*)')(?=\s|$)|(?:\\\s|\S)+""")
+OPTION = re.compile(r"--?[A-Za-z]")
 LABEL = re.compile(r"[0-9A-Za-z+]+")
 TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 OWN_OPTIONS = ("--array", "--output", "--dependency", "--clusters")
@@ -132,9 +137,10 @@ def _check(order: SlurmOrder) -> None:
     _check_words(order)
     _check_binds(order)
     _check_participants(order)
-    if BLANK & set(str(order.folder)):
+    logs = str(order.folder)
+    if NOT_IN_LOG_PATHS & set(logs) or not logs.isprintable():
         raise OutputError(
-            f"{order.output_dir}: has a blank, quote, backslash, backtick, #, $ or %, which sbatch "
+            f"{order.output_dir}: has a %, a backslash or an invisible character, which sbatch "
             "does not take in the path of a log. Choose another OUTPUT_DIR, or a link to it."
         )
 
@@ -152,17 +158,85 @@ def _check_words(order: SlurmOrder) -> None:
             f"--time {order.time}: expected minutes, HH:MM:SS or DAYS-HH:MM:SS, as sbatch takes it."
         )
     for name, options in (("--sbatch", order.sbatch), ("--group-sbatch", order.group_sbatch)):
-        for option in options:
-            if not option.startswith("-") or _is_own(option):
+        for text in options:
+            words = [option[0] for option in split_options(text)]
+            if not text.startswith("-") or any(map(_is_own, words)):
                 raise InputError(
-                    f"{name} {option}: expected an option of sbatch as --partition=short; "
+                    f"{name} {text}: expected an option of sbatch as --partition=short; "
                     "--array, --output and --dependency are set by the scripts; for another "
                     "cluster export SLURM_CLUSTERS before submit.sh is called."
                 )
 
 
+def split_options(text: str) -> list[tuple[str, ...]]:
+    r"""Split options of sbatch as a person writes them; each is one word, or a name and its value.
+
+    A value may hold blanks, with quotes around it or without. A word that begins like an option
+    begins the next one.
+
+    Examples
+    --------
+    >>> split_options("--comment=my study"), split_options("-A lab --qos 'my own'")
+    ([('--comment=my study',)], [('-A', 'lab'), ('--qos', 'my own')])
+    >>> split_options("--comment=Anna's") == split_options('--comment="Anna\'s"')
+    True
+    """
+    options: list[list[str]] = []
+    for found in WORD.finditer(text):
+        word, bare = _unquote(found), found[0]
+        if OPTION.match(bare) or not options:
+            options.append([word])
+        elif len(options[-1]) == 1 and _awaits_value(options[-1][0]):
+            options[-1].append(word)
+        else:
+            options[-1][-1] += f" {word}"
+    return [tuple(option) for option in options]
+
+
+def _unquote(found: re.Match[str]) -> str:
+    """Take the quotes from a word whose value, or which as a whole, stands in them, and escapes."""
+    for number, quote in ((1, '"'), (2, "'")):
+        value = found[number]
+        if value is not None:
+            value = re.sub(r'\\(["\\])', r"\1", value) if quote == '"' else value
+            return found[0].partition(quote)[0] + value
+    return re.sub(r"""\\([\s"'#\\])""", r"\1", found[0])
+
+
+def _awaits_value(word: str) -> bool:
+    """Whether the next word may be the value: after --name or -X, without = or a value."""
+    return "=" not in word if word.startswith("--") else len(word) == 2
+
+
+def quote_word(word: str) -> str:
+    r"""Write a word as sbatch reads it in a line #SBATCH, which is not quite as a shell does.
+
+    There a backslash escapes in either kind of quotes, ``#`` outside them begins a comment, and
+    ``$`` and the backtick are ordinary.
+
+    Examples
+    --------
+    >>> quote_word("--comment=my study"), quote_word("--qos=high")
+    ('--comment="my study"', '--qos=high')
+    """
+    if word and not SPECIAL.search(word):
+        return word
+    named = re.match(r"--[\w-]+=", word)
+    name = named[0] if named else ""
+    value = word.removeprefix(name)
+    return name + '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
+
+
+def _write_directives(options: Sequence[str]) -> tuple[str, ...]:
+    """Make what stands after #SBATCH, a line for each text that was given."""
+    return tuple(
+        " ".join(quote_word(word) for option in split_options(text) for word in option)
+        for text in options
+    )
+
+
 def _is_own(option: str) -> bool:
-    name = re.split("[= ]", option)[0]  # sbatch takes any beginning of one
+    name = option.partition("=")[0]  # sbatch takes any beginning of one
     begins = len(name) > 2 and any(own.startswith(name) for own in OWN_OPTIONS)
     return begins or option[:2] in OWN_LETTERS
 
@@ -205,6 +279,8 @@ def render_scripts(order: SlurmOrder) -> dict[str, str]:
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
     environment.filters["quote"] = lambda value: shlex.quote(str(value))
+    environment.filters["counted"] = count_noun
+    environment.filters["directive"] = lambda value: quote_word(str(value))
     values = {
         "version": __version__,
         "bids_dir": order.bids_dir,
@@ -217,7 +293,10 @@ def render_scripts(order: SlurmOrder) -> dict[str, str]:
         "claim_gb": f"{order.mem_gb * MEMORY_KEPT:g}",
         "time": order.time,
         "array_limit": f"%{order.at_once}" if order.at_once else "",
-        "directives": (*((f"--gres=gpu:{order.gpus}",) if order.gpus else ()), *order.sbatch),
+        "directives": (
+            *((f"--gres=gpu:{order.gpus}",) if order.gpus else ()),
+            *_write_directives(order.sbatch),
+        ),
         "group_directives": _group_directives(order),
         "setup": order.setup,
         "recipe": _recipe(order),
@@ -236,8 +315,10 @@ def _join(arguments: Sequence[str]) -> str:
 
 def _group_directives(order: SlurmOrder) -> tuple[str, ...]:
     """Options of sbatch for the group job, which has no use for a GPU."""
-    shared = tuple(option for option in order.sbatch if not GPU_OPTION.fullmatch(option))
-    return order.group_sbatch or shared
+    if order.group_sbatch:
+        return _write_directives(order.group_sbatch)
+    each = (" ".join(map(quote_word, o)) for text in order.sbatch for o in split_options(text))
+    return tuple(option for option in each if not GPU_OPTION.fullmatch(option))
 
 
 def _recipe(order: SlurmOrder) -> str:

@@ -53,6 +53,29 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise explain_os_error(path, error) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which files could not be made; touches nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        May be missing, as its parents may.
+
+    Raises
+    ------
+    OutputError
+    """
+    nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    number = 0
+    if not nearest.is_dir():
+        number = errno.ENOTDIR
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        read_only = os.statvfs(nearest).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+    if number:
+        raise explain_os_error(folder, OSError(number, os.strerror(number)))
+
+
 def _partial_of(path: Path) -> Path:
     owner = f"{host_name()}-{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(f".{path.name}.{owner}.partial")

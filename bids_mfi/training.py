@@ -37,7 +37,7 @@ from bids_mfi.network.train import (
 )
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve
-from bids_mfi.storage import write_atomically
+from bids_mfi.storage import check_writable, write_atomically
 from bids_mfi.synthesis import anatomical
 from bids_mfi.synthesis.cases import (
     TrainingCase,
@@ -105,11 +105,7 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
         As :func:`bids_mfi.network.train.train`; data or the start bundle cannot be used.
     """
     out_dir = order.out_dir
-    check_folder(out_dir)
-    start = None if order.start is None else load_bundle(order.start)
-    options = settle_options(order.options, start)
-    check_stated(order, options)
-    check_relabelled(options, order.label_maps, start)
+    start, options, card = check_order(order)
     plan = None
     if order.source is None:
         report(f"making {VALIDATION_CASES} synthetic scans for validation ...")
@@ -121,9 +117,35 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
         write_side_files(out_dir, data, plan)
         report(line)
 
-    bundle = train(options, data, out_dir, choose_card(order, start), show, start)
+    bundle = train(options, data, out_dir, card, show, start)
     write_side_files(out_dir, data, plan)
     return bundle
+
+
+def check_order(order: TrainingOrder) -> tuple[ModelBundle | None, TrainOptions, ModelCard]:
+    """Find what can be found before the data are looked at; a dry run begins with it too.
+
+    Returns
+    -------
+    start : ModelBundle or None
+    options : TrainOptions
+        Those of the order, with what the bundle to start from decides.
+    card : ModelCard
+        Of the bundle that is made.
+
+    Raises
+    ------
+    MFIError
+        The folder, the bundle to start from, the device, the card or an option cannot be used.
+    """
+    check_folder(order.out_dir)
+    check_writable(order.out_dir.absolute())
+    start = None if order.start is None else load_bundle(order.start)
+    choose_device(order.options.device)
+    options = settle_options(order.options, start)
+    check_stated(order, options)
+    check_relabelled(options, order.label_maps, start)
+    return start, options, choose_card(order, start)
 
 
 def check_stated(order: TrainingOrder, options: TrainOptions) -> None:

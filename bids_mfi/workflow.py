@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from bids_mfi import __version__
 from bids_mfi.derivatives import (
     ScanRecord,
     check_output_dir,
+    check_same_labels,
     explain_altered,
     find_edited_copies,
     find_markers,
@@ -32,14 +33,16 @@ from bids_mfi.derivatives import (
 )
 from bids_mfi.discovery import UnusableScan, find_scans, list_participants_without_scans
 from bids_mfi.dixon import DixonPair
-from bids_mfi.errors import MFIError, OutputError
+from bids_mfi.errors import MFIError, OutputError, UsageError
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import choose_device
 from bids_mfi.options import RunOptions
-from bids_mfi.pages import bundle_facts, write_pages
+from bids_mfi.pages import PageDesk, bundle_facts
+from bids_mfi.reading import read_regular_file
 from bids_mfi.signals import hold_signals
 from bids_mfi.storage import (
     TEMPORARY_FOLDER,
+    check_writable,
     explain_os_error,
     keep_in_use,
     make_partial_folder,
@@ -55,6 +58,7 @@ QUOTA = os.strerror(errno.EDQUOT)
 NO_ROOM_FOR_ARRAY = "Not enough free space to write"  # numpy, of the same cause
 LEAST_FREE_BYTES = 2**20
 NO_RESULT = "results file does not exist"  # nipype, of a job of a queue that was killed
+GONE = "Files of the work folder were removed"
 LOST = (
     "The jobs of this scan ended without results, and without a cause that nipype recorded. Look "
     "at what the queue wrote for them into the work folder (-w DIR), and run it again."
@@ -66,11 +70,59 @@ JOB_FINISHED_TIMEOUT_S = 30  # that a result may take from a node's disk to this
 ROOM_PER_SCAN_BYTES = 500 * 10**6  # ten times what a scan of the paper's size takes
 OWN_MACHINE_PLUGINS = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
 SLURM_PLUGINS = ("SLURM", "SLURMGraph")
-SLURM_COMMANDS = ("sbatch", "squeue")
+# What nipype has; it must not be imported before its surroundings are prepared.
+PLUGINS = (
+    "Condor", "CondorDAGMan", "Debug", "IPython", "LSF", "LegacyMultiProc", "Linear", "MultiProc",
+    "OAR", "PBS", "PBSGraph", "SGE", "SGEGraph", "SLURM", "SLURMGraph", "SomaFlow",
+)  # fmt: skip
+QUEUE_COMMANDS = {
+    **dict.fromkeys(SLURM_PLUGINS, ("sbatch", "squeue")),
+    **dict.fromkeys(("PBS", "PBSGraph", "SGE"), ("qsub", "qstat")),
+    "LSF": ("bsub", "bjobs"),
+    "OAR": ("oarsub", "oarstat"),
+    "Condor": ("condor_qsub", "condor_q"),
+}
 HASTY_PLUGINS = ("CondorDAGMan", "SGEGraph", "SomaFlow")  # return before the jobs have run
 
 StatusCallback = Callable[[str, str, str], None]
-"""Called with a scan's name, a step of STEPS and ``start``, ``end`` or ``exception``."""
+"""Called with a scan's name, a step of STEPS and ``start``, ``end`` or ``exception``.
+
+After an ``exception``, once the cause is known, with the sentence that says why in place of a
+step, and ``explained``; before all, with an empty step and ``queued``.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run is going to do.
+
+    Attributes
+    ----------
+    bundle : ModelBundle
+    scans : list of DixonPair or UnusableScan
+    states : dict of str to str
+        Of each pair's results, by the scan's name: ``missing``, ``current``, or the sentence why
+        other results stay.
+    passed_over : tuple of str
+        Participants without a Dixon image.
+    """
+
+    bundle: ModelBundle
+    scans: list[DixonPair | UnusableScan]
+    states: dict[str, str]
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why scans will not be measured, by name."""
+        refused = {scan.scan: scan.problem for scan in self.scans if isinstance(scan, UnusableScan)}
+        kept = ("missing", "current")
+        return refused | {scan: text for scan, text in self.states.items() if text not in kept}
+
+    @property
+    def exit_code(self) -> int:
+        """1 if some scan cannot be measured, as it would be of the run."""
+        return MFIError.exit_code if self.problems else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +313,7 @@ def run_workflow(
 
     Raises
     ------
-    MFIError
+    UsageError
         The plugin file cannot be used.
     """
     plugin, plugin_args = choose_plugin(options, nprocs)
@@ -277,7 +329,7 @@ def run_workflow(
             shutil.rmtree(Path(workflow.base_dir) / workflow.name / scan, ignore_errors=True)
         on_status(scan, node.name, status)
 
-    runner = _make_runner(plugin, plugin_args | {"status_callback": tell}, options)
+    runner = _make_runner(plugin, plugin_args | {"status_callback": tell})
     ended_by, failure = "", None
     try:
         with keep_in_use(Path(workflow.base_dir)):
@@ -294,7 +346,7 @@ def run_workflow(
     return crashes, "" if is_repeated else ended_by
 
 
-def _make_runner(name: str, plugin_args: dict[str, Any], options: RunOptions) -> Any:
+def _make_runner(name: str, plugin_args: dict[str, Any]) -> Any:
     """Make the nipype plugin of this name; MultiProc is our own that survives a killed worker."""
     from nipype.pipeline import plugins
 
@@ -308,12 +360,6 @@ def _make_runner(name: str, plugin_args: dict[str, Any], options: RunOptions) ->
         waiting = name == "SLURMGraph"
         return (WaitingSLURMGraphPlugin if waiting else PlainSpokenSLURMPlugin)(
             plugin_args=plugin_args
-        )
-    if not hasattr(plugins, f"{name}Plugin"):
-        known = sorted(each[:-6] for each in dir(plugins) if each.endswith("Plugin"))
-        raise MFIError(
-            f"{options.use_plugin}: nipype has no plugin {name!r}, expected one of "
-            f"{', '.join(known)}. Correct `plugin:` in the file."
         )
     return getattr(plugins, f"{name}Plugin")(plugin_args=plugin_args)
 
@@ -330,7 +376,7 @@ def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]
 
     Raises
     ------
-    MFIError
+    UsageError
         The plugin file cannot be used.
     """
     if options.use_plugin is None:
@@ -342,22 +388,35 @@ def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]
         if options.mem_gb is not None:
             plugin_args["memory_gb"] = options.mem_gb
         return "MultiProc", plugin_args
-    import yaml
-
-    try:
-        described = yaml.safe_load(options.use_plugin.read_text())
-        name, plugin_args = str(described["plugin"]), dict(described.get("plugin_args") or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
-        raise MFIError(
-            f"{options.use_plugin}: cannot be used as a nipype plugin file ({error}). Expected "
-            "YAML with `plugin:` and, if wanted, `plugin_args:`."
-        ) from error
+    name, plugin_args = _read_plugin_file(options.use_plugin)
+    if name not in PLUGINS:
+        raise UsageError(
+            f"{options.use_plugin}: nipype has no plugin {name!r}, expected one of "
+            f"{', '.join(PLUGINS)}. Correct `plugin:` in the file."
+        )
     if name in HASTY_PLUGINS:
-        raise MFIError(
+        raise UsageError(
             f"{options.use_plugin}: nipype's {name} returns before the jobs have run, so that "
             "nothing could be said of them. Take another plugin, or an array of participants "
             "(docs/hpc.md)."
         )
+    return name, plugin_args
+
+
+def _read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
+    import yaml
+
+    try:
+        described = yaml.safe_load(read_regular_file(path))
+        name, plugin_args = described["plugin"], dict(described.get("plugin_args") or {})
+        if not isinstance(name, str):
+            raise ValueError(f"plugin is {type(name).__name__}, expected text")
+    except (OSError, ValueError, yaml.YAMLError, TypeError, LookupError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise UsageError(
+            f"{path}: cannot be used as a nipype plugin file ({reason}). Expected YAML with "
+            "`plugin:` and, if wanted, `plugin_args:`."
+        ) from error
     return name, plugin_args
 
 
@@ -366,15 +425,15 @@ def check_plugin(options: RunOptions) -> None:
 
     Raises
     ------
-    MFIError
-        The plugin file cannot be used, or a command of Slurm is missing.
+    UsageError
+        The plugin file cannot be used, or a command of the queue is missing.
     """
     plugin, _ = choose_plugin(options, nprocs=1)
-    wanted = SLURM_COMMANDS if plugin in SLURM_PLUGINS else ()
+    wanted = QUEUE_COMMANDS.get(plugin, ())
     missing = [command for command in wanted if shutil.which(command) is None]
     if missing:
-        raise MFIError(
-            f"{options.use_plugin}: nipype's {plugin} needs {' and '.join(SLURM_COMMANDS)}, but "
+        raise UsageError(
+            f"{options.use_plugin}: nipype's {plugin} needs {' and '.join(wanted)}, but "
             f"PATH has no {' and no '.join(missing)}. Start it outside a container on a machine "
             "that may submit jobs, or take an array of participants (docs/hpc.md)."
         )
@@ -398,15 +457,18 @@ def read_crashes(work_dir: Path, unwritten: Iterable[str] = ()) -> dict[str, str
         found = re.match(r"Node: [^.\s]+\.([^.\s]+)\.", text)
         if found:
             crashes.setdefault(found.group(1), text)
-    return {node: _say_if_full(text, work_dir) for node, text in crashes.items()}
+    return {node: _add_state_of_folder(text, work_dir) for node, text in crashes.items()}
 
 
 def _describe_end(error: BaseException, work_dir: Path) -> str:
     """Text of what ended a run, in the way of a crash file."""
-    return _say_if_full("".join(traceback.format_exception(error)), work_dir)
+    return _add_state_of_folder("".join(traceback.format_exception(error)), work_dir)
 
 
-def _say_if_full(text: str, work_dir: Path) -> str:
+def _add_state_of_folder(text: str, work_dir: Path) -> str:
+    """Add to the text of a crash what the work folder itself tells of its cause."""
+    if re.search(rf"FileNotFoundError: .*{re.escape(str(work_dir))}", text):
+        text = f"{text}\n{GONE}\n"
     try:
         full = shutil.disk_usage(work_dir).free < LEAST_FREE_BYTES
     except OSError:
@@ -444,13 +506,18 @@ def explain_crash(text: str) -> str:
     ours = re.findall(r"^\s*bids_mfi\.errors\.\w+: (.*)$", text, flags=re.MULTILINE)
     if ours:
         return str(ours[-1])
+    if GONE in text:
+        return (
+            f"{GONE} while this scan was being measured, by another program or person. Run it "
+            "again; where a system clears its temporary folder name another by --work-dir."
+        )
     others = re.findall(r"^\s*([\w.]*(?:Error|Exception|Interrupt)\b.*)$", text, flags=re.MULTILINE)
     cause = others[-1] if others else "no cause was recorded"
     return f"Unexpected error ({cause}). Please report it with the file named beside it."
 
 
-def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSummary:
-    """Run the participant level: from a dataset to derivatives and report pages.
+def plan_run(options: RunOptions) -> RunPlan:
+    """Find all that can be found before anything is written; a dry run ends with it.
 
     Raises
     ------
@@ -461,26 +528,46 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
     bundle = load_bundle(options.bundle or DEFAULT_BUNDLE)
     choose_device(options.device)
     check_plugin(options)
-    remove_folders_of_the_dead(Path(tempfile.gettempdir()), TEMPORARY_FOLDER)
     scans = find_scans(options)
-    pairs = [scan for scan in scans if isinstance(scan, DixonPair)]
+    pairs = (scan for scan in scans if isinstance(scan, DixonPair))
     states = {pair.scan: _find_state(pair, bundle, options) for pair in pairs}
+    if options.dry_run or "current" not in states.values():  # else the run says what is done
+        for folder in (options.output_dir, options.work_dir or options.output_dir):
+            check_writable(folder)
+    check_same_labels(options.output_dir, bundle.table)
+    return RunPlan(bundle, scans, states, tuple(list_participants_without_scans(options, scans)))
+
+
+def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSummary:
+    """Run the participant level: from a dataset to derivatives and report pages.
+
+    Raises
+    ------
+    MFIError
+        Nothing could be started: the dataset, the bundle, the output folder or an option.
+    """
+    plan = plan_run(options)
+    remove_folders_of_the_dead(Path(tempfile.gettempdir()), TEMPORARY_FOLDER)
+    bundle, scans, states = plan.bundle, plan.scans, plan.states
+    pairs = [scan for scan in scans if isinstance(scan, DixonPair)]
     if set(states.values()) & {"missing", "current"} or not pairs:
         _write_dataset_files(states, bundle, options)
     copies = _list_edited_copies(pairs, options)
-    failures = _refuse_scans(scans, states, options)
+    failures = _refuse_scans(plan.problems, options)
     waiting = [pair for pair in pairs if states[pair.scan] == "missing"]
+    desk = PageDesk(scans, plan.problems, [pair.scan for pair in waiting], bundle, options)
     if waiting and not (failures and options.stop_on_first_crash):
-        failures |= _run_scans(waiting, bundle, options, on_status)
+        desk.write_missing()
+        failures |= _run_scans(waiting, bundle, options, _tell_pages(desk, on_status))
     summary = replace(
         _summarise(scans, states, failures, bundle, options),
-        passed_over=tuple(list_participants_without_scans(options, scans)),
+        passed_over=plan.passed_over,
         notes=(
             *_describe_copies(copies, _list_edited_copies(pairs, options)),
             *_describe_strays(scans, options),
         ),
     )
-    return _write_account(scans, summary, bundle, options)
+    return _write_account(summary, desk, bundle, options)
 
 
 def _write_dataset_files(states: dict[str, str], bundle: ModelBundle, options: RunOptions) -> None:
@@ -496,10 +583,7 @@ def _write_dataset_files(states: dict[str, str], bundle: ModelBundle, options: R
 
 
 def _write_account(
-    scans: list[DixonPair | UnusableScan],
-    summary: RunSummary,
-    bundle: ModelBundle,
-    options: RunOptions,
+    summary: RunSummary, desk: PageDesk, bundle: ModelBundle, options: RunOptions
 ) -> RunSummary:
     """Write the record and the pages of a run; what cannot be written costs nothing else."""
     problems = {failure.scan: failure.problem for failure in summary.failed}
@@ -508,7 +592,7 @@ def _write_account(
         write_run_record(options, summary, bundle)
     except OutputError as error:
         unwritten.append(str(error))
-    pages, missing = write_pages(scans, problems, bundle, options)
+    pages, missing = desk.write_rest(problems)
     return replace(summary, pages=pages, unwritten=(*unwritten, *missing))
 
 
@@ -539,15 +623,11 @@ def _describe_strays(scans: list[DixonPair | UnusableScan], options: RunOptions)
     ]
 
 
-def _refuse_scans(
-    scans: list[DixonPair | UnusableScan], states: dict[str, str], options: RunOptions
-) -> dict[str, ScanFailure]:
+def _refuse_scans(problems: Mapping[str, str], options: RunOptions) -> dict[str, ScanFailure]:
     """Write the failures of scans that will not be run at all."""
-    refused = {scan.scan: scan.problem for scan in scans if isinstance(scan, UnusableScan)}
-    refused |= {k: state for k, state in states.items() if state not in ("missing", "current")}
     return {
         scan: write_failure(options.output_dir, scan, problem)
-        for scan, problem in sorted(refused.items())
+        for scan, problem in sorted(problems.items())
     }
 
 
@@ -651,7 +731,7 @@ def _run_in(
             workflow,
             options,
             nprocs if at_once is None else max(at_once, threads),
-            lambda node, step, status: on_status(scans[node], step, status),
+            _explain_failures(work_dir, scans, on_status),
         )
     except KeyboardInterrupt:
         with hold_signals():
@@ -663,6 +743,42 @@ def _run_in(
     if ended_by:
         crashes |= dict.fromkeys(_list_unfinished(pairs, crashes, bundle, options), ended_by)
     return crashes | find_lost_scans(pairs, crashes, options)
+
+
+def _explain_failures(
+    work_dir: Path, scans: Mapping[str, str], on_status: StatusCallback
+) -> StatusCallback:
+    """Name scans in place of their nodes, and say why one failed as soon as it is known.
+
+    nipype writes the crash file after it has told of the failure. A scan whose worker was killed
+    may get a second turn, so nothing is said of it.
+    """
+    failed: set[str] = set()
+
+    def tell(node: str, step: str, status: str) -> None:
+        crashes = read_crashes(work_dir) if failed else {}
+        for each in sorted(failed & crashes.keys()):
+            failed.remove(each)
+            if not was_killed(crashes[each]):
+                on_status(scans[each], explain_crash(crashes[each]), "explained")
+        on_status(scans[node], step, status)
+        if status == "exception":
+            failed.add(node)
+
+    return tell
+
+
+def _tell_pages(desk: PageDesk, on_status: StatusCallback) -> StatusCallback:
+    """Let pages be written when scans end, and everybody else know afterwards."""
+
+    def tell(scan: str, step: str, status: str) -> None:
+        if (step, status) == (STEPS[-1], "end"):
+            desk.end(scan)
+        elif status == "explained":
+            desk.end(scan, step)
+        on_status(scan, step, status)
+
+    return tell
 
 
 def _list_unfinished(
@@ -767,12 +883,12 @@ def _summarise(
     for scan in scans:
         if scan.scan in failures:
             outcome[scan.scan] = failures[scan.scan]
-        elif states[scan.scan] == "current":
+        elif states[scan.scan] == "current" and _has_marker(scan, options):
             outcome[scan.scan] = "skipped"
         elif isinstance(scan, DixonPair) and _find_state(scan, bundle, now) == "current":
             outcome[scan.scan] = "done"
         else:
-            problem = "Not run: the run stopped at an earlier failure. Run it again."
+            problem = _explain_absence(scan, failures, bundle, now)
             outcome[scan.scan] = ScanFailure(scan.scan, problem)
     failed = tuple(found for found in outcome.values() if isinstance(found, ScanFailure))
     remove_old_failures(scans, {failure.scan for failure in failed}, options)
@@ -781,6 +897,29 @@ def _summarise(
         for word in ("done", "skipped")
     )
     return RunSummary(done, failed, skipped)
+
+
+def _has_marker(scan: DixonPair | UnusableScan, options: RunOptions) -> bool:
+    """Whether results that were there when the run began still are."""
+    return isinstance(scan, DixonPair) and scan_paths(options.output_dir, scan).mfi_json.exists()
+
+
+def _explain_absence(
+    scan: DixonPair | UnusableScan,
+    failures: Mapping[str, ScanFailure],
+    bundle: ModelBundle,
+    options: RunOptions,
+) -> str:
+    """Say why a scan that did not fail has none of the results that this run makes."""
+    if failures and options.stop_on_first_crash:
+        return "Not run: the run stopped at an earlier failure. Run it again."
+    found = _find_state(scan, bundle, options) if isinstance(scan, DixonPair) else "missing"
+    if found == "missing":
+        return (
+            f"Its results were removed from {options.output_dir} while the run went on, by another "
+            "program or person. Leave OUTPUT_DIR alone during a run, and run it again."
+        )
+    return f"Its results were replaced or changed while the run went on, by another run? {found}"
 
 
 def remove_old_failures(

@@ -489,7 +489,7 @@ def test_nipype_plugin_claims_no_success_when_jobs_fail(slurm, study, plugin):
     command = [ROOT / "run.py", study / "damaged", study / f"damaged-{plugin}", "participant"]
     command += ["--participant-label", "01", "02", "--use-plugin", study / "plugin.yml"]
     told = run_python(*command, status=1, env=environment | slurm.environment)
-    assert "1 scans done, 0 already done, 1 failed" in told
+    assert "1 scan done, 0 already done, 1 failed" in told
     assert "the data end early or are damaged" in told
     assert slurm.jobs() == []
     (study / "plugin.yml").write_text(

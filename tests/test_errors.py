@@ -8,6 +8,7 @@ from bids_mfi import errors
 
 TREE = {
     "MFIError": (Exception, 1),
+    "UsageError": (errors.MFIError, 2),
     "InputError": (errors.MFIError, 3),
     "DatasetError": (errors.InputError, 3),
     "PairError": (errors.InputError, 3),

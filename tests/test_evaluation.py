@@ -405,7 +405,7 @@ def test_a_wrong_bids_dir_is_refused_and_a_right_one_means_images(truth, tmp_pat
     shutil.copytree(truth.parents[1] / "sub-01", wrong / "sub-01")
     call = ["evaluate", str(truth), str(truth), str(out), "--bids-dir", str(wrong)]
     assert main_verbs(call) == 1
-    assert "1 scans compared, 3 failed" in capsys.readouterr().out
+    assert "1 scan compared, 3 failed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["sub-01_desc-manual_dseg", "sub-01_acq-dixon_space-IP_dseg",
@@ -449,7 +449,7 @@ def test_a_failing_scan_costs_itself_only(truth, tmp_path, capsys):
     call = ["evaluate", str(truth), str(prediction), str(tmp_path / "out")]
     assert main_verbs(call) == 1
     said = capsys.readouterr()
-    assert "1 scans compared, 2 failed" in said.out
+    assert "1 scan compared, 2 failed" in said.out
     assert "sub-02_acq-dixon: FAILED: " in said.err
     assert "do not lie on the same voxels" in said.err
     assert "only in the first, not compared: sub-04_acq-dixon" in said.err

@@ -14,7 +14,7 @@ import pytest
 
 from bids_mfi.cli import main_verbs
 from bids_mfi.errors import InputError, OutputError
-from bids_mfi.slurm import NAMES, SlurmOrder, render_scripts, write_scripts
+from bids_mfi.slurm import NAMES, SlurmOrder, quote_word, render_scripts, write_scripts
 
 FAKES = {
     "squeue": 'case "$*" in *--all*) ;; *) exit 0 ;; esac  # without, hidden partitions are\n'
@@ -32,7 +32,6 @@ FAKES = {
 def order(tmp_path):
     for label in ("01", "02", "03"):
         (tmp_path / "bids" / f"sub-{label}").mkdir(parents=True)
-    (tmp_path / "bids" / "sub-02 copy").mkdir()
     (tmp_path / "out").mkdir()
     return SlurmOrder(tmp_path / "bids", tmp_path / "out")
 
@@ -114,8 +113,9 @@ def test_image_is_called_with_the_paths_of_the_host(order, tmp_path):
 
 
 def test_paths_that_slurm_or_apptainer_do_not_take_are_refused(order, tmp_path):
-    with pytest.raises(OutputError, match="blank"):
-        write_scripts(replace(order, output_dir=tmp_path / "a b"))
+    for name in ("a%b", "a\\b", "a\tb", "a\nb"):
+        with pytest.raises(OutputError, match="path of a log"):
+            write_scripts(replace(order, output_dir=tmp_path / name))
     with pytest.raises(InputError, match="no such image"):
         write_scripts(replace(order, image=tmp_path / "no.sif"))
     (tmp_path / "x.sif").touch()
@@ -175,7 +175,7 @@ def test_second_submission_meanwhile_leaves_what_runs_and_replaces_the_waiting_g
     (slurm.state / "sub-01").write_text("ended 1\n")
     slurm.put(queue="1_1 1_1\n1_2 1_2\n2_N/A 2\n3_0 3_0\n")
     slurm.calls()
-    assert "1 tasks, 1 participants" in slurm.call()
+    assert "1 task, 1 participant\n" in slurm.call()
     array, cancelled, group = slurm.calls()
     assert "--array=0-0" in array
     assert cancelled == "scancel 2"
@@ -224,7 +224,7 @@ def test_scripts_for_some_do_not_forget_the_others(slurm, order):
     (slurm.state / "sub-03").write_text("ended 1\n")
     slurm.calls()
     slurm.rewrite(replace(order, participants=("03",)))
-    assert "1 tasks, 1 participants" in slurm.call()
+    assert "1 task, 1 participant\n" in slurm.call()
     assert "--dependency=afterany:1:3 " in slurm.calls()[-1]
 
 
@@ -325,6 +325,189 @@ def test_options_for_the_group_job_replace_the_others(order):
     asked = replace(order, sbatch=("--partition=gpu", "-A lab"), group_sbatch=("--partition=cpu",))
     assert group_asks(asked) == ["--partition=cpu"]
     assert "partition=cpu" not in render_scripts(asked)["participant.sbatch"]
+
+
+# --- how sbatch reads the lines ------------------------------------------------------------------
+
+
+def read_directives(text):
+    """Arguments in the lines #SBATCH, read as sbatch does (``_get_argument`` of Slurm 22.05)."""
+    found = []
+    for line in text.splitlines():
+        if line.startswith("#SBATCH "):
+            found += read_line(line.removeprefix("#SBATCH"))
+    return found
+
+
+def read_line(line):
+    found, place = [], 0
+    while True:
+        while place < len(line) and line[place].isspace():
+            place += 1
+        if place == len(line) or line[place] == "#":
+            return found
+        assert line[place] != ":", "fatal: unexpected `:`"
+        argument, quote, escaped = "", "", False
+        while place < len(line) and (quote or not line[place].isspace()):
+            letter, place = line[place], place + 1
+            if escaped:
+                argument, escaped = argument + letter, False
+            elif letter == "\\":
+                escaped = True
+            elif quote and letter == quote:
+                quote = ""
+            elif not quote and letter in "'\"":
+                quote = letter
+            elif not quote and letter == "#":
+                place = len(line)
+            else:
+                argument += letter
+        assert not quote, "fatal: unmatched quote"
+        found.append(argument)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("--comment=my study", ["--comment=my study"]),
+        ("--comment='my study'", ["--comment=my study"]),
+        ('--comment="my study"', ["--comment=my study"]),
+        ("'--comment=my study'", ["--comment=my study"]),
+        (r"--comment=my\ study", ["--comment=my study"]),
+        ("--comment=Anna's study", ["--comment=Anna's study"]),
+        ("--comment=it's Anna's", ["--comment=it's Anna's"]),
+        ('--comment=say "a b" now', ["--comment=say a b now"]),
+        ('--comment="say \\"a\\" now"', ['--comment=say "a" now']),
+        ("--comment=#1 of 2", ["--comment=#1 of 2"]),
+        (r"--comment=C:\data", [r"--comment=C:\data"]),
+        ("--comment=$HOME `id`", ["--comment=$HOME `id`"]),
+        ("--comment=Müller Straße 北", ["--comment=Müller Straße 北"]),
+        ("--comment=a - b", ["--comment=a - b"]),
+        ("--comment=:a", ["--comment=:a"]),
+        ("--comment ''", ["--comment"]),  # sbatch has no empty argument
+        ("-J :x", ["-J", ":x"]),
+        ("-A other lab", ["-A", "other lab"]),
+        ("-Aother", ["-Aother"]),
+        ("--account other lab", ["--account", "other lab"]),
+        ("--partition=a --qos=b", ["--partition=a", "--qos=b"]),
+        ("--comment 'a --b' --requeue", ["--comment", "a --b", "--requeue"]),
+        ("--constraint=[a|b]&c", ["--constraint=[a|b]&c"]),
+        ("--mail-user=a@b.c,d@e.f", ["--mail-user=a@b.c,d@e.f"]),
+    ],
+)
+def test_sbatch_reads_the_option_that_was_meant(order, text, read):
+    scripts = render_scripts(replace(order, sbatch=(text,)))
+    for name, own in (("participant.sbatch", 5), ("group.sbatch", 5)):
+        assert [word for word in read_directives(scripts[name])[own:] if word] == read
+
+
+@pytest.mark.parametrize("plain", ["--partition=short", "--gres=gpu:a100:1", "-A lab", "-G 1"])
+def test_options_that_need_no_quotes_are_written_as_they_were_given(order, plain):
+    assert f"\n#SBATCH {plain}\n" in render_scripts(replace(order, sbatch=(plain,)))[NAMES[0]]
+
+
+def test_any_word_reaches_sbatch_whole():
+    for letters in (
+        "a b",
+        "a'b",
+        'a"b',
+        "a\\b",
+        "a\\",
+        "#",
+        "a#b",
+        ":",
+        "'",
+        "\\\\",
+        "é ü",
+        "a  b ",
+    ):
+        for word in (letters, f"--name={letters}"):
+            assert read_line(f" {quote_word(word)} --next") == [word, "--next"]
+
+
+def test_only_the_option_that_asks_for_a_gpu_is_kept_from_the_group(order):
+    asked = replace(order, sbatch=("--gres=gpu:1 --account=lab", "--comment=no gpu"))
+    assert group_asks(asked) == ["--account=lab", '--comment="no gpu"']
+
+
+@pytest.mark.parametrize("text", ["--qos=a --array=1-2", "--comment='a b' -o x"])
+def test_an_own_option_behind_another_is_refused(order, text):
+    with pytest.raises(InputError, match="set by the scripts"):
+        write_scripts(replace(order, sbatch=(text,)))
+
+
+@pytest.mark.parametrize("name", ["my study", 'it\'s "x" #1', "$HOME `id`", "é ü"])
+def test_study_in_a_folder_with_an_odd_name(tmp_path, name):
+    """Logs, lists and states are found, and a second submission knows the first."""
+    order = SlurmOrder(tmp_path / name / "bids", tmp_path / name / "out")
+    (order.bids_dir / "sub-01").mkdir(parents=True)
+    slurm = PretendedSlurm(tmp_path / "fake", order)
+    for job, log in (("participant", "task_%A_%a"), ("group", "group")):
+        read = read_directives((order.folder / f"{job}.sbatch").read_text())
+        assert f"--output={order.folder}/{log}.log" in read
+    slurm.call()
+    mark = (slurm.state / "sub-01").read_text().removeprefix("waiting ").rstrip("\n")
+    assert Path(mark).read_text() == "01\n"
+    assert Path(f"{mark}.job").read_text() == "1\n"
+    slurm.put(queue="1_0 1_0\n2_N/A 2\n")
+    assert slurm.call("--status") == "waiting: 1\ngroup: waiting 2\n"
+    assert "none is missing" in slurm.call()
+    Path(f"{mark}.job").unlink()  # as if sbatch had failed
+    slurm.put(queue=f"5_0|{order.folder}/participant.sbatch {mark}\n5_0 5_0\n")
+    assert slurm.call("--status").startswith("waiting: 1\n")
+
+
+# --- who is left out -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("sub-x-y", "sub-x-y"),
+        ("sub-02 copy", "sub-02\\ copy"),
+        ("sub-1.5", "sub-1.5"),
+        ("sub-", "sub-"),
+        ("sub-é", "$'sub-\\303\\251'"),
+        ("sub-a\nsub-b", "$'sub-a\\nsub-b'"),
+        ("sub-\x1b[31m", "$'sub-\\E[31m'"),
+    ],
+)
+def test_folders_that_are_no_participants_are_named(slurm, order, name, shown):
+    (order.bids_dir / name).mkdir()
+    reason = "is skipped: a label has letters and digits only"
+    counts, _, left_out = slurm.call("--status").partition("group: new\n")
+    assert counts == "new: 3\n"
+    assert left_out.startswith(shown)
+    assert reason in left_out
+    told = slurm.call()
+    assert f"\n{told}".count(f"\n{shown}") == told.count("is skipped") == 1
+    assert "3 tasks, 3 participants" in told
+
+
+def test_lower_and_upper_case_and_lost_links_are_named(slurm, order):
+    for name in ("Sub-04", "SUB-05", "sub_06"):
+        (order.bids_dir / name).mkdir()
+    (order.bids_dir / "sub-07").symlink_to("nowhere")
+    (order.bids_dir / "sub-08").symlink_to("sub-01")
+    (order.bids_dir / "sub-list.txt").touch()
+    told = slurm.call().splitlines()
+    skipped = sorted(line.split()[0] for line in told if "is skipped" in line)
+    assert skipped == ["SUB-05", "Sub-04", "sub-07", "sub_06"]
+    assert any("4 tasks, 4 participants" in line for line in told)
+
+
+def test_only_odd_folders_are_no_participants(slurm, order):
+    for number in (1, 2, 3):
+        (order.bids_dir / f"sub-0{number}").rename(order.bids_dir / f"sub-0-{number}")
+    told = slurm.call(status=3)
+    assert told.count("is skipped") == 3
+    assert "no participant sub-LABEL is seen here" in told
+
+
+def test_participants_that_were_asked_for_are_all_that_is_said(slurm, order):
+    (order.bids_dir / "sub-x-y").mkdir()
+    slurm.rewrite(replace(order, participants=("01",)))
+    assert "skipped" not in slurm.call()
 
 
 # --- what is refused ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bids_mfi.counts import count_noun
 from bids_mfi.discovery.classify import Image
 from bids_mfi.discovery.filters import FilterQueries, check_filter_keys, read_filter_file
 from bids_mfi.discovery.listing import (
@@ -364,7 +365,7 @@ def _describe_nothing_found(
     bids_dir: Path, participants: list[Participant], queries: FilterQueries
 ) -> str:
     paths = [path for one in participants for path in one.paths]
-    who = f"{len(participants)} participant{'s' if len(participants) > 1 else ''} of {bids_dir}"
+    who = f"{count_noun(len(participants), 'participant')} of {bids_dir}"
     if not paths:
         return (
             f"No NIfTI image was found among {who}. Expected files such as "

@@ -3,18 +3,25 @@
 import json
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bids_mfi.counts import count_noun
 from bids_mfi.discovery.naming import CONTRAST_WORDS
 from bids_mfi.discovery.pair import UnusableScan
 from bids_mfi.dixon import Contrast, DixonPair
 from bids_mfi.printing import escape_text
 
 WIDTH = 120
+CURRENT = "current"
+PLAIN_STATES = ("missing", CURRENT)
+
+Scan = DixonPair | UnusableScan
 
 
-def describe_as_table(scans: Sequence[DixonPair | UnusableScan], bids_dir: Path) -> str:
+def describe_as_table(
+    scans: Sequence[Scan], bids_dir: Path, states: Mapping[str, str] | None = None
+) -> str:
     """Write the scans as a plain table: a block of rows a scan, an image or remark a row.
 
     Parameters
@@ -22,19 +29,25 @@ def describe_as_table(scans: Sequence[DixonPair | UnusableScan], bids_dir: Path)
     scans : sequence of DixonPair or UnusableScan
     bids_dir : Path
         The paths are shown relative to it.
+    states : mapping of str to str, optional
+        Of the results of each pair, by the scan's name: ``missing``, ``current``, or the sentence
+        why other results stay.
     """
-    rows = [row for scan in scans for row in _rows(scan, bids_dir)]
+    states = states or {}
+    rows = [row for scan in scans for row in _rows(scan, bids_dir, states)]
     first = max([len("scan"), *(len(row[0]) for row in rows)])
     second = len("recognised by")
     header = [("scan", "", "image"), ("-" * first, "-" * second, "-" * 40)]
     lines = [f"{a:<{first}}  {b:<{second}}  {c}".rstrip() for a, b, c in (*header, *rows)]
-    return "\n".join([*lines, "", _summary(scans)])
+    return "\n".join([*lines, "", _summary(scans, states)])
 
 
-def _rows(scan: DixonPair | UnusableScan, bids_dir: Path) -> list[tuple[str, str, str]]:
+def _rows(scan: Scan, bids_dir: Path, states: Mapping[str, str]) -> list[tuple[str, str, str]]:
     cells = [(CONTRAST_WORDS[contrast], _image(scan, contrast, bids_dir)) for contrast in Contrast]
     cells.append(("recognised by", scan.recognised_by or "-"))
-    problem = problem_of(scan)
+    if states.get(scan.scan) == CURRENT:
+        cells.append(("results", "there already, made of these images in this way"))
+    problem = problem_of(scan, states)
     if problem is not None:
         lines = textwrap.wrap(problem, WIDTH - 40, break_long_words=False, break_on_hyphens=False)
         cells += [("problem" if line == lines[0] else "", line) for line in lines]
@@ -53,38 +66,51 @@ def _volume(scan: DixonPair | UnusableScan, contrast: Contrast) -> int | None:
     return None if number is None else number + 1
 
 
-def _summary(scans: Sequence[DixonPair | UnusableScan]) -> str:
-    bad = sum(problem_of(scan) is not None for scan in scans)
-    plural = "" if len(scans) == 1 else "s"
-    return f"{len(scans)} scan{plural}: {len(scans) - bad} can be processed, {bad} cannot."
+def _summary(scans: Sequence[Scan], states: Mapping[str, str]) -> str:
+    bad = sum(problem_of(scan, states) is not None for scan in scans)
+    done = sum(states.get(scan.scan) == CURRENT for scan in scans)
+    already = f"{done} done already, " if done else ""
+    able = len(scans) - bad - done
+    return f"{count_noun(len(scans), 'scan')}: {able:,} can be processed, {already}{bad} cannot."
 
 
-def describe_as_json(scans: Sequence[DixonPair | UnusableScan], bids_dir: Path) -> str:
+def describe_as_json(
+    scans: Sequence[Scan], bids_dir: Path, states: Mapping[str, str] | None = None
+) -> str:
     """Write the scans as a JSON list of objects.
 
     Each has ``in_phase``, ``out_phase``, ``water``, ``fat`` (paths relative to BIDS_DIR, or null),
     ``entities`` (short keys), ``recognised_by`` (text, or null) and ``problem`` (null, or the
     sentence a person would read). Where images are volumes of a 4-D file, ``volumes`` has their
-    numbers, counted from 1.
+    numbers, counted from 1. With ``states`` there is also ``results``: ``missing``, ``current``,
+    ``other`` (``problem`` says why they stay), or null.
     """
-    return json.dumps([_as_object(scan, bids_dir) for scan in scans], indent=2)
+    return json.dumps([_as_object(scan, bids_dir, states) for scan in scans], indent=2)
 
 
-def _as_object(scan: DixonPair | UnusableScan, bids_dir: Path) -> dict[str, object]:
+def _as_object(scan: Scan, bids_dir: Path, states: Mapping[str, str] | None) -> dict[str, object]:
     paths = {c.value: _relative(getattr(scan, c.value), bids_dir) for c in Contrast}
     volumes = {c.value: number for c in Contrast if (number := _volume(scan, c)) is not None}
-    return {
+    found: dict[str, object] = {
         **paths,
         **({"volumes": volumes} if volumes else {}),
         "entities": dict(scan.entities),
         "recognised_by": scan.recognised_by or None,
-        "problem": problem_of(scan),
+        "problem": problem_of(scan, states or {}),
     }
+    return found if states is None else found | {"results": _name_state(states.get(scan.scan))}
 
 
-def problem_of(scan: DixonPair | UnusableScan) -> str | None:
-    """Give the problem of an unusable scan; None for a pair."""
-    return scan.problem if isinstance(scan, UnusableScan) else None
+def _name_state(state: str | None) -> str | None:
+    return state if state is None or state in PLAIN_STATES else "other"
+
+
+def problem_of(scan: Scan, states: Mapping[str, str]) -> str | None:
+    """Give the problem of an unusable scan, or of a pair whose other results stay; else None."""
+    if isinstance(scan, UnusableScan):
+        return scan.problem
+    state = states.get(scan.scan)
+    return None if state is None or state in PLAIN_STATES else state
 
 
 def _relative(path: Path | None, bids_dir: Path) -> str | None:

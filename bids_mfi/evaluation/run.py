@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi.agreement import MuscleAgreement, SegmentationSummary
+from bids_mfi.counts import count_noun
 from bids_mfi.derivatives import encode_json
 from bids_mfi.discovery.field_strength import read_field_strengths
 from bids_mfi.errors import InputError, MFIError
@@ -136,7 +137,7 @@ def compare_tables(reference: Path, compared: Path, out_dir: Path) -> Comparison
     }
     outputs.write_outputs(out_dir, files)
     return Comparison(
-        f"{pairs} rows compared; results in {out_dir}",
+        f"{count_noun(pairs, 'row')} compared; results in {out_dir}",
         out_dir / outputs.PAGES["agreement"],
         reference_only=alone[0],
         compared_only=alone[1],
@@ -211,7 +212,8 @@ def evaluate_folders(
     marker = _describe_run(page, measure)
     outputs.write_outputs(out_dir, _encode_evaluation(results, groups, page, marker))
     sentence = (
-        f"{len(results)} scans compared, {len(failed)} failed; MFI and volume {HOW[measure]}; "
+        f"{count_noun(len(results), 'scan')} compared, {len(failed)} failed; "
+        f"MFI and volume {HOW[measure]}; "
         f"{_describe_dice(page.segmentation)}; results in {out_dir}"
     )
     written = out_dir / outputs.PAGES["evaluate"]
@@ -313,7 +315,8 @@ def _check_images(images: Mapping[str, ScanImages | None], bids_dir: Path | None
     """Refuse a dataset that was named and holds the images of no scan."""
     if bids_dir is not None and not any(images.values()):
         raise InputError(
-            f"{bids_dir}: holds no image of the {len(images)} scans. Expected the dataset to which "
+            f"{bids_dir}: holds no image of the {count_noun(len(images), 'scan')}. Expected the "
+            "dataset to which "
             "bids:raw: in the Sources of their *_mfi.json or *_dseg.json leads; correct --bids-dir."
         )
 
@@ -356,7 +359,9 @@ def _evaluate_all(
         except InputError as error:
             failed.append((pair.scan, str(error)))
     if not results:
-        raise InputError(f"none of {len(pairs)} scans can be compared. {failed[0][1]}")
+        raise InputError(
+            f"none of {count_noun(len(pairs), 'scan')} can be compared. {failed[0][1]}"
+        )
     return results, tuple(failed)
 
 
@@ -397,7 +402,8 @@ def _name_unknown(results: dict[str, ScanResult], labels_from: str) -> tuple[str
         for key, voxels in result.unknown.items():
             found.setdefault(key, []).append(voxels)
     return tuple(
-        f"{name}: label {label} in {len(voxels)} scans ({sum(voxels)} voxels) is not in "
+        f"{name}: label {label} in {count_noun(len(voxels), 'scan')} "
+        f"({count_noun(sum(voxels), 'voxel')}) is not in "
         f"{labels_from}; it was not evaluated and counts as background"
         for (name, label), voxels in sorted(found.items())
     )

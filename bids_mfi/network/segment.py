@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bids_mfi.errors import BundleError, MFIError, PairError
+from bids_mfi.errors import BundleError, PairError, UsageError
 from bids_mfi.grid import Grid, reorient, resampled_grid, resize_linear
 from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle, load_network
@@ -33,13 +33,13 @@ def choose_device(device: str) -> torch.device:
 
     Raises
     ------
-    MFIError
+    UsageError
         The name is unknown, or ``cuda`` is asked for and not there.
     """
     if device not in DEVICES:
-        raise MFIError(f"device {device!r} is unknown, expected one of {', '.join(DEVICES)}.")
+        raise UsageError(f"device {device!r} is unknown, expected one of {', '.join(DEVICES)}.")
     if device == "cuda" and not torch.cuda.is_available():
-        raise MFIError(
+        raise UsageError(
             "device cuda was asked for, but PyTorch finds no CUDA device here (the installed "
             f"PyTorch is {torch.__version__}). Use --device cpu, or install a PyTorch for CUDA."
         )

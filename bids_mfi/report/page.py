@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from bids_mfi.counts import count_noun
 from bids_mfi.dixon import DixonPair
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import Muscle, MuscleTable
@@ -267,7 +268,7 @@ def count_flags(flags: Iterable[QCFlag]) -> str:
     words = {"error": "error", "warning": "warning", "info": "note"}
     found = [flag.severity for flag in flags]
     counts = [(found.count(severity), word) for severity, word in words.items()]
-    parts = [f"{count} {word}{'s' if count > 1 else ''}" for count, word in counts if count]
+    parts = [count_noun(count, word) for count, word in counts if count]
     return ", ".join(parts) or "no quality flags"
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_mfi import __version__
+from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.grid import Grid, encode_image
 from bids_mfi.muscles import MuscleTable
@@ -68,7 +69,8 @@ def simulate_dataset(
     """
     if participants < 1 or sessions < 1 or seed < 0:
         raise InputError(
-            f"{participants} participants, {sessions} sessions and seed {seed} were asked for; "
+            f"{count_noun(participants, 'participant')}, {count_noun(sessions, 'session')} "
+            f"and seed {seed} were asked for; "
             "expected at least 1 participant, 1 session and seed 0."
         )
     check_empty(out_dir)

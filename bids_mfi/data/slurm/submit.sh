@@ -18,15 +18,45 @@ per_task={{ per_task }}
 recipe={{ recipe }}
 mkdir -p "$state"
 
-find_participants() {
 {% if participants %}
+find_participants() {
     printf '%s\n'{% for label in participants %} {{ label | quote }}{% endfor %}
 
-{% else %}
-    find -L {{ bids_dir | quote }} -mindepth 1 -maxdepth 1 -type d -name 'sub-*' -printf '%f\n' \
-        | sed 's/^sub-//' | grep -xE '[0-9A-Za-z+]+' | sort
-{% endif %}
 }
+{% else %}
+# Names in BIDS_DIR, each with a zero byte at its end; takes tests of find.
+find_names() {
+    find -L {{ bids_dir | quote }} -mindepth 1 -maxdepth 1 "$@" -printf '%f\0' 2> /dev/null | sort -z
+}
+
+is_label() {
+    local LC_ALL=C
+    case "$1" in "" | *[!0-9A-Za-z+]*) return 1 ;; esac
+}
+
+find_participants() {
+    local name
+    find_names -type d -name 'sub-*' | while IFS= read -r -d '' name; do
+        ! is_label "${name#sub-}" || printf '%s\n' "${name#sub-}"
+    done | grep .
+}
+
+# What looks like a participant and is left out: its name as bash would write it, and why.
+find_skipped() {
+    local name
+    find_names -type d -name 'sub-*' | while IFS= read -r -d '' name; do
+        is_label "${name#sub-}" || say_skipped "$name" "a label has letters and digits only; rename it and its files"
+    done
+    find_names -type l -name 'sub-*' | while IFS= read -r -d '' name; do
+        say_skipped "$name" "it is a link that leads nowhere, as seen from here"
+    done
+    find_names -type d -iname 'sub[-_]*' ! -name 'sub-*' | while IFS= read -r -d '' name; do
+        say_skipped "$name" "the folder of a participant is called sub-LABEL, in lower case"
+    done
+}
+
+say_skipped() { printf '%q is skipped: %s\n' "$1" "$2"; }
+{% endif %}
 
 # What squeue says, in a format, of the jobs that Slurm has not ended: of all users and partitions,
 # hidden ones too, arrays by task; "?" where it cannot be asked.
@@ -51,13 +81,17 @@ job_of() {
 # State of a participant or of the group: done, other (done, but by another recipe), failed CODE,
 # running JOB, waiting JOB, new, "killed " and by what, or unstarted JOB, whose job is gone.
 state_of() {
-    local word="" rest="" made="" job
-    [ ! -e "$state/$1" ] || read -r word rest made < "$state/$1" || true
-    case "$word $rest" in
-        "ended 0")
+    local line="" rest made job
+    [ ! -e "$state/$1" ] || IFS= read -r line < "$state/$1" || true
+    rest=${line#* }
+    case "$line" in
+        "ended 0" | "ended 0 "*)
+            made=${line#ended 0}
+            made=${made# }
             if [ -z "$made" ] || [ -z "$recipe" ] || [ "$made" = "$recipe" ]; then echo "done"
             else echo "other"; fi ;;
         ended*)
+            rest=${rest%% *}
             if [ "$rest" -gt 128 ] && [ "$rest" -lt 193 ]; then echo "killed signal $((rest - 128))"
             else echo "failed $rest"; fi ;;
         running*) if is_queued "$rest"; then echo "running $rest"; else echo "killed job $rest"; fi ;;
@@ -96,6 +130,9 @@ show_status() {
 {% endif %}
     [ "$queued" != '?' ] || echo "squeue gives no answer: what runs or waits may have ended"
 }
+
+# A number and its noun.
+count() { [ "$1" = 1 ] && echo "$1 $2" || echo "$1 $2s"; }
 
 say_other() {
     echo "done, but by other options or another image: $1; to do them again: submit.sh --all, of" \
@@ -146,7 +183,7 @@ submit_participants() {
     fi
     if [ "$tasks" -gt "${limit:-1001}" ]; then
         rm "$list"
-        echo "$tasks tasks, but Slurm takes arrays of ${limit:-1001} here: write the scripts again" \
+        echo "$(count "$tasks" task), but Slurm takes arrays of ${limit:-1001} here: write the scripts again" \
             "with a larger --participants-per-task" >&2
         exit 2
     fi
@@ -157,7 +194,8 @@ submit_participants() {
 {% if group %}
     submitted=$(cat "$list.job")
 {% endif %}
-    echo "participants: job $(cat "$list.job"), $tasks tasks, $(wc -l < "$list") participants" >&2
+    echo "participants: job $(cat "$list.job"), $(count "$tasks" task)," \
+        "$(count "$(wc -l < "$list")" participant)" >&2
 }
 {% if group %}
 
@@ -177,6 +215,10 @@ submit_group() {
 }
 {% endif %}
 
+{% if not participants %}
+skipped=$(find_skipped) || true
+[ -z "$skipped" ] || printf '%s\n' "$skipped" >&2
+{% endif %}
 participants=$(find_participants) || {
     echo {{ bids_dir | quote }}": no participant sub-LABEL is seen here. Call submit.sh where the dataset is" >&2
     exit 3
