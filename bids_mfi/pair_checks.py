@@ -26,7 +26,7 @@ NEGATIVE_SHARE_PERCENT = 1.0
 EVEN_TENTH_PERCENT = 7.0
 SUSPECT_TENTH_PERCENT, JUMPS_PERCENT = 1.0, 6.0
 # Squared correlation of two images. A true pair differs by fat and by noise.
-UNEXPLAINED_IF_IDENTICAL = 1e-4
+UNEXPLAINED_IF_IDENTICAL = 1e-3
 
 SOLID_FRACTION = 0.4
 SMOOTHING_VOXELS = (5, 3)  # along the finer axes, along the coarsest
@@ -264,7 +264,7 @@ def _relative_gradient(image: Volume) -> Volume:
     return relative
 
 
-def fit_fat_weight(in_phase: Volume, fat: Volume, water: Volume) -> tuple[float, float]:
+def fit_fat_weight(in_phase: Volume, fat: Volume, water: Volume) -> tuple[float, float, float]:
     """How well the sum of fat and water makes the in-phase image.
 
     IP = a W + b F is fitted in tissue to smoothed images. Of a true set a and b are equal.
@@ -275,13 +275,29 @@ def fit_fat_weight(in_phase: Volume, fat: Volume, water: Volume) -> tuple[float,
         b / a: above 1 where fat is stored too dark; NaN where a is not above 0.
     residual_percent : float
         Mean of abs(IP - a W - b F), percent of the mean of IP.
+    unexplained_percent : float
+        Variance of F that IP - a W does not explain, as of a fraction instead of a signal.
     """
     smoothed = [smooth(image) for image in (in_phase, fat, water)]
     solid = smoothed[0] > SOLID_FRACTION * measure_weighted_signal(smoothed[0])
     if np.count_nonzero(solid) < LEAST_SOLID_VOXELS:
-        return float("nan"), float("nan")
+        return float("nan"), float("nan"), float("nan")
     whole, fats, waters = (image[solid] for image in smoothed)
     sides = np.stack([waters, fats], axis=1)
     (a, b), *_ = np.linalg.lstsq(sides, whole)
     residual_percent = 100 * float(np.abs(whole - sides @ [a, b]).mean() / whole.mean())
-    return (float(b / a) if a > 0 else float("nan")), residual_percent
+    weight = float(b / a) if a > 0 else float("nan")
+    return weight, residual_percent, _measure_unexplained_percent(fats, whole - a * waters)
+
+
+def _measure_unexplained_percent(values: Volume, by: Volume) -> float:
+    """Variance of values that a straight line through others leaves; 100 where either is constant.
+
+    Examples
+    --------
+    >>> round(_measure_unexplained_percent(np.array([1.0, 2.0, 3.0]), np.array([4.0, 2.0, 0.0])), 9)
+    0.0
+    """
+    if not (values.std() > 0 and by.std() > 0):
+        return 100.0
+    return 100 * (1 - float(np.corrcoef(values, by)[0, 1]) ** 2)

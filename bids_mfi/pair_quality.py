@@ -32,6 +32,8 @@ LEAST_CANCELLED_PERCENT = 5.0
 # True sets: 0.95 to 1.09, residual up to 1.2 %.
 LEAST_FAT_WEIGHT, MOST_FAT_WEIGHT = 0.8, 1.25
 MOST_FIT_RESIDUAL_PERCENT = 5.0
+# Variance of fat that IP - a W leaves: up to 1.4 % of true sets, 46 % and more of a PDFF as fat.
+MOST_UNEXPLAINED_PERCENT = 25.0
 
 
 def check_pair(signals: ScanSignals, pair: DixonPair, computed: bool) -> list[QCFlag]:
@@ -145,7 +147,9 @@ def check_cancellation(cancelled_percent: float) -> list[QCFlag]:
 
 def check_fat_weight(signals: ScanSignals) -> list[QCFlag]:
     """Flag scanner images of fat and water that do not add up to the in-phase image."""
-    weight, residual_percent = fit_fat_weight(signals.in_phase, signals.fat, signals.water)
+    weight, residual_percent, unexplained_percent = fit_fat_weight(
+        signals.in_phase, signals.fat, signals.water
+    )
     if math.isnan(residual_percent):
         return []
     if not LEAST_FAT_WEIGHT <= weight <= MOST_FAT_WEIGHT:
@@ -155,6 +159,9 @@ def check_fat_weight(signals: ScanSignals) -> list[QCFlag]:
     if residual_percent > MOST_FIT_RESIDUAL_PERCENT:
         found = f"their sum differs from it by {residual_percent:.1f} % on average"
         return [_flag_set(residual_percent, MOST_FIT_RESIDUAL_PERCENT, found)]
+    if unexplained_percent > MOST_UNEXPLAINED_PERCENT:
+        found = f"{unexplained_percent:.0f} % of the variance of fat are not in what water lacks"
+        return [_flag_set(unexplained_percent, MOST_UNEXPLAINED_PERCENT, found)]
     return []
 
 

@@ -284,6 +284,7 @@ class TestScannerSet:
         lambda ip, oop, fat, water: (100 * fat / (fat + water), water),
         lambda ip, oop, fat, water: (fat / (fat + water), water),
         lambda ip, oop, fat, water: (1000 * fat / (fat + water), water),
+        lambda ip, oop, fat, water: (np.percentile(ip, 95) * fat / (fat + water), water),
         lambda ip, oop, fat, water: (fat, 1.01 * ip),
         lambda ip, oop, fat, water: (oop, water),
         lambda ip, oop, fat, water: (fat, oop),
