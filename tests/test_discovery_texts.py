@@ -129,7 +129,7 @@ def test_labels_that_name_both_phases_are_silent(tmp_path: Path, place: str, val
     assert pair.recognised_by.startswith("echo time")
 
 
-@pytest.mark.parametrize("place", ["sub", "ses", *INDEX_ENTITIES, "dir", "task", "ce"])
+@pytest.mark.parametrize("place", ["sub", "ses", *sorted(INDEX_ENTITIES), "dir", "task", "ce"])
 @pytest.mark.parametrize("value", ["IN", "opp", "inphase", "W", "fat", "IN01"])
 def test_labels_of_people_and_the_like_say_nothing(place: str, value: str) -> None:
     assert read_place(place, value) == ()
