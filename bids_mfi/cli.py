@@ -42,7 +42,8 @@ NOTICE = "Research software, not a medical device."
 EXIT_STATUSES = (
     "Exit status: 0 all done; 1 some scan failed, the others are finished; 2 wrong usage, or "
     "something that an option asks for is not there; 3 the dataset or other input; 4 the model; "
-    "5 the output folder; 130 interrupted; 143 ended by SIGTERM."
+    "5 the output folder; 130, 143 or 129 ended by "
+    "Ctrl-C, SIGTERM or SIGHUP."
 )
 SPELLING = "Options may be spelt with _ in place of -."
 
@@ -75,7 +76,8 @@ def _add_selection(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the image pairs and how each was recognised; write nothing",
+        help="print the image pairs, how each was recognised and what the run would find; write "
+        "nothing; the exit status is that of the run",
     )
     group.add_argument("--json", action="store_true", help="print the dry run as JSON")
 
