@@ -92,5 +92,5 @@ def test_wheel_works_outside_the_checkout(dist, tmp_path):
         python, "-m", "bids_mfi", "demo", tmp_path / "demo", "--participants", "1",
         cwd=tmp_path, env=environment,
     )  # fmt: skip
-    assert "1 scans done, 0 already done, 0 failed" in told
+    assert "1 scan done, 0 already done, 0 failed" in told
     assert (tmp_path / "demo" / "derivatives" / "group.html").is_file()
