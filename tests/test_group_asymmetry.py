@@ -92,7 +92,7 @@ def test_who_lacks_a_side_is_left_out():
     ("left", "right", "defined", "note"),
     [
         ([np.nan], [3], set(), "0 participants have both sides"),
-        ([4], [3], {"mean_left", "mean_right", "mean_diff", "index_percent"}, "1 participants"),
+        ([4], [3], {"mean_left", "mean_right", "mean_diff", "index_percent"}, "1 participant"),
         (
             [0.3, 0.4, 1.1],
             [0.2, 0.3, 1.0],
@@ -114,7 +114,7 @@ def test_sides_of_zero_have_no_index():
     found = measure_asymmetry(sides([0, 11], [0, 9]))
     assert only_row(found)["index_percent"] == pytest.approx(20)
     assert only_row(found)["n"] == 2
-    assert "1 participants whose sides add up to 0" in found.notes[0]
+    assert "1 participant whose sides add up to 0" in found.notes[0]
 
 
 def test_no_muscle_at_all():

@@ -151,9 +151,9 @@ def test_too_few_controls_give_no_centile(n):
     found = measure_centiles(cohort, first(cohort, n))
     assert found.table[NUMBERS].isna().all(axis=None)
     assert len(found.table) == 80
+    people = "1 control has" if n == 1 else f"{n} controls have"
     assert found.notes == (
-        f"Centiles of TR, LC: n/a, because {n} controls have all values, and at least 20 are "
-        "needed.",
+        f"Centiles of TR, LC: n/a, because {people} all values, and at least 20 are needed.",
     )
     calibration = calibrate_centiles(found.table)
     assert calibration.table["n"].tolist() == [0, 0]

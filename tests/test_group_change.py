@@ -91,7 +91,7 @@ def test_the_order_of_sessions_is_the_one_given():
         (
             [("s1", "a", 2.0), ("s1", "b", 3.0)],
             {"mean_from", "mean_to", "mean_change", "percent_change"},
-            "1 participants",
+            "1 participant",
         ),
         (
             [("s1", "a", 2.0), ("s1", "b", 3.0), ("s2", "a", 4.0), ("s2", "b", 5.0)],

@@ -32,7 +32,8 @@ def with_rows(plain, rows, missing="both"):
 def test_a_muscle_is_common_from_half_of_the_participants_on(plain, n, is_rare):
     cohort = with_rows(plain, rows_of(plain.people.index[:n]))
     assert set(cohort.muscles) == {"MFSS", "LC", "TR", "RHOM"}
-    expected = ((("RHOM", f"{n} of 24 participants have it"),), ())[0 if is_rare else 1]
+    have = "has" if n == 1 else "have"
+    expected = (("RHOM", f"{n} of 24 participants {have} it"),) if is_rare else ()
     assert cohort.rare == expected
     assert ("RHOM" in cohort.common) == (not is_rare)
     assert set(cohort.common) >= {"MFSS", "LC", "TR"}
@@ -46,7 +47,7 @@ def test_one_odd_muscle_leaves_the_main_results_as_they_are(plain, name):
     assert expected.table["p" if "p" in expected.table else "w"].notna().all()
     assert [note for note in found.notes if note not in expected.notes] == [
         f"{'Estimated marginal means' if name == 'emm' else 'Repeated-measures ANCOVA'}: without "
-        "RHOM, because 1 of 24 participants have it."
+        "RHOM, because 1 of 24 participants has it."
     ]
 
 
@@ -68,7 +69,7 @@ def test_the_mean_is_without_it_and_the_muscle_has_its_own_row(plain):
 def test_complete_participants_need_no_rare_muscle(plain):
     cohort = with_rows(plain, rows_of(plain.people.index[:1]), "complete")
     assert len(cohort.values) == 24
-    assert cohort.rare == (("RHOM", "1 of 24 participants have it"),)
+    assert cohort.rare == (("RHOM", "1 of 24 participants has it"),)
     common = with_rows(plain, rows_of(plain.people.index[:13]), "complete")
     assert len(common.values) == 13
     assert common.rare == ()
@@ -96,7 +97,7 @@ def test_models_use_the_common_muscles_for_all_together(plain):
         own, other = (one[name].table.query("muscle == 'mean'") for one in (found, expected))
         pd.testing.assert_frame_equal(own.reset_index(drop=True), other.reset_index(drop=True))
     assert found["model_rmancova"].notes == (
-        "Repeated-measures analysis of the model: without RHOM, because 1 of 24 participants have "
+        "Repeated-measures analysis of the model: without RHOM, because 1 of 24 participants has "
         "it.",
     )
 

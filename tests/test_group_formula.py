@@ -240,7 +240,7 @@ def test_text_of_any_kind_is_a_factor(dtype):
     design, notes = make_design(parse_formula("mfi ~ g"), people)
     assert design.matrix[:, 1].tolist() == [-1, 1, -1]
     assert design.participants.tolist() == ["s0", "s1", "s3"]
-    assert notes == ("Model: 1 participants left out, because of g something is missing.",)
+    assert notes == ("Model: 1 participant left out, because of g something is missing.",)
 
 
 def test_functions_are_taken_over_those_in_the_model():
@@ -323,7 +323,7 @@ def test_an_unknown_column_is_named_and_the_known_ones_too():
 @pytest.mark.parametrize(
     ("text", "column", "found"),
     [
-        ("mfi ~ log(x)", [0.0, 1.0, 2.0], "0 or less in 1 participants"),
+        ("mfi ~ log(x)", [0.0, 1.0, 2.0], "0 or less in 1 participant"),
         ("mfi ~ center(x)", ["a", "b", "a"], "center() needs numbers, and x holds text"),
         ("mfi ~ x", [f"n{i}" for i in range(60)], "x has 60 different values"),
         ("mfi ~ C(x)", np.arange(60.0), "x has 60 different values"),
@@ -458,7 +458,7 @@ def test_each_muscle_leaves_out_only_its_own():
     assert tuple(coefficients.table.columns) == formula.COEFFICIENT_COLUMNS
     assert terms.notes == coefficients.notes
     assert terms.notes == (
-        "Model: 1 participants left out, because of group, age something is missing.",
+        "Model: 1 participant left out, because of group, age something is missing.",
         "Model, columns: group: factor with 3 levels (control, mild, severe); age: number, 21.42 "
         "to 69.86.",
     )

@@ -88,7 +88,7 @@ def test_who_lacks_a_covariate_is_counted_in_a_note():
     cohort = planted()
     cohort.people.loc["sub-00001", "age"] = np.nan
     found = find_outliers(cohort)
-    assert "1 participants not judged" in found.notes[0]
+    assert "1 participant not judged" in found.notes[0]
     assert len(found.table) == 2
 
 

@@ -822,7 +822,7 @@ def test_impossible_values_and_unknown_muscles_are_named(people, tmp_path, capsy
     assert run(folders) == 0
     said = capsys.readouterr().err
     assert re.search(r"MFI below -20 or above 100 % \(1\).*sub-01_acq-dixon LC_R: 143", said)
-    assert re.search(r"Muscles that Weber et al. 2021 do not have \(1\).*RHOM \(1 scans\)", said)
+    assert re.search(r"Muscles that Weber et al. 2021 do not have \(1\).*RHOM \(1 scan\)", said)
     assert read(folders, "descriptives").set_index("muscle").loc["LC", "n"] == 11
 
 

@@ -54,7 +54,7 @@ def test_seven_jobs_at_once_leave_what_one_run_leaves(tmp_path, tiny_bundle):
     for job in jobs:
         told, _ = job.communicate()
         assert job.returncode == 0, told
-        assert "1 scans done" in told
+        assert "1 scan done" in told
     job = start(bids_dir, one, tiny_bundle)
     assert job.wait() == 0, job.stdout.read()
     job.stdout.close()
