@@ -532,10 +532,18 @@ def plan_run(options: RunOptions) -> RunPlan:
     pairs = (scan for scan in scans if isinstance(scan, DixonPair))
     states = {pair.scan: _find_state(pair, bundle, options) for pair in pairs}
     if options.dry_run or "current" not in states.values():  # else the run says what is done
-        for folder in (options.output_dir, options.work_dir or options.output_dir):
-            check_writable(folder)
+        _check_folders(options)
     check_same_labels(options.output_dir, bundle.table)
     return RunPlan(bundle, scans, states, tuple(list_participants_without_scans(options, scans)))
+
+
+def _check_folders(options: RunOptions) -> None:
+    """Refuse OUTPUT_DIR or a folder of ``--work-dir`` that cannot be written."""
+    check_writable(options.output_dir)
+    try:
+        check_writable(options.work_dir or options.output_dir)
+    except OutputError as error:
+        raise OutputError(f"--work-dir {error}") from None
 
 
 def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSummary:

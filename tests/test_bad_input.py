@@ -305,7 +305,7 @@ def test_a_plugin_file_that_is_none(bids_dir, tmp_path, tiny_bundle, capsys):
         capsys, bids_dir, tmp_path / "out", "participant", "--bundle", tiny_bundle,
         "--use-plugin", tmp_path / "plugin.yml",
     )  # fmt: skip
-    assert status == 1
+    assert status == 2
     assert "plugin.yml" in error
 
 

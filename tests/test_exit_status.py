@@ -304,11 +304,19 @@ def test_status_of_a_verb(place, without_cuda, monkeypatch, capsys, words, statu
 # --- signals -----------------------------------------------------------------------------------
 
 
+def take_interruptions():
+    """A shell lets its background jobs, such as a test run, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_interruption_ends_with_its_status(place):
     """Like Ctrl-C, sent when the second step begins."""
     words = [sys.executable, ROOT / "run.py", place.bids, place.out, "participant"]
     with subprocess.Popen(
-        [*words, "--bundle", place.bundle, "--nprocs", "1"], stderr=subprocess.PIPE, text=True
+        [*words, "--bundle", place.bundle, "--nprocs", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=take_interruptions,
     ) as running:
         assert any(line.endswith(": Segment\n") for line in running.stderr)
         running.send_signal(signal.SIGINT)
