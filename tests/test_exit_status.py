@@ -305,7 +305,7 @@ def test_status_of_a_verb(place, without_cuda, monkeypatch, capsys, words, statu
 
 
 def take_interruptions():
-    """A shell lets its background jobs, such as a test run, ignore SIGINT."""
+    """Undo that a test run in the background may have been started so that it ignores SIGINT."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -27,6 +27,22 @@ AT_WORK = "Resample"
 # --- the handler -------------------------------------------------------------------------------
 
 
+def take_signals():
+    """A test run in the background may have been started so that it ignores these."""
+    for number in signals.ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def signals_are_taken():
+    before = {number: signal.getsignal(number) for number in signals.ENDING}
+    take_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def end_in_order(body):
     with end_on_signals():
         body()
@@ -185,6 +201,7 @@ def started(tmp_path, tiny_bundle):
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=os.environ | {"TMPDIR": str(tmp_path / "tmp")}, start_new_session=True,
+            preexec_fn=take_signals,
         )  # fmt: skip
         running.append(process)
         return process
