@@ -21,10 +21,11 @@ Mask = NDArray[np.bool_]
 # leave small negative values in magnitude images.
 NEGATIVE_FRACTION = 0.2
 NEGATIVE_SHARE_PERCENT = 1.0
-# A phase fills its range evenly and jumps at wraps and in air; of a magnitude image few voxels lie
-# in the upper tenths of the range, and neighbours hardly differ by half of it.
-EVEN_TENTH_PERCENT = 7.0
-SUSPECT_TENTH_PERCENT, JUMPS_PERCENT = 1.0, 6.0
+# A phase fills its range evenly and jumps over most of it at wraps and in air. A magnitude image
+# that tissue fills has values of all sizes, too, but hardly any such steps between neighbours.
+EVEN_TENTH_PERCENT = 9.0
+SUSPECT_TENTH_PERCENT, JUMPS_PERCENT = 1.0, 1.0
+JUMP_FRACTION = 0.85
 # Squared correlation of two images. A true pair differs by fat and by noise.
 UNEXPLAINED_IF_IDENTICAL = 1e-3
 
@@ -91,14 +92,14 @@ def _looks_like_phase(image: Volume) -> bool:
 
 
 def measure_jumps_percent(image: Volume) -> float:
-    """Share of neighbours along any axis that differ by more than half the range of values.
+    """Share of neighbours along any axis that differ by more than JUMP_FRACTION of the range.
 
     Examples
     --------
     >>> measure_jumps_percent(np.array([[[0.0, 90.0, 100.0]]]))
     50.0
     """
-    limit = (image.max() - image.min()) / 2
+    limit = JUMP_FRACTION * (image.max() - image.min())
     steps = [np.abs(np.diff(image, axis=axis)) > limit for axis in range(image.ndim)]
     large, size = sum(int(step.sum()) for step in steps), sum(step.size for step in steps)
     return float(100 * large / max(size, 1))

@@ -431,6 +431,9 @@ BYSTANDERS = (
     "acq-inphase_T1w~", "acq-water_T1w", "acq-fat_T1w", "acq-pdff_T1w", "T2w", "acq-dixon_T2w",
     "dseg", "mask", "inphase_mask", "acq-inphase_T1w_totalseg", "acq-inphase_T1w_N4",
     "acq-inphase_T1w_brain", "acq-inphase_desc-preproc_T1w", "acq-inphase_space-T1w_T1w",
+    "acq-inphase_muscles", "acq-inphase_manual", "acq-inphase_T1w_manual", "acq-dixon_rater1",
+    "acq-inphase_groundtruth", "acq-dixon_pred", "acq-inphase_vertebrae", "acq-dixon_levels",
+    "acq-inphase_proc-biascorr_T1w",
 )  # fmt: skip
 
 

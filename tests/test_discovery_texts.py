@@ -57,23 +57,29 @@ SAID = {
         "t1_vibe_dixon_tra_W", "t1_vibe_dixon_tra_W_ND", "x_W_comp_sp", "t1_dixon_W_DIS2D",
         "WATER: Ax LAVA-Flex", "WATER Ax LAVA-Flex", "W: dixon", "mDIXON_W", "mDIXON-W", "water",
         "LAVA water", "t1vibedixontraW", "t1_fl2d_opp-in_W", "dixon_w",
+        "dixon_eau", "DIXON AGUA", "dixon acqua", "dixon_wat",
     ),
     FAT: (
         "t1_vibe_dixon_tra_F", "dixon_F_ND", "t1_dixon_F_comp_sp", "FAT: Ax LAVA-Flex",
         "FAT Ax LAVA-Flex", "F: mDIXON", "mDIXON F", "LAVA fat", "fat",
+        "dixon graisse", "dixon_grasa", "dixon_grasso", "t1_dixon_gordura",
     ),
     None: (
         "t1_vibe_dixon_opp_T2s", "dixonOppT2s", "dixon_R2s", "R2s_Eff", "T2_star", "r2star map",
         "T2*: IDEAL", "R2*: IDEAL IQ", "PDFF", "t1_FatFrac", "FatFrac: x", "fat fraction",
         "FAT_PERCENT", "waterfraction", "dixon_FP", "dixon_FF", "dixon_PIP1", "dixon_ph", "x_Pha",
         "dixon_e1_ph", "dixon_phase", "Dixon Phase", "phase map", "x_real", "x_imaginary", "B0 map",
-        "fieldmap", "dixon_SUB", "Subtraction", "dixon_MIP",
+        "fieldmap", "dixon_SUB", "SUB Ax LAVA", "Subtraction", "dixon_MIP",
     ),
 }  # fmt: skip
 
 HINTS = {
     "WATERaxlavaflex": WATER, "Water only dixon": WATER, "dixon fat quant": FAT,
     "T2* mDIXON Quant": None, "PDFF six echoes dixon": None,
+    "t1_vibe_dixon_W_MPR": WATER, "dixon_W_2mm": WATER, "dixon_W_AI": WATER, "W mDIXON": WATER,
+    "(W) mDIXON SENSE": WATER, "dixon W post": WATER, "t1_dixon_tra_F_MPR_cor": FAT,
+    "dixon [F] reformat": FAT, "dixon eau seule": WATER, "dixon GRASA sola": FAT,
+    "SUB dixon": None,
 }  # fmt: skip
 
 SILENT = (
@@ -81,6 +87,8 @@ SILENT = (
     "water excitation", "Water excitation Ax", "WATEREXC", "waterexcitation", "water_fat_shift",
     "Dixon fat-water", "fat water sep", "dixon_W+F", "dixon_W_F", "dixon W F", "WFI",
     "t2space", "T2 SPACE sag", "T2w", "T2", "T1W", "T1_W_TSE", "T1 W", "PD W",
+    "dixon W CONTRAST", "DIXON W/O GAD", "dixon W GD", "T1 W dixon", "tse_W_neck", "dixon plateau",
+    "sub-01 dixon", "LAVA W AND WO",
     "PDw", "phase oversampling", "PhaseEncoding AP", "arterial phase", "portal venous phase",
     "multi phase", "delayed phase", "3 phases", "real time", "FOV 300", "WIP mDIXON", "FLASH",
     "FFE", "FS", "dixon", "ideal", "LAVA-Flex", "t1_vibe_dixon_tra", "t1_vibe_dixon_tra_p2_bh",

@@ -25,6 +25,8 @@ from bids_mfi.pair_checks import (
     is_same_image,
     measure_ceiling,
     measure_decay,
+    measure_jumps_percent,
+    measure_least_tenth_percent,
     measure_shared_edges,
 )
 from bids_mfi.pair_quality import (
@@ -73,6 +75,25 @@ class TestMagnitude:
             check_magnitude(image)
             box = tuple(slice(size // 4, size * 4 // 5) for size in image.shape)
             check_magnitude(image[box])
+
+    def test_field_of_view_without_air(self):
+        # Fat and muscle in thin layers under strong shading: bright and dark neighbours everywhere,
+        # and all values about equally frequent, but nearly no step over the whole range.
+        shading = np.linspace(0.2, 1.0, 60)[:, None, None] * np.ones((60, 60, 20))
+        fat = np.arange(60)[None, :, None] % 2 == 0
+        noise = np.random.default_rng(0).normal(0, 0.01, shading.shape)
+        image = 1000 * shading * np.abs(np.where(fat, 0.25, 1.0) + noise)
+        assert measure_least_tenth_percent(image) > 1
+        assert measure_jumps_percent(image) < 0.5
+        check_magnitude(image)
+
+    def test_smooth_phase_in_masked_tissue(self):
+        in_phase, _ = phantom()
+        x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in in_phase.shape), indexing="ij")
+        phase = np.angle(np.exp(1j * (9 * x - 12 * y + 5 * z)))
+        phase = np.where(in_phase > 0.3 * in_phase.mean(), (phase / np.pi + 1) * 2047.5, 0)
+        with pytest.raises(PairError, match="fill their range"):
+            check_magnitude(phase)
 
     def test_small_negative_values_of_interpolation_pass(self):
         image = phantom()[1].copy()

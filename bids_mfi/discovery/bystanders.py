@@ -19,12 +19,14 @@ from bids_mfi.reading import open_regular_file
 # Suffixes of files that a person or a program made from images.
 _MADE_FROM_IMAGES = re.compile(
     r"(?i)(?:seg|segmentations?|masks?|labels?|rois?|lesions?|atlas|contours?)\d*$|^parc$"
+    r"|^(?:manual|auto|gt|(?:ground)?truth|pred(?:ictions?)?|annotations?|rater\w*)$"
+    r"|^(?:muscles?|vertebrae?|vert|levels?|dis[ck]s?)$"
     r"|^landmarks?$|^(?:xfm|warp|jacobian|std|snr|bias)$|^[TRM][12](?:star)?map$"
     r"|^(?:pd|mtr|mtv|ff|pdff|fatfrac|b0|b1|tb1|s0|m0|r2s|t2s|field)map$"
 )
 _LABEL_ENTITIES = frozenset({"label", "seg", "atlas", "roi", "mask", "lesion"})
 # Entities that only processed images have.
-_DERIVED_ENTITIES = frozenset({"desc", "space", "res", "den"})
+_DERIVED_ENTITIES = frozenset({"desc", "space", "res", "den", "proc"})
 # Suffixes of images that show another contrast than a Dixon pair of the neck does.
 _OTHER_WEIGHTINGS = frozenset(
     {"t2w", "pdw", "pdt2", "flair", "t2starw", "t2star", "swi", "angio", "inplanet1", "inplanet2",

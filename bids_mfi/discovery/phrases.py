@@ -92,7 +92,7 @@ _PART = (
     rf"{_START}phase{_GAP}(?:map|image|img|data|diff)\w*|{_START}(?:phase|pha|ph)(?={_TAIL})"
 )
 _DERIVED = (
-    rf"subtract\w*|{_START}sub(?={_TAIL})|{_START}(?:mip|minip|adc){_STOP}|"
+    rf"subtract\w*|{_START}sub(?={_TAIL})|^\W*(?-i:SUB)(?=[\s:_])|{_START}(?:mip|minip|adc){_STOP}|"
     rf"{_START}(?:pip|pop|arb){_END}"
 )
 
@@ -147,6 +147,19 @@ def _rule(
     return contrast, re.compile(pattern, flags)
 
 
+def _lone_letter(letter: str) -> tuple[str, str]:
+    """Patterns of W or F as a word of its own in a text that calls itself Dixon.
+
+    A reconstruction's name may follow it: ``dixon_W_MPR``. ``W CONTRAST`` means "with".
+    """
+    dixon = r"(?i:dixon|ideal|lava)"
+    alone = (
+        rf"{_START}(?<!T[12][_ -])(?<!PD[_ -])(?P<tells>{letter})(?![A-Za-z0-9/])"
+        rf"(?!{_GAP}(?i:contrast|con|gad\w*|gd|km|kontrast|and|wo){_STOP})"
+    )
+    return rf"{dixon}[\s\S]*{alone}", rf"{alone}[\s\S]*{dixon}"
+
+
 # In this order: a text that one rule has read is not read by the next.
 _RULES = (
     *(_rule(None, one) for one in (_FRACTION, _RELAXATION, _FIELD)),
@@ -155,12 +168,14 @@ _RULES = (
     *(_rule(None, one) for one in (_PART, _DERIVED)),
     _rule(IN, _IN_END),
     _rule(OUT, _OUT_END),
-    _rule(WATER, r"water|wasser"),
-    _rule(FAT, r"fat(?!ig|h)|fett"),
+    _rule(WATER, rf"water|wasser|{_START}(?:wat|eau|agua|acqua){_STOP}"),
+    _rule(FAT, rf"fat(?!ig|h)|fett|{_START}(?:graisse|grasa|grasso|gordura){_STOP}"),
     _rule(WATER, rf"{_START}(?<!T[12][_ -])(?<!PD[_ -])W(?=\s*:|(?i:{_TAIL}))", 0),
     _rule(FAT, rf"{_START}F(?=\s*:|(?i:{_TAIL}))", 0),
     _rule(WATER, rf"dixon\w*_(?P<tells>w)(?={_TAIL})"),
     _rule(FAT, rf"dixon\w*_(?P<tells>f)(?={_TAIL})"),
+    *(_rule(WATER, pattern, 0) for pattern in _lone_letter("W")),
+    *(_rule(FAT, pattern, 0) for pattern in _lone_letter("F")),
 )
 _PHASE_RULES = frozenset({IN, OUT})
 
@@ -223,9 +238,11 @@ def _blank(pattern: re.Pattern[str], text: str) -> str:
 
 def _find_tokens(text: str) -> Iterator[_Token]:
     for contrast, pattern in _RULES:
-        for match in pattern.finditer(text):
-            yield _Token(contrast, *match.span("tells" if "tells" in pattern.groupindex else 0))
-        text = _blank(pattern, text)
+        group = "tells" if "tells" in pattern.groupindex else 0
+        spans = [match.span(group) for match in pattern.finditer(text)]
+        for start, end in spans:
+            yield _Token(contrast, start, end)
+            text = text[:start] + "\n" * (end - start) + text[end:]
 
 
 def _without_opposites(tokens: list[_Token]) -> list[_Token]:
