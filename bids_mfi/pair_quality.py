@@ -6,7 +6,10 @@ Each flag is of the whole scan and an error: no number of the scan can be truste
 
 import math
 
-from bids_mfi.dixon import DixonPair, ScanSignals
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mfi.dixon import DixonPair, ScanSignals, measure_typical_signal
 from bids_mfi.pair_checks import (
     draw_ratios,
     fit_fat_weight,
@@ -34,6 +37,9 @@ LEAST_FAT_WEIGHT, MOST_FAT_WEIGHT = 0.8, 1.25
 MOST_FIT_RESIDUAL_PERCENT = 5.0
 # Variance of fat that IP - a W leaves: up to 1.4 % of true sets, 46 % and more of a PDFF as fat.
 MOST_UNEXPLAINED_PERCENT = 25.0
+# Of the voxels with half of the typical signal in one image, those that are exactly 0 in the other.
+# Fat and water that cancel leave noise; clean scans: below 1 %.
+MOST_LOST_PERCENT = 5.0
 
 
 def check_pair(signals: ScanSignals, pair: DixonPair, computed: bool) -> list[QCFlag]:
@@ -51,7 +57,36 @@ def check_pair(signals: ScanSignals, pair: DixonPair, computed: bool) -> list[QC
     flags = check_edges(measure_shared_edges(signals.in_phase, signals.out_phase))
     flags += check_ceiling(measure_ceiling(ratios), pair)
     flags += check_cancellation(measure_cancelled_percent(ratios))
+    flags += check_lost_signal(signals.in_phase, signals.out_phase)
     return flags if computed else flags + check_fat_weight(signals)
+
+
+def check_lost_signal(
+    in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]
+) -> list[QCFlag]:
+    """Flag an image that is empty where the other shows tissue: lost slices, or a mask."""
+    percent, empty = max(
+        (_measure_lost_percent(in_phase, out_phase), "out-of-phase"),
+        (_measure_lost_percent(out_phase, in_phase), "in-phase"),
+    )
+    if not percent > MOST_LOST_PERCENT:
+        return []
+    text = (
+        f"In {percent:.0f} % of the tissue (limit {MOST_LOST_PERCENT:g} %) the {empty} image is "
+        "exactly 0 where the other image shows signal. Slices or rows are missing, or the image "
+        "was masked. Export or convert it again."
+    )
+    return [QCFlag("lost_signal", "error", "", percent, MOST_LOST_PERCENT, text)]
+
+
+def _measure_lost_percent(shown: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Share of the bright voxels of one image that are 0 in the other, percent.
+
+    >>> _measure_lost_percent(np.array([8.0, 10.0, 0.0]), np.array([0.0, 9.0, 0.0]))
+    50.0
+    """
+    bright = shown > 0.5 * measure_typical_signal(shown)
+    return 100 * float((other[bright] == 0).mean()) if bright.any() else 0.0
 
 
 def check_edges(correlation: float) -> list[QCFlag]:

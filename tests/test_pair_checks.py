@@ -37,11 +37,30 @@ from bids_mfi.pair_quality import (
     check_ceiling,
     check_edges,
     check_fat_weight,
+    check_lost_signal,
     check_pair,
 )
 from bids_mfi.synthesis.cases import make_case
 
 OUT_FIRST_3T = (2.46, 1.23)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("role", [0, 1])
+def test_image_of_which_every_other_plane_is_empty_is_flagged(axis, role):
+    images = [image.copy() for image in phantom()]
+    np.moveaxis(images[role], axis, 0)[::2] = 0
+    (flag,) = check_lost_signal(*images)
+    assert (flag.code, flag.severity) == ("lost_signal", "error")
+    assert flag.value > 30
+    assert ("out-of-phase" if role else "the in-phase image is") in flag.message
+
+
+def test_whole_images_of_masked_air_have_lost_no_signal():
+    in_phase, out_phase = phantom()
+    air = in_phase < 0.05 * in_phase.max()
+    assert check_lost_signal(in_phase, out_phase) == []
+    assert check_lost_signal(np.where(air, 0, in_phase), np.where(air, 0, out_phase)) == []
 
 
 @cache

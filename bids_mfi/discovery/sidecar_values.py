@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from bids_mfi.discovery.naming import read_image_type
 from bids_mfi.dixon import PROTON_MHZ_PER_T
 
+MIN_ECHO_TIME_S = 1e-4  # no gradient echo of fat and water is earlier
 MAX_ECHO_TIME_S = 0.1
 SHORTEST_IN_MS = 0.3  # a number from here to 100 is no echo time of Dixon imaging in seconds
 MAX_FIELD_T = 25.0
@@ -174,7 +175,7 @@ def _echo_time_in_seconds(number: float, unit: str) -> float | None:
         seconds = number
     else:
         seconds = number / 1000 if number >= SHORTEST_IN_MS else math.inf
-    return seconds if 0 < seconds < MAX_ECHO_TIME_S else None
+    return seconds if MIN_ECHO_TIME_S <= seconds < MAX_ECHO_TIME_S else None
 
 
 def _describe_echo_time(name: str, value: object) -> str:
@@ -184,7 +185,8 @@ def _describe_echo_time(name: str, value: object) -> str:
             "number in seconds for each image"
         )
     return (
-        f"{name} is {show_value(value)}, expected seconds between 0 and {MAX_ECHO_TIME_S:g}, such "
+        f"{name} is {show_value(value)}, expected seconds between {MIN_ECHO_TIME_S:g} and "
+        f"{MAX_ECHO_TIME_S:g}, such "
         "as 0.00246"
     )
 
