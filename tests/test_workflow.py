@@ -529,7 +529,7 @@ def test_images_that_change_during_the_work_are_noticed(bids_dir, tiny_bundle):
 def test_an_unknown_plugin_is_one_line(bids_dir, tmp_path, tiny_bundle, capsys):
     (tmp_path / "plugin.yml").write_text("plugin: Foo\n")
     status = run(bids_dir, tmp_path / "out", tiny_bundle, "--use-plugin", tmp_path / "plugin.yml")
-    assert status == 1
+    assert status == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "'Foo'" in error
