@@ -371,6 +371,16 @@ def test_columns_that_are_not_there_are_named(people, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "participants.tsv has no column sex; it has gender, age, weight" in said
     assert "participants.tsv has no column bmi, or height and weight" in said
+    assert "If one of them holds the sex, rename it to sex." in said
+
+
+def test_a_column_of_ages_in_months_is_not_simply_to_be_renamed(people, tmp_path, capsys):
+    renamed = people.assign(age=people["age"] * 12).rename(columns={"age": "age_months"})
+    folders = make_group_folder(tmp_path, make_muscles(people), renamed)
+    assert run(folders, "--dry-run") == 0
+    said = capsys.readouterr().err
+    assert "has no column age; it has sex, age_months" in said
+    assert "unless it is in years give its Units in participants.json" in said
 
 
 def test_excel_exports_are_explained(people, tmp_path, capsys):
@@ -883,6 +893,25 @@ def test_the_dry_run_checks_model_and_controls(people, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(folders, "--model", "mfi ~ ((")
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "why", "options"),
+    [
+        ("mfi ~ age + near", "of age, near one follows from the others", ["--dry-run"]),
+        ("mfi ~ age + near", "of age, near one follows from the others", []),
+        ("mfi ~ site", "site is the same in all", ["--dry-run"]),
+    ],
+)
+def test_a_model_without_results_is_named(people, tmp_path, capsys, model, why, options):
+    people["near"] = 2020 - people["age"]
+    people["site"] = "here"
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    assert run(folders, "--model", model, *options) == 0
+    said = capsys.readouterr().err
+    assert f"--model {model}: all its results are n/a, because {why}" in said
+    assert run(folders, "--model", "mfi ~ age + sex", "--dry-run") == 0
+    assert "all its results" not in capsys.readouterr().err
 
 
 def test_options_without_effect_are_named(people, tmp_path, capsys):

@@ -485,14 +485,14 @@ def test_folders_that_are_no_participants_are_named(slurm, order, name, shown):
 
 
 def test_lower_and_upper_case_and_lost_links_are_named(slurm, order):
-    for name in ("Sub-04", "SUB-05", "sub_06"):
+    for name in ("Sub-04", "SUB-05", "sub_06", "sub 09", "substance"):
         (order.bids_dir / name).mkdir()
     (order.bids_dir / "sub-07").symlink_to("nowhere")
     (order.bids_dir / "sub-08").symlink_to("sub-01")
     (order.bids_dir / "sub-list.txt").touch()
     told = slurm.call().splitlines()
-    skipped = sorted(line.split()[0] for line in told if "is skipped" in line)
-    assert skipped == ["SUB-05", "Sub-04", "sub-07", "sub_06"]
+    skipped = sorted(line.split(" is ")[0] for line in told if "is skipped" in line)
+    assert skipped == ["SUB-05", "Sub-04", "sub-07", "sub\\ 09", "sub_06"]
     assert any("4 tasks, 4 participants" in line for line in told)
 
 

@@ -40,6 +40,19 @@ from bids_mfi.report.group_page import Finding
 
 TABLE = "participants.tsv"
 
+# A column that is only renamed must not bring its own unit along.
+REMEDIES = {
+    "sex": "If one of them holds the sex, rename it to sex.",
+    "age": (
+        "If one of them holds the age, rename it to age, and unless it is in years give its Units "
+        "in {sidecar}."
+    ),
+    "bmi": (
+        "If they hold these, rename them, and unless they are in kg/m^2, cm and kg give their "
+        "Units in {sidecar}."
+    ),
+}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class People:
@@ -166,7 +179,8 @@ def _find_unknown(merged: Mapping[Visit, Cells], path: Path) -> list[Finding]:
         absent = [name for name in names if name not in columns]
         if absent and listed:
             wanted = "bmi, or height and weight" if what == "bmi" else what
-            text = f"{path.name} has no column {wanted}; it has {_list(columns)}. Rename it."
+            text = f"{path.name} has no column {wanted}; it has {_list(columns)}. "
+            text += REMEDIES[what].format(sidecar=path.with_suffix(".json").name)
             findings.append(Finding("warning", text))
             continue
         text = f"Participants without {' or '.join(names)} in the table ({{n}}): missing."

@@ -12,6 +12,7 @@ from bids_mfi.errors import MFIError
 from bids_mfi.group.analyses import analyse_cohort, analyse_formula
 from bids_mfi.group.cohort import MEASURES, Analysis, Cohort
 from bids_mfi.group.condition import select_people
+from bids_mfi.group.design import explain_design
 from bids_mfi.group.formula import make_design
 from bids_mfi.group.wilkinson import ParsedFormula, parse_formula
 from bids_mfi.group_run.further import analyse_centiles, analyse_change, describe_choices
@@ -98,11 +99,27 @@ def check_group(options: RunOptions) -> GroupSummary:
     """
     study = read_study(options)
     cohort = study.make_cohort("mfi")
+    findings = study.find_all(cohort)
     if options.model:
-        make_design(parse_formula(options.model), cohort.people)
+        findings += doubt_model(parse_formula(options.model), cohort)
     if options.controls:
         select_people(describe_choices(cohort), options.controls)
-    return _summarise(study, cohort, study.find_all(cohort))
+    return _summarise(study, cohort, findings)
+
+
+def doubt_model(parsed: ParsedFormula, cohort: Cohort) -> tuple[Finding, ...]:
+    """Say why the user's model can be estimated in no muscle; nothing if it can in some.
+
+    Raises
+    ------
+    InputError
+        See :func:`make_design`.
+    """
+    why = explain_design(make_design(parsed, cohort.people)[0])
+    text = (
+        f"--model {parsed.text}: all its results are n/a, because {why}. Use fewer or other terms."
+    )
+    return (Finding("warning", text),) if why else ()
 
 
 def _summarise(study: Study, cohort: Cohort, findings: tuple[Finding, ...]) -> GroupSummary:
@@ -122,6 +139,7 @@ def _analyse(
         own = analyse_cohort(cohort, options.correction)
         if parsed is not None and parsed.measure == measure:
             own |= analyse_formula(cohort, parsed)
+            findings |= dict.fromkeys(doubt_model(parsed, cohort))
         make = partial(study.make_cohort, measure)
         change, said = analyse_change(scans, study.selection, options.session is not None, make)
         own |= change

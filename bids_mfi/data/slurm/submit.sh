@@ -50,7 +50,7 @@ find_skipped() {
     find_names -type l -name 'sub-*' | while IFS= read -r -d '' name; do
         say_skipped "$name" "it is a link that leads nowhere, as seen from here"
     done
-    find_names -type d -iname 'sub[-_]*' ! -name 'sub-*' | while IFS= read -r -d '' name; do
+    find_names -type d -iname 'sub[-_ ]*' ! -name 'sub-*' | while IFS= read -r -d '' name; do
         say_skipped "$name" "the folder of a participant is called sub-LABEL, in lower case"
     done
 }
@@ -144,7 +144,7 @@ job_number() { sed -nE 's/^([0-9]+)(;.*)?$/\1/p' | tail -n 1 | grep .; }
 
 # sbatch failed; what waits counts as new, as long as Slurm shows no job of the list.
 say_refused() {
-    echo "sbatch gave no job number. Mend what it says, and call submit.sh again; a job that Slurm" \
+    echo "sbatch gave no job number. Correct what it reports and call submit.sh again; a job that Slurm" \
         "took all the same is found, or leaves its participants to the later one" >&2
     exit 1
 }
