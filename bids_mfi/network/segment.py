@@ -4,6 +4,7 @@ The model grid lives only between :func:`resample_channels` and :func:`segment_t
 the path that the bundle's ``inference`` names: the package's own, or that of ``niftynet_pipeline``.
 """
 
+import os
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -19,6 +20,10 @@ from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle, load_network
 from bids_mfi.network.dense_vnet import SIZE_DIVISOR, DenseVNet
 from bids_mfi.network.intensity import standardise
+
+# Without it some convolutions add up in an order that depends on the number of threads (MKL's
+# matrix product on processors with AVX-512). MKL reads the variable at its first operation.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 DEVICES = ("auto", "cpu", "cuda")
 MAX_MODEL_VOXELS = 30_000_000
