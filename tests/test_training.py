@@ -78,7 +78,7 @@ def test_labelled_scans_become_a_bundle(trained: Path) -> None:
     facts = dict(bundle.training)
     assert facts["data"] == (
         "labelled scans of a user: 2 training scans of 2 participants; "
-        "1 validation scans of 1 participants"
+        "1 validation scan of 1 participant"
     )
     assert facts["start"] == "random"
     assert "elastic 0.5" in facts["augmentation"]

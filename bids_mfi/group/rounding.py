@@ -42,8 +42,8 @@ def measure_lengths(columns: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> measure_lengths(np.array([[3e200, 0.0], [4e200, 0.0]])).tolist()
-    [5e+200, 0.0]
+    >>> [f"{length:.3g}" for length in measure_lengths(np.array([[3e200, 0.0], [4e200, 0.0]]))]
+    ['5e+200', '0']
     """
     largest = np.abs(columns).max(axis=0, initial=0.0)
     scaled = columns / np.where(largest > 0, largest, 1.0)
