@@ -56,16 +56,20 @@ def end_on_signals() -> Iterator[None]:
         return
     caught = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _receive) for number in caught}
+    lost = 0
     try:
         yield
     finally:
         with hold_signals():
+            lost = _received.number
             if _received.number:
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
             for number, handler in before.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
             _received.number, _received.raised = 0, False
+    if lost:  # some library swallowed the exception, and the body came to its end
+        raise Interrupted(lost)
 
 
 @contextmanager

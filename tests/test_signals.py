@@ -1,5 +1,6 @@
 """Signals end a run in order: workers, work folder, exit status, and what a killed run left."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -125,6 +126,18 @@ def test_an_exception_that_code_swallowed_comes_again(monkeypatch):
     with pytest.raises(Interrupted):
         end_in_order(receive)
     assert len(swallowed) == 1
+
+
+def test_an_exception_that_was_swallowed_counts_at_the_end():
+    """Also where the body ends before the exception comes again."""
+
+    def receive():
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted) as found:
+        end_in_order(receive)
+    assert found.value.number == signal.SIGTERM
 
 
 # --- the folder in the system's temporary folder -----------------------------------------------
