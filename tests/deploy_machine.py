@@ -206,7 +206,7 @@ class Slurm:
         """Lines ``JOB_TASK STATE`` of what is queued or runs."""
         return self.ask("squeue", "--noheader", "--array", "--format", "%i %T").splitlines()
 
-    def wait(self, within_s=300.0):
+    def wait(self, within_s=900.0):
         """Wait until no job is left."""
         self.wait_for(lambda: not self.jobs(), within_s)
 
