@@ -433,7 +433,7 @@ def test_task_killed_for_memory_is_named_and_done_again(user, slurm, sif, study)
     shutil.copytree(study / "bids", study / "memory" / "bids")
     cluster = Cluster(user, slurm, sif, study / "memory")
     cluster.write("--participant-label 01 02 --participants-per-task 2 --sbatch=--mem=300M")
-    assert "1 tasks, 2 participants" in cluster.submit()
+    assert "1 task, 2 participants" in cluster.submit()
     slurm.wait()
     told = cluster.status()
     assert "sub-01 was killed (memory, time or signal), job" in told
