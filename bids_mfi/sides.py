@@ -1,8 +1,7 @@
 """Whether left and right of label maps can be learnt: labels in, sentences out; no files.
 
-A network that also learns from mirror images, with the sides of the labels exchanged, is told two
-things about a muscle that is labelled on one side only. What counts is what the maps hold, not
-what the label table names.
+Mirroring in training exchanges the sides of the labels. A muscle that is labelled on one side only
+then has contradicting targets. What counts is what the maps hold, not what the label table names.
 """
 
 from collections.abc import Iterable, Mapping

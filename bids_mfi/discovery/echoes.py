@@ -63,7 +63,7 @@ def is_silenced(verdict: Verdict) -> bool:
 
 
 def undecided(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
-    """Images of which no source says anything, and that may be told by their echo time."""
+    """Images without any other source, which the echo time may classify."""
     return tuple(
         v
         for v in verdicts

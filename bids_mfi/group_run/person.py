@@ -61,7 +61,7 @@ class Doubts:
 
 
 def list_sex_words(cells: Iterable[str]) -> dict[str, str]:
-    """Words for sex in a column; M means nothing beside H, where it may be *mujer*.
+    """Words for sex in a column; beside H, M is ambiguous: it can stand for *mujer*.
 
     Examples
     --------
