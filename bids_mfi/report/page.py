@@ -247,7 +247,7 @@ def group_flags(flags: Iterable[QCFlag]) -> list[dict[str, Any]]:
     return [
         {
             "severity": SEVERITIES[rank],
-            "code": code.replace("_", " "),
+            "code": code.replace("_", " ").replace("mfi", "MFI"),
             "muscles": ", ".join(flag.muscle for flag in groups[rank, code] if flag.muscle),
             "messages": [flag.message for flag in groups[rank, code]],
         }
