@@ -1,4 +1,6 @@
-"""A count and its noun as words; must not know what is counted."""
+"""Counts and lists as words; must not know what is counted or listed."""
+
+from collections.abc import Iterable
 
 
 def count_noun(count: int, noun: str, plural: str | None = None) -> str:
@@ -31,3 +33,16 @@ def choose_form(count: int, noun: str, plural: str | None = None) -> str:
     ('agrees', 'agree')
     """
     return noun if count == 1 else plural or f"{noun}s"
+
+
+def list_names(names: Iterable[str], most: int) -> str:
+    """Write the first names of a list, and how many more there are.
+
+    Examples
+    --------
+    >>> list_names(["TR_L", "TR_R"], 2), list_names(["TR_L", "TR_R", "LS_L"], 2)
+    ('TR_L, TR_R', 'TR_L, TR_R and 1 more')
+    """
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more

@@ -5,7 +5,7 @@ the direction of reading, bytes that are not UTF-8. And a terminal may know ASCI
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -41,6 +41,39 @@ def _escape(character: str) -> str:
     if is_control or character in _HIDDEN or 0xD800 <= number <= 0xDFFF:
         return character.encode("unicode_escape", "surrogatepass").decode("ascii")
     return character
+
+
+def shorten(text: str, most: int) -> str:
+    """Cut a text for a message.
+
+    Examples
+    --------
+    >>> shorten("mfi ~ age", 9), shorten("mfi ~ age + sex", 9)
+    ('mfi ~ age', 'mfi ~ ...')
+    """
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def show_value(value: object, write: Callable[[Any], str] = repr, most: int = 80) -> str:
+    """Write a value of a user's file for a message, whatever it is.
+
+    Parameters
+    ----------
+    value : object
+    write : callable
+        ``repr``, or ``json.dumps`` for a value as its file has it.
+    most : int
+        Characters.
+
+    Examples
+    --------
+    >>> show_value("3T"), show_value([1] * 99, most=9), show_value(10**5000)
+    ("'3T'", '[1, 1,...', 'a value of very many digits, or nested too deeply')
+    """
+    try:
+        return shorten(write(value), most)
+    except (RecursionError, ValueError):
+        return "a value of very many digits, or nested too deeply"
 
 
 class PrintableStream:

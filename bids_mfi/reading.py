@@ -128,16 +128,3 @@ def read_toml(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def shorten(value: object) -> str:
-    """Write a value that was found, at most 80 characters of it.
-
-    >>> shorten("a" * 100)[-4:]
-    'a...'
-    """
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of thousands of digits
-        return f"a {type(value).__name__} of very many digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."

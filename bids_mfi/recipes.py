@@ -20,7 +20,8 @@ from bids_mfi.options import (
     WIDTH_NAMES,
     TrainOptions,
 )
-from bids_mfi.reading import is_file, read_toml, shorten
+from bids_mfi.printing import show_value
+from bids_mfi.reading import is_file, read_toml
 
 RECIPES = Path(__file__).parent / "data" / "recipes"
 WINDOW_DIVISOR = 8
@@ -207,8 +208,8 @@ def _check_value(path: Path, key: str, value: object) -> None:
         )
     if not RULES[key].holds(value):
         raise InputError(
-            f"{path}: {key} is {shorten(value)}, expected {RULES[key].words}. Correct the recipe, "
-            "or give the value on the command line."
+            f"{path}: {key} is {show_value(value)}, expected {RULES[key].words}. Correct the "
+            "recipe, or give the value on the command line."
         )
 
 

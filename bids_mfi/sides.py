@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_mfi.counts import list_names
 from bids_mfi.errors import InputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import Muscle, MuscleTable
@@ -141,9 +142,9 @@ def _check_affine(maps: Mapping[str, LabelMap], table: MuscleTable) -> None:
         exchanged = find_exchanged_sides(labels, grid, table)
         if exchanged:
             raise InputError(
-                f"{name}: the left label of {_shorten(list(exchanged))} lies to the right of the "
-                "right one. Expected sides that agree with the affine of the image. Exchange the "
-                "numbers of the two sides, or correct the orientation of image and label map."
+                f"{name}: the left label of {list_names(exchanged, SHOWN)} lies to the right of "
+                "the right one. Expected sides that agree with the affine of the image. Exchange "
+                "the numbers of the two sides, or correct the orientation of image and label map."
             )
 
 
@@ -168,9 +169,4 @@ def _check_each(maps: Mapping[str, LabelMap], table: MuscleTable, mirrors: bool)
 
 
 def _join(muscles: Iterable[Muscle]) -> str:
-    return _shorten([muscle.abbreviation for muscle in muscles])
-
-
-def _shorten(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return list_names([muscle.abbreviation for muscle in muscles], SHOWN)

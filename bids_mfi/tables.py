@@ -26,6 +26,7 @@ from bids_mfi.cells import (
     strip_prefix,
     strip_zeros,
 )
+from bids_mfi.counts import list_names
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import (
     LABEL_TABLE,
@@ -214,13 +215,12 @@ def check_unique(table: pd.DataFrame, keys: Sequence[str], path: Path, reason: s
     if twice.empty:
         return
     same = twice.groupby(list(keys), sort=False)
-    found = [
+    found = (
         f"lines {' and '.join(map(str, rows.index))} ({name_row(rows.iloc[0], keys)})"
         for _, rows in same
-    ]
-    more = f" and {len(found) - NAMED_ROWS} more" if len(found) > NAMED_ROWS else ""
+    )
     raise InputError(
-        f"{path}: {', '.join(found[:NAMED_ROWS])}{more} are of the same "
+        f"{path}: {list_names(found, NAMED_ROWS)} are of the same "
         f"{', '.join(keys)}; expected one line for each. "
         f"{reason or 'Tell scans apart by session_id or run_id, or remove the surplus lines.'}"
     )
@@ -326,9 +326,8 @@ def _check_near_misses(rows: pd.DataFrame, paths: tuple[Path, Path]) -> None:
         if key in alone["compared"]
     }
     if near:
-        more = f" and {len(near) - NAMED_ROWS} more" if len(near) > NAMED_ROWS else ""
         raise InputError(
-            f"{paths[0]} and {paths[1]}: {', '.join(list(near)[:NAMED_ROWS])}{more} differ only in "
+            f"{paths[0]} and {paths[1]}: {list_names(near, NAMED_ROWS)} differ only in "
             "leading zeros, a trailing .0 or case. Expected the same identifiers in both; import "
             "these columns as text, or correct them."
         )

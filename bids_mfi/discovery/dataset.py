@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bids_mfi.counts import count_noun
+from bids_mfi.counts import count_noun, list_names
 from bids_mfi.discovery.classify import Image
 from bids_mfi.discovery.filters import FilterQueries, check_filter_keys, read_filter_file
 from bids_mfi.discovery.listing import (
@@ -372,11 +372,11 @@ def _describe_nothing_found(
             "sub-01/anat/sub-01_acq-inphase_T1w.nii.gz; in a DataLad dataset run `datalad get -n "
             "sub-*` first."
         )
-    shown = ", ".join(path.relative_to(bids_dir).as_posix() for path in paths[:SHOWN_IMAGES])
-    more = f" and {len(paths) - SHOWN_IMAGES} more" if len(paths) > SHOWN_IMAGES else ""
+    shown = list_names((path.relative_to(bids_dir).as_posix() for path in paths), SHOWN_IMAGES)
     cause = "none of them meets --bids-filter-file" if queries.queries else "cannot classify any"
     return (
-        f"No Dixon image was found among {who}. Found {shown}{more}; {cause}. Expected an "
-        "in-phase and an out-of-phase image, told by ImageType, by a name such as acq-inphase and "
-        "acq-outphase, or by echo times with a field strength. Name them by --bids-filter-file."
+        f"No Dixon image was found among {who}. Found {shown}; {cause}. Expected an "
+        "in-phase and an out-of-phase image, recognised by ImageType, by a name such as "
+        "acq-inphase and acq-outphase, or by echo times with a field strength. Name them by "
+        "--bids-filter-file."
     )

@@ -20,6 +20,7 @@ from bids_mfi.discovery.naming import (
 )
 from bids_mfi.dixon import Contrast
 from bids_mfi.errors import DatasetError
+from bids_mfi.printing import show_value
 from bids_mfi.reading import read_json
 
 QUERY_CONTRASTS: Mapping[str, Contrast] = {
@@ -187,8 +188,7 @@ def _shown(value: object) -> str:
     """
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    text = repr(value) if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return show_value(value, repr if isinstance(value, str) else json.dumps, _SHOWN)
 
 
 def _meets(key: str, values: tuple[str, ...], allowed: Allowed) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from bids_mfi.discovery.naming import read_image_type
 from bids_mfi.dixon import PROTON_MHZ_PER_T
+from bids_mfi.printing import show_value
 
 MIN_ECHO_TIME_S = 1e-4  # no gradient echo of fat and water is earlier
 MAX_ECHO_TIME_S = 0.1
@@ -83,7 +84,7 @@ def read_echo_time_s(metadata: Mapping[str, object], echo: int | None = None) ->
     >>> read_echo_time_s({"EchoTime": "2.46"})
     Value(number=0.00246, remark='EchoTime "2.46" read as 2.46 ms', problem='')
     >>> read_echo_time_s({"EchoTime": 0}).problem
-    'EchoTime is 0, expected seconds between 0 and 0.1, such as 0.00246'
+    'EchoTime is 0, expected seconds between 0.0001 and 0.1, such as 0.00246'
     """
     name = ECHO_TIME_FIELD
     value = metadata.get(name)
@@ -181,27 +182,22 @@ def _echo_time_in_seconds(number: float, unit: str) -> float | None:
 def _describe_echo_time(name: str, value: object) -> str:
     if isinstance(value, list | tuple) and len(flatten(value)) > 1:
         return (
-            f"{name} is a list of {len(flatten(value))} values ({show_value(value)}), expected one "
+            f"{name} is a list of {len(flatten(value))} values ({_show(value)}), expected one "
             "number in seconds for each image"
         )
     return (
-        f"{name} is {show_value(value)}, expected seconds between {MIN_ECHO_TIME_S:g} and "
-        f"{MAX_ECHO_TIME_S:g}, such "
-        "as 0.00246"
+        f"{name} is {_show(value)}, expected seconds between {MIN_ECHO_TIME_S:g} and "
+        f"{MAX_ECHO_TIME_S:g}, such as 0.00246"
     )
 
 
-def show_value(value: object) -> str:
-    """Write a value as JSON, shortened, for messages.
+def _show(value: object) -> str:
+    """Write a value as its sidecar has it, for messages.
 
-    >>> show_value("3T"), show_value(float("nan")), show_value([1] * 99)[-5:]
+    >>> _show("3T"), _show(float("nan")), _show([1] * 99)[-5:]
     ('"3T"', 'NaN', '1,...')
     """
-    try:
-        text = json.dumps(value)
-    except (RecursionError, ValueError):
-        return "nested too deeply"
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
+    return show_value(value, json.dumps, SHOWN_CHARACTERS)
 
 
 def _read(name: str, value: object, number: float, shown: str, remark: str = "") -> Value:
@@ -209,7 +205,7 @@ def _read(name: str, value: object, number: float, shown: str, remark: str = "")
     if isinstance(value, int | float) and value == number and name == name.rstrip("0123456789"):
         return Value(number)
     more = f" ({remark})" if remark else ""
-    return Value(number, f"{name} {show_value(value)} read as {shown}{more}")
+    return Value(number, f"{name} {_show(value)} read as {shown}{more}")
 
 
 def read_field_strength_t(metadata: Mapping[str, object]) -> Value:
@@ -273,11 +269,11 @@ def _describe_field(value: object, found: tuple[float, str] | None) -> str:
     if len(readings) > 1:
         gauss, millitesla = readings
         return (
-            f"{FIELD_STRENGTH_FIELD} is {show_value(value)}, which may be {gauss:g} T in gauss or "
+            f"{FIELD_STRENGTH_FIELD} is {_show(value)}, which may be {gauss:g} T in gauss or "
             f"{millitesla:g} T in millitesla, expected tesla, such as 3"
         )
     return (
-        f"{FIELD_STRENGTH_FIELD} is {show_value(value)}, expected tesla between 0 and "
+        f"{FIELD_STRENGTH_FIELD} is {_show(value)}, expected tesla between 0 and "
         f"{MAX_FIELD_T:g}, such as 3"
     )
 
@@ -297,7 +293,7 @@ def read_imaging_frequency_mhz(metadata: Mapping[str, object]) -> Value:
     number_mhz = None if found is None else _frequency_in_megahertz(*found)
     if number_mhz is None:
         return Value(
-            problem=f"{FREQUENCY_FIELD} is {show_value(value)}, expected megahertz, such as 123.2"
+            problem=f"{FREQUENCY_FIELD} is {_show(value)}, expected megahertz, such as 123.2"
         )
     return _read(FREQUENCY_FIELD, value, number_mhz, f"{number_mhz:.6g} MHz")
 
@@ -379,8 +375,8 @@ def read_type_remark(metadata: Mapping[str, object]) -> Value:
             continue
         words = read_words(value)
         if isinstance(value, str | list) and words:
-            return Value(remark=f"{key} {show_value(value)} read as the words {' '.join(words)}")
-        return Value(problem=f"{key} is {show_value(value)}, expected a list of words")
+            return Value(remark=f"{key} {_show(value)} read as the words {' '.join(words)}")
+        return Value(problem=f"{key} is {_show(value)}, expected a list of words")
     return Value()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from bids_mfi.counts import list_names
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.quality import find_exchanged_sides
@@ -131,11 +132,11 @@ def _name_numbers(pairs: Mapping[int, int], table: MuscleTable) -> tuple[str, st
     other = {m.index: places.get((m.muscle, "LR"[m.hemi == "L"])) for m in table}
     if all(other.get(label) == found for label, found in pairs.items()):
         names = dict.fromkeys(muscle.muscle for muscle in table if muscle.index in pairs)
-        return "sides", _shorten(list(names))
+        return "sides", list_names(names, SHOWN)
     offsets = {found - label for label, found in pairs.items()}
     if len(offsets) == 1 and len(pairs) > 1:
         return "offset", f"{offsets.pop()}"
-    return "numbers", _shorten([f"{label} is {found}" for label, found in pairs.items()])
+    return "numbers", list_names([f"{label} is {found}" for label, found in pairs.items()], SHOWN)
 
 
 # --- directions --------------------------------------------------------------------------------
@@ -306,9 +307,4 @@ def _describe_maps(scans: Mapping[str, Iterable[str]], finding: str) -> list[str
 
 
 def _name(scans: list[str]) -> str:
-    return scans[0] if len(scans) == 1 else f"{len(scans)} scans ({_shorten(scans)})"
-
-
-def _shorten(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return scans[0] if len(scans) == 1 else f"{len(scans)} scans ({list_names(scans, SHOWN)})"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from bids_mfi.counts import list_names
 from bids_mfi.derivatives import derivative_stem, prefer_muscle_maps, split_source
 from bids_mfi.dixon import DixonPair, NamedByEntities
 from bids_mfi.errors import InputError
@@ -139,9 +140,7 @@ def pair_label_maps(truth: Path, prediction: Path) -> ScanPairs:
 
 
 def _name_some(maps: dict[Entities, Path]) -> str:
-    names = sorted(path.name for path in maps.values())
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return list_names(sorted(path.name for path in maps.values()), NAMED)
 
 
 # --- labels ------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_mfi.errors import InputError
-from bids_mfi.group.wilkinson import shorten
+from bids_mfi.group.wilkinson import SHOWN
+from bids_mfi.printing import shorten
 
 Met = NDArray[np.bool_]
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -105,7 +106,7 @@ class _Condition:
         return self._judge(self._tree.body, people)
 
     def _refuse(self, found: str) -> InputError:
-        return InputError(f"--controls {shorten(self.text)}: {found}. {EXAMPLE}.")
+        return InputError(f"--controls {shorten(self.text, SHOWN)}: {found}. {EXAMPLE}.")
 
     def _parse(self) -> ast.Expression:
         """Tree of the condition; the columns whose names stood in backticks are remembered."""
@@ -137,7 +138,7 @@ class _Condition:
         text = ast.unparse(node)
         for place, column in self._names.items():
             text = re.sub(rf"\b{place}\b", lambda _, name=column: f"`{name}`", text)  # type: ignore[misc]
-        return shorten(text)
+        return shorten(text, SHOWN)
 
     def _judge(self, node: ast.expr, people: pd.DataFrame) -> Met:
         if isinstance(node, ast.BoolOp):

@@ -16,7 +16,8 @@ from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.group.design import INTERCEPT, Design
 from bids_mfi.group.rounding import center
-from bids_mfi.group.wilkinson import ParsedFormula, Variable, refuse_formula, shorten
+from bids_mfi.group.wilkinson import SHOWN, ParsedFormula, Variable, refuse_formula
+from bids_mfi.printing import shorten
 
 Floats = NDArray[np.float64]
 Columns = dict[int, pd.Series]  # of each variable in a term, by its place in the formula
@@ -115,8 +116,8 @@ def _check_columns(parsed: ParsedFormula, people: pd.DataFrame) -> None:
     unknown = [name for name in parsed.columns if name not in people.columns]
     if unknown:
         raise InputError(
-            f"The formula '{shorten(parsed.text)}' cannot be used: there is no column "
-            f"'{shorten(unknown[0])}'. The "
+            f"The formula '{shorten(parsed.text, SHOWN)}' cannot be used: there is no column "
+            f"'{shorten(unknown[0], SHOWN)}'. The "
             f"columns are {', '.join(map(str, people.columns))}. Correct the name, or add the "
             "column to participants.tsv."
         )

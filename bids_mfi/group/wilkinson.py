@@ -13,6 +13,7 @@ from formulaic.errors import FormulaicError  # type: ignore[import-untyped]
 
 from bids_mfi.errors import InputError
 from bids_mfi.group.cohort import MEASURES
+from bids_mfi.printing import shorten
 
 FUNCTIONS = ("C", "center", "scale", "log")
 MOST_VARIABLES = 10
@@ -110,7 +111,7 @@ def parse_formula(text: str) -> ParsedFormula:
         raise refuse_formula(text, f"it has {len(text):,} characters and may have {LONGEST:,}")
     left, tilde, right = text.partition("~")
     if not tilde or left.strip() not in MEASURES:
-        found = f"'{shorten(left.strip())}' stands left of ~" if tilde else "it has no ~"
+        found = f"'{shorten(left.strip(), SHOWN)}' stands left of ~" if tilde else "it has no ~"
         raise refuse_formula(text, found)
     algebra, variables = _translate(text, _split(text, right))
     _check_cost(text, algebra.split())
@@ -125,18 +126,7 @@ def parse_formula(text: str) -> ParsedFormula:
 
 def refuse_formula(text: str, found: str) -> InputError:
     """Make the error that says what was found in a formula, and what was expected."""
-    return InputError(f"The formula '{shorten(text)}' cannot be used: {found}. {EXPECTED}")
-
-
-def shorten(text: str) -> str:
-    """Cut a text of a user for a message.
-
-    Examples
-    --------
-    >>> shorten("mfi ~ age"), len(shorten("9" * 5000))
-    ('mfi ~ age', 203)
-    """
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return InputError(f"The formula '{shorten(text, SHOWN)}' cannot be used: {found}. {EXPECTED}")
 
 
 def _check_cost(text: str, parts: list[str]) -> None:
@@ -290,10 +280,12 @@ def _translate(text: str, tokens: list[tuple[str, str]]) -> tuple[str, list[Vari
 def _check_number(text: str, token: str, parts: list[str]) -> None:
     if parts[-1:] != ["**"]:
         raise refuse_formula(
-            text, f"'{shorten(token)}' is a number, and the intercept is always in the model"
+            text, f"'{shorten(token, SHOWN)}' is a number, and the intercept is always in the model"
         )
     if token not in POWERS:
-        raise refuse_formula(text, f"the power '{shorten(token)}' is not {' or '.join(POWERS)}")
+        raise refuse_formula(
+            text, f"the power '{shorten(token, SHOWN)}' is not {' or '.join(POWERS)}"
+        )
 
 
 def _read_variable(text: str, tokens: list[tuple[str, str]], place: int) -> tuple[Variable, int]:

@@ -50,7 +50,8 @@ from bids_mfi.network.metadata_values import (
     read_whole,
 )
 from bids_mfi.network.niftynet_pipeline import LANDMARK_PROBABILITIES
-from bids_mfi.reading import read_json, read_regular_file, shorten
+from bids_mfi.printing import show_value
+from bids_mfi.reading import read_json, read_regular_file
 from bids_mfi.storage import write_atomically
 
 METADATA = Path("configs", "metadata.json")
@@ -349,7 +350,7 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
         own = document["bids_mfi"]
         if own["format_version"] != FORMAT_VERSION:
             raise BundleError(
-                f"{folder / METADATA}: has format_version {shorten(own['format_version'])}, "
+                f"{folder / METADATA}: has format_version {show_value(own['format_version'])}, "
                 f"expected {FORMAT_VERSION}. Use the version of bids_mfi that wrote the bundle. "
                 f"{REMEDY}"
             )
