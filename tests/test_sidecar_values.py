@@ -55,7 +55,8 @@ def test_echo_time_is_read_as_meant(value: object, milliseconds: float) -> None:
 @pytest.mark.parametrize(
     "value",
     [0, 0.0, -0.00246, NAN, float("inf"), -1, True, False, "", "n/a", "abc", {}, {"a": 1}, [],
-     [0.00123, 0.00246], 0.15, "0.2", 2460, 1.23e-6, 9e-5, 10**400, "2.46 kg", "1.23, 2.46", "1.2.3", "-2.46",
+     [0.00123, 0.00246], 0.15, "0.2", 2460,
+     1.23e-6, 9e-5, 10**400, "2.46 kg", "1.23, 2.46", "1.2.3", "-2.46",
      [0.00246, None], "\N{SUPERSCRIPT TWO}"],
 )  # fmt: skip
 def test_echo_time_that_cannot_be_used_is_shown(value: object) -> None:
