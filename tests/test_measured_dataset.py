@@ -154,13 +154,13 @@ def test_images_that_were_changed_since_are_named(folders, capsys):
     assert "[sub-03_acq-dixon]" in said
 
 
-def test_a_folder_with_the_table_alone_is_accepted_with_a_note(folders, tmp_path, capsys):
+def test_a_folder_with_the_table_alone_is_accepted_with_a_warning(folders, tmp_path, capsys):
     alone = tmp_path / "alone"
     alone.mkdir()
     shutil.copy(folders[0] / "participants.tsv", alone)
     status, said = run((alone, folders[1]), capsys)
     assert status == 0
-    assert f"note: That {alone} is the dataset that was measured could not be proved" in said
+    assert f"warning: That {alone} is the dataset that was measured could not be proved" in said
     assert "it holds no image of them" in said
     (alone / "participants.tsv").unlink()
     assert "could not be proved" not in run((alone, folders[1]), capsys)[1]
@@ -201,6 +201,7 @@ def test_a_datalad_clone_without_content_is_compared_by_its_keys(key, kind, same
     if key.startswith("MD5E"):
         assert status == 0
         assert "git-annex has the content elsewhere" in said
+        assert "note: That" in said
     else:
         assert (status, said == "") == ((0, True) if same else (3, False))
 
@@ -212,7 +213,7 @@ def test_sidecars_of_earlier_versions_are_compared_by_name(folders, tmp_path, ca
         sidecar.write_text(json.dumps(content))
     status, said = run(folders, capsys)
     assert status == 0
-    assert "note: That" in said
+    assert "warning: That" in said
     assert "the content was not recorded" in said
     for image in images(folders[0]):
         image.rename(image.with_name("sub-01_T1w.nii.gz"))

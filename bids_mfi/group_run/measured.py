@@ -150,7 +150,9 @@ def _compare_dataset(
     if "other" in verdicts or (others and not verdicts & {"named", "absent"}):
         return _explain(bids_dir, others, len(looked_at)), []
     why = _compare_doi(bids_dir, output_dir) if verdicts == {"gone"} else ""
-    return why, [] if why else [Finding("note", _describe_unproved(bids_dir, verdicts))]
+    # A clone without content has at least the names; else other people may be in the tables.
+    severity = "note" if verdicts == {"absent"} else "warning"
+    return why, [] if why else [Finding(severity, _describe_unproved(bids_dir, verdicts))]
 
 
 def choose_scans(scans: Sequence[MeasuredScan], most: int = MOST_SCANS) -> list[MeasuredScan]:
