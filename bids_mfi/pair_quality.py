@@ -5,6 +5,7 @@ Each flag is of the whole scan and an error: no number of the scan can be truste
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from bids_mfi.pair_checks import (
     measure_ceiling,
     measure_decay,
     measure_shared_edges,
+    measure_weighted_signal,
 )
 from bids_mfi.quality import QCFlag
 
@@ -40,6 +42,11 @@ MOST_UNEXPLAINED_PERCENT = 25.0
 # Of the voxels with half of the typical signal in one image, those that are exactly 0 in the other.
 # Fat and water that cancel leave noise; clean scans: below 1 %.
 MOST_LOST_PERCENT = 5.0
+# Of an image whose darkest voxels are air, or fat and water that cancel; clean scans: below 3 %.
+MOST_FLOOR_PERCENT = 8.0
+FLOOR_PERCENTILE = 0.1
+# An image other than the out-of-phase one may hold no dark voxel where no air is in view.
+LEAST_AIR_PERCENT = 25.0
 
 
 def check_pair(signals: ScanSignals, pair: DixonPair, computed: bool) -> list[QCFlag]:
@@ -58,6 +65,10 @@ def check_pair(signals: ScanSignals, pair: DixonPair, computed: bool) -> list[QC
     flags += check_ceiling(measure_ceiling(ratios), pair)
     flags += check_cancellation(measure_cancelled_percent(ratios))
     flags += check_lost_signal(signals.in_phase, signals.out_phase)
+    images = {"in-phase": signals.in_phase, "out-of-phase": signals.out_phase}
+    flags += check_offset(
+        images if computed else images | {"fat": signals.fat, "water": signals.water}
+    )
     return flags if computed else flags + check_fat_weight(signals)
 
 
@@ -87,6 +98,49 @@ def _measure_lost_percent(shown: NDArray[np.float64], other: NDArray[np.float64]
     """
     bright = shown > 0.5 * measure_typical_signal(shown)
     return 100 * float((other[bright] == 0).mean()) if bright.any() else 0.0
+
+
+def check_offset(images: Mapping[str, NDArray[np.float64]]) -> list[QCFlag]:
+    """Flag images that are bright everywhere: a constant was added to their values.
+
+    Parameters
+    ----------
+    images : mapping of str to ndarray, all of one shape
+        By their names for the message, ``out-of-phase`` among them. In this one fat and water
+        cancel somewhere; the others are judged where air is in view.
+    """
+    out_phase = images["out-of-phase"]
+    raised = _measure_floor_percent(out_phase) > MOST_FLOOR_PERCENT
+    air = _measure_dark_percent(out_phase) >= LEAST_AIR_PERCENT
+    judged = images if air or raised else {"out-of-phase": out_phase}
+    floors = {name: _measure_floor_percent(image) for name, image in judged.items()}
+    found = [name for name, percent in floors.items() if percent > MOST_FLOOR_PERCENT]
+    if not found:
+        return []
+    percent, limit = max(floors[name] for name in found), MOST_FLOOR_PERCENT
+    text = (
+        f"Even the darkest voxels of {' and '.join(found)} have {percent:.0f} % of the typical "
+        f"signal (limit {limit:g} %), where a magnitude image has almost none. A constant seems to "
+        "have been added (scl_inter of the header, or an intercept), which makes MFI wrong. Export "
+        "the images without it, or correct scl_inter."
+    )
+    return [QCFlag("signal_offset", "error", "", percent, limit, text)]
+
+
+def _measure_floor_percent(image: NDArray[np.float64]) -> float:
+    """Signal of the darkest voxels, percent of the typical signal; 0 where there is none.
+
+    >>> _measure_floor_percent(np.full((2, 2), 7.0)), _measure_floor_percent(np.zeros((2, 2)))
+    (100.0, 0.0)
+    """
+    typical = measure_weighted_signal(image)
+    return 100 * float(np.percentile(image, FLOOR_PERCENTILE)) / typical if typical else 0.0
+
+
+def _measure_dark_percent(image: NDArray[np.float64]) -> float:
+    """Share of the voxels that are darker than MOST_FLOOR_PERCENT of the typical signal."""
+    dark = image < MOST_FLOOR_PERCENT / 100 * measure_weighted_signal(image)
+    return 100 * float(dark.mean())
 
 
 def check_edges(correlation: float) -> list[QCFlag]:

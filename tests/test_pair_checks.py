@@ -28,6 +28,7 @@ from bids_mfi.pair_checks import (
     measure_jumps_percent,
     measure_least_tenth_percent,
     measure_shared_edges,
+    measure_weighted_signal,
 )
 from bids_mfi.pair_quality import (
     LEAST_CEILING,
@@ -38,6 +39,7 @@ from bids_mfi.pair_quality import (
     check_edges,
     check_fat_weight,
     check_lost_signal,
+    check_offset,
     check_pair,
 )
 from bids_mfi.synthesis.cases import make_case
@@ -61,6 +63,55 @@ def test_whole_images_of_masked_air_have_lost_no_signal():
     air = in_phase < 0.05 * in_phase.max()
     assert check_lost_signal(in_phase, out_phase) == []
     assert check_lost_signal(np.where(air, 0, in_phase), np.where(air, 0, out_phase)) == []
+
+
+class TestOffset:
+    """A constant added to all values, as by scl_inter: MFI has it in its denominator."""
+
+    @pytest.mark.parametrize("share", [0.12, 0.3, 2.0])
+    @pytest.mark.parametrize("roles", [(0, 1), (0,), (1,)])
+    def test_a_constant_is_flagged_and_named(self, share, roles):
+        images = [image.copy() for image in phantom()]
+        for role in roles:
+            images[role] += share * measure_weighted_signal(images[role])
+        (flag,) = check_offset(dict(zip(("in-phase", "out-of-phase"), images, strict=True)))
+        assert (flag.code, flag.severity) == ("signal_offset", "error")
+        assert ("in-phase" in flag.message.replace("out-of-phase", "")) == (0 in roles)
+        assert ("out-of-phase" in flag.message) == (1 in roles)
+        assert "scl_inter" in flag.message
+
+    def test_without_air_the_out_of_phase_image_tells(self):
+        in_phase, out_phase = (image[60:100, 60:100, 10:30] for image in phantom())
+        images = {"in-phase": in_phase, "out-of-phase": out_phase}
+        assert check_offset(images) == []
+        raised = {name: image + in_phase.mean() for name, image in images.items()}
+        assert [flag.code for flag in check_offset(raised)] == ["signal_offset"]
+
+    def test_a_constant_in_the_header_reaches_the_flags(self, tmp_path):
+        in_phase, out_phase = (image + 100 for image in phantom())
+        scan = replace(write_pair(tmp_path, in_phase, out_phase), echo_times_ms=OUT_FIRST_3T)
+        signals, _ = read_signals(scan, "computed")
+        assert "signal_offset" in [flag.code for flag in check_pair(signals, scan, True)]
+
+    @pytest.mark.parametrize("name", ["fat", "water"])
+    def test_images_of_the_scanner(self, name):
+        in_phase, out_phase = phantom()
+        fat, water = (np.maximum(part, 0) for part in fat_and_water(in_phase, out_phase))
+        parts = {"fat": fat, "water": water}
+        assert codes(in_phase, out_phase, **parts) == []
+        parts[name] = parts[name] + 0.3 * in_phase.mean()
+        assert "signal_offset" in codes(in_phase, out_phase, **parts)
+
+    def test_sound_images_have_no_offset(self):
+        in_phase, out_phase = phantom()
+        rng = np.random.default_rng(0)
+        noise = rng.normal(0, 0.1 * in_phase.mean(), (2, *in_phase.shape))
+        for one, other in (
+            (in_phase, out_phase),
+            (in_phase[40:, 30:], out_phase[40:, 30:]),
+            (np.hypot(in_phase, noise[0]), np.hypot(out_phase, noise[1])),
+        ):
+            assert check_offset({"in-phase": one, "out-of-phase": other}) == []
 
 
 @cache
