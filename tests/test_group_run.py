@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -201,6 +202,38 @@ def test_a_sidecar_whose_flags_were_removed_is_named(people, tmp_path, capsys):
     assert run(folders) == 0
     said = capsys.readouterr().err
     assert re.search(r"warning: Tables with a sidecar that was edited.*\(1\).*sub-05", said)
+
+
+def test_a_scan_that_was_copied_under_another_name_is_named(people, tmp_path, capsys):
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    shutil.copytree(folders[1] / "sub-05", folders[1] / "sub-99")
+    for path in sorted((folders[1] / "sub-99").rglob("sub-05*")):
+        path.rename(path.with_name(path.name.replace("sub-05", "sub-99")))
+    assert run(folders) == 0
+    said = capsys.readouterr().err
+    assert re.search(
+        r"warning: Tables with the sidecar of another scan \(1\).*sub-99.*\(of sub-05", said
+    )
+
+
+def test_the_results_of_another_scan_under_a_scans_name_are_named(people, tmp_path, capsys):
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    for ending in ("_mfi.tsv", "_mfi.json"):
+        source, target = (
+            next((folders[1] / name).rglob(f"*{ending}")) for name in ("sub-06", "sub-05")
+        )
+        target.write_bytes(source.read_bytes())
+    assert run(folders) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"sidecar of another scan \(1\).*sub-05.*\(of sub-06", said)
+
+
+def test_a_table_that_was_removed_is_named(people, tmp_path, capsys):
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    next((folders[1] / "sub-05").rglob("*_mfi.tsv")).unlink()
+    assert run(folders) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"warning: Sidecars of tables that are not there \(1\).*sub-05", said)
 
 
 @pytest.mark.parametrize(

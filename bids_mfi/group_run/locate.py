@@ -18,6 +18,7 @@ from bids_mfi.options import RunOptions
 from bids_mfi.report.group_page import Finding
 
 ENDING = "_mfi.tsv"
+SIDECAR = "_mfi.json"
 ERROR_LOG = "_error.txt"
 OWN_SEGMENTATION = "muscle"
 DEEPEST = 4  # folders below OUTPUT_DIR that are searched, one more than BIDS has
@@ -34,6 +35,7 @@ class _Search:
     astray: list[str] = field(default_factory=list)
     misnamed: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    orphans: list[Path] = field(default_factory=list)
 
 
 def find_tables(options: RunOptions) -> tuple[list[Path], list[Finding]]:
@@ -67,7 +69,8 @@ def find_tables(options: RunOptions) -> tuple[list[Path], list[Finding]]:
             "asked for. Check --participant-label and --session-label."
         )
     kept, doubles = _choose_one_a_scan(chosen)
-    return kept, [*doubles, *_describe_search(search), *_find_unmet(options, kept)]
+    orphans = [path.name for path in search.orphans if is_selected(path.name, options)]
+    return kept, [*doubles, *_describe_search(search, orphans), *_find_unmet(options, kept)]
 
 
 def _list_folders(folder: Path, start: str, search: _Search) -> Iterator[Path]:
@@ -97,8 +100,20 @@ def _search(folder: Path, root: Path, search: _Search) -> None:
                 search.tables.append(path)
             else:
                 search.astray.append(str(place))
+        elif _is_orphan(path, root):
+            search.orphans.append(path)
         elif entry.is_dir() and len(folder.relative_to(root).parts) < DEEPEST:
             _search(path, root, search)
+
+
+def _is_orphan(path: Path, root: Path) -> bool:
+    """Whether a file is the sidecar of a scan's table that is not there."""
+    return (
+        path.name.endswith(SIDECAR)
+        and is_scan_name(path.name)
+        and _is_in_place(path.relative_to(root))
+        and not os.path.lexists(path.with_suffix(".tsv"))
+    )
 
 
 def _is_in_place(place: Path) -> bool:
@@ -144,8 +159,14 @@ def _rank(path: Path) -> tuple[bool, bool, str]:
     return not own, path.parent.name != PREFERRED_FOLDER, path.name
 
 
-def _describe_search(search: _Search) -> list[Finding]:
+def _describe_search(search: _Search, orphans: Iterable[str]) -> list[Finding]:
     return [
+        *make_findings(
+            "warning",
+            "Sidecars of tables that are not there ({n}): these scans are in no analysis. Put the "
+            "table back, or run the participant level again.",
+            orphans,
+        ),
         *make_findings(
             "warning",
             "Tables in a place that does not fit their name, left out ({n}): expected "

@@ -28,6 +28,11 @@ DOUBTS = {
         "Tables changed after the participant level wrote them ({n}): they are used as they are. "
         "Run the participant level again with --overwrite to undo the changes.",
     ),
+    "moved": (
+        "warning",
+        "Tables with the sidecar of another scan ({n}): used. Renamed or copied by hand? The "
+        "measures of a copy count twice; remove it, or run the participant level again.",
+    ),
     "edited": (
         "warning",
         "Tables with a sidecar that was edited, or damaged, after the participant level wrote it "
@@ -130,6 +135,7 @@ def _read_origin(content: dict[str, Any], name: str, data: bytes) -> dict[str, A
     bundle = content["Bundle"]
     written = content["Files"].get(name)
     altered = written is not None and hashlib.sha256(data).hexdigest() != written
+    owner = _find_owner(content["Files"]) if written is None else ""
     flags = [flag for flag in content["QCFlags"] if flag["severity"] != "info"]
     doubts = {"altered": "edited", "none": "unsealed", "whole": ""}
     return {
@@ -142,9 +148,20 @@ def _read_origin(content: dict[str, Any], name: str, data: bytes) -> dict[str, A
         "qc_flags": "; ".join(f"{flag['code']} {flag['muscle']}".strip() for flag in flags),
         "serious": any(flag["severity"] == "error" for flag in flags),
         "flags": flags,
-        "doubt": "altered" if altered else doubts[find_seal(content)],
+        "doubt": "altered" if altered else "moved" if owner else doubts[find_seal(content)],
+        "owner": owner,
         "images": list_images(content.get("Sources"), content.get("SourcesSHA256")),
     }
+
+
+def _find_owner(written: dict[str, str]) -> str:
+    """Name the scan of whose table a marker is; empty if it names no table.
+
+    >>> _find_owner({"sub-1_seg-muscle_mfi.tsv": ""}), _find_owner({"sub-1_FFmap.json": ""})
+    ('sub-1', '')
+    """
+    tables = (name for name in written if name.endswith(ENDING))
+    return next((name.removesuffix(ENDING).split("_seg-")[0] for name in tables), "")
 
 
 def _find_page(output_dir: Path, entities: dict[str, str]) -> str:
@@ -211,7 +228,7 @@ def find_doubts(described: pd.DataFrame, scans: Sequence[dict[str, Any]]) -> lis
     """
     findings = _describe_bundles(scans)
     for doubt, (severity, text) in DOUBTS.items():
-        names = (scan["path"].name for scan in scans if scan.get("doubt") == doubt)
+        names = (_name_table(scan) for scan in scans if scan.get("doubt") == doubt)
         findings += make_findings(severity, text, names)
     findings += make_findings(
         "warning",
@@ -224,6 +241,11 @@ def find_doubts(described: pd.DataFrame, scans: Sequence[dict[str, Any]]) -> lis
     for column in ("participant_id", "session_id"):
         findings += _find_near_labels(described[column])
     return findings
+
+
+def _name_table(scan: dict[str, Any]) -> str:
+    owner = f" (of {scan['owner']})" if scan.get("owner") else ""
+    return f"{scan['path'].name}{owner}"
 
 
 def _describe_bundles(scans: Sequence[dict[str, Any]]) -> list[Finding]:
