@@ -4,6 +4,7 @@ The numbers and abbreviations are those of Table 1 of Weber et al. 2021
 (doi:10.1038/s41598-021-95972-x): even is left, odd is right, and left is the subject's left.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -155,6 +156,19 @@ _COLORS = {
     ("TR", "R"): "#00757d", ("TR", "L"): "#62dbe3",
     ("LS", "R"): "#8a7a00", ("LS", "L"): "#f1e25a",
 }  # fmt: skip
+
+
+def find_side(name: str) -> str:
+    """Find the side that a muscle's full name states: L or R; empty if it states none, or both.
+
+    Examples
+    --------
+    >>> find_side("left_trapezius"), find_side("Trapezius (Right)"), find_side("copyright")
+    ('L', 'R', '')
+    """
+    words = set(re.findall("[a-z]+", name.lower()))
+    found = [side for word, side in (("left", "L"), ("right", "R")) if word in words]
+    return found[0] if len(found) == 1 else ""
 
 
 def rank_muscle(muscle: str, hemi: str) -> tuple[int, str, str]:

@@ -6,6 +6,7 @@ is refused with the rows named; nothing is dropped silently.
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from bids_mfi.muscles import (
     PAPER_ORDER,
     Muscle,
     MuscleTable,
+    find_side,
     rank_muscle,
 )
 
@@ -397,12 +399,18 @@ def _find_muscle(row: dict[str, str], where: str) -> Muscle | None:
             f"{where} ({row['name']}) names no muscle and side. Expected columns muscle (for "
             "example TR) and hemi (L or R); write n/a in both where the label is no muscle."
         )
+    if find_side(row["name"]) not in ("", HEMIS[hemi.lower()]):
+        raise InputError(
+            f"{where}: {row['name']} has {shorten(hemi)} as its side. Expected the side that the "
+            "name states; correct the name or the side."
+        )
+    color = row.get("color", "")
     return Muscle(
         index=index,
         name=row["name"],
         muscle=_KNOWN_MUSCLES.get(muscle.lower(), muscle),
         hemi=HEMIS[hemi.lower()],
-        color=row.get("color") or DEFAULT_COLOR,
+        color=color if re.fullmatch("#[0-9A-Fa-f]{6}", color) else DEFAULT_COLOR,
         levels=row.get("levels") or MISSING,
     )
 

@@ -15,14 +15,15 @@ import pytest
 import torch
 from monai_parser import read_by_monai
 
-from bids_mfi.errors import BundleError, OutputError
-from bids_mfi.muscles import MuscleTable, paper_table
+from bids_mfi.errors import BundleError, InputError, OutputError
+from bids_mfi.muscles import WEBER2021, MuscleTable, paper_table
 from bids_mfi.network.bundle import (
     INFERENCE,
     LICENSE,
     METADATA,
     WEIGHTS,
     ModelBundle,
+    check_texts,
     load_bundle,
     load_network,
     read_state_dict,
@@ -383,6 +384,65 @@ def test_weights_that_do_not_fit_the_network_are_refused_at_load(bundle: ModelBu
         load_bundle(bundle.folder)
 
 
+def write_weights(bundle: ModelBundle, state: dict[str, torch.Tensor]) -> None:
+    weights = saved(state)
+    bundle.weights.write_bytes(weights)
+    edit_metadata(bundle.folder, own("sha256", hashlib.sha256(weights).hexdigest()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: tensor.double() + 1e300,
+    ],
+    ids=["sparse", "meta", "too large for float32"],
+)
+def test_weights_without_plain_values_are_refused(
+    bundle: ModelBundle, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    state = random_state()
+    write_weights(bundle, state | {"final.bias": change(state["final.bias"])})
+    with pytest.raises(BundleError, match=r"final\.bias (holds no plain|has values)"):
+        load_bundle(bundle.folder)
+
+
+def test_double_precision_weights_are_accepted(bundle: ModelBundle) -> None:
+    write_weights(bundle, {name: value.double() for name, value in random_state().items()})
+    assert load_bundle(bundle.folder).name == bundle.name
+
+
+def test_hemi_that_contradicts_the_name_is_refused(bundle: ModelBundle) -> None:
+    def exchange(document: dict[str, Any]) -> None:
+        for row in document["bids_mfi"]["labels"]:
+            row["hemi"] = {"L": "R", "R": "L"}[row["hemi"]]
+
+    edit_metadata(bundle.folder, exchange)
+    with pytest.raises(BundleError, match="hemi and name of one side expected"):
+        load_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"name": "x" * 300}, "name: text of at most 200.*card"),
+        ({"name": "a\nb"}, "name: one line.*card"),
+        ({"version": "\x1b[31m"}, "version: .*card"),
+        ({"description": "x" * 30_000}, "description: .*card"),
+        ({"references": ("\0",)}, "references: .*card"),
+        ({"table": MuscleTable((replace(WEBER2021.muscles[0], color="red"),))}, "label table"),
+    ],
+)  # fmt: skip
+def test_texts_that_could_not_be_read_again_are_refused_before(
+    tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
+    """And not when the weights of a long training are to be saved."""
+    check_texts(draft(tmp_path))
+    with pytest.raises(InputError, match=named):
+        check_texts(replace(draft(tmp_path), **change))
+
+
 def test_weights_of_whole_numbers_are_refused(tmp_path: Path) -> None:
     state = random_state()
     state["final.bias"] = state["final.bias"].int()
@@ -444,7 +504,7 @@ def test_state_of_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"final\.weight has the shape \(8, 62, 3, 3, 3\)"):
         write_bundle(draft(tmp_path), random_state(out_channels=8), "")
     state["final.bias"][0] = float("nan")
-    with pytest.raises(BundleError, match=r"final\.bias is not finite"):
+    with pytest.raises(BundleError, match=r"final\.bias has values that are not finite"):
         write_bundle(draft(tmp_path), state, "")
     assert not list(tmp_path.iterdir())
 

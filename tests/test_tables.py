@@ -381,12 +381,22 @@ def test_labels_are_known_by_what_the_table_has(tmp_path, header, row):
         ([("12", "x", "TR", "L"), ("13", "y", "TR", "L")], "muscle TR_L stands on two lines"),
         ([("twelve", "x", "TR", "L")], "expected a whole number"),
         ([("40000", "x", "TR", "L")], "up to 32767"),
+        ([("12", "right_trapezius", "TR", "L")], "right_trapezius has L as its side"),
+        ([("12", "Trapezius, left", "TR", "right")], "left has right as its side"),
     ],
 )
 def test_doubtful_labels_are_refused(tmp_path, rows, said):
     path = write_labels(tmp_path / "dseg.tsv", ("index", "name", "muscle", "hemi"), *rows)
     with pytest.raises(InputError, match=said):
         read_label_table(path)
+
+
+@pytest.mark.parametrize("color", ["red", "n/a", "#f00", "255,0,0", ""])
+def test_a_color_that_is_none_is_replaced(tmp_path, color):
+    header = ("index", "name", "muscle", "hemi", "color")
+    rows = (("12", "x", "TR", "L", color), ("11", "y", "TR", "R", "#00FF7f"))
+    table = read_label_table(write_labels(tmp_path / "dseg.tsv", header, *rows))
+    assert [muscle.color for muscle in table] == ["#00FF7f", "#808080"]
 
 
 def test_different_numberings_are_refused(tmp_path):

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bids_mfi.errors import BundleError
+from bids_mfi.errors import BundleError, InputError
 from bids_mfi.grid import MAX_SPACING_MM, MIN_SPACING_MM
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.network.dense_vnet import (
@@ -72,6 +72,7 @@ REMEDY = "Fetch or write the bundle again, or name another one by --bundle."
 MOST_WEIGHTS_BYTES = 2**30
 MOST_WINDOW, MOST_WINDOW_VOXELS = 1024, 2**25
 MOST_PADDING = 256
+LABEL_FIELDS = ("index", "name", "muscle", "hemi", "color", "levels")
 
 Triple = tuple[int, int, int]
 
@@ -311,6 +312,11 @@ def _check_state_dict(
             f"Expected the {len(wanted)} tensors of DenseVNet. {REMEDY}"
         )
     for name, tensor in wanted.items():
+        if found[name].layout != torch.strided or found[name].is_meta:
+            raise BundleError(
+                f"{path}: {name} holds no plain values (sparse, or without any), expected a "
+                f"dense tensor. {REMEDY}"
+            )
         if found[name].shape != tensor.shape:
             raise BundleError(
                 f"{path}: {name} has the shape {tuple(found[name].shape)}, expected "
@@ -321,8 +327,11 @@ def _check_state_dict(
                 f"{path}: {name} has the type {found[name].dtype}, expected {tensor.dtype}. "
                 f"{REMEDY}"
             )
-        if not torch.isfinite(found[name]).all():
-            raise BundleError(f"{path}: {name} is not finite; training has failed. {REMEDY}")
+        if not torch.isfinite(found[name].to(tensor.dtype)).all():
+            raise BundleError(
+                f"{path}: {name} has values that are not finite as {tensor.dtype}; training has "
+                f"failed, or they are too large. {REMEDY}"
+            )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -465,6 +474,34 @@ def _check_inference_config(bundle: ModelBundle) -> None:
 # ------------------------------------------------------------------------------------- writing
 
 
+def check_texts(bundle: ModelBundle) -> None:
+    """Refuse names, texts and labels that :func:`load_bundle` would refuse once they are written.
+
+    A training calls it before it starts, not when its weights are to be saved.
+
+    Raises
+    ------
+    InputError
+    """
+    rows = [{name: getattr(muscle, name) for name in LABEL_FIELDS} for muscle in bundle.table]
+    checks = (
+        ("card", "name", read_name, bundle.name),
+        ("card", "version", read_name, bundle.version),
+        ("card", "licence", read_name, bundle.licence),
+        ("card", "description", read_text, bundle.description),
+        ("card", "references", lambda texts: read_list(read_text, texts), bundle.references),
+        ("label table", "labels", read_label_rows, rows),
+    )
+    for source, what, read, value in checks:
+        try:
+            read(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{what}: {error}. A model bundle with this could not be read; correct the "
+                f"{source}."
+            ) from error
+
+
 def write_bundle(
     bundle: ModelBundle, state: Mapping[str, Tensor], licence_text: str
 ) -> ModelBundle:
@@ -598,7 +635,6 @@ def _data_format(bundle: ModelBundle) -> dict[str, Any]:
 
 
 def _own_metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
-    fields = ("index", "name", "muscle", "hemi", "color", "levels")
     return {
         "format_version": FORMAT_VERSION,
         "sha256": sha256,
@@ -619,7 +655,9 @@ def _own_metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
             channel: list(row)
             for channel, row in zip(bundle.channels, bundle.landmarks, strict=True)
         },
-        "labels": [{field: getattr(muscle, field) for field in fields} for muscle in bundle.table],
+        "labels": [
+            {field: getattr(muscle, field) for field in LABEL_FIELDS} for muscle in bundle.table
+        ],
         "training": dict(bundle.training),
         "origin": dict(bundle.origin),
     }

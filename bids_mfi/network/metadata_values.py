@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from bids_mfi.muscles import Muscle, MuscleTable
+from bids_mfi.muscles import Muscle, MuscleTable, find_side
 from bids_mfi.printing import show_value
 
 MOST_LABEL_INDEX = 1023  # the network has a channel for each index up to the highest
@@ -113,4 +113,9 @@ def _read_muscle(row: object) -> Muscle:
     texts = {key: read_name(value) for key, value in row.items() if key != "index"}
     if not re.fullmatch(r"#[0-9A-Fa-f]{6}", texts["color"]):
         raise ValueError(f"a color as #rrggbb expected, found {show_value(texts['color'])}")
+    if find_side(texts["name"]) not in ("", row["hemi"]):
+        raise ValueError(
+            f"hemi and name of one side expected, found hemi {row['hemi']} and name "
+            f"{show_value(texts['name'])}"
+        )
     return Muscle(index=index, **texts)

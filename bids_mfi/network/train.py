@@ -32,7 +32,13 @@ from bids_mfi.network.batches import (
     iterate_batches,
     name_dead_workers,
 )
-from bids_mfi.network.bundle import LICENSE, ModelBundle, load_network, write_bundle
+from bids_mfi.network.bundle import (
+    LICENSE,
+    ModelBundle,
+    check_texts,
+    load_network,
+    write_bundle,
+)
 from bids_mfi.network.dense_vnet import PUBLISHED_WIDTHS, DebiasedBatchNorm, DenseVNet
 from bids_mfi.network.intensity import Landmarks, learn_landmarks
 from bids_mfi.network.loss import (
@@ -312,8 +318,8 @@ def make_progress(
     BundleError
         The labels of the data do not fit ``start``.
     InputError
-        Cases are to be mirrored, and a muscle has no counterpart; a number is too large; or no
-        validation case holds a muscle.
+        Cases are to be mirrored, and a muscle has no counterpart; a number is too large; no
+        validation case holds a muscle; or a text cannot stand in a bundle.
     """
     check_table(data.table, options, start)
     check_validation(data)
@@ -321,6 +327,7 @@ def make_progress(
     network = begin_network(options, data.table, start).to(device)
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
     draft = draft_bundle(options, data.table, card, start)
+    check_texts(draft)
     bfloat16 = device.type == "cuda" if options.bfloat16 is None else options.bfloat16
     return Progress(network, optimiser, draft, start, bfloat16)
 
