@@ -397,12 +397,20 @@ def tell_change(change: pd.DataFrame, order: tuple[str, ...]) -> str:
     >>> table = pd.DataFrame({"session_from": ["ses-pre"], "session_to": ["ses-post"]})
     >>> tell_change(table, ("ses-pre", "ses-post")), tell_change(table, ("ses-post", "ses-pre"))
     ('ses-post less the earlier ses-pre', 'ses-post less the later ses-pre')
+    >>> table = pd.DataFrame({"session_from": ["ses-2"] * 2, "session_to": ["ses-1", "ses-3"]})
+    >>> tell_change(table, ("ses-1", "ses-2", "ses-3"))
+    'ses-1 (earlier) and ses-3 (later) each less ses-2'
     """
     if change.empty:
         return ""
     first, others = str(change["session_from"].iloc[0]), list(dict.fromkeys(change["session_to"]))
-    word = "earlier" if order.index(first) < order.index(others[0]) else "later"
-    return f"{_join(others)}{' each' if len(others) > 1 else ''} less the {word} {first}"
+    later = [order.index(name) > order.index(first) for name in others]
+    each = " each" if len(others) > 1 else ""
+    if len(set(later)) > 1:
+        words = ["later" if is_later else "earlier" for is_later in later]
+        named = [f"{name} ({word})" for name, word in zip(others, words, strict=True)]
+        return f"{_join(named)}{each} less {first}"
+    return f"{_join(others)}{each} less the {'earlier' if later[0] else 'later'} {first}"
 
 
 def _join(names: Iterable[Any]) -> str:
