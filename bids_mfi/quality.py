@@ -305,7 +305,7 @@ def find_exchanged_sides(
         By abbreviation without side, how far the right label lies to the right of the left one,
         millimetres: 0 or less.
     """
-    right_mm = _mean_right_mm(labels, grid, table)
+    right_mm = measure_right_mm(labels, grid, table)
     right_of = {muscle.muscle: muscle.index for muscle in table if muscle.hemi == "R"}
     found = {}
     for muscle in table:
@@ -317,7 +317,7 @@ def find_exchanged_sides(
     return found
 
 
-def _mean_right_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> dict[int, float]:
+def measure_right_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> dict[int, float]:
     """World coordinate of each present label's centroid, to the subject's right of voxel 0."""
     present = [m.index for m in table if (labels == m.index).any()]
     centroids = ndimage.center_of_mass(labels > 0, labels, present)

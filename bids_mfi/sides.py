@@ -13,10 +13,14 @@ from bids_mfi.counts import list_names
 from bids_mfi.errors import InputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import Muscle, MuscleTable
-from bids_mfi.quality import find_exchanged_sides
+from bids_mfi.quality import find_exchanged_sides, measure_right_mm
 
 LabelMap = tuple[NDArray[np.int16], Grid]
 LEAST_SHARE = 0.25  # of a label on each side of a gap
+LEAST_OTHER_SIDE = 0.05  # of the voxels of one side, on the other; fewer are slips of the brush
+# A muscle, and one that lies nearer to the middle in front of or behind the spine as it does.
+OUTER_AND_INNER = (("SCM", "LC"), ("LS", "MFSS"))
+LEAST_APART_MM = 5.0
 SHOWN = 5
 MIRRORING_OFF = "set mirror_share to 0 (training) and mirrored to false (use) in the recipe"
 
@@ -45,15 +49,39 @@ def check_sides(maps: Mapping[str, LabelMap], table: MuscleTable, mirrors: bool)
     """
     _check_one_number(maps, table)
     _check_affine(maps, table)
-    one_sided = find_one_sided({*_list_present(maps)}, table)
+    one_sided = find_one_sided(find_drawn(_count_labels(maps), table), table)
     if one_sided and mirrors:
         raise InputError(_explain_one_sided(one_sided))
     lines = [f"labelled on one side only: {_join(one_sided)}"] if one_sided else []
     return lines + _check_each(maps, _both_sides(table, one_sided), mirrors)
 
 
-def _list_present(maps: Mapping[str, LabelMap]) -> list[int]:
-    return [int(value) for labels, _ in maps.values() for value in np.unique(labels)]
+def _count_labels(maps: Mapping[str, LabelMap]) -> dict[int, int]:
+    """Voxels of each label in all maps together."""
+    counts: dict[int, int] = {}
+    for labels, _ in maps.values():
+        for value, voxels in zip(*np.unique(labels, return_counts=True), strict=True):
+            counts[int(value)] = counts.get(int(value), 0) + int(voxels)
+    return counts
+
+
+def find_drawn(counts: Mapping[int, int], table: MuscleTable) -> set[int]:
+    """Find the labels that were drawn, not only touched, of those counted.
+
+    Examples
+    --------
+    >>> from bids_mfi.muscles import WEBER2021
+    >>> sorted(find_drawn({1: 900, 2: 800, 3: 900, 4: 9}, WEBER2021))
+    [1, 2, 3]
+    """
+    sides = {(muscle.muscle, muscle.hemi): muscle.index for muscle in table}
+    other = {"L": "R", "R": "L"}
+    return {
+        muscle.index
+        for muscle in table
+        if counts.get(muscle.index, 0)
+        > LEAST_OTHER_SIDE * counts.get(sides.get((muscle.muscle, other[muscle.hemi]), -1), 0)
+    }
 
 
 def find_one_sided(present: set[int], table: MuscleTable) -> list[Muscle]:
@@ -85,7 +113,8 @@ def _explain_one_sided(muscles: list[Muscle]) -> str:
     return (
         f"{_join(muscles)}: labelled on one side only, in all label maps. Expected both sides, "
         "because left and right are exchanged in mirrored scans, which would then say that the "
-        f"labelled side is background. Label the other side, or {MIRRORING_OFF}."
+        f"labelled side is background (fewer than {100 * LEAST_OTHER_SIDE:g} % of the voxels of "
+        f"one side count as none on the other). Label the other side, or {MIRRORING_OFF}."
     )
 
 
@@ -146,13 +175,46 @@ def _check_affine(maps: Mapping[str, LabelMap], table: MuscleTable) -> None:
                 "the right one. Expected sides that agree with the affine of the image. Exchange "
                 "the numbers of the two sides, or correct the orientation of image and label map."
             )
+        strange = find_strange_side(labels, grid, table)
+        if strange:
+            raise InputError(
+                f"{name}: labels of the {strange} side seem to be drawn on the other side of the "
+                "neck: outer muscles (SCM, LS) lie nearer to the middle than inner ones (LC, "
+                "MFSS). Expected the subject's own sides. Give the labels the numbers of the "
+                "other side, or correct the orientation of image and label map."
+            )
+
+
+def find_strange_side(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> str:
+    """Find a side whose muscles lie as those of the other, where that one is not labelled.
+
+    Returns
+    -------
+    str
+        ``left`` or ``right``; empty if neither, or if the muscles that show it are not there.
+    """
+    right_mm = measure_right_mm(labels, grid, table)
+    places = {(muscle.muscle, muscle.hemi): right_mm.get(muscle.index) for muscle in table}
+    for hemi, other, word, sign in (("L", "R", "left", -1), ("R", "L", "right", 1)):
+        pairs = [
+            [(places.get((muscle, hemi)), places.get((muscle, other))) for muscle in pair]
+            for pair in OUTER_AND_INNER
+        ]
+        apart_mm = [
+            sign * (outer - inner)
+            for (outer, no_outer), (inner, no_inner) in pairs
+            if outer is not None and inner is not None and no_outer is None and no_inner is None
+        ]
+        if apart_mm and max(apart_mm) < -LEAST_APART_MM:
+            return word
+    return ""
 
 
 def _check_each(maps: Mapping[str, LabelMap], table: MuscleTable, mirrors: bool) -> list[str]:
     """Lines about muscles that some maps show on one side only; raises for whole maps."""
     lines = []
-    for name, (labels, _) in maps.items():
-        present = set(np.unique(labels).tolist()) & {muscle.index for muscle in table}
+    for name, (labels, grid) in maps.items():
+        present = find_drawn(_count_labels({name: (labels, grid)}), table)
         one_sided = find_one_sided(present, table)
         if not one_sided:
             continue

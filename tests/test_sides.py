@@ -71,6 +71,39 @@ def test_one_side_in_all_maps(side):
     assert line.startswith(f"labelled on one side only: {first}")
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_few_stray_voxels_are_no_other_side(side):
+    """A slip of the brush on the side that nobody labelled."""
+    labels = draw(range(1 + side, 15, 2))
+    for index in range(2 - side, 15, 2):
+        labels[8 + 10 * side, 3 * ((index - 1) // 2) + 3, 3] = index
+    with pytest.raises(InputError, match="on one side only, in all label maps"):
+        check([labels] * 2)
+    with pytest.raises(InputError, match="map 1: holds labels of one side only"):
+        check([draw(), labels])
+
+
+def draw_neck():
+    """As draw, with SCM and LS farther from the middle than LC and MFSS."""
+    labels = draw()
+    for index in (1, 2, 3, 4):
+        mask = labels == index
+        labels[mask] = 0
+        labels[np.roll(mask, -2 if index % 2 else 2, axis=0)] = index
+    return labels
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_one_side_under_the_numbers_of_the_other(side):
+    """No other side is there to compare with; SCM and LS lie outside of LC and MFSS."""
+    labels = np.where(draw_neck() % 2 == side, draw_neck(), 0).astype(np.int16)
+    assert len(check([labels], mirrors=False)) == 1
+    whole = draw_neck()
+    assert check([whole]) == []
+    with pytest.raises(InputError, match=r"map 1: .*the other side of the neck"):
+        check([whole, exchange(labels)], mirrors=False)
+
+
 def test_one_muscle_without_its_other_side():
     """Thirteen of fourteen labels are there, and one is enough to contradict itself."""
     maps = [draw(range(1, 14))] * 2
