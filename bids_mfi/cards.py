@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bids_mfi.errors import InputError
-from bids_mfi.reading import is_file, read_toml
+from bids_mfi.reading import explain_failure, is_file, read_toml
 
 CARDS = Path(__file__).parent / "data" / "cards"
 REFERENCES = (
@@ -60,7 +60,8 @@ def read_card(name: str) -> ModelCard:
         values = read_toml(path)
     except (OSError, ValueError) as error:
         raise InputError(
-            f'{path}: cannot be read as TOML ({error}). Expected lines such as `name = "x"`.'
+            f"{path}: cannot be read as TOML ({explain_failure(error)}). "
+            'Expected lines such as `name = "x"`.'
         ) from error
     known = {field.name for field in fields(ModelCard)}
     wrong = sorted((set(values) - known) | (known - {"references"} - set(values)))

@@ -445,9 +445,18 @@ def _check_geometry(path: Path, header: nib.Nifti1Header) -> None:
     if spacing.max() > MAX_SPACING_MM or spacing.min() < MIN_SPACING_MM:
         raise PairError(
             f"{path}: voxels of {_times(tuple(float(s) for s in spacing))} mm, expected "
-            f"{MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm. Check the unit of the header (NIfTI "
-            "counts in millimetres)."
+            f"{MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm. {_explain_unit(header)}"
         )
+
+
+def _explain_unit(header: nib.Nifti1Header) -> str:
+    unit = {1: "metres", 3: "micrometres"}.get(int(header["xyzt_units"]) & 7)
+    if unit:
+        return (
+            f"The header says that it counts in {unit} (xyzt_units). Expected millimetres; "
+            "multiply sform, qform and pixdim accordingly, or convert the DICOM files again."
+        )
+    return "Check the unit of the header (NIfTI counts in millimetres)."
 
 
 def _is_flat(matrix: NDArray[np.float64]) -> bool:

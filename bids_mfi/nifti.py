@@ -25,6 +25,7 @@ from bids_mfi.reading import open_regular_file
 HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 MOST_VOXELS = 2**28  # 645 x 645 x 645; 2 GiB as float64
 MOST_OFFSET_BYTES = 2**26  # header extensions lie between header and voxels
+EXTENSION_FLAG_BYTES = 4  # between the header and the voxels of a single file
 CHUNK_BYTES = 2**20  # a multiple of the size of every number type
 
 
@@ -59,6 +60,11 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
             "copy or convert it again."
         ) from error
     except gzip.BadGzipFile as error:
+        if _is_packed(path) and str(error).startswith("Not a gzipped file"):
+            raise PairError(
+                f"{path}: something was appended after the end of the packed data. Expected the "
+                "end of the file; copy or convert it again."
+            ) from error
         raise PairError(
             f"{path}: cannot be read as NIfTI ({error}). Expected an undamaged gzip file, as its "
             "name says; copy or convert it again."
@@ -68,6 +74,12 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
             f"{path}: cannot be opened ({error.strerror or error}). Expected a readable file; "
             "check what it is and its permissions."
         ) from error
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file begins as gzip files do."""
+    with open_regular_file(path) as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def read_start(path: Path) -> bytes:
@@ -100,8 +112,8 @@ def check_claims(path: Path, header: nib.Nifti1Header) -> None:
     Raises
     ------
     PairError
-        It has more than MOST_VOXELS voxels, all volumes together, or places them beyond
-        MOST_OFFSET_BYTES.
+        It has more than MOST_VOXELS voxels, all volumes together, or places them within the
+        header or beyond MOST_OFFSET_BYTES.
     """
     shape, start = header.get_data_shape(), int(header.get_data_offset())
     count = math.prod(max(0, int(size)) for size in shape)
@@ -110,9 +122,10 @@ def check_claims(path: Path, header: nib.Nifti1Header) -> None:
             f"{path}: the header claims {count:,} voxels ({_times(shape)}), expected at most "
             f"{MOST_VOXELS:,}. Convert the DICOM files again, or crop the image to the neck."
         )
-    if not 0 <= start <= MOST_OFFSET_BYTES:
+    least = int(header.sizeof_hdr) + EXTENSION_FLAG_BYTES
+    if not least <= start <= MOST_OFFSET_BYTES:
         raise PairError(
-            f"{path}: the header says that the voxels begin at byte {start:,}, expected 0 to "
+            f"{path}: the header says that the voxels begin at byte {start:,}, expected {least} to "
             f"{MOST_OFFSET_BYTES:,} (vox_offset). Convert the DICOM files again."
         )
 

@@ -63,6 +63,16 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def explain_failure(error: OSError | ValueError) -> str:
+    """Say why a file cannot be read, without its name and the system's number.
+
+    >>> explain_failure(OSError(22, "it is a folder", "x")), explain_failure(ValueError("nested"))
+    ('it is a folder', 'nested')
+    """
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or str(error)
+
+
 def _check_regular(path: Path, mode: int) -> None:
     if stat.S_ISREG(mode):
         return

@@ -21,7 +21,7 @@ from bids_mfi.options import (
     TrainOptions,
 )
 from bids_mfi.printing import show_value
-from bids_mfi.reading import is_file, read_toml
+from bids_mfi.reading import explain_failure, is_file, read_toml
 
 RECIPES = Path(__file__).parent / "data" / "recipes"
 WINDOW_DIVISOR = 8
@@ -193,7 +193,9 @@ def _read_toml(path: Path) -> dict[str, object]:
     try:
         return read_toml(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}). Name another recipe.") from error
+        raise InputError(
+            f"{path}: cannot be read ({explain_failure(error)}). Name another recipe."
+        ) from error
     except ValueError as error:
         raise InputError(
             f"{path}: is not valid TOML ({error}). Expected lines such as `steps = 400`."

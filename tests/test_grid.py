@@ -96,7 +96,7 @@ def patched(offset, fmt, *values, content=None):
     return bytes(changed)
 
 
-DIM, DATATYPE, PIXDIM, VOX_OFFSET, SLOPE = 40, 70, 76, 108, 112
+DIM, DATATYPE, PIXDIM, VOX_OFFSET, SLOPE, UNITS = 40, 70, 76, 108, 112, 123
 QFORM_CODE, SFORM_CODE, QUATERN, SROW, MAGIC = 252, 254, 256, 280, 344
 
 
@@ -154,6 +154,12 @@ HEADER_FAULTS = {
     "negative_size": ("a.nii", patched(DIM + 2, "h", -5), "(-5 x 4 x 3 voxels)"),
     "too_many_voxels": ("a.nii", patched(DIM + 2, "3h", 32767, 32767, 32767), "claims 35,181,"),
     "sizes_of_64_bits": ("a.nii", wide_header(16, "4q", 3, 2**62, 2**62, 2**62), "header claims"),
+    "offset_0": ("a.nii", patched(VOX_OFFSET, "f", 0), "at byte 0, expected 352"),
+    "offset_0_of_a_pair": (
+        "a.nii", patched(MAGIC, "4s", b"ni1\0", content=patched(VOX_OFFSET, "f", 0)),
+        "at byte 0, expected 352",
+    ),
+    "offset_0_wide": ("a.nii", wide_header(168, "q", 0), "at byte 0, expected 544"),
     "offset_huge": ("a.nii", patched(VOX_OFFSET, "f", 1e9), "at byte 1,000,000,000"),
     "offset_beyond": ("a.nii", patched(VOX_OFFSET, "f", 3e38), "at byte"),
     "offset_infinite": ("a.nii", patched(VOX_OFFSET, "f", np.inf), "header is damaged"),
@@ -175,6 +181,14 @@ HEADER_FAULTS = {
     "huge": ("a.nii", raw_nifti(affine=np.diag([400, 400, 3000, 1.0])), "400 x 400 x 3000 mm"),
     "huge_slices": ("a.nii", raw_nifti(affine=np.diag([0.7, 0.7, 20.1, 1.0])), "0.7 x 0.7 x 20.1"),
     "tiny": ("a.nii", raw_nifti(affine=np.diag([7e-4, 7e-4, 3e-3, 1])), "0.0007 x 0.0007 x 0.003"),
+    "metres": (
+        "a.nii", patched(UNITS, "B", 1, content=raw_nifti(affine=np.diag([7e-4, 7e-4, 3e-3, 1]))),
+        "The header says that it counts in metres",
+    ),
+    "micrometres": (
+        "a.nii", patched(UNITS, "B", 11, content=raw_nifti(affine=np.diag([700, 700, 3000, 1.0]))),
+        "The header says that it counts in micrometres",
+    ),
 }  # fmt: skip
 
 PACKED = gzip.compress(raw_nifti())
@@ -191,7 +205,7 @@ VOXEL_FAULTS = {
     "offset_too_far": ("a.nii", patched(VOX_OFFSET, "f", 1e6), "after 0 of 60 voxels"),
     "crc": ("a.nii.gz", with_flipped_bit(LARGE_PACKED, -7), "CRC"),
     "length": ("a.nii.gz", with_flipped_bit(LARGE_PACKED, -1), "length"),
-    "trailing": ("a.nii.gz", LARGE_PACKED + b"garbage", "gzip"),
+    "trailing": ("a.nii.gz", LARGE_PACKED + b"garbage", "after the end of the packed data"),
     "one_slice_more": ("a.nii", patched(DIM + 6, "h", 2), "at least one more slice"),
     "one_empty_slice_more": ("a.nii", raw_nifti() + bytes(5 * 4 * 2), "at least one more slice"),
     "one_row_less": ("a.nii", patched(DIM + 4, "h", 3), "at least one more slice"),
