@@ -4,6 +4,7 @@ import json
 import math
 import re
 import time
+from dataclasses import replace
 from urllib.parse import quote
 
 import numpy as np
@@ -427,10 +428,10 @@ def test_the_data_block_is_the_only_source(cohort):
     assert json.loads(block)["people"]["id"][0] == "sub-0001"
 
 
-def three_sessions():
+def with_sessions(*labels):
     page = complete_page()
     muscles = [str(name) for name in page.values]
-    names = ("ses-baseline", "ses-sixmonthslater", "ses-twelvemonths")
+    names = tuple(f"ses-{label}" for label in labels)
     changes = [
         {"participant_id": person, "muscle": muscle, "session_from": names[0], "session_to": later,
          "value_from": k, "value_to": k + 1.0, "change": 1.0, "sdc": 0.5, "exceeds_sdc": "yes"}
@@ -451,18 +452,60 @@ def three_sessions():
 
 
 def test_words_of_three_sessions_do_not_lie_over_each_other(show):
-    tab = show(three_sessions())
+    tab = show(with_sessions("baseline", "sixmonthslater", "twelvemonths"))
+    words = tab.evaluate(
+        "Array.from(document.querySelectorAll('#change .annotation-text-g'), (e) => e.textContent)"
+    )
+    assert len(words) == 3
+    assert all("sixmo\u2026ater: +0.50" in one for one in words)
+    assert_apart(tab, 3 + 3 * 3)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("pre", "post"),
+        ("postsurgery1", "postsurgery2", "postsurgery3"),
+        ("WWWWWWWWWWWW1", "WWWWWWWWWWWW2", "WWWWWWWWWWWW3", "WWWWWWWWWWWW4"),
+        tuple(f"followup{month:02d}months" for month in range(5)),
+        tuple(f"{month:02d}months" for month in range(8)),
+    ],
+)
+def test_names_of_sessions_are_told_apart_in_the_plot_of_change(show, labels):
+    tab = show(with_sessions(*labels))
+    ticks = tab.evaluate(
+        "Array.from(document.querySelectorAll('#change .xaxislayer-above .xtick text'), "
+        "(e) => e.textContent)"
+    )
+    assert len(ticks) == len(set(ticks)) == len(labels)
+    assert_apart(tab, 3 + 3 * len(labels))
+
+
+def test_the_line_of_who_missed_a_session_goes_on(show):
+    page = with_sessions("a", "b", "c")
+    entry = page.tables["change_participants"]
+    missed = page.people.index[0]
+    table = entry.table.copy()
+    rows = (table["participant_id"] == missed) & (table["session_to"] == "ses-b")
+    assert rows.any()
+    table.loc[rows, "value_to"] = np.nan
+    changed = replace(entry, table=table)
+    tab = show(replace(page, tables={**page.tables, "change_participants": changed}))
+    lines = tab.evaluate(
+        "document.getElementById('change').data[0].x.map((x) => x === null ? '|' : x).join('')"
+    )
+    assert "02" in lines.split("|")
+    assert "012" in lines.split("|")
+
+
+def assert_apart(tab, count):
+    """No text of the plot of change lies over another."""
     places = "#change .annotation-text-g, #change .xaxislayer-above text"
     boxes = tab.evaluate(
         f"Array.from(document.querySelectorAll('{places}')).map("
         "(e) => e.getBoundingClientRect()).map((r) => [r.left, r.top, r.right, r.bottom])"
     )
-    words = tab.evaluate(
-        "Array.from(document.querySelectorAll('#change .annotation-text-g'), (e) => e.textContent)"
-    )
-    assert len(words) == 3
-    assert all("sixmonths\u2026: +0.50" in one for one in words)
-    assert len(boxes) == 3 + 3 * 3
+    assert len(boxes) == count
     for i, one in enumerate(boxes):
         for other in boxes[:i]:
             apart = (

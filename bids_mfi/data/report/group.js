@@ -424,7 +424,7 @@
       traces.push(changeTrace(muscle, points, axes), meanChangeTrace(muscle, axes));
       const place = (i) => ({ x: sessions.map((_, k) => k), y: lists(muscle).map((list) => list[i]) });
       places.push(place);
-      traces.push(selectedTrace(placeChosen(place), { ...axes, mode: "lines+markers", line: { color: COLORS.chosen, width: 2 } }));
+      traces.push(selectedTrace(placeChosen(place), { ...axes, mode: "lines+markers", connectgaps: true, line: { color: COLORS.chosen, width: 2 } }));
       const means = data.change.means[muscle] || [];
       layout.annotations.push(titlePanel(titleChange(muscle, means, lines), axes));
     });
@@ -441,11 +441,22 @@
 
   const sessions = () => data.change.sessions || [];
 
-  // Long names of sessions would lie over each other.
+  // Long names of sessions would lie over each other; short ones must still differ.
   function shortenSession(session) {
-    const label = session.replace(/^ses-/, "");
+    const labels = sessions().map((name) => name.replace(/^ses-/, ""));
+    let short = labels.map(shortenMiddle);
+    if (new Set(short).size < labels.length) {
+      const first = labels[0];
+      let same = 0;
+      while (same < first.length && labels.every((label) => label[same] === first[same])) same += 1;
+      short = labels.map((label) => shortenMiddle(`\u2026${label.slice(same)}`));
+    }
+    return short[sessions().indexOf(session)];
+  }
+
+  function shortenMiddle(label) {
     const most = sessions().length > 2 ? 10 : 16;
-    return label.length > most ? `${label.slice(0, most - 1)}\u2026` : label;
+    return label.length > most ? `${label.slice(0, most / 2)}\u2026${label.slice(1 - most / 2)}` : label;
   }
 
   // One trace for all: a gap parts the participants.
@@ -455,6 +466,7 @@
     for (const i of points) {
       const text = describe(i, sayChange(muscle, i));
       sessions.forEach((session, k) => {
+        if (!isNumber(values[muscle][session][i])) return; // the line goes on to the next session
         trace.x.push(k);
         trace.y.push(values[muscle][session][i]);
         trace.text.push(text);
