@@ -20,6 +20,7 @@ from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.segment import (
     cached_network,
     choose_device,
+    label_channels,
     labels_on_grid,
     pad_edges,
     resample_channels,
@@ -291,6 +292,21 @@ def test_network_is_loaded_once(
     state = DenseVNet(normalization="instance").state_dict()
     other = write_bundle(replace(bundle, folder=tmp_path), state, "")
     assert cached_network(other, CPU) is not first
+
+
+@pytest.mark.parametrize("inference", ["whole_volume", "windows", "niftynet"])
+def test_a_network_that_overflows_is_an_error(bundle: ModelBundle, inference: str) -> None:
+    """Weights may all be finite, and what they compute not."""
+    network = DenseVNet(normalization="instance").eval()
+    with torch.no_grad():
+        for value in network.parameters():
+            value.mul_(1e30)
+    wanted = replace(bundle, inference=inference, window=(16, 16, 16))
+    if inference == "niftynet":
+        wanted = replace(wanted, landmarks=(tuple(map(float, range(13))),) * 2)
+    channels = np.random.default_rng(0).uniform(0, 100, (2, 16, 16, 16)).astype(np.float32)
+    with pytest.raises(BundleError, match="not finite for this scan"):
+        label_channels(channels, wanted, network)
 
 
 def test_scan_too_large_for_the_model_is_an_error(

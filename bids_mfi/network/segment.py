@@ -231,7 +231,21 @@ def _segment_view(
             logits = _in_windows(network, volume, bundle)
         else:
             logits = network(volume)  # (1, labels, x, y, z)
+        _check_logits(logits, bundle)
     return np.ascontiguousarray(logits[0].float().cpu().numpy()[(slice(None), *inside)])
+
+
+def _check_logits(logits: Tensor, bundle: ModelBundle) -> Tensor:
+    """Give the logits back, or raise BundleError where weights made them overflow.
+
+    NaN is the highest of no comparison, so that such labels would be background or nonsense.
+    """
+    if not torch.isfinite(logits).all():
+        raise BundleError(
+            f"{bundle.folder}: the network computes values that are not finite for this scan. "
+            "Expected weights of a training that converged; name another bundle by --bundle."
+        )
+    return logits
 
 
 def _average_mirrored(
@@ -275,7 +289,9 @@ def label_channels(
     device = next(network.parameters()).device
     volume, (x, y, z) = prepare_volume(channels, bundle)
     plan = niftynet.plan_windows(volume.shape[1:], (x, y, z), bundle.window, bundle.border)
-    labels = niftynet.segment_windows(volume, plan, network, device)[x, y, z]
+    labels = niftynet.segment_windows(
+        volume, plan, lambda window: _check_logits(network(window), bundle), device
+    )[x, y, z]
     return np.asarray(labels, dtype=np.int16)
 
 
