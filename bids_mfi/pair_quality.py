@@ -1,6 +1,7 @@
 """Doubts about whether the images of a scan belong together; must not know labels, files or pages.
 
-Each flag is of the whole scan and an error: no number of the scan can be trusted.
+Each flag is of the whole scan, and an error unless it says otherwise: no number of the scan can be
+trusted.
 ``docs/decisions/pair-agreement.md`` says how the limits were found and what passes them.
 """
 
@@ -44,6 +45,8 @@ MOST_UNEXPLAINED_PERCENT = 25.0
 MOST_LOST_PERCENT = 5.0
 # Of an image whose darkest voxels are air, or fat and water that cancel; clean scans: below 3 %.
 MOST_FLOOR_PERCENT = 8.0
+# Up to here the noise of many coils, combined as a root of squares, may be the floor.
+CERTAIN_FLOOR_PERCENT = 25.0
 FLOOR_PERCENTILE = 0.1
 # An image other than the out-of-phase one may hold no dark voxel where no air is in view.
 LEAST_AIR_PERCENT = 25.0
@@ -124,7 +127,10 @@ def check_offset(images: Mapping[str, NDArray[np.float64]]) -> list[QCFlag]:
         "have been added (scl_inter of the header, or an intercept), which makes MFI wrong. Export "
         "the images without it, or correct scl_inter."
     )
-    return [QCFlag("signal_offset", "error", "", percent, limit, text)]
+    severity = "error" if percent > CERTAIN_FLOOR_PERCENT else "warning"
+    if severity == "warning":
+        text += " Strong noise of many coils combined looks alike."
+    return [QCFlag("signal_offset", severity, "", percent, limit, text)]
 
 
 def _measure_floor_percent(image: NDArray[np.float64]) -> float:
