@@ -105,8 +105,19 @@ class ConvNorm(nn.Module):
         """(batch, in, x, y, z) to (batch, out, x / stride, y / stride, z / stride)."""
         if self.pads is not None:
             x = functional.pad(x, self.pads)
-        x = self.bn(self.conv(x))
+        x = self.bn(self._convolve(x))
         return functional.relu(x, inplace=True) if self.relu else x
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """Convolve; with a stride on a processor always in float32.
+
+        oneDNN's AMX kernel for strided bfloat16 convolutions in three dimensions reads memory that
+        it did not write (torch 2.13.0): losses become NaN, or silently wrong.
+        """
+        if x.device.type != "cpu" or max(self.conv.stride) == 1:
+            return self.conv(x)  # type: ignore[no-any-return]
+        with torch.autocast("cpu", enabled=False):
+            return self.conv(x.float())  # type: ignore[no-any-return]
 
 
 class DenseBlock(nn.Module):
