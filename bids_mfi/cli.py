@@ -561,7 +561,8 @@ def _add_simulate(verbs: "argparse._SubParsersAction[Parser]") -> None:
         default=(),
         metavar="LABEL_MAP",
         help="random persons on the anatomy of these label maps of necks, or folders of them, each "
-        "with a label table (default: the built-in phantom)",
+        "with a label table, or neck-a, which comes with the package (default: the built-in "
+        "phantom)",
     )
     simulate.add_argument(
         "--protocol",
@@ -613,8 +614,8 @@ def _add_training_data(group: "argparse._ArgumentGroup") -> None:
         nargs="+",
         default=(),
         metavar="PATH",
-        help="label maps of necks, or folders of them, each with a label table: synthetic scans of "
-        "their anatomy",
+        help="label maps of necks, or folders of them, each with a label table, or neck-a, which "
+        "comes with the package: synthetic scans of their anatomy",
     )
     group.add_argument("--dataset", type=Path, metavar="BIDS_DIR", help="BIDS dataset of scans")
     group.add_argument(
@@ -660,7 +661,7 @@ def _add_recipe(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--recipe",
         metavar="NAME|FILE",
-        help="synthetic, scratch, finetune, weber2021, or a TOML file (default: finetune with "
+        help="necks, synthetic, scratch, finetune, weber2021, or a TOML file (default: finetune with "
         "--from, scratch with --dataset, else synthetic); the options below replace its values",
     )
     group.add_argument("--steps", type=_positive_int, metavar="N", help="optimiser steps at most")

@@ -57,6 +57,8 @@ VALIDATIONS = ("held_out", "training")
 LEVEL_CHOICES = ("all", "paper")
 KEEPS = ("best", "last")
 WIDTH_NAMES = ("published", "wide")
+LANDMARKS, LOCAL = "landmarks", "local"
+INTENSITIES = (LANDMARKS, LOCAL)
 
 Triple = tuple[int, int, int]
 
@@ -86,6 +88,9 @@ class TrainOptions:
         Voxel size of the grid on which the network works, RAS order.
     normalization : str
         ``batch`` or ``instance``.
+    intensity : str or None
+        How images are standardised, one of INTENSITIES: by percentiles of the whole image, or by
+        the signal around each voxel; None: as the bundle to start from does, else ``landmarks``.
     stem_stride : tuple of int
         By how much the network's first layers reduce the volume along each axis.
     widths : str
@@ -93,6 +98,9 @@ class TrainOptions:
     mirrored : bool or None
         Whether the bundle, when it is used, averages over a scan and its mirror image; None: as the
         bundle to start from does, else no. Validations do not.
+    vertebrae : bool or None
+        Whether the network labels the bodies of vertebrae too, from synthetic scans of label maps
+        that name them; None: as the bundle to start from does, else no.
     loss : str
         One of LOSSES.
     window : tuple of int or None
@@ -161,9 +169,11 @@ class TrainOptions:
     seed: int = 1
     spacing_mm: tuple[float, float, float] = (1.4, 1.4, 3.0)
     normalization: str = "instance"
+    intensity: str | None = None
     stem_stride: Triple = (2, 2, 2)
     widths: str = "published"
     mirrored: bool | None = None
+    vertebrae: bool | None = None
     loss: str = "dice_hinge_and_cross_entropy"
     window: Triple | None = None
     least_crop: Triple | None = None

@@ -12,6 +12,7 @@ from typing import Any
 from bids_mfi.errors import InputError
 from bids_mfi.options import (
     HIGHEST_SEED,
+    INTENSITIES,
     KEEPS,
     LEVEL_CHOICES,
     LOSSES,
@@ -93,9 +94,11 @@ RULES: Mapping[str, Rule] = {
     ),
     "spacing_mm": _three(lambda v: _is_number(v) and 0.3 <= v <= 20, "numbers 0.3 to 20"),
     "normalization": _one_of(("batch", "instance")),
+    "intensity": _one_of(INTENSITIES),
     "stem_stride": _three(lambda v: _is_whole(v) and v in (1, 2), "numbers, each 1 or 2"),
     "widths": _one_of(WIDTH_NAMES),
     "mirrored": TRUE_OR_FALSE,
+    "vertebrae": TRUE_OR_FALSE,
     "loss": _one_of(LOSSES),
     "window": _voxels(WINDOW_DIVISOR, MOST_VOXELS, WINDOW_DIVISOR),
     "least_crop": _voxels(8, MOST_VOXELS),
@@ -131,7 +134,7 @@ def list_recipes() -> tuple[str, ...]:
     """Names of the recipes that come with the package.
 
     >>> list_recipes()
-    ('finetune', 'scratch', 'synthetic', 'weber2021')
+    ('finetune', 'necks', 'scratch', 'synthetic', 'weber2021')
     """
     return tuple(sorted(path.stem for path in RECIPES.glob("*.toml")))
 

@@ -46,6 +46,7 @@ from bids_mfi.synthesis.cases import (
     make_varied_case,
 )
 from bids_mfi.synthesis.labelmap import common_table, find_label_maps, load_label_map
+from bids_mfi.vertebrae import NO_MUSCLE
 
 # Seeds of synthetic cases: validation below training, so that no case is in both.
 VALIDATION_SEED = 1_000
@@ -112,6 +113,7 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
         data = synthetic_data(options, order.label_maps, start)
     else:
         data, plan = load_labelled_data(order.source, options, start, report)
+        data = mark_vertebrae_unknown(data, options)
 
     def show(line: str) -> None:
         write_side_files(out_dir, data, plan)
@@ -192,7 +194,7 @@ def synthetic_data(
     """
     first = TRAINING_SEED + options.seed * MOST_CASES
     if not label_maps:
-        return _phantom_data(options, first)
+        return mark_vertebrae_unknown(_phantom_data(options, first), options)
     paths = find_label_maps(label_maps)
     maps = [load_label_map(path) for path in paths]
     table = common_table(paths, maps, options.levels)
@@ -202,10 +204,9 @@ def synthetic_data(
 
     def case_at(seed: int) -> Case:
         if np.random.default_rng([seed, 2]).random() < options.phantom_share:
-            return make_varied_case(seed, options.spacing_mm)
-        return anatomical.make_case(
-            maps, seed, options.spacing_mm, levels=options.levels, device=device
-        )
+            return without_vertebrae(make_varied_case(seed, options.spacing_mm), options)
+        levels = "vertebrae" if options.vertebrae else options.levels
+        return anatomical.make_case(maps, seed, options.spacing_mm, levels=levels, device=device)
 
     def training_case_at(seed: int) -> Case:
         chance = np.random.default_rng([seed, 5]).random()
@@ -214,7 +215,8 @@ def synthetic_data(
         quiet, noisy = anatomical.make_noise_pair(maps, seed, options.spacing_mm, device)
         labels = label_quietly(quiet, start, options, device)
         learnt = np.isin(labels, [muscle.index for muscle in table])
-        return replace(noisy, labels=np.where(learnt, labels, np.int16(0)))
+        named = replace(noisy, labels=np.where(learnt, labels, np.int16(0)))
+        return without_vertebrae(named, options)
 
     others = "other scans" if options.relabelled_share else "scans"
     share = f"{100 * options.phantom_share:g} % of the {others} are of the built-in phantom"
@@ -228,6 +230,22 @@ def synthetic_data(
         ranges=tuple(ranges),
         validated_on=NEW_SEEDS,
     )
+
+
+def mark_vertebrae_unknown(data: TrainingData, options: TrainOptions) -> TrainingData:
+    """Let a network that knows vertebrae learn from scans of which muscles alone are labelled."""
+    if not options.vertebrae:
+        return data
+    read = data.case_at
+    return replace(data, case_at=lambda number: without_vertebrae(read(number), options))
+
+
+def without_vertebrae(case: Case, options: TrainOptions) -> Case:
+    """Mark that nobody knows where the vertebrae of a case are, if they are learnt."""
+    if not options.vertebrae:
+        return case
+    labels = np.where(case.labels == 0, np.int16(NO_MUSCLE), case.labels).astype(np.int16)
+    return TrainingCase(case.in_phase, case.out_phase, labels, case.grid)
 
 
 def label_quietly(

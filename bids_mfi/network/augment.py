@@ -18,6 +18,7 @@ from torch.nn import functional
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.network.dense_vnet import DenseVNet, upsample
 from bids_mfi.options import TrainOptions
+from bids_mfi.vertebrae import NO_MUSCLE
 
 SPLINE_ORDER = 3
 
@@ -82,7 +83,7 @@ def mirror(
         The x axis points to the subject's right or left.
     labels : ndarray of int16, shape (x, y, z)
     """
-    exchanged = np.arange(1 + max(muscle.index for muscle in table), dtype=np.int16)
+    exchanged = np.arange(1 + max(NO_MUSCLE, *(m.index for m in table)), dtype=np.int16)
     for index, other in table.mirrored_indices().items():
         exchanged[index] = other
     return np.ascontiguousarray(images[:, ::-1]), exchanged[labels[::-1]]

@@ -26,6 +26,7 @@ from bids_mfi.network.augment import augment
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import pad_edges, padded_shape, prepare_volume
 from bids_mfi.options import TrainOptions
+from bids_mfi.vertebrae import NO_MUSCLE, vertebra_indices
 
 # Last of the four numbers that seed a draw, so that no two kinds of draw are the same. Trailing
 # zeros do not count for numpy; the augmentation of a case has seed and number alone. 2 is taken by
@@ -328,7 +329,7 @@ def prepare_case(
     labels : ndarray of int16, shape (x, y, z)
     """
     case = data.case_at(number)
-    check_labels(case.labels, data.table)
+    check_labels(case.labels, data.table, draft)
     images, inside = prepare_volume(channels_of(case), draft)
     labels = pad_labels(case.labels, inside, images.shape[1:], draft)
     rng = np.random.default_rng([options.seed, number])
@@ -376,9 +377,13 @@ def channels_of(case: Case) -> NDArray[np.float32]:
     return np.stack([case.in_phase, case.out_phase]).astype(np.float32)
 
 
-def check_labels(labels: NDArray[np.int16], table: MuscleTable) -> None:
-    """Raise ValueError if a label is not in the table."""
+def check_labels(
+    labels: NDArray[np.int16], table: MuscleTable, draft: ModelBundle | None = None
+) -> None:
+    """Raise ValueError if a label is neither in the table nor a vertebra of the bundle."""
     known = {0, *(muscle.index for muscle in table)}
+    if draft is not None and draft.vertebrae:
+        known |= {NO_MUSCLE, *vertebra_indices(draft.muscle_classes, len(draft.vertebrae))}
     unknown = sorted(set(np.unique(labels).tolist()) - known)
     if unknown:
         raise ValueError(f"a training case holds labels that its table does not name: {unknown}")

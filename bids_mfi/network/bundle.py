@@ -50,9 +50,11 @@ from bids_mfi.network.metadata_values import (
     read_whole,
 )
 from bids_mfi.network.niftynet_pipeline import LANDMARK_PROBABILITIES
+from bids_mfi.options import INTENSITIES, LANDMARKS
 from bids_mfi.printing import show_value
 from bids_mfi.reading import read_json, read_regular_file
 from bids_mfi.storage import write_atomically
+from bids_mfi.vertebrae import VERTEBRAE, vertebra_indices
 
 METADATA = Path("configs", "metadata.json")
 INFERENCE = Path("configs", "inference.json")
@@ -107,6 +109,12 @@ class ModelBundle:
         To which percentiles the landmarks belong.
     table : MuscleTable
         The labels, with the vertebral levels on which they were learnt.
+    intensity : str
+        How images are standardised: ``landmarks``, see ``intensity`` and ``niftynet_pipeline``, or
+        ``local``, see ``local_intensity``; this has no landmarks.
+    vertebrae : tuple of str
+        Levels of the vertebral bodies that the network labels beside the muscles, in the order of
+        their classes, which follow those of the muscles.
     normalization : str
         Of the network, ``batch`` or ``instance``.
     stem_stride : tuple of int
@@ -143,6 +151,8 @@ class ModelBundle:
     stem_stride: Triple = PUBLISHED_STRIDE
     widths: str = PUBLISHED_WIDTHS
     mirrored: bool = False
+    intensity: str = LANDMARKS
+    vertebrae: tuple[str, ...] = ()
     training: tuple[tuple[str, str], ...] = ()
     references: tuple[str, ...] = ()
     landmark_percentiles: tuple[float, ...] = PROBABILITIES_PERCENT
@@ -163,13 +173,20 @@ class ModelBundle:
         network = () if self.stem_stride == PUBLISHED_STRIDE else (self.stem_stride,)
         widths = () if self.widths == PUBLISHED_WIDTHS else (self.widths,)
         mirrored = ("mirrored",) if self.mirrored else ()
-        decisive = (self.sha256, images, passes, self.table, *network, *widths, *mirrored)
+        local = () if self.intensity == LANDMARKS else (self.intensity,)
+        more = (*network, *widths, *mirrored, *local, *self.vertebrae)
+        decisive = (self.sha256, images, passes, self.table, *more)
         return hashlib.sha256(repr(decisive).encode()).hexdigest()
 
     @property
-    def out_channels(self) -> int:
-        """Classes of the network: the highest label and all below it, with background."""
+    def muscle_classes(self) -> int:
+        """Classes of muscles: the highest label and all below it, with background."""
         return 1 + max(muscle.index for muscle in self.table)
+
+    @property
+    def out_channels(self) -> int:
+        """Classes of the network."""
+        return self.muscle_classes + len(self.vertebrae)
 
     @property
     def least_shape(self) -> Triple:
@@ -382,6 +399,8 @@ def _parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
             stem_stride=read_list(read_whole, own.get("stem_stride", PUBLISHED_STRIDE), 3),
             widths=read_name(own.get("widths", PUBLISHED_WIDTHS)),
             mirrored=own.get("mirrored", False),
+            intensity=read_name(own.get("intensity", LANDMARKS)),
+            vertebrae=read_list(read_name, own.get("vertebrae", [])),
             landmarks=tuple(read_list(read_number, own["landmarks"][c]) for c in channels),
             table=read_label_rows(own["labels"]),
             training=read_texts(own["training"]),
@@ -421,8 +440,17 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
          f"landmark_percentiles {list(bundle.landmark_percentiles)}", f"{list(percentiles)}"),
         (all(len(row) == knots for row in bundle.landmarks),
          f"{[len(row) for row in bundle.landmarks]} landmarks", f"{knots} for each channel"),
-        (all(all(a <= b for a, b in pairwise(row)) and row[:1] < row[-1:]
+        (all(all(a <= b for a, b in pairwise(row)) and (row[:1] < row[-1:] or not knots)
              for row in bundle.landmarks), "landmarks that fall", "rising ones"),
+        (set(bundle.vertebrae) <= set(VERTEBRAE)
+         and len(set(bundle.vertebrae)) == len(bundle.vertebrae),
+         f"vertebrae {list(bundle.vertebrae)}", f"each once, of {', '.join(VERTEBRAE)}"),
+        (not bundle.vertebrae or bundle.inference != "niftynet", "vertebrae with NiftyNet's path",
+         "none there"),
+        (bundle.intensity in INTENSITIES, f"intensity {bundle.intensity!r}",
+         " or ".join(INTENSITIES)),
+        (bundle.intensity == LANDMARKS or bundle.inference != "niftynet",
+         f"intensity {bundle.intensity!r} with NiftyNet's path", f"intensity {LANDMARKS!r} there"),
         (all(MIN_SPACING_MM <= size <= MAX_SPACING_MM for size in bundle.spacing_mm),
          f"spacing_mm {bundle.spacing_mm}",
          f"numbers from {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g}"),
@@ -453,6 +481,8 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
 
 def _expected_percentiles(bundle: ModelBundle) -> tuple[float, ...]:
     """Those of ``intensity``; NiftyNet's own with the first and last as the bundle has them."""
+    if bundle.intensity != LANDMARKS:
+        return ()
     if bundle.inference != "niftynet" or not bundle.landmark_percentiles:
         return PROBABILITIES_PERCENT
     first, last = bundle.landmark_percentiles[0], bundle.landmark_percentiles[-1]
@@ -604,6 +634,8 @@ def _metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
 def _data_format(bundle: ModelBundle) -> dict[str, Any]:
     spatial = [f"{SIZE_DIVISOR}*n"] * 3
     names = {muscle.index: muscle.name for muscle in bundle.table}
+    bodies = vertebra_indices(bundle.muscle_classes, len(bundle.vertebrae))
+    names |= {i: f"vertebra_{v}" for i, v in zip(bodies, bundle.vertebrae, strict=True)}
     classes = range(bundle.out_channels)
     return {
         "inputs": {
@@ -650,6 +682,8 @@ def _own_metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
         "stem_stride": list(bundle.stem_stride),
         "widths": bundle.widths,
         "mirrored": bundle.mirrored,
+        "intensity": bundle.intensity,
+        "vertebrae": list(bundle.vertebrae),
         "landmark_percentiles": list(bundle.landmark_percentiles),
         "landmarks": {
             channel: list(row)

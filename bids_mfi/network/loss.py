@@ -4,10 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bids_mfi.vertebrae import NO_MUSCLE
+
 EPSILON = 1e-5
 AGREED_VOXELS = 100.0
 HINGES = (10.0, 100.0)
 HINGE_WEIGHT = 10.0
+IMPOSSIBLE_LOGIT = -100.0
 
 
 def soft_dice(probabilities: Tensor, labels: Tensor, agreed_voxels: float = 0.0) -> Tensor:
@@ -34,6 +37,33 @@ def soft_dice(probabilities: Tensor, labels: Tensor, agreed_voxels: float = 0.0)
     size = zeros.scatter_add(1, truth, torch.ones_like(of_truth))
     below = flat.square().sum(dim=2) + size + agreed_voxels + EPSILON
     return (2 * overlap + agreed_voxels) / below
+
+
+def fold_vertebrae(logits: Tensor, labels: Tensor, muscle_classes: int) -> tuple[Tensor, Tensor]:
+    """Where it is not known whether a voxel is of a vertebra, count vertebrae as background.
+
+    Parameters
+    ----------
+    logits : Tensor of float32, shape (batch, classes, x, y, z)
+    labels : Tensor of int64, shape (batch, x, y, z)
+        NO_MUSCLE in the background of volumes without vertebrae in their labels.
+    muscle_classes : int
+        Classes of muscles with background; the others are vertebrae.
+
+    Returns
+    -------
+    logits, labels : Tensor
+        Of these volumes the probability of the background is that of all that is no muscle.
+    """
+    unknown = labels == NO_MUSCLE
+    if not bool(unknown.any()):
+        return logits, labels
+    others = torch.cat([logits[:, :1], logits[:, muscle_classes:]], dim=1)
+    background = others.logsumexp(dim=1, keepdim=True)
+    never = torch.full_like(logits[:, muscle_classes:], IMPOSSIBLE_LOGIT)
+    folded = torch.cat([background, logits[:, 1:muscle_classes], never], dim=1)
+    volumes = unknown.flatten(1).any(dim=1)[:, None, None, None, None]
+    return torch.where(volumes, folded, logits), labels.masked_fill(unknown, 0)
 
 
 def hinge_loss(dice: Tensor) -> Tensor:

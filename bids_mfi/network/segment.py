@@ -20,6 +20,8 @@ from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle, load_network
 from bids_mfi.network.dense_vnet import SIZE_DIVISOR, DenseVNet
 from bids_mfi.network.intensity import standardise
+from bids_mfi.network.local_intensity import standardise_locally
+from bids_mfi.options import LOCAL
 
 # Without it some convolutions add up in an order that depends on the number of threads (MKL's
 # matrix product on processors with AVX-512). MKL reads the variable at its first operation.
@@ -212,11 +214,45 @@ def segment_channels(
     Returns
     -------
     ndarray of float32, shape (labels, x, y, z)
+        Of muscles and background; what the network takes for a vertebra is background.
     """
+    return fold_vertebrae(segment_all_classes(channels, bundle, network), bundle)
+
+
+def segment_all_classes(
+    channels: NDArray[np.float32], bundle: ModelBundle, network: DenseVNet
+) -> NDArray[np.float32]:
+    """Logits of every class of the network, those of vertebrae at the end."""
     logits = _segment_view(channels, bundle, network)
     if bundle.mirrored:
         _average_mirrored(logits, channels, bundle, network)
     return logits
+
+
+def fold_vertebrae(logits: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.float32]:
+    """Count the classes of vertebrae as background, so that those of muscles are left."""
+    if not bundle.vertebrae:
+        return logits
+    muscles = logits[: bundle.muscle_classes]
+    np.maximum(muscles[0], logits[bundle.muscle_classes :].max(axis=0), out=muscles[0])
+    return muscles
+
+
+def label_vertebrae(logits: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.uint8]:
+    """Find the vertebral bodies on the model grid.
+
+    Parameters
+    ----------
+    logits : ndarray of float32, shape (classes, x, y, z)
+        From :func:`segment_all_classes`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (x, y, z)
+        0, or 1 and more in the order of the bundle's ``vertebrae``.
+    """
+    found = logits.argmax(axis=0)
+    return np.asarray(np.maximum(found - bundle.muscle_classes + 1, 0), dtype=np.uint8)
 
 
 def _segment_view(
@@ -313,7 +349,7 @@ def prepare_volume(
     """
     shape = channels.shape[1:]
     if bundle.inference != "niftynet":
-        return pad_edges(standardise(channels, bundle.landmarks), working_shape(shape, bundle))
+        return pad_edges(standardise_for(channels, bundle), working_shape(shape, bundle))
     percentiles = bundle.landmark_percentiles
     widths = niftynet.padding_widths(shape, bundle.padding, bundle.window)
     padded = np.stack([niftynet.pad_minimum(volume, widths) for volume in channels])
@@ -322,6 +358,13 @@ def prepare_volume(
     )
     inside = (slice(low, low + size) for (low, _), size in zip(widths, shape, strict=True))
     return volume, tuple(inside)
+
+
+def standardise_for(channels: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.float32]:
+    """Standardise channels on the model grid in the way that a bundle has learnt from."""
+    if bundle.intensity == LOCAL:
+        return standardise_locally(channels, bundle.spacing_mm)
+    return standardise(channels, bundle.landmarks)
 
 
 def padded_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

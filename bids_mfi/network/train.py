@@ -8,7 +8,6 @@ it had not been.
 
 import io
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -40,25 +39,22 @@ from bids_mfi.network.bundle import (
     write_bundle,
 )
 from bids_mfi.network.dense_vnet import PUBLISHED_WIDTHS, DebiasedBatchNorm, DenseVNet
-from bids_mfi.network.intensity import Landmarks, learn_landmarks
+from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks, learn_landmarks
 from bids_mfi.network.loss import (
     dice_hinge,
     dice_hinge_and_cross_entropy,
+    fold_vertebrae,
     smooth_dice_and_cross_entropy,
 )
 from bids_mfi.network.segment import (
     choose_device,
     label_channels,
 )
-from bids_mfi.network.widen import widen
-from bids_mfi.options import TrainOptions
+from bids_mfi.network.widen import add_classes, widen
+from bids_mfi.options import LANDMARKS, LOCAL, TrainOptions
 from bids_mfi.reading import open_regular_file, read_regular_file
 from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
-
-# oneDNN's AMX kernel for strided bfloat16 convolutions in three dimensions reads memory that it did
-# not write (torch 2.13.0): losses become NaN, or silently wrong. AVX-512 kernels are right.
-# oneDNN reads the variable at its first operation.
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+from bids_mfi.vertebrae import VERTEBRAE
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.tsv"
@@ -212,7 +208,7 @@ def train(
     if (out_dir / CHECKPOINT).exists():
         read_checkpoint(out_dir / CHECKPOINT, options, data, progress)
         report(f"going on from step {progress.step}")
-    elif start is None:
+    elif progress.draft.intensity == LANDMARKS and not progress.draft.landmarks:
         progress.draft = replace(progress.draft, landmarks=learn_from_cases(data))
     write_log(progress, data.table, out_dir)  # a folder that cannot be written is known at once
     for lines in (
@@ -270,6 +266,8 @@ def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOpt
         normalization=start.normalization,
         stem_stride=start.stem_stride,
         widths=start.widths if start.widths != PUBLISHED_WIDTHS else options.widths,
+        intensity=options.intensity or start.intensity,
+        vertebrae=bool(start.vertebrae) if options.vertebrae is None else options.vertebrae,
         mirrored=start.mirrored if options.mirrored is None else options.mirrored,
         window=None if whole else start.window,
         least_crop=options.least_crop if whole else None,
@@ -325,6 +323,8 @@ def make_progress(
     check_validation(data)
     torch.manual_seed(options.seed)
     network = begin_network(options, data.table, start).to(device)
+    if device.type == "cpu":  # oneDNN's convolutions are faster where channels lie side by side
+        network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
     draft = draft_bundle(options, data.table, card, start)
     check_texts(draft)
@@ -337,10 +337,13 @@ def begin_network(
 ) -> DenseVNet:
     """Make the network of a training: random weights, or those of ``start``, widened if asked."""
     classes = 1 + max(muscle.index for muscle in table)
+    classes += len(VERTEBRAE) if options.vertebrae else 0
     network = DenseVNet(2, classes, options.normalization, options.stem_stride, options.widths)
     if start is None:
         return network
     begun = settle_averages(load_network(start, torch.device("cpu")))
+    if start.out_channels != classes:
+        add_classes(begun, classes)
     if start.widths == options.widths:
         return begun
     widen(begun, network)
@@ -410,9 +413,9 @@ def check_start(table: MuscleTable, start: ModelBundle) -> None:
             f"label {other.index} for {other.abbreviation}; expected the same numbers. Give the "
             "muscles the numbers of the bundle, or train from random weights, without --from."
         )
-    if classes != start.out_channels:
+    if classes != start.muscle_classes:
         raise BundleError(
-            f"{start.folder}: knows labels up to {start.out_channels - 1}, but those of the data "
+            f"{start.folder}: knows labels up to {start.muscle_classes - 1}, but those of the data "
             f"go up to {classes - 1}; expected as many. Give the muscles the numbers of the "
             "bundle, or train from random weights, without --from."
         )
@@ -516,7 +519,8 @@ def take_step(progress: Progress, options: TrainOptions, images: Tensor, labels:
             logits = logits_through_affine(network, images, affines)
         else:
             logits = network(images)  # (batch, classes, x, y, z)
-    loss = LOSS_FUNCTIONS[options.loss](logits.float(), labels)
+    logits, labels = fold_vertebrae(logits.float(), labels, progress.draft.muscle_classes)
+    loss = LOSS_FUNCTIONS[options.loss](logits, labels)
     progress.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     value = float(loss.detach())  # not before: it waits for a GPU
@@ -716,6 +720,14 @@ def decisive_options(options: TrainOptions) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------- bundle
 
 
+def draft_intensity(options: TrainOptions) -> dict[str, Any]:
+    """Describe how images are standardised, before landmarks are learnt."""
+    if options.intensity == LOCAL:
+        return {"intensity": LOCAL, "landmark_percentiles": (), "landmarks": ((), ())}
+    percentiles = PROBABILITIES_PERCENT
+    return {"intensity": LANDMARKS, "landmark_percentiles": percentiles, "landmarks": ()}
+
+
 def draft_bundle(
     options: TrainOptions,
     table: MuscleTable,
@@ -735,12 +747,15 @@ def draft_bundle(
     }
     if start is not None:
         more = {"widths": options.widths, "mirrored": bool(options.mirrored)}
+        more |= {"vertebrae": VERTEBRAE if options.vertebrae else ()}
         more |= {"training": (), "origin": ()}
+        if options.intensity not in (None, start.intensity):
+            more |= draft_intensity(options)
         return replace(start, **named, **more)  # type: ignore[arg-type]
     return ModelBundle(
         **named,  # type: ignore[arg-type]
         spacing_mm=options.spacing_mm,
-        landmarks=(),
+        **draft_intensity(options),
         inference="whole_volume" if options.window is None else "windows",
         window=options.window or (0, 0, 0),
         border=options.border,
@@ -749,6 +764,7 @@ def draft_bundle(
         stem_stride=options.stem_stride,
         widths=options.widths,
         mirrored=bool(options.mirrored),
+        vertebrae=VERTEBRAE if options.vertebrae else (),
     )
 
 
@@ -763,7 +779,8 @@ def write_trained_bundle(
     )
     last = progress.network.state_dict()
     state = progress.best_state if options.keep == "best" else last
-    return write_bundle(bundle, state, card.licence_text)
+    plain = {name: tensor.contiguous() for name, tensor in state.items()}
+    return write_bundle(bundle, plain, card.licence_text)
 
 
 def describe_recipe(

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from bids_mfi.network.dense_vnet import ConvNorm, DenseBlock, DenseVNet
 
+# Of the last layer's weights for classes that are added, and of their logits: seldom chosen yet.
+NEW_CLASS_SD, NEW_CLASS_BIAS = 0.01, -4.0
+
 
 def widen(network: DenseVNet, wider: DenseVNet) -> None:
     """Put the weights of a network into a wider one, which then gives the same logits.
@@ -44,6 +47,22 @@ def widen(network: DenseVNet, wider: DenseVNet) -> None:
         for name, value in wider.state_dict().items():
             if not name.endswith("conv.weight") and name != "final.weight":
                 _put_rows(state[name], value)
+
+
+def add_classes(network: DenseVNet, classes: int) -> None:
+    """Give a network more classes, whose first weights are small and random; in place.
+
+    The logits of the others stay as they are.
+    """
+    old = network.final
+    new = nn.Conv3d(old.in_channels, classes, old.kernel_size, padding=1)  # type: ignore[arg-type]
+    nn.init.trunc_normal_(new.weight, std=NEW_CLASS_SD)
+    with torch.no_grad():
+        new.weight[: old.out_channels] = old.weight
+        if new.bias is not None and old.bias is not None:
+            new.bias.fill_(NEW_CLASS_BIAS)
+            new.bias[: old.out_channels] = old.bias
+    network.final = new
 
 
 def _put_kernel(kernel: Tensor, wider: Tensor, kept: list[int]) -> None:

@@ -16,7 +16,7 @@ from bids_mfi.grid import Grid, resampled_grid, resize_linear
 from bids_mfi.synthesis.acquisition import Body
 from bids_mfi.synthesis.cases import TrainingCase
 from bids_mfi.synthesis.composition import Participant
-from bids_mfi.synthesis.deformation import rotation_matrix
+from bids_mfi.synthesis.deformation import rotation_matrix, transform_points
 from bids_mfi.synthesis.labelmap import LabelMap
 from bids_mfi.synthesis.levels import find_level_slices, restrict_to_levels
 from bids_mfi.synthesis.painting import TissueVolume, fill_grid
@@ -30,6 +30,7 @@ from bids_mfi.synthesis.protocol import (
     draw_settings,
     noise_range,
 )
+from bids_mfi.synthesis.randomised import randomise_settings, randomise_subject
 from bids_mfi.synthesis.subject import Subject, draw_subject, simplify_subject
 
 # How far behind the spine the field of view begins, and where its middle lies; mm.
@@ -37,7 +38,9 @@ BEHIND_MM = (72.0, 110.0)
 MIDDLE_X_MM, MIDDLE_Z_MM = 8.0, 14.0
 SUBSAMPLE_MM = 1.2
 VARIATION = (0.3, 1.0)
-PLAIN_SHARE = 0.25
+PLAIN_SHARE = 0.1
+RANDOMISED_SHARE = 0.85
+BAND_EDGE_MM, BAND_LABELLED = 2.0, 0.3
 # Standard deviation in a voxel of the acquisition, muscle = 1.
 QUIET_NOISE = 0.04
 STRONG_NOISE = (0.01, 0.36)
@@ -84,7 +87,7 @@ def make_scan(
     settings : ScanSettings
     levels : str
         ``all``: muscles are labelled over their whole length; ``paper``: at the levels of the
-        label map's table only.
+        label map's table only; ``vertebrae``: as ``all``, and vertebral bodies too.
     least_mm : tuple of float
         Voxels finer than this are made this large at once, see :func:`coarsen`.
     device : torch.device
@@ -92,7 +95,7 @@ def make_scan(
     """
     grid = draw_grid(rng, settings, least_mm)
     seen = coarsen(settings, grid)
-    volume = paint(subject, grid, settings, device)
+    volume = paint(subject, grid, settings, device, vertebrae=levels == "vertebrae")
     in_phase, out_phase = acquire(rng, volume, seen)
     labels = volume.labels.cpu().numpy().astype(np.int16)
     if levels == "paper":
@@ -109,11 +112,30 @@ def make_scan(
 
 
 def paint(
-    subject: Subject, grid: Grid, settings: ScanSettings, device: torch.device | str
+    subject: Subject,
+    grid: Grid,
+    settings: ScanSettings,
+    device: torch.device | str,
+    vertebrae: bool = False,
 ) -> TissueVolume:
     """Tissue of a subject in the voxels of a grid, fat as bright as the scan shows it."""
-    volume = fill_grid(subject, grid, choose_subsamples(grid.spacing_mm), device)
-    return TissueVolume(volume.water, volume.fat * settings.fat_gain, volume.labels)
+    volume = fill_grid(subject, grid, choose_subsamples(grid.spacing_mm), device, vertebrae)
+    painted = TissueVolume(volume.water, volume.fat * settings.fat_gain, volume.labels)
+    if settings.saturation_band_mm is None:
+        return painted
+    return saturate_front(painted, grid, settings.saturation_band_mm)
+
+
+def saturate_front(volume: TissueVolume, grid: Grid, band_mm: float) -> TissueVolume:
+    """Take the signal of what lies farther in front of the spine than a saturation band begins.
+
+    Muscle that shows less than BAND_LABELLED of its signal carries no label.
+    """
+    indices = torch.meshgrid(*(torch.arange(n) for n in grid.shape), indexing="ij")
+    ahead = transform_points(grid.matrix, torch.stack(indices).float())[1].to(volume.water.device)
+    left = torch.sigmoid((band_mm - ahead) / BAND_EDGE_MM).float()
+    labels = torch.where(left < BAND_LABELLED, 0, volume.labels)
+    return TissueVolume(volume.water * left, volume.fat * left, labels)
 
 
 def coarsen(settings: ScanSettings, grid: Grid) -> ScanSettings:
@@ -155,6 +177,8 @@ def draw_grid(
         -rng.uniform(*BEHIND_MM) + extent[1] / 2,
         MIDDLE_Z_MM * rng.uniform(-1, 1) - 4.0,
     ])  # fmt: skip
+    if settings.middle_z_mm is not None:
+        centre[2] = settings.middle_z_mm
     x, y, z = np.deg2rad(settings.turn_degrees)
     affine = np.eye(4)
     affine[:3, :3] = rotation_matrix((float(x), float(y), float(z))) * spacing
@@ -201,7 +225,11 @@ def draw_case(
     own = np.random.default_rng([seed, 3])
     if own.random() < PLAIN_SHARE:
         subject = simplify_subject(own, subject)
-    return subject, draw_settings(rng, draw_protocol(rng, protocol))
+    settings = draw_settings(rng, draw_protocol(rng, protocol))
+    if own.random() < RANDOMISED_SHARE:
+        subject = randomise_subject(own, subject)
+        settings = randomise_settings(own, settings, label_map)
+    return subject, settings
 
 
 def make_noise_pair(

@@ -23,7 +23,10 @@ from bids_mfi.errors import InputError
 from bids_mfi.grid import Grid, read_labels, reorient
 from bids_mfi.muscles import LONG_NAMES, WEBER2021, MuscleTable
 from bids_mfi.quality import find_exchanged_sides
+from bids_mfi.synthesis.anatomies import find_anatomy, list_anatomies
+from bids_mfi.synthesis.slices import divide_thick_slices
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
+from bids_mfi.vertebrae import VERTEBRAE
 
 DEPTH_STEP_MM = 0.05
 SKIN_STEP_MM = 0.25
@@ -125,6 +128,15 @@ class LabelMap:
     reading: tuple[tuple[str, str], ...]
     unrecognised: tuple[str, ...]
 
+    def body_levels(self) -> NDArray[np.uint8]:
+        """Give the place in VERTEBRAE, from 1, of each code's vertebra; 0 of others, (256,)."""
+        numbers = np.zeros(256, np.uint8)
+        for code, (name, _) in enumerate(self.reading, start=1):
+            level = level_of(name)
+            if level in VERTEBRAE:
+                numbers[code] = 1 + VERTEBRAE.index(level)
+        return numbers
+
     def slices_with(self, kinds: Sequence[Tissue]) -> NDArray[np.bool_]:
         """Slices in which one of the map's structures is of one of these tissues, shape (z,)."""
         named = self.codes_of(kinds)
@@ -136,7 +148,9 @@ class LabelMap:
 
 
 def find_label_maps(paths: Sequence[Path]) -> list[Path]:
-    """List the label maps that the paths name: files, or those in folders; each once.
+    """List the label maps that the paths name, each once.
+
+    A path is a file, a folder that holds some, or the name of an anatomy of the package.
 
     Raises
     ------
@@ -145,11 +159,16 @@ def find_label_maps(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
+        if not path.exists() and str(path) in list_anatomies():
+            path = find_anatomy(str(path))
         inside = _list_folder(path) if path.is_dir() else []
         if path.is_dir() and not inside:
             raise InputError(f"{path}: holds no .nii or .nii.gz file, expected label maps there.")
         if not path.exists():
-            raise InputError(f"{path}: no such file, expected a label map; check the path.")
+            raise InputError(
+                f"{path}: no such file, expected a label map, or the name of one that comes with "
+                f"the package ({', '.join(list_anatomies())}); check the path."
+            )
         found += inside or [path]
     return list(dict.fromkeys(path.absolute() for path in found))
 
@@ -181,9 +200,8 @@ def load_label_map(path: Path) -> LabelMap:
     turned, turned_grid = reorient(labels, grid, ("R", "A", "S"))
     table_path = find_label_table(path)
     rows = read_label_table(table_path)
-    return prepare_label_map(
-        np.ascontiguousarray(turned, np.int16), turned_grid, rows, path.name, table_path
-    )
+    fine, fine_grid = divide_thick_slices(np.ascontiguousarray(turned, np.int16), turned_grid)
+    return prepare_label_map(fine, fine_grid, rows, path.name, table_path)
 
 
 def find_label_table(path: Path) -> Path:

@@ -18,14 +18,16 @@ from bids_mfi.synthesis.composition import MOST_FAT
 from bids_mfi.synthesis.deformation import map_points, transform_points
 from bids_mfi.synthesis.labelmap import DEPTH_STEP_MM, SKIN_OFFSET_MM, SKIN_STEP_MM
 from bids_mfi.synthesis.noise import smooth_noise
-from bids_mfi.synthesis.subject import MOST_WASTED, Subject
+from bids_mfi.synthesis.subject import Subject
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue
 
 LATTICE_MM = 7.0
 MUSCLE_SHARE = 0.7
 TEMPLATE_SHELL_MM = 5.0  # soft tissue this near to the skin of a label map is fat
 SKIN_MM = 1.5
+BODY_HALF_WIDTH_MM, BODY_HALF_DEPTH_MM = 11.0, 9.5  # of vertebrae
 CORTEX_MM = 1.1
+CAP_VOXELS, SCALP_MM, SKULL_MM = 3, 7.0, 6.0  # of the head above a label map
 MOST_PLANE = 0.35  # of the half-thickness of the thinner muscle
 FIXED = (
     Tissue.MARROW, Tissue.DISC, Tissue.CEREBROSPINAL_FLUID, Tissue.CORD, Tissue.AIR,
@@ -47,6 +49,7 @@ def fill_grid(
     grid: Grid,
     subsamples: tuple[int, int, int],
     device: torch.device | str = "cpu",
+    vertebrae: bool = False,
 ) -> TissueVolume:
     """Water, fat and labels of a subject on a grid.
 
@@ -58,6 +61,8 @@ def fill_grid(
     subsamples : tuple of int
         Points along each axis of a voxel that are looked up and averaged.
     device : torch.device
+    vertebrae : bool
+        Whether vertebral bodies are labelled, from N_MUSCLES + 1 on in the order of VERTEBRAE.
 
     Returns
     -------
@@ -75,14 +80,18 @@ def fill_grid(
     parts: list[Tensor] = []
     sums = torch.zeros((4, points.centre.shape[1]), dtype=torch.float32, device=device)
     for phase in product(*(_phases(n) for n in subsamples)):
-        tissue = _tissue_at(points.at(phase), points.packed, tables, fields)
+        tissue = _tissue_at(points.at(phase), points.packed, tables, fields, subject.capped)
         muscle = (tissue <= N_MUSCLES) | (tissue == Tissue.OTHER_MUSCLE)
         parts.append(torch.where(muscle, tissue, 0))
         sums += tables.signals[:, tissue.int()]
     sums /= len(parts)
     water, fat = _mix(sums, _texture(rng, subject, points_mm))
+    water, fat = _grain(rng, subject, points_mm, sums[2], (water, fat))
     left = _metal_factor(subject, points_mm)
-    volumes = (water * left, fat * left, label_voxels(parts))
+    labels = label_voxels(parts)
+    if vertebrae:
+        labels = torch.where(labels > 0, labels, _find_bodies(subject, points, points_mm))
+    volumes = (water * left, fat * left, labels)
     return TissueVolume(*(points.spread(values, grid.shape) for values in volumes))
 
 
@@ -126,6 +135,21 @@ class _Points:
         volume = values.new_zeros(shape)
         volume.view(-1)[self.index] = values
         return volume
+
+
+def _find_bodies(subject: Subject, points: _Points, points_mm: Tensor) -> Tensor:
+    """Label of the vertebral body at each voxel's centre, 0 elsewhere.
+
+    A body is the bone of a vertebra around the curve through the middles of the bodies.
+    """
+    label_map = subject.label_map
+    numbers = torch.from_numpy(label_map.body_levels()).to(points_mm.device)
+    number = numbers[_look_up(points.centre, points.packed) & 255]
+    k = points.centre[2].round().long().clamp(0, len(label_map.spine) - 1)
+    spine = torch.from_numpy(label_map.spine).to(points_mm.device)[k].T
+    x, y = points_mm[:2] - spine
+    inside = (x / BODY_HALF_WIDTH_MM) ** 2 + (y / BODY_HALF_DEPTH_MM) ** 2 < 1
+    return torch.where(inside & (number > 0), number + N_MUSCLES, 0).to(torch.uint8)
 
 
 def _find_points(subject: Subject, grid: Grid, packed: Tensor) -> _Points:
@@ -200,7 +224,7 @@ class _Tables:
         moves = ~np.isin(tissues, FIXED)
         growth = subject.growth_mm
         both = moves[:, None] & moves[None, :]  # (neighbour, code)
-        most = MOST_WASTED * subject.label_map.half_thickness_mm
+        most = subject.most_wasted * subject.label_map.half_thickness_mm
         push = np.clip(growth[:, None] - growth[None, :], -most[:, None], most[None, :])
         push = np.where(both, push, 0)
         gap = np.where(~moves[:, None] & moves[None, :], -growth[None, :], 0)
@@ -231,11 +255,20 @@ def _signal_rows(subject: Subject) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fields:
-    """Smooth random fields at the voxels: half-planes and skin fat in mm, tissue of the filling."""
+    """Smooth random fields at the voxels.
+
+    Attributes
+    ----------
+    plane_mm, extra_fat_mm : Tensor of float32, shape (n,)
+        Half-thickness of planes, and skin fat.
+    filling, plane : Tensor of uint8, shape (n,)
+        Tissue of what the label map leaves open, and of planes.
+    """
 
     plane_mm: Tensor
     extra_fat_mm: Tensor
     filling: Tensor
+    plane: Tensor
 
 
 def _draw_fields(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> _Fields:
@@ -247,7 +280,17 @@ def _draw_fields(rng: np.random.Generator, subject: Subject, points_mm: Tensor) 
         plane_mm=subject.plane_mm * spread,
         extra_fat_mm=(skin_fat - TEMPLATE_SHELL_MM).clamp(max=SKIN_OFFSET_MM - 2),
         filling=_draw_filling(rng, subject, points_mm),
+        plane=_draw_planes(rng, subject, points_mm),
     )
+
+
+def _draw_planes(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> Tensor:
+    """Tissue of the planes between muscles: fat, or in places fascia."""
+    fat = torch.full_like(points_mm[0], Tissue.INTERMUSCULAR_FAT, dtype=torch.uint8)
+    if subject.fascia_share == 0:
+        return fat
+    share = torch.special.ndtr(smooth_noise(rng, points_mm, (14.0, 14.0, 25.0)))
+    return torch.where(share < subject.fascia_share, Tissue.FASCIA.value, fat)
 
 
 def _draw_filling(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> Tensor:
@@ -268,7 +311,9 @@ def _draw_filling(rng: np.random.Generator, subject: Subject, points_mm: Tensor)
     return torch.where(ahead, front, behind).to(torch.uint8)
 
 
-def _tissue_at(voxels: Tensor, packed: Tensor, tables: _Tables, fields: _Fields) -> Tensor:
+def _tissue_at(
+    voxels: Tensor, packed: Tensor, tables: _Tables, fields: _Fields, capped: bool = False
+) -> Tensor:
     """Tissue at points given in voxel indices of the label map, uint8."""
     word = _look_up(voxels, packed)
     pair = word & 0xFFFF
@@ -281,11 +326,21 @@ def _tissue_at(voxels: Tensor, packed: Tensor, tables: _Tables, fields: _Fields)
     muscle = (tissue - 1 < N_MUSCLES) | (tissue == Tissue.OTHER_MUSCLE)  # 0 - 1 is 255
     parted = muscle & ((depth_mm - push_mm).abs() < width_mm)
     fat = parted | (depth_mm < tables.gap_mm[pair])
-    tissue = torch.where(fat, Tissue.INTERMUSCULAR_FAT.value, tissue)
+    tissue = torch.where(fat, fields.plane, tissue)
     tissue = torch.where(tissue == Tissue.LOOSE_TISSUE, fields.filling, tissue)
     cortex = (tissue == Tissue.MARROW) & (depth_mm < CORTEX_MM)
     tissue = torch.where(cortex, Tissue.CORTICAL_BONE.value, tissue)
+    if capped:
+        tissue = _cap(tissue, voxels[2] - packed.shape[2], skin_mm)
     return _cover(tissue, code, skin_mm + fields.extra_fat_mm, skin_mm)
+
+
+def _cap(tissue: Tensor, above: Tensor, skin_mm: Tensor) -> Tensor:
+    """Put skull and brain above the label map; ``above`` counts its voxels from the top."""
+    bone = (above > CAP_VOXELS) & (skin_mm > SCALP_MM)
+    tissue = torch.where(bone, Tissue.CORTICAL_BONE.value, tissue)
+    brain = bone & (skin_mm > SCALP_MM + SKULL_MM)
+    return torch.where(brain, Tissue.BRAIN.value, tissue)
 
 
 def _look_up(voxels: Tensor, packed: Tensor) -> Tensor:
@@ -355,6 +410,32 @@ def _mix(sums: Tensor, texture: Tensor) -> tuple[Tensor, Tensor]:
     total, other_fat, muscle, muscle_fat = sums
     fat = other_fat + torch.minimum(muscle_fat * texture, MOST_FAT * muscle)
     return total - fat, fat
+
+
+def _grain(
+    rng: np.random.Generator,
+    subject: Subject,
+    points_mm: Tensor,
+    muscle: Tensor,
+    signal: tuple[Tensor, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Make muscle uneven: brighter and darker places, and septa that run along it.
+
+    ``muscle`` is the amplitude of muscle in each voxel, ``signal`` water and fat.
+    """
+    water, fat = signal
+    spread, length = subject.grain
+    taken, added, width, distance = subject.septa
+    if spread:
+        grain = smooth_noise(rng, points_mm, (length, length, 4 * length))
+        factor = torch.exp(spread * grain * muscle.clamp(max=1))
+        water, fat = water * factor, fat * factor
+    if taken or added:
+        sheets = smooth_noise(rng, points_mm, (distance, distance, 4 * distance))
+        septum = torch.exp(-((sheets / width) ** 2)) * muscle
+        water = (water - taken * septum * water).clamp(min=0)
+        fat = fat + added * septum
+    return water, fat
 
 
 def label_voxels(parts: list[Tensor]) -> Tensor:

@@ -22,6 +22,8 @@ from bids_mfi.synthesis.painting import TissueVolume
 IMAGING_FREQUENCY_MHZ = {3.0: 123.25, 1.5: 63.68}
 ECHO_TIME_JITTER = 0.015
 SCALE_RANGE = (150.0, 600.0)
+BODY_SIGNAL = 0.1  # muscle = 1
+MOST_SAMPLES = 100_000  # of a quantile
 Range = tuple[float, float]
 
 
@@ -108,7 +110,16 @@ class ScanSettings:
     field's logarithm; ``chemical_shift_voxels``, how far fat is moved along ``readout_axis``;
     ``motion_voxels``, how far the body moves back and forth along ``phase_axis``; ``ghost`` and
     ``ghost_share``, strength of a ghost and its distance as a share of the field of view;
-    ``scale``, the signal of muscle in the scanner's units.
+    ``scale``, the signal of muscle in the scanner's units;
+    ``middle_z_mm``, height of the field of view's middle, drawn with it if None;
+    ``coils``, of each surface coil the position along x, y and z, in half fields of view from their
+    middle, and its reach; ``coil_ratio``, the signal of the place in the body that the coils see
+    best over that of the place they see worst, 1 for an even sensitivity;
+    ``blur_voxels``, standard deviation of a blur in plane;
+    ``kept_frequencies``, share of the spatial frequencies kept in plane: less than 1 rings;
+    ``saturated_share``, share of the voxels at the top of the range, which are all as bright;
+    ``masked``, whether air is 0;
+    ``saturation_band_mm``, how far in front of the middle a saturation band begins.
     ``spacing_mm``, ``coverage_mm`` and ``turn_degrees`` are along the body's x, y, z.
     """
 
@@ -132,6 +143,14 @@ class ScanSettings:
     ghost: float
     ghost_share: float
     scale: float
+    middle_z_mm: float | None = None
+    coils: tuple[tuple[float, float, float, float], ...] = ()
+    coil_ratio: float = 1.0
+    blur_voxels: float = 0.0
+    kept_frequencies: float = 1.0
+    saturated_share: float = 0.0
+    masked: bool = False
+    saturation_band_mm: float | None = None
 
 
 def draw_protocol(rng: np.random.Generator, name: str) -> Protocol:
@@ -233,8 +252,11 @@ def acquire(
     """
     generator = torch_generator(rng)  # a GPU's own would draw another noise
     sensitivity = settings.scale * receive_field(volume.water, settings.field)
-    water = volume.water * sensitivity
-    fat = volume.fat * sensitivity
+    if settings.coil_ratio > 1:
+        body = volume.water + volume.fat > BODY_SIGNAL
+        sensitivity *= coil_sensitivity(body, settings.coils, settings.coil_ratio)
+    water = limit_resolution(volume.water * sensitivity, settings)
+    fat = limit_resolution(volume.fat * sensitivity, settings)
     fat = shift_linear(fat, settings.chemical_shift_voxels, settings.readout_axis)
     sd = settings.scale * settings.noise
     images = []
@@ -244,7 +266,76 @@ def acquire(
         for part in (real, imaginary):
             part += sd * torch.randn(part.shape, generator=generator).to(part.device)
         images.append(torch.hypot(real, imaginary))
+    return store_range(images[0], images[1], volume, settings)
+
+
+def store_range(
+    in_phase: Tensor, out_phase: Tensor, volume: TissueVolume, settings: ScanSettings
+) -> tuple[Tensor, Tensor]:
+    """Cut off the top of the range, and set air to 0, as far as the settings say."""
+    images = [in_phase, out_phase]
+    if settings.saturated_share:
+        sample = in_phase.flatten()[:: max(1, in_phase.numel() // MOST_SAMPLES)]
+        top = torch.quantile(sample, 1 - settings.saturated_share)
+        images = [image.clamp(max=top) for image in images]
+    if settings.masked:
+        inside = volume.water + volume.fat > 0
+        images = [image * inside for image in images]
     return images[0], images[1]
+
+
+def limit_resolution(volume: Tensor, settings: ScanSettings) -> Tensor:
+    """Blur in plane, and leave out high spatial frequencies in plane, as far as settings say."""
+    for axis in (settings.readout_axis, settings.phase_axis):
+        size = volume.shape[axis]
+        if settings.blur_voxels == 0 and settings.kept_frequencies >= 1:
+            continue
+        frequency = torch.fft.rfftfreq(size, device=volume.device)
+        passed = torch.exp(-2 * (np.pi * settings.blur_voxels * frequency) ** 2)
+        passed = passed * (frequency <= 0.5 * settings.kept_frequencies)
+        spectrum = torch.fft.rfft(volume, dim=axis)
+        shape = [-1 if i == axis else 1 for i in range(3)]
+        volume = torch.fft.irfft(spectrum * passed.reshape(shape), n=size, dim=axis)
+    return volume
+
+
+def coil_sensitivity(
+    body: Tensor, coils: tuple[tuple[float, float, float, float], ...], ratio: float
+) -> Tensor:
+    """Root of the sum of squares of surface coils' sensitivities.
+
+    Parameters
+    ----------
+    body : Tensor of bool, shape (x, y, z)
+    coils : tuple
+        See :class:`ScanSettings`.
+    ratio : float
+        Of the 99th to the 1st percentile in the body; the contrast of the sum is raised or lowered
+        to it.
+
+    Returns
+    -------
+    Tensor of float32, shape (x, y, z)
+        1 on geometric average over the body.
+    """
+    x, y, z = (
+        torch.linspace(-1, 1, size, device=body.device).reshape(
+            [-1 if i == axis else 1 for i in range(3)]
+        )
+        for axis, size in enumerate(body.shape)
+    )
+    total = torch.zeros(body.shape, device=body.device)
+    for at_x, at_y, at_z, reach in coils:
+        distance = (x - at_x) ** 2 + (y - at_y) ** 2 + 0.25 * (z - at_z) ** 2
+        total += (1 + distance / reach**2) ** -3
+    logarithm = total.log()
+    seen = logarithm[body]
+    if seen.numel() < 2:
+        return torch.ones_like(total)
+    seen = seen[:: max(1, seen.numel() // MOST_SAMPLES)]
+    low, high = torch.quantile(seen, torch.tensor([0.01, 0.99], device=seen.device))
+    power = float(np.log(ratio)) / max(float(high - low), 1e-3)
+    return torch.exp((logarithm - seen.mean()) * power)
 
 
 def _signal(

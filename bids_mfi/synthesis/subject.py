@@ -93,6 +93,17 @@ class Subject:
         Of the random fields.
     plain : bool
         Whether there is nothing but fat between structures.
+    most_wasted : float
+        How far neighbours may move into a structure, as a share of its half-thickness.
+    fascia_share : float
+        Share of the planes between muscles that are fascia; the others are fat.
+    grain : tuple of float
+        Standard deviation of the brightness of muscle, and its length in mm.
+    septa : tuple of float
+        Water that a septum within muscle takes, fat that it adds, both as shares of the muscle's
+        signal, its half-width as a share of their distance, and their distance in mm.
+    capped : bool
+        Whether skull and brain lie above the label map; otherwise its highest slice goes on.
     """
 
     label_map: LabelMap
@@ -110,6 +121,11 @@ class Subject:
     metal: tuple[float, float, float, float] | None
     seed: int
     plain: bool = False
+    most_wasted: float = MOST_WASTED
+    fascia_share: float = 0.0
+    grain: tuple[float, float] = (0.0, 1.0)
+    septa: tuple[float, float, float, float] = (0.0, 0.0, 0.1, 1.0)
+    capped: bool = False
 
 
 def draw_subject(
