@@ -661,7 +661,7 @@ def _add_recipe(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--recipe",
         metavar="NAME|FILE",
-        help="necks, synthetic, scratch, finetune, weber2021, or a TOML file (default: finetune with "
+        help="necks, synthetic, scratch, finetune, weber2021, or TOML file (default: finetune with "
         "--from, scratch with --dataset, else synthetic); the options below replace its values",
     )
     group.add_argument("--steps", type=_positive_int, metavar="N", help="optimiser steps at most")

@@ -30,7 +30,11 @@ from bids_mfi.synthesis.protocol import (
     draw_settings,
     noise_range,
 )
-from bids_mfi.synthesis.randomised import randomise_settings, randomise_subject
+from bids_mfi.synthesis.randomised import (
+    describe_ranges,
+    randomise_settings,
+    randomise_subject,
+)
 from bids_mfi.synthesis.subject import Subject, draw_subject, simplify_subject
 
 # How far behind the spine the field of view begins, and where its middle lies; mm.
@@ -299,6 +303,7 @@ def describe_variety(
         ("data", f"synthetic scans of the anatomy of the label map {maps}; no scan of a person"),
         ("anatomy", "{:g}-{:g} times the variation of simulated scans".format(*VARIATION)),
         ("plain", f"{100 * PLAIN_SHARE:g} % of persons without fat planes and vessels"),
+        ("randomised", f"{100 * RANDOMISED_SHARE:g} % of the scans: {describe_ranges()}"),
         ("spacing_mm", " x ".join(f"{size:g}" for size in spacing_mm)),
         ("protocols", "; ".join(describe_protocol(p) for p in PROTOCOLS.values())),
         ("noise_of_muscle_signal", "{:g}-{:g}".format(*noise_range())),

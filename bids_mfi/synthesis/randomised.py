@@ -195,3 +195,23 @@ def _draw_view(
 
 def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
     return float(np.exp(rng.uniform(*np.log(limits))))
+
+
+def describe_ranges() -> str:
+    """Say in words what persons and scans are drawn from.
+
+    >>> describe_ranges().split("; ")[0]
+    'muscles with the volumes of people'
+    """
+    parts = (
+        "muscles with the volumes of people",
+        "size {:g}-{:g}".format(*SIZE),
+        "planes {:g}-{:g} mm".format(*PLANE_MM),
+        "subcutaneous fat {:g}-{:g} mm".format(*SKIN_FAT_MM),
+        f"{100 * COIL_SHARE:g} % with coils that differ by {COIL_RATIO[0]:g}-{COIL_RATIO[1]:g}",
+        f"{100 * NARROW_SHARE:g} % with narrow fields of view",
+        f"{100 * SLAB_SHARE:g} % slabs of {SLAB_MM[0]:g}-{SLAB_MM[1]:g} mm",
+        f"{100 * THICK_SHARE:g} % with slices of {THICK_MM[0]:g}-{THICK_MM[1]:g} mm",
+        "tissues, septa, fascia, resolution and range varied",
+    )
+    return "; ".join(parts)
