@@ -15,6 +15,7 @@ from bids_mfi.synthesis import randomised
 from bids_mfi.synthesis.anatomical import draw_case, make_case, paint, saturate_front
 from bids_mfi.synthesis.anatomies import find_anatomy
 from bids_mfi.synthesis.cases import upright_grid
+from bids_mfi.synthesis.deformation import Girth, draw_deformation, map_points
 from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map
 from bids_mfi.synthesis.painting import TissueVolume, fill_grid
 from bids_mfi.synthesis.protocol import (
@@ -30,6 +31,7 @@ from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
 from bids_mfi.synthesis.volumes import (
     count_surfaces,
     draw_volumes_ml,
+    measure_outline,
     muscle_volume_ml,
     solve_growth,
 )
@@ -155,6 +157,59 @@ class TestSubject:
         assert float(plain.fat[middle].max()) > 0
         assert float(capped.fat[middle].max()) == 0
         assert float(capped.water[middle].min()) > 0.5
+
+
+class TestGirth:
+    def deformed(self, points, **girth):
+        plain = draw_deformation(np.random.default_rng(0), variation=0.0)
+        values = {"lateral": 0.0, "behind": 0.0, "front": 0.0, "turn": 0.0} | girth
+        found = map_points(
+            replace(plain, girth=Girth(**values)), torch.tensor(points, dtype=torch.float32).T
+        )
+        return found.T.numpy()
+
+    def test_the_spine_stays_where_it_is(self):
+        near = [(3.0, -5.0, 20.0), (-10.0, 8.0, -30.0)]
+        assert np.allclose(self.deformed(near, lateral=0.5, behind=0.3, turn=0.4), near, atol=1e-4)
+
+    def test_distances_grow_by_the_share_of_each_direction(self):
+        points = [(60.0, 0.0, 0.0), (-60.0, 0.0, 0.0), (0.0, -60.0, 5.0), (0.0, 60.0, 5.0)]
+        found = self.deformed(points, lateral=0.5, behind=0.25, front=-0.2)
+        expected = [(40, 0, 0), (-40, 0, 0), (0, -48, 5), (0, 75, 5)]
+        assert np.allclose(found, expected, atol=1e-3)
+
+    def test_sides_that_lie_farther_back_are_found_ahead_on_the_map(self):
+        right, left = self.deformed([(60.0, 0.0, 0.0), (-60.0, 0.0, 0.0)], turn=0.3)
+        assert right[1] > 10
+        assert (right[0], right[1]) == pytest.approx((-left[0], left[1]), abs=1e-4)
+
+    def test_left_and_right_are_treated_alike(self):
+        rng = np.random.default_rng(1)
+        points = rng.uniform(-70, 70, (50, 3))
+        other = points * (-1, 1, 1)
+        girth = {"lateral": 0.3, "behind": 0.2, "front": 0.1, "turn": 0.2}
+        mirrored = self.deformed(other, **girth) * (-1, 1, 1)
+        assert np.allclose(self.deformed(points, **girth), mirrored, atol=1e-3)
+
+    def test_nothing_folds(self):
+        """Neighbours stay neighbours, in their order, for the widest and the narrowest girth."""
+        step = 0.5
+        x, y = np.meshgrid(np.arange(-80, 80, step), np.arange(-80, 80, step), indexing="ij")
+        flat = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
+        for lateral, behind, front, turn in ((0.6, 0.5, 0.25, 0.45), (-0.3, -0.3, -0.15, -0.17)):
+            found = self.deformed(flat, lateral=lateral, behind=behind, front=front, turn=turn)
+            u, v = (found[:, axis].reshape(x.shape) for axis in (0, 1))
+            (ux, uy), (vx, vy) = np.gradient(u, step), np.gradient(v, step)
+            assert (ux * vy - uy * vx).min() > 0.1
+
+    def test_muscles_reach_as_far_as_was_drawn_whatever_the_map(self, label_map, neck_a):
+        for anatomy in (label_map, neck_a):
+            outline = measure_outline(anatomy)
+            girth = subject_of(anatomy, 5).deformation.girth
+            scale = subject_of(anatomy, 5).deformation.scale
+            reach = outline.lateral_mm * scale[0] * (1 + girth.lateral)
+            low, high = randomised.LATERAL_MM
+            assert low <= reach <= high
 
 
 class TestScan:

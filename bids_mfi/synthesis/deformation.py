@@ -13,6 +13,7 @@ from torch import Tensor
 
 BEND_FROM_MM, BEND_OVER_MM = -40.0, 100.0
 LORDOSIS_WIDTH_MM = 45.0
+INNER_MM, OUTER_MM = 16.0, 45.0
 
 # Standard deviations at a variation of 1.
 SIZE_SD = 0.05
@@ -42,6 +43,7 @@ class Deformation:
         Forward bow at C4.
     waves : tuple of (vectors, phases, shifts)
         Each ndarray of float32: radians a millimetre (n, 3), radians (n, 3), millimetres (n, 3).
+    girth : Girth or None
     """
 
     scale: tuple[float, float, float]
@@ -51,6 +53,27 @@ class Deformation:
     turn: float
     lordosis_mm: float
     waves: tuple[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], ...]
+    girth: "Girth | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Girth:
+    """How much farther from the spine the outer parts of a subject lie than those of the map.
+
+    What is within INNER_MM of the spine stays; from OUTER_MM on all of it applies.
+
+    Attributes
+    ----------
+    lateral, behind, front : float
+        Share by which distances from the spine grow at the sides, behind and in front.
+    turn : float
+        Radians by which the sides lie farther back, the same on the left and on the right.
+    """
+
+    lateral: float
+    behind: float
+    front: float
+    turn: float
 
 
 def draw_deformation(
@@ -116,8 +139,34 @@ def map_points(deformation: Deformation, points_mm: Tensor) -> Tensor:
     bent = torch.stack([bent[0], bent[1] - bow, bent[2]])
     for vectors, phases, shifts in deformation.waves:
         bent = bent + _sum_waves(bent, vectors, phases, shifts)
+    if deformation.girth is not None:
+        bent = _slim(bent, deformation.girth)
     scale = torch.tensor(deformation.scale, dtype=torch.float32, device=flat.device)
     return (bent / scale[:, None]).reshape(points_mm.shape)
+
+
+def _slim(points: Tensor, girth: Girth) -> Tensor:
+    """Bring points of a subject back to the girth of the label map; points are (3, n)."""
+    x, y, z = points
+    distance = torch.hypot(x, y)
+    share = ((distance - INNER_MM) / (OUTER_MM - INNER_MM)).clamp(0, 1)
+    share = share * share * (3 - 2 * share)
+    angle = torch.atan2(x, -y)  # 0 behind, pi / 2 at the right
+    turned = angle + girth.turn * share * torch.sin(angle.abs()) * angle.sign()
+    nearer = distance / (1 + share * widen(girth, turned))
+    return torch.stack([nearer * turned.sin(), -nearer * turned.cos(), z])
+
+
+def widen(girth: Girth, angle: Tensor) -> Tensor:
+    """Share by which distances grow in a direction; 0 is behind, pi / 2 at the right.
+
+    >>> around = torch.tensor([0.0, np.pi / 2, np.pi])
+    >>> widen(Girth(0.25, 0.5, -0.125, 0.0), around).round(decimals=4).tolist()
+    [0.5, 0.25, -0.125]
+    """
+    sine, cosine = angle.sin(), angle.cos()
+    along = torch.where(cosine > 0, girth.behind, girth.front)
+    return girth.lateral * sine.square() + along * cosine.square()
 
 
 def _bend(points: Tensor, share: Tensor, deformation: Deformation) -> Tensor:

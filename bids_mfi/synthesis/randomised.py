@@ -9,19 +9,24 @@ of view are drawn from wide ranges.
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from bids_mfi.synthesis.deformation import Deformation
+from bids_mfi.synthesis.deformation import INNER_MM, OUTER_MM, Deformation, Girth, widen
 from bids_mfi.synthesis.labelmap import LabelMap
 from bids_mfi.synthesis.protocol import ScanSettings
 from bids_mfi.synthesis.subject import Subject
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue
-from bids_mfi.synthesis.volumes import draw_volumes_ml, solve_growth
+from bids_mfi.synthesis.volumes import draw_volumes_ml, measure_outline, solve_growth
 
 MOST_WASTED = 0.7
 SIZE = (0.92, 1.16)
 ASPECT = (0.92, 1.09)
-SHORT_WAVES = (1.0, 2.5)  # times those of other persons
+LONG_WAVES, SHORT_WAVES = (1.0, 1.8), (1.0, 2.5)  # times those of other persons
+# How far muscles reach to the sides of and behind the spine, whatever the label map; the front, as
+# a share of the map's own; and how far back the sides are turned.
+LATERAL_MM, BEHIND_MM = (43.0, 68.0), (47.0, 74.0)
+FRONT, TURN_DEGREES = (-0.15, 0.25), (-10.0, 26.0)
 PLANE_MM = (0.05, 1.8)
 FASCIA_SHARE = 0.6
 FASCIA_AMPLITUDE, FASCIA_FAT_PERCENT = (0.1, 1.0), (0.0, 70.0)
@@ -88,18 +93,42 @@ def randomise_subject(rng: np.random.Generator, subject: Subject) -> Subject:
     return replace(drawn, growth_mm=_fit_growth(rng, drawn, size))
 
 
-def _resize(rng: np.random.Generator, subject: Subject) -> tuple[Deformation, float]:
-    """Deformation with a wider range of sizes, and the volume of the person over the map's."""
+def _resize(rng: np.random.Generator, subject: Subject) -> tuple[Deformation, NDArray[np.float64]]:
+    """Deformation with a wider range of sizes and girths, and each muscle's over the map's."""
     common = rng.uniform(*SIZE)
     factors = common * rng.uniform(*ASPECT, 3)
     x, y, z = (float(s * f) for s, f in zip(subject.deformation.scale, factors, strict=True))
     long, short = subject.deformation.waves
     stronger = np.float32(rng.uniform(*SHORT_WAVES))
-    waves = (long, (short[0], short[1], stronger * short[2]))
-    return replace(subject.deformation, scale=(x, y, z), waves=waves), x * y * z
+    farther = np.float32(rng.uniform(*LONG_WAVES))
+    waves = ((long[0], long[1], farther * long[2]), (short[0], short[1], stronger * short[2]))
+    girth = _draw_girth(rng, subject.label_map, (x, y))
+    enlarged = x * y * z * _enlarge_muscles(subject.label_map, girth)
+    return replace(subject.deformation, scale=(x, y, z), waves=waves, girth=girth), enlarged
 
 
-def _fit_growth(rng: np.random.Generator, subject: Subject, size: float) -> NDArray[np.float32]:
+def _draw_girth(rng: np.random.Generator, label_map: LabelMap, scale: tuple[float, float]) -> Girth:
+    outline = measure_outline(label_map)
+    return Girth(
+        lateral=float(rng.uniform(*LATERAL_MM) / (outline.lateral_mm * scale[0]) - 1),
+        behind=float(rng.uniform(*BEHIND_MM) / (outline.behind_mm * scale[1]) - 1),
+        front=float(rng.uniform(*FRONT)),
+        turn=float(np.deg2rad(rng.uniform(*TURN_DEGREES))),
+    )
+
+
+def _enlarge_muscles(label_map: LabelMap, girth: Girth) -> NDArray[np.float64]:
+    """Area of each muscle over that of the map, where the girth differs; about its middle."""
+    x, y = measure_outline(label_map).centre_mm.T
+    angle = torch.from_numpy(np.arctan2(x, -y))
+    share = np.clip((np.hypot(x, y) - INNER_MM) / (OUTER_MM - INNER_MM), 0, 1)
+    share = share**2 * (3 - 2 * share)
+    return np.asarray((1 + share * widen(girth, angle).numpy()) ** 2)
+
+
+def _fit_growth(
+    rng: np.random.Generator, subject: Subject, size: NDArray[np.float64]
+) -> NDArray[np.float32]:
     label_map = subject.label_map
     volumes = draw_volumes_ml(rng, label_map, size)
     most_wasted = (MOST_WASTED * label_map.half_thickness_mm).astype(np.float32)

@@ -102,8 +102,49 @@ def _sum_up(code: NDArray[np.int32], depth: NDArray[np.int32]) -> NDArray[np.int
     return summed
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """Where the muscles of a label map lie around the spine, between C3 and C5.
+
+    Attributes
+    ----------
+    lateral_mm, behind_mm : float
+        How far the muscles reach to the sides of and behind the spine, 97th percentile.
+    centre_mm : ndarray of float64, shape (N_MUSCLES + 1, 2)
+        Mean x and y of each muscle, from the spine.
+    """
+
+    lateral_mm: float
+    behind_mm: float
+    centre_mm: NDArray[np.float64]
+
+
+@lru_cache(maxsize=8)
+def measure_outline(label_map: LabelMap) -> Outline:
+    """Measure where the muscles of a label map lie."""
+    slices, _ = _slices_of(label_map, ["C3", "C4", "C5"])
+    x, y, z = np.nonzero(_muscles_of(label_map)[..., slices])
+    index = _muscles_of(label_map)[..., slices][x, y, z]
+    spine = label_map.spine[slices][z]
+    places = np.stack([x, y], axis=1) * np.diag(label_map.affine)[:2] + label_map.affine[:2, 3]
+    places = places - spine
+    centre = np.zeros((N_MUSCLES + 1, 2))
+    for muscle in np.unique(index):
+        centre[muscle] = places[index == muscle].mean(axis=0)
+    return Outline(
+        float(np.percentile(np.abs(places[:, 0]), 97)),
+        float(np.percentile(-places[:, 1], 97)),
+        centre,
+    )
+
+
+def _muscles_of(label_map: LabelMap) -> NDArray[np.uint8]:
+    tissues = label_map.tissues[label_map.packed.numpy() & 255]
+    return np.where(tissues <= N_MUSCLES, tissues, 0).astype(np.uint8)
+
+
 def draw_volumes_ml(
-    rng: np.random.Generator, label_map: LabelMap, size: float = 1.0
+    rng: np.random.Generator, label_map: LabelMap, size: float | NDArray[np.float64] = 1.0
 ) -> NDArray[np.float64]:
     """Draw the volumes of a person's muscles at the paper's levels, in the space of a label map.
 
@@ -113,8 +154,9 @@ def draw_volumes_ml(
     label_map : LabelMap
         The mean lies between its own volume of each muscle and that of the paper's scans; where it
         lacks the levels of a muscle, it is its own.
-    size : float
-        Volume of the person over that of the label map; the map's muscles are enlarged by it later.
+    size : float, or ndarray of shape (N_MUSCLES + 1,)
+        Volume of the person over that of the label map, or that of each muscle; the map's muscles
+        are enlarged by it later.
 
     Returns
     -------
@@ -123,14 +165,14 @@ def draw_volumes_ml(
     counts = count_surfaces(label_map)
     common, own_share = rng.standard_normal(), rng.uniform(0, MOST_OWN_SHARE)
     own = {name: rng.standard_normal() for name in PAPER_VOLUMES_ML}
-    volumes = counts.reference_ml.copy()
+    volumes, enlarged = counts.reference_ml.copy(), np.broadcast_to(size, N_MUSCLES + 1)
     for muscle in WEBER2021:
         mean, sd = PAPER_VOLUMES_ML[muscle.muscle]
         spread = float(np.sqrt(np.log(1 + (sd / mean) ** 2)))
         normal = np.sqrt(COMMON_SHARE) * common + np.sqrt(1 - COMMON_SHARE) * own[muscle.muscle]
         side = SIDE_SD * rng.standard_normal()
         if counts.known[muscle.index] and volumes[muscle.index] > 0:
-            wanted = np.log(LABEL_LOSS * mean / size)
+            wanted = np.log(LABEL_LOSS * mean / enlarged[muscle.index])
             volumes[muscle.index] = np.exp(
                 own_share * np.log(volumes[muscle.index]) + (1 - own_share) * wanted
             )
