@@ -258,7 +258,8 @@ def take_all_steps(
 def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOptions:
     """Let the bundle from which a training starts decide what belongs to its weights."""
     if start is None:
-        return options
+        vertebrae = bool(options.vertebrae)
+        return replace(options, intensity=options.intensity or LANDMARKS, vertebrae=vertebrae)
     whole = start.inference == "whole_volume"
     return replace(
         options,
