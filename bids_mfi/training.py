@@ -147,6 +147,7 @@ def check_order(order: TrainingOrder) -> tuple[ModelBundle | None, TrainOptions,
     options = settle_options(order.options, start)
     check_stated(order, options)
     check_relabelled(options, order.label_maps, start)
+    check_vertebrae(options, order.label_maps, start)
     return start, options, choose_card(order, start)
 
 
@@ -230,6 +231,24 @@ def synthetic_data(
         ranges=tuple(ranges),
         validated_on=NEW_SEEDS,
     )
+
+
+def check_vertebrae(
+    options: TrainOptions, label_maps: Sequence[Path], start: ModelBundle | None
+) -> None:
+    """Refuse to call classes vertebrae that nothing teaches.
+
+    Raises
+    ------
+    InputError
+    """
+    known = start is not None and bool(start.vertebrae)
+    if options.vertebrae and not label_maps and not known:
+        raise InputError(
+            "vertebrae is true, but neither label maps nor the bundle to start from know any. "
+            "Expected label maps that name vertebrae: give --label-map (neck-a comes with the "
+            "package), or set vertebrae to false in the recipe."
+        )
 
 
 def mark_vertebrae_unknown(data: TrainingData, options: TrainOptions) -> TrainingData:

@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from bids_mfi.errors import BundleError
+from bids_mfi.errors import BundleError, InputError
 from bids_mfi.muscles import WEBER2021, paper_table
 from bids_mfi.network.augment import mirror
 from bids_mfi.network.batches import TrainingData, check_labels
@@ -25,10 +26,10 @@ from bids_mfi.network.segment import (
     segment_all_classes,
 )
 from bids_mfi.network.train import train
-from bids_mfi.network.widen import add_classes
+from bids_mfi.network.widen import set_classes
 from bids_mfi.options import LOCAL, TrainOptions
 from bids_mfi.synthesis.cases import make_case
-from bids_mfi.training import without_vertebrae
+from bids_mfi.training import check_vertebrae, without_vertebrae
 from bids_mfi.vertebrae import NO_MUSCLE, VERTEBRAE, vertebra_indices
 
 CPU = torch.device("cpu")
@@ -154,10 +155,26 @@ class TestLearning:
         image = torch.randn(1, 2, 16, 16, 8)
         with torch.inference_mode():
             before = network(image)
-            add_classes(network, CLASSES)
+            set_classes(network, CLASSES)
             after = network(image)
         assert after.shape[1] == CLASSES
         assert torch.allclose(after[:, :15], before, atol=1e-5)
+
+    def test_classes_are_taken_away_again(self):
+        network = DenseVNet(out_channels=CLASSES, normalization="instance").eval()
+        image = torch.randn(1, 2, 16, 16, 8)
+        with torch.inference_mode():
+            before = network(image)
+            set_classes(network, 15)
+            assert torch.allclose(network(image), before[:, :15], atol=1e-5)
+
+    def test_vertebrae_need_a_label_map_to_be_learnt(self, bundle):
+        wanted = TrainOptions(vertebrae=True)
+        with pytest.raises(InputError, match="--label-map"):
+            check_vertebrae(wanted, (), None)
+        check_vertebrae(wanted, (Path("neck.nii.gz"),), None)
+        check_vertebrae(wanted, (), bundle)  # which knows them already
+        check_vertebrae(TrainOptions(), (), None)
 
     def test_where_vertebrae_are_unknown_they_count_as_background(self):
         torch.manual_seed(3)

@@ -50,7 +50,7 @@ from bids_mfi.network.segment import (
     choose_device,
     label_channels,
 )
-from bids_mfi.network.widen import add_classes, widen
+from bids_mfi.network.widen import set_classes, widen
 from bids_mfi.options import LANDMARKS, LOCAL, TrainOptions
 from bids_mfi.reading import open_regular_file, read_regular_file
 from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
@@ -344,7 +344,7 @@ def begin_network(
         return network
     begun = settle_averages(load_network(start, torch.device("cpu")))
     if start.out_channels != classes:
-        add_classes(begun, classes)
+        set_classes(begun, classes)
     if start.widths == options.widths:
         return begun
     widen(begun, network)

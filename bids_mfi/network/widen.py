@@ -49,19 +49,21 @@ def widen(network: DenseVNet, wider: DenseVNet) -> None:
                 _put_rows(state[name], value)
 
 
-def add_classes(network: DenseVNet, classes: int) -> None:
-    """Give a network more classes, whose first weights are small and random; in place.
+def set_classes(network: DenseVNet, classes: int) -> None:
+    """Give a network more classes, or fewer, at the end; in place.
 
-    The logits of the others stay as they are.
+    The logits of those that stay are as they were; the first weights of new ones are small and
+    random.
     """
     old = network.final
     new = nn.Conv3d(old.in_channels, classes, old.kernel_size, padding=1)  # type: ignore[arg-type]
     nn.init.trunc_normal_(new.weight, std=NEW_CLASS_SD)
     with torch.no_grad():
-        new.weight[: old.out_channels] = old.weight
+        kept = min(old.out_channels, classes)
+        new.weight[:kept] = old.weight[:kept]
         if new.bias is not None and old.bias is not None:
             new.bias.fill_(NEW_CLASS_BIAS)
-            new.bias[: old.out_channels] = old.bias
+            new.bias[:kept] = old.bias[:kept]
     network.final = new
 
 

@@ -149,12 +149,21 @@ def _slim(points: Tensor, girth: Girth) -> Tensor:
     """Bring points of a subject back to the girth of the label map; points are (3, n)."""
     x, y, z = points
     distance = torch.hypot(x, y)
-    share = ((distance - INNER_MM) / (OUTER_MM - INNER_MM)).clamp(0, 1)
-    share = share * share * (3 - 2 * share)
+    share = reach(distance)
     angle = torch.atan2(x, -y)  # 0 behind, pi / 2 at the right
     turned = angle + girth.turn * share * torch.sin(angle.abs()) * angle.sign()
     nearer = distance / (1 + share * widen(girth, turned))
     return torch.stack([nearer * turned.sin(), -nearer * turned.cos(), z])
+
+
+def reach(distance_mm: Tensor) -> Tensor:
+    """Share of a girth that applies at a distance from the spine.
+
+    >>> reach(torch.tensor([INNER_MM, (INNER_MM + OUTER_MM) / 2, OUTER_MM])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    share = ((distance_mm - INNER_MM) / (OUTER_MM - INNER_MM)).clamp(0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def widen(girth: Girth, angle: Tensor) -> Tensor:

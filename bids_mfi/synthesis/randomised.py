@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bids_mfi.synthesis.deformation import INNER_MM, OUTER_MM, Deformation, Girth, widen
+from bids_mfi.synthesis.deformation import Deformation, Girth, reach, widen
 from bids_mfi.synthesis.labelmap import LabelMap
 from bids_mfi.synthesis.protocol import ScanSettings
 from bids_mfi.synthesis.subject import Subject
@@ -120,10 +120,8 @@ def _draw_girth(rng: np.random.Generator, label_map: LabelMap, scale: tuple[floa
 def _enlarge_muscles(label_map: LabelMap, girth: Girth) -> NDArray[np.float64]:
     """Area of each muscle over that of the map, where the girth differs; about its middle."""
     x, y = measure_outline(label_map).centre_mm.T
-    angle = torch.from_numpy(np.arctan2(x, -y))
-    share = np.clip((np.hypot(x, y) - INNER_MM) / (OUTER_MM - INNER_MM), 0, 1)
-    share = share**2 * (3 - 2 * share)
-    return np.asarray((1 + share * widen(girth, angle).numpy()) ** 2)
+    angle, distance = torch.from_numpy(np.arctan2(x, -y)), torch.from_numpy(np.hypot(x, y))
+    return np.asarray((1 + reach(distance) * widen(girth, angle)) ** 2)
 
 
 def _fit_growth(

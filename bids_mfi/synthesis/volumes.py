@@ -212,9 +212,11 @@ def solve_growth(
         damping = 0.8 / (1 + number / 6)  # surfaces move by whole voxels, so steps must end
         steps = {}
         for index in muscles:
-            volume, slope = (
-                volume_and_slope(label_map, growth, index, most_wasted_mm, plane_mm)
-            )  # fmt: skip
+            low, volume, high = (
+                muscle_volume_ml(label_map, growth, index, most_wasted_mm, plane_mm, extra_mm)
+                for extra_mm in (-NUDGE_MM, 0.0, NUDGE_MM)
+            )
+            slope = (high - low) / (2 * NUDGE_MM)  # ml a millimetre
             missing = volumes_ml[index] - volume
             step = damping * missing / max(slope, 0.05)
             steps[index] = np.clip(step, -MOST_STEP_MM, MOST_STEP_MM)
@@ -222,21 +224,6 @@ def solve_growth(
             growth[codes[index]] += step
         np.clip(growth, -MOST_GROWTH_MM, MOST_GROWTH_MM, out=growth)
     return growth.astype(np.float32)
-
-
-def volume_and_slope(
-    label_map: LabelMap,
-    growth_mm: NDArray[np.float64],
-    index: int,
-    most_wasted_mm: NDArray[np.float32],
-    plane_mm: float,
-) -> tuple[float, float]:
-    """Volume of a muscle in ml, and what each millimetre of its growth adds."""
-    low, middle, high = (
-        muscle_volume_ml(label_map, growth_mm, index, most_wasted_mm, plane_mm, extra)
-        for extra in (-NUDGE_MM, 0.0, NUDGE_MM)
-    )
-    return middle, (high - low) / (2 * NUDGE_MM)
 
 
 def muscle_volume_ml(
