@@ -78,6 +78,9 @@ class TrainOptions:
         Of Adam; the highest one with a schedule.
     schedule : str
         ``constant``, or ``cosine``: a short rise, then half a cosine that ends near 0 at ``steps``.
+    average_steps : int
+        Over about how many of the last steps the weights are averaged, for validations and for the
+        bundle; the weights that learn are not changed by it. 0: no average.
     batch_size : int
         Volumes or windows of one step, each of another case.
     samples_per_volume : int
@@ -164,6 +167,7 @@ class TrainOptions:
     steps: int = 3000
     learning_rate: float = 1e-3
     schedule: str = "cosine"
+    average_steps: int = 0
     batch_size: int = 1
     samples_per_volume: int = 1
     seed: int = 1

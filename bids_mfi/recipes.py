@@ -86,6 +86,7 @@ RULES: Mapping[str, Rule] = {
     "steps": _whole(1),
     "learning_rate": _number(1e-8, 1),
     "schedule": _one_of(SCHEDULES),
+    "average_steps": _whole(0),
     "batch_size": _whole(1, 1024),
     "samples_per_volume": _whole(1, 1024),
     "seed": Rule(

@@ -173,6 +173,7 @@ VARIANTS = {
         "scaling_percent": 5.0,
         "loss": "dice_hinge",
     },
+    "running average": {"average_steps": 3, "normalization": "batch"},
 }
 
 
@@ -216,6 +217,23 @@ def test_resumed_equals_uninterrupted_in_every_kind_of_training(name: str, tmp_p
         options.border,
         options.padding,
     )
+
+
+def test_the_bundle_has_the_average_and_learning_goes_on_without_it(tmp_path: Path) -> None:
+    options = replace(OPTIONS, steps=6, validate_every=3, keep="last")
+    plain = train(options, tiny_data(), tmp_path / "plain")
+    last = train(replace(options, average_steps=1), tiny_data(), tmp_path / "last")
+    smooth = train(replace(options, average_steps=4), tiny_data(), tmp_path / "smooth")
+    assert last.sha256 == plain.sha256
+    assert smooth.sha256 != plain.sha256
+    plain_loss, smooth_loss = (
+        [row[1] for row in log_of(tmp_path / name)] for name in ("plain", "smooth")
+    )
+    assert smooth_loss == plain_loss
+    assert "running average over about 4 steps" in dict(smooth.training)["weights"]
+    assert "average" not in dict(plain.training)["weights"]
+    with pytest.raises(OutputError, match="average_steps 4, expected 5"):
+        train(replace(options, average_steps=5), tiny_data(), tmp_path / "smooth")
 
 
 def test_tuning_is_resumed_too(uninterrupted: ModelBundle, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Training of the dense V-Net; must not know where cases come from, BIDS or reports.
 
-One loop, in the order of time: batch (see ``batches``) -> network -> loss -> Adam; at every
-validation the validation cases are segmented, ``log.tsv`` gets a row and ``checkpoint.pt`` is
+One loop, in the order of time: batch (see ``batches``) -> network -> loss -> Adam -> running
+average of the weights, if asked for; at every validation the validation cases are segmented, ``log.tsv`` gets a row and ``checkpoint.pt`` is
 written. All chance is drawn from seed and number, so a training that was interrupted goes on as if
 it had not been.
 """
@@ -13,17 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from bids_mfi.agreement import dice_by_muscle
 from bids_mfi.cards import REFERENCES, ModelCard
 from bids_mfi.errors import BundleError, InputError, MFIError, OutputError
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.network.augment import draw_corner_affines, logits_through_affine
+from bids_mfi.network.average import average_weights
 from bids_mfi.network.batches import (
     DICE_NAMES,
     TrainingData,
@@ -150,6 +152,7 @@ def _read_licence(bundle: ModelBundle) -> str:
 class Progress:
     """All that a training needs to go on, apart from options and data.
 
+    ``averaged`` holds the running average of the weights of ``network``, None without one;
     ``draft`` describes the bundle that is being made; ``start`` is the one it began from, None for
     random weights; ``rows`` are those of the log.
     """
@@ -159,11 +162,17 @@ class Progress:
     draft: ModelBundle
     start: ModelBundle | None
     bfloat16: bool
+    averaged: AveragedModel | None = None
     step: int = 0
     seconds: float = 0.0
     best_dice: float = -1.0
     best_state: dict[str, Tensor] = field(default_factory=dict)
     rows: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def result(self) -> DenseVNet:
+        """The network that is validated and becomes the bundle."""
+        return self.network if self.averaged is None else cast(DenseVNet, self.averaged.module)
 
 
 def train(
@@ -330,7 +339,8 @@ def make_progress(
     draft = draft_bundle(options, data.table, card, start)
     check_texts(draft)
     bfloat16 = device.type == "cuda" if options.bfloat16 is None else options.bfloat16
-    return Progress(network, optimiser, draft, start, bfloat16)
+    averaged = average_weights(network, options.average_steps) if options.average_steps else None
+    return Progress(network, optimiser, draft, start, bfloat16, averaged)
 
 
 def begin_network(
@@ -528,6 +538,8 @@ def take_step(progress: Progress, options: TrainOptions, images: Tensor, labels:
     if not math.isfinite(value):
         raise diverged(progress.step, f"the loss is {value}")
     progress.optimiser.step()
+    if progress.averaged is not None:
+        progress.averaged.update_parameters(network)
     return value
 
 
@@ -551,7 +563,7 @@ def validate(progress: Progress, data: TrainingData, options: TrainOptions, loss
     MFIError
         A weight is not finite.
     """
-    state = progress.network.state_dict()
+    state = progress.result.state_dict()
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise diverged(progress.step, "weights are not finite")
     dice = validation_dice(progress, data)
@@ -585,7 +597,7 @@ def validation_dice(progress: Progress, data: TrainingData) -> dict[int, float]:
 
     Without mirror images, which would double the time.
     """
-    network = progress.network.eval()
+    network = progress.result.eval()
     bundle = replace(progress.draft, mirrored=False)
     values: dict[int, list[float]] = {muscle.index: [] for muscle in data.table}
     for case in data.validation:
@@ -648,6 +660,7 @@ def write_checkpoint(
         "options": asdict(options),
         "origin": describe_origin(data, progress.start),
         "network": progress.network.state_dict(),
+        "averaged": progress.averaged.state_dict() if progress.averaged else None,
         "optimiser": progress.optimiser.state_dict(),
         "landmarks": [list(row) for row in progress.draft.landmarks],
         **{name: getattr(progress, name) for name in KEPT},
@@ -681,6 +694,8 @@ def read_checkpoint(
         check_same(path, content["options"], decisive_options(options))
         check_same(path, content["origin"], describe_origin(data, progress.start))
         progress.network.load_state_dict(content["network"])
+        if progress.averaged is not None:
+            progress.averaged.load_state_dict(content["averaged"])
         progress.optimiser.load_state_dict(content["optimiser"])
         landmarks = tuple(tuple(row) for row in content["landmarks"])
         progress.draft = replace(progress.draft, landmarks=landmarks)
@@ -778,7 +793,7 @@ def write_trained_bundle(
         folder=out_dir / BUNDLE,
         training=(*data.ranges, *describe_recipe(options, data, progress)),
     )
-    last = progress.network.state_dict()
+    last = progress.result.state_dict()
     state = progress.best_state if options.keep == "best" else last
     plain = {name: tensor.contiguous() for name, tensor in state.items()}
     return write_bundle(bundle, plain, card.licence_text)
@@ -796,7 +811,7 @@ def describe_recipe(
     recipe = {
         "start": describe_start(start, options),
         "steps": progress.step,
-        "weights": f"of step {kept['step']}, {words}",
+        "weights": f"of step {kept['step']}, {words}{describe_average(options)}",
         "batch_size": options.batch_size,
         "volumes": describe_windows(options),
         "learning_rate": f"Adam, {options.learning_rate:g}"
@@ -811,6 +826,16 @@ def describe_recipe(
     if progress.draft.mirrored:
         recipe["in_use"] = "the mean of scan and mirror image; validations without the latter"
     return tuple((key, str(value)) for key, value in recipe.items())
+
+
+def describe_average(options: TrainOptions) -> str:
+    """Say over which steps the weights are averaged.
+
+    >>> describe_average(TrainOptions(average_steps=300))
+    '; running average over about 300 steps'
+    """
+    steps = options.average_steps
+    return f"; running average over about {steps} steps" if steps else ""
 
 
 def describe_start(start: ModelBundle | None, options: TrainOptions) -> str:
