@@ -1,9 +1,9 @@
 """Training of the dense V-Net; must not know where cases come from, BIDS or reports.
 
 One loop, in the order of time: batch (see ``batches``) -> network -> loss -> Adam -> running
-average of the weights, if asked for; at every validation the validation cases are segmented, ``log.tsv`` gets a row and ``checkpoint.pt`` is
-written. All chance is drawn from seed and number, so a training that was interrupted goes on as if
-it had not been.
+average of the weights, if asked for; at every validation the validation cases are segmented,
+``log.tsv`` gets a row and ``checkpoint.pt`` is written. All chance is drawn from seed and number,
+so a training that was interrupted goes on as if it had not been.
 """
 
 import io
