@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 YOUNG_STEPS = 10
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def average_weights(network: nn.Module, steps: int) -> AveragedModel:
@@ -35,9 +36,9 @@ def average_weights(network: nn.Module, steps: int) -> AveragedModel:
     return AveragedModel(network, multi_avg_fn=_running_average(steps))
 
 
-def _running_average(steps: int) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def _running_average(steps: int) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     @torch.no_grad()
-    def update(averaged: list[Tensor], newest: list[Tensor], taken: Tensor | int) -> None:
+    def update(averaged: Tensors, newest: Tensors, taken: Tensor | int) -> None:
         weight = newest_weight(int(taken), steps)
         for mean, value in zip(averaged, newest, strict=True):
             mean.lerp_(value, weight)
