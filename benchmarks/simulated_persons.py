@@ -15,11 +15,12 @@ import torch
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import LONG_NAMES
 from bids_mfi.synthesis.anatomical import draw_case
-from bids_mfi.synthesis.labelmap import expand_levels, load_label_map
+from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.levels import find_level_slices
 from bids_mfi.synthesis.painting import fill_grid
 from bids_mfi.synthesis.protocol import VARIED
 from bids_mfi.synthesis.volumes import PAPER_VOLUMES_ML, count_surfaces
+from bids_mfi.vertebrae import expand_levels
 
 SHAPE, SPACING_MM = (200, 220, 100), (1.2, 1.2, 2.0)
 FAT_SHARE = 0.5

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_mfi.network.bundle import load_bundle, load_network
-from bids_mfi.network.segment import label_vertebrae, segment_all_classes
+from bids_mfi.network.segment import part_vertebrae, segment_all_classes
 from bids_mfi.synthesis.anatomical import make_case
 from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map
 
@@ -58,7 +58,8 @@ def main() -> None:
         case = make_case(maps, seed, bundle.spacing_mm, levels="vertebrae")
         truth = np.maximum(case.labels - bundle.muscle_classes + 1, 0).astype(np.uint8)
         channels = np.stack([case.in_phase, case.out_phase]).astype(np.float32)
-        found = label_vertebrae(segment_all_classes(channels, bundle, network), bundle)
+        classes = segment_all_classes(channels, bundle, network).argmax(axis=0)
+        found = part_vertebrae(classes, bundle)
         wanted, centres = find_centres(truth), find_centres(found)
         for number, centre in wanted.items():
             if is_whole(truth, number):

@@ -19,12 +19,13 @@ from datetime import UTC, datetime
 from importlib import metadata
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_type_hints
 from urllib.parse import quote, unquote
 
 from bids_mfi import __version__
 from bids_mfi.dixon import ENTITY_ORDER, Contrast, DixonPair
 from bids_mfi.errors import DatasetError, OutputError, PairError
+from bids_mfi.levels import LevelMeasure
 from bids_mfi.markers import (
     ANEW,
     MARKER_KEYS,
@@ -33,7 +34,7 @@ from bids_mfi.markers import (
     read_sidecar,
     seal,
 )
-from bids_mfi.muscles import LABEL_TABLE, MuscleTable
+from bids_mfi.muscles import LABEL_TABLE, VERTEBRA_TABLE, MuscleTable
 from bids_mfi.options import RunOptions
 from bids_mfi.quality import QCFlag
 from bids_mfi.quantify import MuscleMeasure
@@ -51,6 +52,8 @@ PREFERRED = "_seg-muscle_"  # in the name of a label map, before those of other 
 _SCAN_NAME = re.compile(
     r"sub-[0-9A-Za-z+]+(_[0-9A-Za-z]+(-[^\s_~()\[\]{},;'\"]+)?)*_[0-9A-Za-z]+(\.[0-9A-Za-z]+)+"
 )
+
+Measure = TypeVar("Measure", MuscleMeasure, LevelMeasure)
 
 # These come after all other entities.
 ENTITIES_AFTER_SEG = ("seg", "res", "den", "label", "desc")
@@ -118,6 +121,51 @@ COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "levels": {"Description": "Vertebral levels on which the weights label this muscle."},
 }
 
+LEVEL_COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
+    "scope": {
+        "Description": "What the row is of.",
+        "Levels": {
+            "paper": "The levels of Table 1 of Weber et al. 2021 for the muscle, together.",
+            "level": "One vertebral level.",
+        },
+    },
+    "levels": {
+        "Description": (
+            "Vertebral levels. Axial slices belong to a level by the body of its vertebra; "
+            "neighbouring levels meet in the middle of their disc."
+        )
+    },
+    "index": COLUMN_DESCRIPTIONS["index"],
+    "muscle": COLUMN_DESCRIPTIONS["muscle"],
+    "hemi": COLUMN_DESCRIPTIONS["hemi"],
+    "slices": {"Description": "Axial slices of the levels.", "Units": "1"},
+    "voxels": {"Description": "Voxels that carry the label in these slices.", "Units": "1"},
+    "volume_ml": {"Description": "Their volume.", "Units": "ml"},
+    "area_mm2": {
+        "Description": (
+            "Mean area of the label over these slices. Most muscles cross axial slices at a slant."
+        ),
+        "Units": "mm2",
+    },
+    "mfi_percent": {
+        "Description": "Muscle fat infiltration of these voxels, as in the table of whole muscles.",
+        "Units": "percent",
+    },
+    "mfi_median_percent": {
+        "Description": "Median of the fat fraction of each of these voxels that has signal.",
+        "Units": "percent",
+    },
+    "extent": {
+        "Description": "Whether all of the muscle at these levels is in the field of view.",
+        "Levels": {
+            "complete": "Levels and label touch no border of the volume.",
+            "cut": "A vertebral body or the label reaches a border.",
+            "absent": "No voxel carries the label there.",
+            "unknown": "A level was not found, so that nothing is measured.",
+        },
+    },
+}
+
 LABEL_COLUMN_DESCRIPTIONS = {
     "index": COLUMN_DESCRIPTIONS["index"],
     "name": COLUMN_DESCRIPTIONS["name"],
@@ -126,6 +174,13 @@ LABEL_COLUMN_DESCRIPTIONS = {
     "muscle": COLUMN_DESCRIPTIONS["muscle"],
     "hemi": COLUMN_DESCRIPTIONS["hemi"],
     "levels": COLUMN_DESCRIPTIONS["levels"],
+}
+
+VERTEBRA_COLUMN_DESCRIPTIONS: dict[str, Any] = {
+    "Description": "Labels of the vertebral bodies.",
+    "index": {"Description": "Value of the vertebral body in the label map."},
+    "name": {"Description": "Name of the vertebra."},
+    "abbreviation": {"Description": "Its level."},
 }
 
 FF_METHOD = {
@@ -195,6 +250,10 @@ class ScanResults:
     ----------
     dseg, ffmap : bytes
         Label map and fat-fraction map as ``.nii.gz``; in the map NaN is a voxel without signal.
+    vertebrae : bytes or None
+        Label map of the vertebral bodies; None if the weights label none.
+    levels : tuple of LevelMeasure
+        Measures by vertebral level, if the weights label vertebrae.
     measures : tuple of MuscleMeasure
     flags : tuple of QCFlag
     figures : tuple of (str, bytes)
@@ -206,6 +265,8 @@ class ScanResults:
     measures: tuple[MuscleMeasure, ...]
     flags: tuple[QCFlag, ...]
     figures: tuple[tuple[str, bytes], ...] = ()
+    vertebrae: bytes | None = None
+    levels: tuple[LevelMeasure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +279,8 @@ class ScanPaths:
         Entities of the scan in BIDS order, for example ``sub-01_ses-01_acq-dixon``.
     dseg, dseg_json, ffmap, ffmap_json, mfi_tsv, mfi_json : Path
         ``mfi_json`` is written last and marks the scan as complete.
+    vertebrae, vertebrae_json, levels_tsv, levels_json : Path
+        Written where the weights label vertebrae.
     figures : Path
         Folder of the participant's pictures.
     """
@@ -229,14 +292,28 @@ class ScanPaths:
     ffmap_json: Path
     mfi_tsv: Path
     mfi_json: Path
+    vertebrae: Path
+    vertebrae_json: Path
+    levels_tsv: Path
+    levels_json: Path
     figures: Path
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The six files of the scan, the marker last."""
+        """The six files of every scan, the marker last."""
         return (
             self.dseg, self.dseg_json, self.ffmap, self.ffmap_json, self.mfi_tsv, self.mfi_json
         )  # fmt: skip
+
+    @property
+    def level_files(self) -> tuple[Path, ...]:
+        """The files of a scan of which vertebrae are labelled too."""
+        return self.vertebrae, self.vertebrae_json, self.levels_tsv, self.levels_json
+
+    @property
+    def label_maps(self) -> tuple[Path, Path]:
+        """The files that a person may edit."""
+        return self.dseg, self.vertebrae
 
     def figure(self, name: str) -> Path:
         """Path of the picture of this name."""
@@ -313,6 +390,10 @@ def scan_paths(output_dir: Path, pair: DixonPair) -> ScanPaths:
         ffmap_json=path("FFmap.json"),
         mfi_tsv=path("seg-muscle_mfi.tsv"),
         mfi_json=path("seg-muscle_mfi.json"),
+        vertebrae=path("seg-vertebrae_dseg.nii.gz"),
+        vertebrae_json=path("seg-vertebrae_dseg.json"),
+        levels_tsv=path("seg-muscle_levels.tsv"),
+        levels_json=path("seg-muscle_levels.json"),
         figures=participant / "figures",
     )
 
@@ -421,7 +502,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def write_dataset_files(
-    output_dir: Path, bids_dir: Path, table: MuscleTable, bundle: BundleFacts
+    output_dir: Path,
+    bids_dir: Path,
+    table: MuscleTable,
+    bundle: BundleFacts,
+    vertebrae: Sequence[str] = (),
 ) -> None:
     """Write the files that describe the whole output; many jobs may do so at the same time.
 
@@ -445,6 +530,10 @@ def write_dataset_files(
     _write_if_changed(output_dir / LABEL_TABLE, labels)
     columns = {"Description": "Labels of the muscles.", **LABEL_COLUMN_DESCRIPTIONS}
     _write_if_changed(output_dir / LABEL_TABLE.replace(".tsv", ".json"), encode_json(columns))
+    if vertebrae:
+        _write_if_changed(output_dir / VERTEBRA_TABLE, encode_vertebra_table(vertebrae))
+        described = encode_json(VERTEBRA_COLUMN_DESCRIPTIONS)
+        _write_if_changed(output_dir / VERTEBRA_TABLE.replace(".tsv", ".json"), described)
     _write_ignore_list(output_dir / ".bidsignore")
     for name in ("README.md", "CITATION.md"):
         _write_text_of_ours(output_dir / name)
@@ -501,6 +590,20 @@ def encode_label_table(table: MuscleTable) -> bytes:
         for muscle in table
     ]
     return encode_table(list(LABEL_COLUMN_DESCRIPTIONS), rows)
+
+
+def encode_vertebra_table(vertebrae: Sequence[str]) -> bytes:
+    r"""BIDS ``dseg.tsv`` of the label map of the vertebral bodies.
+
+    >>> encode_vertebra_table(("C2", "C3"))
+    b'index\tname\tabbreviation\n1\tvertebra_C2\tC2\n2\tvertebra_C3\tC3\n'
+    """
+    rows = [
+        {"index": index, "name": f"vertebra_{name}", "abbreviation": name}
+        for index, name in enumerate(vertebrae, start=1)
+    ]
+    columns = [name for name in VERTEBRA_COLUMN_DESCRIPTIONS if name != "Description"]
+    return encode_table(columns, rows)
 
 
 def check_same_labels(output_dir: Path, table: MuscleTable) -> None:
@@ -638,7 +741,7 @@ def scan_state(
 
 
 def find_altered(paths: ScanPaths) -> list[Path]:
-    """Find the files of a scan that are not what was written: the label map first.
+    """Find the files of a scan that are not what was written: the muscles' label map first.
 
     Where the marker itself was changed it is the only one, as it vouches for the others. Files
     that are missing are not among them.
@@ -674,9 +777,9 @@ def explain_altered(paths: ScanPaths) -> str:
     found = (
         f"{names}: edited, or damaged, after this program wrote it. The results stay as they are"
     )
-    if paths.dseg in altered:
+    if not {*paths.label_maps}.isdisjoint(altered):
         return (
-            f"{found}, but the table is that of the label map before. An edited map cannot be "
+            f"{found}, but the tables are those of the label map before. An edited map cannot be "
             "measured yet; put the earlier map back, or give --overwrite to segment the scan "
             f"again, which keeps a copy of the edited map in OUTPUT_DIR/{EDITED}."
         )
@@ -724,11 +827,13 @@ def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> Sca
     files = encode_scan(paths, record, results)
     for folder in {path.parent for path in files}:
         remove_stale_partials(folder, [path.name for path in files])
-    is_ours = _is_label_map_ours(paths)
-    if not is_ours:
-        _keep_edited_map(output_dir, paths.dseg, results.dseg)
+    ours = [path for path in paths.label_maps if _is_label_map_ours(paths, path)]
+    for path in paths.label_maps:
+        if path not in ours:
+            _keep_edited_map(output_dir, path, files.get(path, b""))
     # Without its marker a label map of an earlier version would look like an edited one.
-    for path in (paths.mfi_json, *([paths.dseg] if is_ours else [])):
+    former = [path for path in paths.level_files if path not in files]
+    for path in (paths.mfi_json, *ours, *former):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -738,11 +843,11 @@ def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> Sca
     return paths
 
 
-def _is_label_map_ours(paths: ScanPaths) -> bool:
-    """Whether the marker vouches for the label map that is there."""
+def _is_label_map_ours(paths: ScanPaths, path: Path) -> bool:
+    """Whether the marker vouches for a label map that is there."""
     try:
-        mark = read_marker(paths.mfi_json)["Files"].get(paths.dseg.name)
-        return paths.dseg.is_file() and hash_file(paths.dseg) == mark
+        mark = read_marker(paths.mfi_json)["Files"].get(path.name)
+        return path.is_file() and hash_file(path) == mark
     except (DatasetError, PairError):
         return False
 
@@ -762,8 +867,12 @@ def edited_folders(output_dir: Path) -> Iterator[Path]:
 
 def find_edited_copies(output_dir: Path, paths: ScanPaths) -> list[Path]:
     """Find the copies that were made of edited label maps of a scan."""
-    place = paths.dseg.relative_to(output_dir)
-    return [*takewhile(Path.exists, (folder / place for folder in edited_folders(output_dir)))]
+    places = [path.relative_to(output_dir) for path in paths.label_maps]
+    return [
+        copy
+        for place in places
+        for copy in takewhile(Path.exists, (f / place for f in edited_folders(output_dir)))
+    ]
 
 
 def _keep_edited_map(output_dir: Path, dseg: Path, new: bytes) -> None:
@@ -794,10 +903,25 @@ def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> d
         paths.ffmap_json: encode_json(describe_ffmap(record)),
         paths.mfi_tsv: encode_table(columns, rows),
     }
+    if results.vertebrae is not None:
+        files |= _encode_levels(paths, record, results.vertebrae, results.levels)
     written = {path.name: hashlib.sha256(data).hexdigest() for path, data in files.items()}
     marker = _finite(describe_table(record, results.flags)) | {"Files": written}
     marker["SourcesSHA256"] = _hash_sources(record)
     return files | {paths.mfi_json: encode_json(seal(marker))}
+
+
+def _encode_levels(
+    paths: ScanPaths, record: ScanRecord, vertebrae: bytes, levels: Iterable[LevelMeasure]
+) -> dict[Path, bytes]:
+    columns = [field.name for field in fields(LevelMeasure)]
+    rows = [{name: getattr(measure, name) for name in columns} for measure in levels]
+    return {
+        paths.vertebrae: vertebrae,
+        paths.vertebrae_json: encode_json(describe_vertebrae(record)),
+        paths.levels_tsv: encode_table(columns, rows),
+        paths.levels_json: encode_json(describe_levels(record)),
+    }
 
 
 def _hash_sources(record: ScanRecord) -> list[str | None]:
@@ -910,6 +1034,28 @@ def describe_dseg(record: ScanRecord) -> dict[str, Any]:
         "Manual": False,
         "SpatialReference": bids_uri(record.pair.in_phase, record.bids_dir),
         **_describe_origin(record, ("in_phase", "out_phase")),
+    }
+
+
+def describe_vertebrae(record: ScanRecord) -> dict[str, Any]:
+    """Sidecar of the label map of the vertebral bodies."""
+    return describe_dseg(record) | {
+        "Description": (
+            "Labels of vertebral bodies, drawn by a dense V-Net; not verified by a person."
+        ),
+        "LabelTable": f"bids::{VERTEBRA_TABLE}",
+    }
+
+
+def describe_levels(record: ScanRecord) -> dict[str, Any]:
+    """Sidecar of the table by vertebral level."""
+    return {
+        "Description": (
+            "Fat and area of each muscle by vertebral level. n/a is not measurable; 0 means zero."
+        ),
+        **LEVEL_COLUMN_DESCRIPTIONS,
+        "FatWater": record.fat_water,
+        **_describe_origin(record, tuple(_images(record.pair, record.fat_water))),
     }
 
 
@@ -1047,12 +1193,31 @@ def read_measures(path: Path) -> list[MuscleMeasure]:
     DatasetError
         It is missing, lacks a column, or a value is not of the column's kind.
     """
+    return _read_rows(path, MuscleMeasure)
+
+
+def read_levels(path: Path) -> list[LevelMeasure]:
+    """Read a ``*_levels.tsv`` back; as :func:`read_measures`, and empty where there is none.
+
+    Weights that label no vertebrae leave none.
+    """
+    return _read_rows(path, LevelMeasure) if path.exists() else []
+
+
+def _read_rows(path: Path, kind: type[Measure]) -> list[Measure]:
+    """Read a table of a scan back.
+
+    Raises
+    ------
+    DatasetError
+        It is missing, lacks a column, or a value is not of the column's kind.
+    """
     try:
         text = io.StringIO(read_regular_file(path).decode(), newline="")
         rows = list(csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
         if not rows:
             raise ValueError("no rows")
-        return [_parse_measure(row) for row in rows]
+        return [_parse_measure(row, kind) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DatasetError(
             f"{path}: cannot be read as a table of measures ({type(error).__name__}: "
@@ -1060,9 +1225,9 @@ def read_measures(path: Path) -> list[MuscleMeasure]:
         ) from error
 
 
-def _parse_measure(row: dict[str, str]) -> MuscleMeasure:
-    kinds = get_type_hints(MuscleMeasure)
-    return MuscleMeasure(**{name: _parse_cell(row[name], kind) for name, kind in kinds.items()})
+def _parse_measure(row: dict[str, str], kind: type[Measure]) -> Measure:
+    kinds = get_type_hints(kind)
+    return kind(**{name: _parse_cell(row[name], cell) for name, cell in kinds.items()})
 
 
 def _parse_cell(text: str, kind: type) -> Any:

@@ -15,6 +15,7 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 from nipype.interfaces.base.support import Bunch
@@ -35,6 +36,7 @@ from bids_mfi.dixon import (
     read_signals,
 )
 from bids_mfi.grid import Grid, encode_image, read_grid, read_labels, read_zooms_mm
+from bids_mfi.levels import LevelMeasure, find_levels, measure_levels
 from bids_mfi.muscle_order import check_order
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import (
@@ -93,6 +95,7 @@ class _SegmentInputSpec(BaseInterfaceInputSpec):
 
 class _SegmentOutputSpec(TraitedSpec):
     labels = File(exists=True, desc="label map on the scan's own grid")
+    vertebrae = File(exists=True, desc="the same of vertebral bodies, if the bundle labels them")
 
 
 class Segment(SimpleInterface):
@@ -106,17 +109,20 @@ class Segment(SimpleInterface):
         scan_grid = read_grid(pair.in_phase, pair.in_phase_volume)
         torch.set_num_threads(self.inputs.threads)
         network = cached_network(bundle, choose_device(self.inputs.device))
-        labels = segment_to_grid(
+        labels, vertebrae = segment_to_grid(
             np.load(self.inputs.channels), self.inputs.model_grid, scan_grid, bundle, network
         )
-        path = Path(runtime.cwd) / "labels.nii.gz"
-        path.write_bytes(encode_image(labels, scan_grid))
-        self._results["labels"] = str(path)
+        for name, found in (("labels", labels), ("vertebrae", vertebrae)):
+            if found is not None:
+                path = Path(runtime.cwd) / f"{name}.nii.gz"
+                path.write_bytes(encode_image(found, scan_grid))
+                self._results[name] = str(path)
         return runtime
 
 
 class _QuantifyInputSpec(BaseInterfaceInputSpec):
     labels = File(exists=True, mandatory=True)
+    vertebrae = File(exists=True, desc="where the bundle labels them")
     pair = traits.Instance(DixonPair, mandatory=True)
     bundle = traits.Instance(ModelBundle, mandatory=True)
     fat_water = traits.Enum("computed", "scanner", mandatory=True, usedefault=False)
@@ -146,9 +152,16 @@ class Quantify(SimpleInterface):
         flags += check_pair(signals, self.inputs.pair, computed)
         flags += check_order(labels, grid, table)
         flags += check_scan(measures, labels, grid, table, computed, signals)
+        levels: list[LevelMeasure] = []
+        if isdefined(self.inputs.vertebrae):
+            vertebrae, _ = read_labels(Path(self.inputs.vertebrae))
+            slices, doubts = find_levels(vertebrae, grid, bundle.vertebrae)
+            levels = measure_levels(labels, slices, water, fat, grid, table)
+            flags += doubts
         folder = Path(runtime.cwd)
         found = {
             "measures": [asdict(measure) for measure in measures],
+            "levels": [asdict(level) for level in levels],
             "flags": [asdict(flag) for flag in flags],
         }
         (folder / "measures.json").write_text(json.dumps(found))
@@ -163,6 +176,7 @@ class Quantify(SimpleInterface):
 
 class _ReportInputSpec(BaseInterfaceInputSpec):
     labels = File(exists=True, mandatory=True)
+    vertebrae = File(exists=True, desc="where the bundle labels them")
     water = File(exists=True, mandatory=True)
     fat_fraction = File(exists=True, mandatory=True)
     pair = traits.Instance(DixonPair, mandatory=True)
@@ -182,7 +196,10 @@ class Report(SimpleInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         labels, grid = read_labels(Path(self.inputs.labels))
         water, fraction = np.load(self.inputs.water), np.load(self.inputs.fat_fraction)
-        pictures = draw_figures(water, fraction, labels, grid, self.inputs.bundle.table)
+        bundle, vertebrae = self.inputs.bundle, None
+        if isdefined(self.inputs.vertebrae):
+            vertebrae = (read_labels(Path(self.inputs.vertebrae))[0], bundle.vertebrae)
+        pictures = draw_figures(water, fraction, labels, grid, bundle.table, vertebrae)
         paths = [Path(runtime.cwd) / f"{name}.png" for name in pictures]
         for path in paths:
             path.write_bytes(pictures[path.stem])
@@ -192,6 +209,7 @@ class Report(SimpleInterface):
 
 class _SaveInputSpec(BaseInterfaceInputSpec):
     labels = File(exists=True, mandatory=True)
+    vertebrae = File(exists=True, desc="where the bundle labels them")
     fat_fraction = File(exists=True, mandatory=True)
     measures = File(exists=True, mandatory=True)
     figures = traits.List(File(exists=True), mandatory=True)
@@ -212,6 +230,7 @@ class Save(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         mark, labels = self.inputs.fingerprint, Path(self.inputs.labels)
+        vertebrae = self.inputs.vertebrae
         check_unchanged(mark, self.inputs.record)
         found = json.loads(Path(self.inputs.measures).read_text())
         results = ScanResults(
@@ -222,6 +241,8 @@ class Save(SimpleInterface):
             figures=tuple(
                 (Path(path).stem, Path(path).read_bytes()) for path in self.inputs.figures
             ),
+            vertebrae=Path(vertebrae).read_bytes() if isdefined(vertebrae) else None,
+            levels=tuple(LevelMeasure(**row) for row in found["levels"]),
         )
         paths = save_scan(
             Path(self.inputs.output_dir), replace(self.inputs.record, fingerprint=mark), results

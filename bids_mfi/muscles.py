@@ -122,7 +122,8 @@ class MuscleTable:
         return None
 
 
-LABEL_TABLE = "seg-muscle_dseg.tsv"  # name of the label table of a whole derivative
+# Names of the label tables of a whole derivative.
+LABEL_TABLE, VERTEBRA_TABLE = "seg-muscle_dseg.tsv", "seg-vertebrae_dseg.tsv"
 
 LONG_NAMES = {
     "MFSS": "multifidus_semispinalis_cervicis",

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bids_mfi import __version__
 from bids_mfi.derivatives import (
     COLUMN_DESCRIPTIONS,
+    LEVEL_COLUMN_DESCRIPTIONS,
     BundleFacts,
     ScanRecord,
     derivative_stem,
@@ -21,6 +23,7 @@ from bids_mfi.derivatives import (
     page_path,
     parse_entities,
     read_flags,
+    read_levels,
     read_measures,
     read_record,
     scan_paths,
@@ -177,7 +180,8 @@ def _make_pages(
                 session=session,
                 scans=tuple(sections[name] for name in sorted(sections)),
                 provenance=_describe_provenance(sections, bundle, options),
-                column_descriptions=_describe_columns(),
+                column_descriptions=_describe_columns(COLUMN_DESCRIPTIONS),
+                level_descriptions=_describe_columns(LEVEL_COLUMN_DESCRIPTIONS),
             )
 
 
@@ -237,7 +241,8 @@ def _show_results(
     try:
         record = read_record(marker, options.bids_dir)
         paths = scan_paths(options.output_dir, record.pair)
-        results = (paths.dseg, paths.ffmap, paths.mfi_tsv, paths.mfi_json)
+        results = [paths.dseg, paths.ffmap, paths.mfi_tsv, paths.mfi_json]
+        results += [path for path in paths.level_files if path.exists()]
         problem = problem or explain_altered(paths)
         return ScanSection(
             title=record.pair.scan,
@@ -245,6 +250,7 @@ def _show_results(
             pair=record.pair,
             grid=read_grid(paths.dseg),
             measures=tuple(read_measures(paths.mfi_tsv)),
+            levels=tuple(read_levels(paths.levels_tsv)),
             flags=tuple(read_flags(paths.mfi_json)),
             figures=tuple((name, read_regular_file(paths.figure(name))) for name in FIGURE_NAMES),
             files=tuple(path.relative_to(options.output_dir).as_posix() for path in results),
@@ -279,5 +285,5 @@ def _describe_provenance(
     )
 
 
-def _describe_columns() -> tuple[tuple[str, str], ...]:
-    return tuple((name, str(facts["Description"])) for name, facts in COLUMN_DESCRIPTIONS.items())
+def _describe_columns(columns: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(facts["Description"])) for name, facts in columns.items())

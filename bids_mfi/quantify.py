@@ -122,14 +122,24 @@ def _measure_muscle(
         hemi=muscle.hemi,
         voxels=voxels,
         volume_ml=voxels * voxel_volume_ml if voxels else float("nan"),
-        **_measure_fat(water[mask], fat[mask]),  # type: ignore[arg-type]
+        **measure_fat(water[mask], fat[mask]),  # type: ignore[arg-type]
         extent=extent,
         levels=muscle.levels,
     )
 
 
-def _measure_fat(water: NDArray[np.float64], fat: NDArray[np.float64]) -> dict[str, float | int]:
-    """Measure the fat of one muscle's voxels; voxels without signal are left out."""
+def measure_fat(water: NDArray[np.float64], fat: NDArray[np.float64]) -> dict[str, float | int]:
+    """Measure the fat of some voxels of a muscle; voxels without signal are left out.
+
+    Parameters
+    ----------
+    water, fat : ndarray of float, shape (n,)
+
+    Returns
+    -------
+    dict of str to number
+        The fat measures of :class:`MuscleMeasure`; NaN without signal.
+    """
     water, fat = water.astype(np.float64), fat.astype(np.float64)
     signal = (water + fat) > 0
     water, fat = water[signal], fat[signal]

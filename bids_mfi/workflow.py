@@ -263,10 +263,10 @@ def _build_scan(
     scan.connect(
         [
             (resample, segment, [("channels", "channels"), ("model_grid", "model_grid")]),
-            (segment, quantify, [("labels", "labels")]),
-            (segment, report, [("labels", "labels")]),
+            (segment, quantify, [("labels", "labels"), ("vertebrae", "vertebrae")]),
+            (segment, report, [("labels", "labels"), ("vertebrae", "vertebrae")]),
             (quantify, report, [("water", "water"), ("fat_fraction", "fat_fraction")]),
-            (segment, save, [("labels", "labels")]),
+            (segment, save, [("labels", "labels"), ("vertebrae", "vertebrae")]),
             (quantify, save, [("measures", "measures"), ("fat_fraction", "fat_fraction")]),
             (report, save, [("figures", "figures")]),
             (resample, save, [("fingerprint", "fingerprint")]),
@@ -582,7 +582,9 @@ def _write_dataset_files(states: dict[str, str], bundle: ModelBundle, options: R
     """Write the files of the whole dataset; where the disk takes none say what is done."""
     facts = bundle_facts(bundle)
     try:
-        write_dataset_files(options.output_dir, options.bids_dir, bundle.table, facts)
+        write_dataset_files(
+            options.output_dir, options.bids_dir, bundle.table, facts, bundle.vertebrae
+        )
     except OutputError as error:
         done = sorted(scan for scan, state in states.items() if state == "current")
         if not done:

@@ -89,9 +89,8 @@ def bids_dir(tmp_path):
     return folder
 
 
-@pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory):
-    """A bundle with random weights on a coarse grid: quick, and every label occurs."""
+def write_tiny_bundle(folder: Path, vertebrae=()):
+    """Write a bundle with random weights on a coarse grid: quick, and every muscle occurs."""
     import torch
 
     from bids_mfi.muscles import LONG_NAMES, paper_table
@@ -100,10 +99,10 @@ def tiny_bundle(tmp_path_factory):
     from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 
     torch.manual_seed(3)
-    network = DenseVNet(normalization="instance")
+    network = DenseVNet(out_channels=15 + len(vertebrae), normalization="instance")
     landmarks = tuple(float(value) for value in np.linspace(0, 100, len(PROBABILITIES_PERCENT)))
     bundle = ModelBundle(
-        folder=tmp_path_factory.mktemp("bundle") / "tiny",
+        folder=folder,
         name="tiny",
         version="0",
         sha256="",
@@ -112,9 +111,23 @@ def tiny_bundle(tmp_path_factory):
         table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
         description="Random weights, for tests.",
         licence="Apache-2.0",
+        vertebrae=vertebrae,
     )
     write_bundle(bundle, network.state_dict(), "Apache-2.0\n")
-    return bundle.folder
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory):
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def vertebra_bundle(tmp_path_factory):
+    """The same with classes of vertebrae, in no order that a spine has."""
+    from bids_mfi.vertebrae import VERTEBRAE
+
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "bones", VERTEBRAE)
 
 
 @pytest.fixture

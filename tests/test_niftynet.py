@@ -353,7 +353,7 @@ def test_storage_of_the_scan_does_not_matter(
         channels, model_grid = resample_channels(stored_in, stored_out, stored_grid, bundle)
         assert np.array_equal(channels, reference), axcodes
         if axcodes in (("R", "A", "S"), ("L", "P", "S"), ("I", "R", "P"), ("A", "S", "L")):
-            labels = segment_to_grid(channels, model_grid, stored_grid, bundle, network)
+            labels, _ = segment_to_grid(channels, model_grid, stored_grid, bundle, network)
             assert labels.shape == stored_in.shape
             back, _ = reorient(labels, stored_grid, grid.axcodes)
             assert np.count_nonzero(back != expected) <= VOXELS_TOLERANCE * expected.size
@@ -370,7 +370,7 @@ def test_labels_go_to_their_place_on_a_grid_of_any_order() -> None:
         stored, stored_grid = reorient(fat, grid, axcodes)
         beside, _ = reorient(water, grid, axcodes)
         channels, model_grid = resample_channels(stored, beside, stored_grid, bundle)
-        labels = segment_to_grid(channels, model_grid, stored_grid, bundle, Difference())
+        labels, _ = segment_to_grid(channels, model_grid, stored_grid, bundle, Difference())
         where = np.argwhere(labels == 4).mean(axis=0)
         place = stored_grid.matrix @ np.append(where, 1)
         away_mm = place[:3] - (-30 + 10.5 * 1.2, 5 + 12.5 * 0.9, 7 + 4 * 3.5)

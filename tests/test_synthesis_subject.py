@@ -19,12 +19,13 @@ from bids_mfi.synthesis.deformation import (
     rotation_matrix,
     transform_points,
 )
-from bids_mfi.synthesis.labelmap import expand_levels, prepare_label_map
+from bids_mfi.synthesis.labelmap import prepare_label_map
 from bids_mfi.synthesis.levels import find_level_slices, restrict_to_levels
 from bids_mfi.synthesis.noise import shift_linear, smooth_noise
 from bids_mfi.synthesis.painting import fill_grid, label_voxels
 from bids_mfi.synthesis.subject import change_subject, draw_subject, simplify_subject
 from bids_mfi.synthesis.tissues import Tissue
+from bids_mfi.vertebrae import expand_levels
 
 CENTRE_MM = (0.0, -20.0, -8.0)
 PERSON = Participant("M", 40.0, 25.0)

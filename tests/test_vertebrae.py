@@ -21,7 +21,7 @@ from bids_mfi.network.loss import smooth_dice_and_cross_entropy
 from bids_mfi.network.segment import (
     fold_vertebrae,
     label_channels,
-    label_vertebrae,
+    part_vertebrae,
     prepare_volume,
     segment_all_classes,
 )
@@ -126,7 +126,7 @@ class TestUse:
     def test_vertebrae_are_numbered_from_the_top(self, bundle):
         logits = np.zeros((CLASSES, 3, 1, 1), np.float32)
         logits[0], logits[15, 1], logits[21, 2] = 1.0, 2.0, 2.0
-        assert label_vertebrae(logits, bundle).ravel().tolist() == [0, 1, 7]
+        assert part_vertebrae(logits.argmax(axis=0), bundle).ravel().tolist() == [0, 1, 7]
 
     def test_a_vertebra_is_background_to_the_muscles(self, bundle):
         logits = np.zeros((CLASSES, 2, 1, 1), np.float32)

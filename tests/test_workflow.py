@@ -16,7 +16,7 @@ import pytest
 from conftest import make_affine, make_pair_arrays, write_description, write_nifti, write_scan
 
 from bids_mfi.cli import main
-from bids_mfi.derivatives import read_measures
+from bids_mfi.derivatives import read_flags, read_levels, read_measures
 from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import PairError
 from bids_mfi.grid import read_image, read_labels
@@ -79,10 +79,10 @@ def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
     }
     assert edges == {
         ("Resample", "Segment"): [("channels", "channels"), ("model_grid", "model_grid")],
-        ("Segment", "Quantify"): [("labels", "labels")],
-        ("Segment", "Report"): [("labels", "labels")],
+        ("Segment", "Quantify"): [("labels", "labels"), ("vertebrae", "vertebrae")],
+        ("Segment", "Report"): [("labels", "labels"), ("vertebrae", "vertebrae")],
         ("Quantify", "Report"): [("fat_fraction", "fat_fraction"), ("water", "water")],
-        ("Segment", "Save"): [("labels", "labels")],
+        ("Segment", "Save"): [("labels", "labels"), ("vertebrae", "vertebrae")],
         ("Quantify", "Save"): [("fat_fraction", "fat_fraction"), ("measures", "measures")],
         ("Report", "Save"): [("figures", "figures")],
         ("Resample", "Save"): [("fingerprint", "fingerprint")],
@@ -334,6 +334,64 @@ def test_an_edited_label_map_is_named_and_kept(finished, tmp_path, tiny_bundle, 
     assert {k: v for k, v in tree(out_dir).items() if k != f"edited/{DSEG}"} == before
     assert run(bids_dir, out_dir, tiny_bundle) == 0
     assert "note:" not in capsys.readouterr().err
+
+
+LEVEL_NAMES = ("muscle_levels.tsv", "muscle_levels.json", "vertebrae_dseg.nii.gz",
+               "vertebrae_dseg.json")  # fmt: skip
+LEVEL_FILES = {f"sub-01/anat/sub-01_acq-dixon_seg-{name}" for name in LEVEL_NAMES}
+
+
+@pytest.fixture(scope="module")
+def with_vertebrae(tmp_path_factory, vertebra_bundle):
+    folder = tmp_path_factory.mktemp("bones")
+    write_description(folder / "in")
+    write_scan(folder / "in", "01", seed=1)
+    assert run(folder / "in", folder / "out", vertebra_bundle) == 0
+    return folder / "in", folder / "out", 0
+
+
+def test_vertebrae_and_their_levels_are_written(with_vertebrae, vertebra_bundle):
+    _, out_dir, _ = with_vertebrae
+    files = tree(out_dir)
+    assert files.keys() >= LEVEL_FILES
+    assert b"\n7\tvertebra_T1\tT1\n" in files["seg-vertebrae_dseg.tsv"]
+    marked = json.loads(files[MARKER])["Files"]
+    assert {Path(name).name for name in LEVEL_FILES} <= marked.keys()
+    stem = out_dir / "sub-01/anat/sub-01_acq-dixon_seg-"
+    vertebrae, grid = read_labels(Path(f"{stem}vertebrae_dseg.nii.gz"))
+    muscles, own = read_labels(Path(f"{stem}muscle_dseg.nii.gz"))
+    assert grid == own
+    assert 0 < vertebrae.max() <= 7
+    assert 0 < muscles.max() <= 14
+    assert not ((vertebrae > 0) & (muscles > 0)).any()
+    rows = read_levels(Path(f"{stem}muscle_levels.tsv"))
+    assert len(rows) == 14 * 6
+    (flag,) = [f for f in read_flags(out_dir / MARKER) if f.code.startswith(("vert", "levels"))]
+    assert {row.extent for row in rows} == {"unknown"}, "random weights make no spine"
+    page = (out_dir / "sub-01.html").read_text()
+    assert flag.message in page
+    assert "MFI by vertebral level" not in page
+
+
+def test_level_files_go_where_weights_label_no_vertebrae(with_vertebrae, tmp_path, tiny_bundle):
+    bids_dir, out_dir = copy_of(with_vertebrae, tmp_path)
+    assert run(bids_dir, out_dir, tiny_bundle, "--overwrite") == 0
+    assert LEVEL_FILES.isdisjoint(tree(out_dir))
+    assert run(bids_dir, out_dir, tiny_bundle) == 0
+
+
+def test_an_edited_map_of_vertebrae_is_kept_too(with_vertebrae, tmp_path, vertebra_bundle, capsys):
+    bids_dir, out_dir = settled_copy_of(with_vertebrae, tmp_path, vertebra_bundle)
+    name = next(name for name in LEVEL_FILES if name.endswith(".nii.gz"))
+    before, edited = tree(out_dir), out_dir / name
+    edited.write_bytes(b"corrected by hand")
+    assert run(bids_dir, out_dir, vertebra_bundle) == 1
+    assert f"{edited}: edited, or damaged" in capsys.readouterr().err
+    assert run(bids_dir, out_dir, vertebra_bundle, "--overwrite") == 0
+    kept = out_dir / "edited" / name
+    assert kept.read_bytes() == b"corrected by hand"
+    assert f"note: {kept}: a copy of the label map" in capsys.readouterr().err
+    assert {k: v for k, v in tree(out_dir).items() if k != f"edited/{name}"} == before
 
 
 @pytest.mark.parametrize(

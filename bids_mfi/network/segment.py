@@ -80,10 +80,11 @@ def segment_scan(
     Returns
     -------
     ndarray of int16, shape (x, y, z)
+        Muscles.
     """
     channels, model_grid = resample_channels(in_phase, out_phase, grid, bundle)
     network = cached_network(bundle, device)
-    return segment_to_grid(channels, model_grid, grid, bundle, network)
+    return segment_to_grid(channels, model_grid, grid, bundle, network)[0]
 
 
 def resample_channels(
@@ -238,21 +239,15 @@ def fold_vertebrae(logits: NDArray[np.float32], bundle: ModelBundle) -> NDArray[
     return muscles
 
 
-def label_vertebrae(logits: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.uint8]:
-    """Find the vertebral bodies on the model grid.
+def part_vertebrae(classes: NDArray[np.integer], bundle: ModelBundle) -> NDArray[np.int16]:
+    """Give vertebrae the numbers from 1, in the order of the bundle's ``vertebrae``, all else 0.
 
     Parameters
     ----------
-    logits : ndarray of float32, shape (classes, x, y, z)
-        From :func:`segment_all_classes`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (x, y, z)
-        0, or 1 and more in the order of the bundle's ``vertebrae``.
+    classes : ndarray of int
+        Numbers of the network's classes, of any shape.
     """
-    found = logits.argmax(axis=0)
-    return np.asarray(np.maximum(found - bundle.muscle_classes + 1, 0), dtype=np.uint8)
+    return np.asarray(np.maximum(classes - bundle.muscle_classes + 1, 0), dtype=np.int16)
 
 
 def _segment_view(
@@ -453,7 +448,7 @@ def segment_to_grid(
     scan_grid: Grid,
     bundle: ModelBundle,
     network: DenseVNet,
-) -> NDArray[np.int16]:
+) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
     """Labels on the scan's own grid for channels on the model grid.
 
     Parameters
@@ -468,11 +463,20 @@ def segment_to_grid(
 
     Returns
     -------
-    ndarray of int16, shape of ``scan_grid``
+    labels : ndarray of int16, shape of ``scan_grid``
+        Muscles.
+    vertebrae : ndarray of int16, shape of ``scan_grid``, or None
+        0, or 1 and more in the order of the bundle's ``vertebrae``; None if it labels none.
     """
     if bundle.inference == "niftynet":
-        return _segment_as_niftynet(channels, scan_grid, bundle, network)
-    return labels_on_grid(segment_channels(channels, bundle, network), model_grid, scan_grid)
+        return _segment_as_niftynet(channels, scan_grid, bundle, network), None
+    logits = segment_all_classes(channels, bundle, network)
+    found = labels_on_grid(logits, model_grid, scan_grid)
+    if not bundle.vertebrae:
+        return found, None
+    return np.where(found < bundle.muscle_classes, found, np.int16(0)), part_vertebrae(
+        found, bundle
+    )
 
 
 def _segment_as_niftynet(
@@ -541,6 +545,7 @@ __all__ = [
     "model_shape",
     "pad_edges",
     "padded_shape",
+    "part_vertebrae",
     "prepare_volume",
     "resample_channels",
     "segment_channels",

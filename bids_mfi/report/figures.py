@@ -6,7 +6,7 @@ axial pictures anterior is up, in the others superior. Sides come from the affin
 
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,7 @@ FILL_OPACITY = 0.38
 LETTERS_AXIAL = {"left": "R", "right": "L", "top": "A", "bottom": "P"}
 LETTERS_CORONAL = {"left": "R", "right": "L", "top": "S", "bottom": "I"}
 LETTERS_SAGITTAL = {"left": "A", "right": "P", "top": "S", "bottom": "I"}
+DISPLAYED = ("L", "P", "I")
 FIGURE_NAMES = ("overview", "labels", "water", "fatfraction")
 
 
@@ -80,6 +81,9 @@ class Scene:
         Height of a panel by its width.
     brightest : float
         Water signal that is shown white.
+    vertebrae : ndarray of int16, shape (x, y, z), or None
+        0, or the place of a vertebra in ``vertebra_names``, counted from 1.
+    vertebra_names : tuple of str
     """
 
     water: NDArray[np.float32]
@@ -90,6 +94,8 @@ class Scene:
     views: tuple[View, ...]
     ratio: float
     brightest: float
+    vertebrae: NDArray[np.int16] | None = None
+    vertebra_names: tuple[str, ...] = ()
 
 
 def draw_figures(
@@ -98,6 +104,7 @@ def draw_figures(
     labels: NDArray[np.int16],
     grid: Grid,
     table: MuscleTable,
+    vertebrae: tuple[NDArray[np.int16], tuple[str, ...]] | None = None,
 ) -> dict[str, bytes]:
     """Draw all pictures of a scan.
 
@@ -112,6 +119,8 @@ def draw_figures(
     grid : Grid
         In any orientation.
     table : MuscleTable
+    vertebrae : tuple of ndarray of int16, shape of the grid, and tuple of str, optional
+        0, or the place of a vertebra in the names that follow, counted from 1.
 
     Returns
     -------
@@ -121,6 +130,9 @@ def draw_figures(
     from matplotlib import style
 
     scene = arrange_scene(water, fat_fraction_percent, labels, grid, table)
+    if vertebrae is not None:
+        turned = reorient(vertebrae[0], grid, DISPLAYED)[0].astype(np.int16)
+        scene = replace(scene, vertebrae=turned, vertebra_names=vertebrae[1])
     with style.context("default", after_reset=True):
         return {
             "overview": draw_overview(scene),
@@ -138,7 +150,7 @@ def arrange_scene(
     table: MuscleTable,
 ) -> Scene:
     """Turn the arrays for display and choose what is shown; parameters as :func:`draw_figures`."""
-    axcodes = ("L", "P", "I")
+    axcodes = DISPLAYED
     known = np.isin(labels, [muscle.index for muscle in table])
     turned_water: NDArray[np.float32] = reorient(water, grid, axcodes)[0].astype(np.float32)
     fraction = reorient(fat_fraction_percent, grid, axcodes)[0].astype(np.float32)
@@ -360,17 +372,23 @@ def draw_overview(scene: Scene) -> bytes:
         left += width + GAP_INCHES
         _show(panel, water, spacing_mm, (0.0, scene.brightest), "gray")
         _fill_labels(panel, labels, spacing_mm, scene.table)
+        if name == "sagittal" and scene.vertebrae is not None:
+            _draw_vertebrae(panel, scene.vertebrae[x], spacing_mm, scene.vertebra_names)
         _draw_level_lines(panel, scene, spacing_mm)
         _write(panel, name)
     return _encode(figure)
 
 
 def _choose_planes(scene: Scene) -> tuple[int, int]:
-    """Middle of the labels from side to side, and the coronal plane with most labels."""
+    """Choose the sagittal plane in the middle and the coronal one with most labels.
+
+    The middle is that of the vertebrae where they are labelled, else of the muscles.
+    """
     labelled = scene.labels > 0
     if not labelled.any():
         return scene.grid.shape[0] // 2, scene.grid.shape[1] // 2
-    x = np.flatnonzero(labelled.any(axis=(1, 2)))
+    bones = labelled if scene.vertebrae is None else scene.vertebrae > 0
+    x = np.flatnonzero((bones if bones.any() else labelled).any(axis=(1, 2)))
     return int(x[0] + x[-1]) // 2, int(labelled.sum(axis=(0, 2)).argmax())
 
 
@@ -382,6 +400,20 @@ def _draw_level_lines(panel: "Axes", scene: Scene, spacing_mm: tuple[float, floa
             0.92, height, str(number), transform=panel.get_yaxis_transform(), color=YELLOW,
             fontsize=8, va="center", ha="center", path_effects=_halo(),
         )  # fmt: skip
+
+
+def _draw_vertebrae(
+    panel: "Axes", plane: NDArray[np.int16], spacing_mm: tuple[float, float], names: Sequence[str]
+) -> None:
+    """Outline the vertebral bodies of a plane and write their names into them."""
+    colors = {index: "white" for index in range(1, len(names) + 1)}
+    _outline_labels(panel, plane, spacing_mm, colors, 0.9)
+    for index, name in enumerate(names, start=1):
+        at = np.argwhere(plane == index)
+        if len(at):
+            x, y = (at.mean(axis=0) + 0.5) * spacing_mm
+            panel.text(x, y, name, color="white", fontsize=7, ha="center", va="center",
+                       path_effects=_halo())  # fmt: skip
 
 
 # --- parts of a picture ------------------------------------------------------------------------

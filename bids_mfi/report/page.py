@@ -16,6 +16,7 @@ from urllib.parse import quote
 from bids_mfi.counts import count_noun
 from bids_mfi.dixon import DixonPair
 from bids_mfi.grid import Grid
+from bids_mfi.levels import LevelMeasure
 from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.quality import QCFlag
 from bids_mfi.quantify import MuscleMeasure
@@ -95,6 +96,8 @@ class ScanSection:
         Why the scan failed; empty if it did not. Measures beside it are of an earlier run.
     weights : str
         Name and version of the weights that made the results.
+    levels : tuple of LevelMeasure
+        Empty where the weights label no vertebrae.
     """
 
     title: str
@@ -107,6 +110,7 @@ class ScanSection:
     files: tuple[str, ...] = ()
     problem: str = ""
     weights: str = ""
+    levels: tuple[LevelMeasure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +146,8 @@ class ParticipantPage:
         Label without ``ses-`` if the page is of one session only.
     scans : tuple of ScanSection
     provenance : Provenance
-    column_descriptions : tuple of (str, str)
-        Name and description of each column of the full table.
+    column_descriptions, level_descriptions : tuple of (str, str)
+        Name and description of each column of the full tables.
     """
 
     participant: str
@@ -151,6 +155,7 @@ class ParticipantPage:
     scans: tuple[ScanSection, ...]
     provenance: Provenance
     column_descriptions: tuple[tuple[str, str], ...] = ()
+    level_descriptions: tuple[tuple[str, str], ...] = ()
 
 
 def make_environment() -> "Environment":
@@ -177,6 +182,7 @@ def render_page(page: ParticipantPage) -> str:
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         scans=[_prepare_scan(scan) for scan in page.scans],
         columns=[field.name for field in fields(MuscleMeasure)],
+        level_columns=[field.name for field in fields(LevelMeasure)],
         display=DISPLAY,
         fat_water=FAT_WATER_SENTENCES[page.provenance.fat_water],
         sides=SIDES,
@@ -207,6 +213,7 @@ def _prepare_scan(scan: ScanSection) -> dict[str, Any]:
         "flags": group_flags(scan.flags),
         "groups": [_prepare_group(sides, measures, scan.flags)
                    for sides in group_by_muscle(scan.table)],
+        "by_level": _prepare_levels(scan),
         "pictures": [_prepare_picture(name, png) for name, png in scan.figures],
         "links": [(quote(name), name.rsplit("/", 1)[-1]) for name in scan.files],
         "count": count_flags(scan.flags),
@@ -225,6 +232,25 @@ def _prepare_group(
         doubts = [flag for flag in flags if muscle and _concerns(flag, muscle)]
         cells.append({"side": side, "muscle": muscle, "measure": measure, "flags": doubts})
     return {"muscle": sides[0], "long_name": long_name(sides[0]), "cells": cells}
+
+
+def _prepare_levels(scan: ScanSection) -> dict[str, Any] | None:
+    """Arrange the table by vertebral level: a row a muscle, a column a level and side.
+
+    The first column of a row is of the paper's levels for the muscle. None where nothing was found.
+    """
+    found = {(row.scope, row.levels, row.index): row for row in scan.levels}
+    paper = {row.index: row for row in scan.levels if row.scope == "paper"}
+    names = list(dict.fromkeys(row.levels for row in scan.levels if row.scope == "level"))
+    if not any(row.extent != "unknown" for row in scan.levels):
+        return None
+    rows = []
+    for sides in group_by_muscle(scan.table):
+        own = [paper[muscle.index].levels for muscle in sides if muscle.index in paper]
+        cells = [[paper.get(muscle.index) for muscle in sides]]
+        cells += [[found.get(("level", name, muscle.index)) for muscle in sides] for name in names]
+        rows.append({"muscle": sides[0], "paper": own[0] if own else "", "cells": cells})
+    return {"names": names, "rows": rows}
 
 
 def _concerns(flag: QCFlag, muscle: Muscle) -> bool:

@@ -26,13 +26,12 @@ from bids_mfi.quality import find_exchanged_sides
 from bids_mfi.synthesis.anatomies import find_anatomy, list_anatomies
 from bids_mfi.synthesis.slices import divide_thick_slices
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
-from bids_mfi.vertebrae import VERTEBRAE
+from bids_mfi.vertebrae import LEVELS, VERTEBRAE, expand_levels
 
 DEPTH_STEP_MM = 0.05
 SKIN_STEP_MM = 0.25
 SKIN_OFFSET_MM = 24.0
 MOST_LABELS = 249  # more codes are needed for a body and for tubes
-LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3")
 MIDLINE_MM = 8.0
 AROUND_MUSCLES_MM = 9.0
 BEFORE_MUSCLES_MM = 12.0  # of the spine, from the muscles' centre
@@ -590,13 +589,3 @@ def common_table(paths: Sequence[Path], maps: Sequence[LabelMap], levels: str) -
     if levels == "paper":
         return table
     return MuscleTable(tuple(replace(muscle, levels="all") for muscle in table))
-
-
-def expand_levels(levels: str) -> list[str]:
-    """Single levels of a range.
-
-    >>> expand_levels("C6-T1"), expand_levels("C4")
-    (['C6', 'C7', 'T1'], ['C4'])
-    """
-    first, _, last = levels.partition("-")
-    return list(LEVELS[LEVELS.index(first) : LEVELS.index(last or first) + 1])

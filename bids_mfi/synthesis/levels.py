@@ -9,8 +9,8 @@ from bids_mfi.errors import InputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.synthesis.deformation import map_points, transform_points
-from bids_mfi.synthesis.labelmap import expand_levels
 from bids_mfi.synthesis.subject import Subject
+from bids_mfi.vertebrae import expand_levels
 
 BODY_RADIUS_MM = 6.0
 LEAST_POINTS = 8

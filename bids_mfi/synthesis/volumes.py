@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.synthesis.labelmap import DEPTH_STEP_MM, LabelMap, expand_levels
+from bids_mfi.synthesis.labelmap import DEPTH_STEP_MM, LabelMap
 from bids_mfi.synthesis.painting import FIXED
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
+from bids_mfi.vertebrae import expand_levels
 
 # Mean of left and right and standard deviation between persons, ml, at the levels of Table 1 of
 # Weber et al. 2021 (doi:10.1038/s41598-021-95972-x): of the tracings, which is the mean of the
