@@ -532,8 +532,8 @@ def write_dataset_files(
     _write_if_changed(output_dir / LABEL_TABLE.replace(".tsv", ".json"), encode_json(columns))
     if vertebrae:
         _write_if_changed(output_dir / VERTEBRA_TABLE, encode_vertebra_table(vertebrae))
-        described = encode_json(VERTEBRA_COLUMN_DESCRIPTIONS)
-        _write_if_changed(output_dir / VERTEBRA_TABLE.replace(".tsv", ".json"), described)
+        sidecar = output_dir / VERTEBRA_TABLE.replace(".tsv", ".json")
+        _write_if_changed(sidecar, encode_json(VERTEBRA_COLUMN_DESCRIPTIONS))
     _write_ignore_list(output_dir / ".bidsignore")
     for name in ("README.md", "CITATION.md"):
         _write_text_of_ours(output_dir / name)

@@ -19,6 +19,7 @@ from PIL import Image
 
 from bids_mfi.dixon import DixonPair
 from bids_mfi.grid import Grid, reorient
+from bids_mfi.levels import LevelMeasure
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.quality import QCFlag
 from bids_mfi.quantify import MuscleMeasure, measure_muscles
@@ -530,6 +531,55 @@ def test_page_without_flags_says_so_without_promising(section):
     text = text_of(render(dataclasses.replace(section, flags=())))
     assert "no quality flags" in text
     assert "look at the pictures" in text
+
+
+def level_row(scope, levels, muscle, mfi_percent, extent):
+    return LevelMeasure(
+        scope, levels, muscle.index, muscle.muscle, muscle.hemi, 4, 50, 0.4, 30.0, mfi_percent,
+        mfi_percent, extent,
+    )  # fmt: skip
+
+
+def test_levels_stand_by_muscle_and_side_with_what_is_missing(section):
+    """Right before left, the paper's levels first, a star for a cut one, n/a for what is absent."""
+    right, left = WEBER2021.of("TR", "R"), WEBER2021.of("TR", "L")
+    rows = (
+        level_row("paper", "C6", right, 11.04, "complete"),
+        level_row("paper", "C6", left, 12.05, "cut"),
+        level_row("level", "C3", right, 13.06, "complete"),
+        level_row("level", "C3", left, math.nan, "absent"),
+    )
+    page = render(dataclasses.replace(section, levels=rows))
+    table = page[page.index("MFI by vertebral level") :]
+    line = table[table.index('<th scope="row">TR</th>') :].split("</tr>")[0]
+    assert re.findall(r">([^<>]+)</td>", line) == ["C6", "11.0", "12.1*", "13.1", "n/a"]
+    assert "All values by level" in page
+
+
+def test_no_table_by_level_where_none_was_found(section):
+    unknown = level_row("level", "C3", LEFT, math.nan, "unknown")
+    assert "MFI by vertebral level" not in render(section)
+    assert "MFI by vertebral level" not in render(dataclasses.replace(section, levels=(unknown,)))
+
+
+def test_vertebrae_are_outlined_in_the_sagittal_picture_only():
+    """White lines on the right half; the other pictures stay as they are."""
+    water, fraction, labels, grid = make_scan()
+    bodies = np.zeros(labels.shape, np.int16)
+    bodies[48:53, 30:45, 4:8], bodies[48:53, 30:45, 10:14] = 2, 1
+    plain = draw_figures(water, fraction, labels, grid, WEBER2021)
+    drawn = draw_figures(water, fraction, labels, grid, WEBER2021, (bodies, ("C2", "C3")))
+    assert {name for name in plain if plain[name] != drawn[name]} == {"overview"}
+    scene = dataclasses.replace(
+        arrange_scene(water, fraction, labels, grid, WEBER2021),
+        vertebrae=reorient(bodies, grid, ("L", "P", "I"))[0],
+        vertebra_names=("C2", "C3"),
+    )
+    nothing = dataclasses.replace(scene, vertebrae=np.zeros_like(scene.vertebrae))
+    changed = np.abs(decode(draw_overview(scene)) - decode(draw_overview(nothing))).max(axis=2) > 30
+    columns = np.flatnonzero(changed.any(axis=0))
+    assert columns.size
+    assert columns.min() > changed.shape[1] * 150 / 270
 
 
 def test_failed_scan_shows_its_reason_beside_the_others(section):

@@ -5,7 +5,7 @@ finding.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bids_mfi.cells import MISSING_WORDS
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.group_run.findings import make_findings
+from bids_mfi.group_run.level_tables import collect_levels
 from bids_mfi.group_run.locate import find_tables, list_failures
 from bids_mfi.group_run.measured import MeasuredScan
 from bids_mfi.group_run.origin import (
@@ -67,6 +68,9 @@ class Collection:
         The same of each table whose label map was changed since.
     measured : tuple of MeasuredScan
         The scans whose sidecar names their images.
+    levels : DataFrame
+        One row a scan, vertebral level, muscle and side; ``scan`` as in ``rows``. Empty where
+        nothing was measured by level.
     """
 
     rows: pd.DataFrame
@@ -75,6 +79,7 @@ class Collection:
     failed: tuple[tuple[str, str], ...]
     stale: tuple[tuple[str, str], ...] = ()
     measured: tuple[MeasuredScan, ...] = ()
+    levels: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def collect_tables(options: RunOptions) -> Collection:
@@ -118,7 +123,9 @@ def collect_tables(options: RunOptions) -> Collection:
         reserved,
     )
     rows, odd = _clear_impossible(rows, described)
-    findings += odd + _find_odd_muscles(rows, described)
+    places = {new: scans[old]["path"] for new, old in enumerate(described["order"])}
+    levels, left_out = collect_levels(places, SCAN)
+    findings += odd + _find_odd_muscles(rows, described) + left_out
     return Collection(
         rows,
         described.drop(columns="order"),
@@ -126,6 +133,7 @@ def collect_tables(options: RunOptions) -> Collection:
         tuple(failed),
         tuple(stale),
         _list_measured(scans),
+        levels,
     )
 
 

@@ -13,6 +13,7 @@ from bids_mfi.counts import count_noun
 from bids_mfi.derivatives import hash_file, page_path, parse_entities
 from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.group_run.findings import make_findings
+from bids_mfi.group_run.level_tables import VERTEBRA_MAP
 from bids_mfi.group_run.locate import ENDING
 from bids_mfi.group_run.measured import list_images
 from bids_mfi.markers import check_shape, find_seal, read_sidecar
@@ -115,7 +116,8 @@ def _refuse_stale(table: Path, written: dict[str, str]) -> None:
     ------
     StaleTableError
     """
-    for name in (name for name in written if name.endswith(LABEL_MAP)):
+    names = (n for n in written if n.endswith(LABEL_MAP) and not n.endswith(VERTEBRA_MAP))
+    for name in names:
         dseg = table.with_name(name)
         try:
             stale = dseg.is_file() and hash_file(dseg) != written[name]

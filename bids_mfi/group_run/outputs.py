@@ -9,7 +9,12 @@ import pandas as pd
 
 from bids_mfi import __version__
 from bids_mfi.cells import MISSING
-from bids_mfi.derivatives import COLUMN_DESCRIPTIONS, PROGRAM, encode_json
+from bids_mfi.derivatives import (
+    COLUMN_DESCRIPTIONS,
+    LEVEL_COLUMN_DESCRIPTIONS,
+    PROGRAM,
+    encode_json,
+)
 from bids_mfi.muscles import LONG_NAMES
 from bids_mfi.report.group_page import TableEntry
 from bids_mfi.storage import explain_os_error
@@ -20,10 +25,12 @@ PAGE = "group.html"
 FIGURES = "group/figures"
 FIGURE_NAMES = ("pairplot", "figure5a", "figure5b", "figure6")
 MEASURES_TABLE = "mfi"
+LEVELS_TABLE = "levels"
 WIDE_TABLE = "wide"
 
 TITLES = {
     "mfi": "All measures: one row a scan, muscle and side",
+    "levels": "Measures by vertebral level: one row a scan, level, muscle and side",
     "wide": "The values analysed: one row a participant, left-right mean of each muscle",
     "sample": "Participants by sex, with age and BMI",
     "descriptives": "Mean and spread of each muscle, left-right means",
@@ -52,6 +59,7 @@ TITLES = {
 COUNTS = frozenset({
     "n", "n_f", "n_m", "rank", "df", "df1", "df2", "df_error_between", "df_error_within",
     "n_participants", "n_age", "n_bmi", "n_sessions", "n_scans", "index", "voxels", "signal_voxels",
+    "slices",
 })  # fmt: skip
 
 P_VALUE = "p (of t two-tailed), not adjusted for multiple comparisons"
@@ -256,6 +264,8 @@ def _describe_column(key: str, name: str) -> dict[str, Any]:
     unit = "ml" if key.startswith(VOLUME) else "percent"
     if table == MEASURES_TABLE and name in COLUMN_DESCRIPTIONS:
         return COLUMN_DESCRIPTIONS[name]
+    if table == LEVELS_TABLE and name in LEVEL_COLUMN_DESCRIPTIONS:
+        return LEVEL_COLUMN_DESCRIPTIONS[name]
     if table == WIDE_TABLE and name not in DESCRIPTIONS:
         return {"Description": f"Value of {LONG_NAMES.get(name, name)}.", "Units": unit}
     if name.endswith("_adjusted"):

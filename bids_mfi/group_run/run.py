@@ -18,6 +18,7 @@ from bids_mfi.group.wilkinson import ParsedFormula, parse_formula
 from bids_mfi.group_run.further import analyse_centiles, analyse_change, describe_choices
 from bids_mfi.group_run.outputs import (
     FIGURES,
+    LEVELS_TABLE,
     MEASURES_TABLE,
     PAGE,
     VOLUME,
@@ -156,6 +157,9 @@ def _make_files(
 ) -> dict[str, TableEntry]:
     measures, extent = study.list_measures(cohorts["mfi"]), tell_extent(study.list_levels())
     files = {MEASURES_TABLE: make_table_file(MEASURES_TABLE, measures)}
+    if len(study.collection.levels):
+        levels = study.list_level_measures(cohorts["mfi"])
+        files[LEVELS_TABLE] = make_table_file(LEVELS_TABLE, levels)
     for measure, cohort in cohorts.items():
         key = f"{VOLUME if measure == 'volume' else ''}{WIDE_TABLE}"
         files[key] = make_table_file(key, study.list_values(cohort), extent=extent)

@@ -89,6 +89,17 @@ class Study:
 
         ``analysed`` says whether the scan stands for its participant in the analyses of MFI.
         """
+        return self._join_scans(self.collection.rows, cohort)
+
+    def list_level_measures(self, cohort: Cohort) -> pd.DataFrame:
+        """Put together what was measured by vertebral level, a row a scan, level, muscle and side.
+
+        Empty where the weights label no vertebrae.
+        """
+        return self._join_scans(self.collection.levels, cohort)
+
+    def _join_scans(self, rows: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
+        """Put what is known of scans and participants beside rows of measures."""
         scans = self.collection.scans.drop(columns=["qc_flags", "page"])
         identifiers = [name for name in scans.columns if name.endswith("_id")]
         origin = [name for name in scans.columns if name not in identifiers]
@@ -97,10 +108,10 @@ class Study:
         scans = scans.assign(analysed=["yes" if one else "no" for one in used])
         covariates = self.people.table[list(STANDARD)].reset_index()
         scans = scans.merge(covariates, on=VISIT, how="left", validate="many_to_one")
-        rows = self.collection.rows
         own = [name for name in rows.columns if name not in (SCAN, FLAGS)]
+        flags = [FLAGS] if FLAGS in rows else []
         table = rows.merge(scans, left_on=SCAN, right_index=True, validate="many_to_one")
-        return table[[*identifiers, *own, FLAGS, *origin, "analysed", *STANDARD]]
+        return table[[*identifiers, *own, *flags, *origin, "analysed", *STANDARD]]
 
     def list_values(self, cohort: Cohort) -> pd.DataFrame:
         """Put the values that were analysed together, a row a participant, a column a muscle."""

@@ -247,8 +247,10 @@ def _prepare_levels(scan: ScanSection) -> dict[str, Any] | None:
     rows = []
     for sides in group_by_muscle(scan.table):
         own = [paper[muscle.index].levels for muscle in sides if muscle.index in paper]
-        cells = [[paper.get(muscle.index) for muscle in sides]]
-        cells += [[found.get(("level", name, muscle.index)) for muscle in sides] for name in names]
+        by_side = {muscle.hemi: muscle.index for muscle in sides}
+        indices = [by_side.get(hemi, 0) for hemi, _ in SIDES]
+        cells = [[paper.get(index) for index in indices]]
+        cells += [[found.get(("level", name, index)) for index in indices] for name in names]
         rows.append({"muscle": sides[0], "paper": own[0] if own else "", "cells": cells})
     return {"names": names, "rows": rows}
 
