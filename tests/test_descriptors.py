@@ -411,14 +411,20 @@ def test_launch_of_a_dry_run(folder, bids_dir):
     assert not (folder / "out").exists()
 
 
-BY_SESSION = {"mfi_tables_of_sessions", "label_maps_of_sessions", "fat_fraction_maps_of_sessions"}
-OF_GROUP = {"group_page", "group_table", "group_statistics", "group_figures"}
+BY_SESSION = {
+    "mfi_tables_of_sessions", "level_tables_of_sessions", "label_maps_of_sessions",
+    "fat_fraction_maps_of_sessions",
+}  # fmt: skip
+OF_GROUP = {
+    "group_page", "group_table", "group_level_table", "group_statistics", "group_figures",
+}  # fmt: skip
+BY_LEVEL = {"level_tables", "level_tables_of_sessions", "group_level_table"}
 
 
 @pytest.mark.slow
-def test_launch_of_the_participant_level(folder, bids_dir, tiny_bundle):
+def test_launch_of_the_participant_level(folder, bids_dir, vertebra_bundle):
     invocation = {"bids_dir": str(bids_dir), "output_dir": "out", "analysis_level": "participant",
-                  "participant_label": ["02"], "bundle": str(tiny_bundle), "nprocs": 1,
+                  "participant_label": ["02"], "bundle": str(vertebra_bundle), "nprocs": 1,
                   "write_graph": True}  # fmt: skip
     found = launch(APP, invocation)
     assert_complete(found, APP, without=BY_SESSION | OF_GROUP | {"error_texts"})
@@ -444,7 +450,7 @@ def test_launch_of_the_group_level(folder, sessions):
     invocation = {"bids_dir": "bids", "output_dir": "out", "analysis_level": "group"}
     absent = {one.removesuffix("_of_sessions") for one in BY_SESSION} if sessions else BY_SESSION
     found = launch(APP, invocation)
-    assert_complete(found, APP, without=absent | {"error_texts", "graph"})
+    assert_complete(found, APP, without=absent | BY_LEVEL | {"error_texts", "graph"})
     assert "3 participants analysed" in found.stdout
 
 
