@@ -126,6 +126,20 @@ class TestSubject:
             assert ((subject.fat_percent >= 0) & (subject.fat_percent <= 100)).all()
             assert np.isfinite(subject.growth_mm).all()
 
+    def test_some_persons_have_hardly_any_fat_in_muscle(self, label_map):
+        """All muscles of a person lose the same share, of about three persons in ten."""
+        kept = []
+        for seed in range(60):
+            plain = draw_subject(np.random.default_rng(seed), label_map)
+            drawn = subject_of(label_map, seed)
+            ratios = drawn.muscle_fat_percent[1:] / plain.muscle_fat_percent[1:]
+            assert np.ptp(ratios) < 1e-5
+            assert drawn.other_fat_percent == pytest.approx(ratios[0] * plain.other_fat_percent)
+            kept.append(ratios[0])
+        assert 0.15 < np.mean(np.array(kept) < 1) < 0.45
+        assert 0 <= min(kept) < 0.15
+        assert max(kept) == 1
+
     def test_no_muscle_is_known_by_its_brightness(self, label_map):
         for seed in range(20):
             muscles = subject_of(label_map, seed).amplitude[1 : N_MUSCLES + 1]

@@ -48,6 +48,7 @@ SEPTA_SHARE = 0.6
 SEPTUM_WATER, SEPTUM_FAT = (0.0, 0.7), (0.0, 0.4)
 SEPTUM_WIDTH, SEPTUM_MM = (0.08, 0.3), (3.0, 9.0)
 CAPPED_SHARE = 0.6
+LEAN_SHARE = 0.3  # with hardly any fat in their muscles
 
 COIL_SHARE, MOST_COILS = 0.75, 8
 COIL_RATIO = (1.2, 7.0)
@@ -72,7 +73,7 @@ def randomise_subject(rng: np.random.Generator, subject: Subject) -> Subject:
     ----------
     rng : Generator
     subject : Subject
-        Keeps posture, warps, age, sex, fat in muscle, vessels and metal.
+        Keeps posture, warps, age, sex, vessels and metal, and mostly the fat in muscle.
     """
     deformation, size = _resize(rng, subject)
     plane_mm = _log_uniform(rng, PLANE_MM)
@@ -90,7 +91,14 @@ def randomise_subject(rng: np.random.Generator, subject: Subject) -> Subject:
         septa=_draw_septa(rng),
         capped=bool(rng.random() < CAPPED_SHARE),
     )
-    return replace(drawn, growth_mm=_fit_growth(rng, drawn, size))
+    growth_mm = _fit_growth(rng, drawn, size)
+    kept = float(rng.uniform(0, 1)) if rng.random() < LEAN_SHARE else 1.0
+    return replace(
+        drawn,
+        growth_mm=growth_mm,
+        muscle_fat_percent=(kept * drawn.muscle_fat_percent).astype(np.float32),
+        other_fat_percent=kept * drawn.other_fat_percent,
+    )
 
 
 def _resize(rng: np.random.Generator, subject: Subject) -> tuple[Deformation, NDArray[np.float64]]:
@@ -235,6 +243,7 @@ def describe_ranges() -> str:
         "size {:g}-{:g}".format(*SIZE),
         "planes {:g}-{:g} mm".format(*PLANE_MM),
         "subcutaneous fat {:g}-{:g} mm".format(*SKIN_FAT_MM),
+        f"{100 * LEAN_SHARE:g} % with less fat in their muscles, down to none",
         f"{100 * COIL_SHARE:g} % with coils that differ by {COIL_RATIO[0]:g}-{COIL_RATIO[1]:g}",
         f"{100 * NARROW_SHARE:g} % with narrow fields of view",
         f"{100 * SLAB_SHARE:g} % slabs of {SLAB_MM[0]:g}-{SLAB_MM[1]:g} mm",
