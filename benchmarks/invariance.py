@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bids_mfi.dixon import ScanSignals, fat_and_water
 from bids_mfi.grid import Grid, reorient
+from bids_mfi.measure.dixon import ScanSignals, fat_and_water
+from bids_mfi.measure.quality import check_noise
+from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.network.segment import model_shape, segment_scan, working_shape
-from bids_mfi.quality import check_noise
-from bids_mfi.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
 from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.protocol import PROTOCOLS, ScanSettings, draw_settings, noise_range

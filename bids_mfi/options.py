@@ -67,8 +67,8 @@ Triple = tuple[int, int, int]
 class TrainOptions:
     """What decides the result of a training, and how long it may take.
 
-    The names are also the keys of a recipe, see :mod:`bids_mfi.recipes`. The defaults learn from
-    whole volumes with the network as published.
+    The names are also the keys of a recipe, see :mod:`bids_mfi.training.recipes`. The defaults
+    learn from whole volumes with the network as published.
 
     Attributes
     ----------

@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from bids_mfi.errors import MFIError
-from bids_mfi.network import batches
 from bids_mfi.options import TrainOptions
+from bids_mfi.training import batches
 
 MAIN = os.getpid()
 LARGE_BYTES = 1_000_000

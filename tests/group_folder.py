@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bids_mfi.derivatives import (
+from bids_mfi.bids.derivatives import (
     BundleFacts,
     ScanRecord,
     ScanResults,
@@ -24,11 +24,11 @@ from bids_mfi.derivatives import (
     scan_paths,
     write_dataset_files,
 )
-from bids_mfi.dixon import DixonPair
-from bids_mfi.markers import SEAL
+from bids_mfi.bids.markers import SEAL
+from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.quality import QCFlag, check_measure
+from bids_mfi.measure.quantify import MuscleMeasure
 from bids_mfi.muscles import WEBER2021, Muscle
-from bids_mfi.quality import QCFlag, check_measure
-from bids_mfi.quantify import MuscleMeasure
 
 BUNDLE = BundleFacts("made_up", "1.0", "ab" * 32, "Made up for tests.")
 OTHER_BUNDLE = BundleFacts("made_up", "2.0", "cd" * 32, "Made up for tests, later.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_mfi.network.niftynet import variable_names
+from bids_mfi.niftynet.convert import variable_names
 
 DATA = Path(__file__).parent / "data"
 LARGE = Path(__file__).parents[2] / "shared" / "niftynet"
@@ -28,7 +28,7 @@ def crc32c_bit_by_bit(data: bytes) -> int:
 
 
 def masked_crc(data: bytes) -> int:
-    from bids_mfi.network.checkpoint import SHORT_BYTES, crc32c
+    from bids_mfi.niftynet.tensor_bundle import SHORT_BYTES, crc32c
 
     crc = crc32c_bit_by_bit(data) if len(data) <= SHORT_BYTES else crc32c(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from bids_mfi.group.cohort import Cohort
 from bids_mfi.muscles import PAPER_ORDER
+from bids_mfi.statistics.cohort import Cohort
 
 
 def simulate_people(n, seed=0):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import make_affine
 
-from bids_mfi.agreement import (
+from bids_mfi.grid import Grid, reorient
+from bids_mfi.measure.agreement import (
     Agreement,
     SegmentationCounts,
     correlation_forms,
@@ -22,7 +23,6 @@ from bids_mfi.agreement import (
     measure_surfaces,
     repeatability_coefficient,
 )
-from bids_mfi.grid import Grid, reorient
 from bids_mfi.muscles import WEBER2021
 
 DATA = Path(__file__).parent / "data" / "statistics"

@@ -30,7 +30,17 @@ def test_the_parsers_need_nothing_heavy():
     assert not loaded & set(HEAVY)
 
 
-@pytest.mark.parametrize("floor", ["grid", "dixon", "muscles", "quantify", "quality", "agreement"])
+@pytest.mark.parametrize(
+    "floor",
+    [
+        "grid",
+        "muscles",
+        "measure.dixon",
+        "measure.quantify",
+        "measure.quality",
+        "measure.agreement",
+    ],
+)
 def test_science_and_words_load_no_framework(floor):
     loaded = _modules_after(f"import bids_mfi.{floor}")
     assert not loaded & {"torch", "monai", "nipype", "bids"}
@@ -70,7 +80,7 @@ def test_only_the_door_and_the_graph_print_or_exit():
     offenders = [
         f"{path}:{call.lineno}"
         for path in sorted(PACKAGE.rglob("*.py"))
-        if path.stem not in {"cli", "workflow", "progress", "__main__"}
+        if path.parts[-2] != "cli" and path.stem not in {"workflow", "progress", "__main__"}
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Call)
         and (

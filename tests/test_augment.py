@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_mfi.muscles import WEBER2021, MuscleTable
-from bids_mfi.network.augment import (
+from bids_mfi.network.dense_vnet import DenseVNet, average_pool, upsample
+from bids_mfi.options import TrainOptions
+from bids_mfi.training.augment import (
     Deformation,
     augment,
     change_contrast,
@@ -22,8 +24,6 @@ from bids_mfi.network.augment import (
     spline_field,
     spline_weights,
 )
-from bids_mfi.network.dense_vnet import DenseVNet, average_pool, upsample
-from bids_mfi.options import TrainOptions
 
 TABLE = MuscleTable(WEBER2021.muscles[:2])
 SHAPE, SPACING = (41, 31, 21), (1.0, 1.5, 3.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bids_mfi.network.average import average_weights
+from bids_mfi.training.average import average_weights
 
 
 def network_of(value: float) -> nn.Sequential:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bids_mfi.cards import CARDS, REFERENCES, ModelCard, read_card
 from bids_mfi.cli import main_verbs
 from bids_mfi.errors import InputError
+from bids_mfi.training.model_cards import CARDS, REFERENCES, ModelCard, read_card
 
 GOOD = {
     "name": "mine",

@@ -18,7 +18,8 @@ from niftynet_models import (
 )
 
 from bids_mfi.errors import ConversionError
-from bids_mfi.network.checkpoint import (
+from bids_mfi.niftynet.convert import WEBER2021_INDEX_SHA256, variable_names
+from bids_mfi.niftynet.tensor_bundle import (
     TABLE_MAGIC,
     Checkpoint,
     crc32c,
@@ -27,7 +28,6 @@ from bids_mfi.network.checkpoint import (
     open_checkpoint,
     read_tensors,
 )
-from bids_mfi.network.niftynet import WEBER2021_INDEX_SHA256, variable_names
 
 needs_large = pytest.mark.skipif(not LARGE.is_dir(), reason=f"large reference not at {LARGE}")
 
@@ -199,7 +199,7 @@ def test_blocks_that_overlap_are_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bids_mfi.network.checkpoint.MOST_ENTRIES", 100)
+    monkeypatch.setattr("bids_mfi.niftynet.tensor_bundle.MOST_ENTRIES", 100)
     prefix = write_checkpoint(tmp_path / "model.ckpt-1", example())
     with pytest.raises(ConversionError, match="more than 100 entries"):
         open_checkpoint(prefix)

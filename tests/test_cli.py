@@ -12,7 +12,7 @@ from bids_datasets import make_every_convention_dataset
 from bids_mfi import __version__
 from bids_mfi.cli import build_parser, build_verb_parser, main, main_verbs, read_options
 from bids_mfi.options import RunOptions
-from bids_mfi.progress import show_progress
+from bids_mfi.participant.progress import show_progress
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bids_mfi.agreement import dice_by_muscle
+from bids_mfi.bids.derivatives import read_measures
 from bids_mfi.cli import main_verbs
-from bids_mfi.derivatives import read_measures
 from bids_mfi.grid import read_labels
+from bids_mfi.measure.agreement import dice_by_muscle
 from bids_mfi.muscles import WEBER2021
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bids_mfi import __version__, derivatives, storage
-from bids_mfi.derivatives import (
+from bids_mfi import __version__, storage
+from bids_mfi.bids import derivatives
+from bids_mfi.bids.derivatives import (
     COLUMN_DESCRIPTIONS,
     BundleFacts,
     ScanRecord,
@@ -43,13 +44,13 @@ from bids_mfi.derivatives import (
     write_atomically,
     write_dataset_files,
 )
-from bids_mfi.dixon import DixonPair
+from bids_mfi.bids.markers import SEAL, read_sidecar, seal
 from bids_mfi.errors import DatasetError, OutputError, PairError
 from bids_mfi.grid import Grid, encode_image, read_labels
-from bids_mfi.markers import SEAL, read_sidecar, seal
+from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.quality import QCFlag
+from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.muscles import WEBER2021, MuscleTable
-from bids_mfi.quality import QCFlag
-from bids_mfi.quantify import MuscleMeasure, measure_muscles
 
 BUNDLE = BundleFacts("tiny", "1.2", "ab" * 32, "Made for tests.", mirrored=True)
 GRID = Grid((8, 6, 4), ((-1.0, 0, 0, 0), (0, -1.0, 0, 0), (0, 0, 3.0, 0), (0, 0, 0, 1.0)))

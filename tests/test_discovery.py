@@ -30,7 +30,7 @@ from bids_datasets import (
     write_sidecar,
 )
 
-from bids_mfi.derivatives import derivative_stem
+from bids_mfi.bids.derivatives import derivative_stem
 from bids_mfi.discovery import (
     UnusableScan,
     describe_as_json,
@@ -48,8 +48,8 @@ from bids_mfi.discovery.naming import (
     parse_name,
     read_place,
 )
-from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import DatasetError, OutputError
+from bids_mfi.measure.dixon import DixonPair
 from bids_mfi.options import RunOptions
 
 ANAT = "sub-01/anat/sub-01_"

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bids_mfi.dixon import (
+from bids_mfi.errors import PairError
+from bids_mfi.grid import Grid, encode_image
+from bids_mfi.measure.dixon import (
     DixonPair,
     ScanSignals,
     check_phase_order,
@@ -23,8 +25,6 @@ from bids_mfi.dixon import (
     read_signals,
     strong_contrast_counts,
 )
-from bids_mfi.errors import PairError
-from bids_mfi.grid import Grid, encode_image
 
 AFFINE = np.diag([-0.7, 0.8, 3.0, 1.0])
 AFFINE[:3, 3] = 20, -30, 40

@@ -11,7 +11,6 @@ import pytest
 from conftest import make_affine, make_pair_arrays, write_description, write_nifti
 from scipy.spatial.transform import Rotation
 
-from bids_mfi.agreement import GroupSummary, SegmentationCounts
 from bids_mfi.discovery import field_strength
 from bids_mfi.discovery.field_strength import read_field_strengths
 from bids_mfi.discovery.metadata import read_metadata
@@ -21,6 +20,7 @@ from bids_mfi.evaluation.groups import ScanFacts, describe_scan, rank_quarters, 
 from bids_mfi.evaluation.outputs import GROUP_COLUMNS, GROUP_DESCRIPTIONS, GROUPINGS
 from bids_mfi.evaluation.scans import MuscleRow
 from bids_mfi.grid import Grid
+from bids_mfi.measure.agreement import GroupSummary, SegmentationCounts
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.report.agreement_page import GROUPING_NAMES, AgreementPage, render_agreement_page
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from bids_mfi.agreement import SegmentationCounts, SegmentationSummary, summarise
 from bids_mfi.evaluation.summary import make_agreement
+from bids_mfi.measure.agreement import SegmentationCounts, SegmentationSummary, summarise
 from bids_mfi.report.agreement_figures import draw_agreement
 from bids_mfi.report.agreement_page import (
     METRIC_HEADS,

@@ -6,9 +6,9 @@ import pytest
 from scipy import stats
 from simulated_group import make, simulate_cohort, simulate_people
 
-from bids_mfi.group.asymmetry import ASYMMETRY_COLUMNS, measure_asymmetry
-from bids_mfi.group.cohort import make_cohort
 from bids_mfi.muscles import PAPER_ORDER
+from bids_mfi.statistics.asymmetry import ASYMMETRY_COLUMNS, measure_asymmetry
+from bids_mfi.statistics.cohort import make_cohort
 
 
 def sides(left, right):

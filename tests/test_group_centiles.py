@@ -8,13 +8,13 @@ from scipy import stats
 from simulated_group import expect, simulate_cohort
 from statsmodels.regression.linear_model import OLS
 
-from bids_mfi.group.centiles import (
+from bids_mfi.statistics.centiles import (
     CALIBRATION_COLUMNS,
     CENTILE_COLUMNS,
     calibrate_centiles,
     measure_centiles,
 )
-from bids_mfi.group.design import standard_design
+from bids_mfi.statistics.design import standard_design
 
 NUMBERS = ["expected", "z", "centile"]
 

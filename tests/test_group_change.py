@@ -12,14 +12,14 @@ from cost import measure_growth
 from scipy import stats
 from simulated_group import simulate_visits
 
-from bids_mfi.group import change
-from bids_mfi.group.change import (
+from bids_mfi.statistics import change
+from bids_mfi.statistics.change import (
     list_changes,
     measure_repeatability,
     model_change,
     paired_change,
 )
-from bids_mfi.group.mixed import fit_random_intercept
+from bids_mfi.statistics.mixed import fit_random_intercept
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "group_beyond.json").read_text())
 SEVEN = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")

@@ -9,14 +9,14 @@ import pytest
 from simulated_group import simulate_cohort
 
 from bids_mfi.errors import InputError
-from bids_mfi.group.analyses import analyse_cohort, analyse_formula
-from bids_mfi.group.centiles import measure_centiles
-from bids_mfi.group.change import model_change
-from bids_mfi.group.design import explain_design, standard_design
-from bids_mfi.group.formula import fit_formula, make_design, parse_formula
-from bids_mfi.group.formula import test_terms as run_tests
-from bids_mfi.group.least_squares import fit_least_squares, leave_one_out
-from bids_mfi.group.repeated import fit_repeated_measures
+from bids_mfi.statistics.analyses import analyse_cohort, analyse_formula
+from bids_mfi.statistics.centiles import measure_centiles
+from bids_mfi.statistics.change import model_change
+from bids_mfi.statistics.design import explain_design, standard_design
+from bids_mfi.statistics.formula import fit_formula, make_design, parse_formula
+from bids_mfi.statistics.formula import test_terms as run_tests
+from bids_mfi.statistics.least_squares import fit_least_squares, leave_one_out
+from bids_mfi.statistics.repeated import fit_repeated_measures
 
 MUSCLES = ("MFSS", "LC", "TR")
 KEPT = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from simulated_group import long_of, simulate_cohort
 
-from bids_mfi.group.analyses import analyse_cohort, analyse_formula
-from bids_mfi.group.cohort import make_cohort
-from bids_mfi.group.wilkinson import parse_formula
+from bids_mfi.statistics.analyses import analyse_cohort, analyse_formula
+from bids_mfi.statistics.cohort import make_cohort
+from bids_mfi.statistics.wilkinson import parse_formula
 
 OMNIBUS = ("rmancova", "sphericity", "multivariate", "emm")
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bids_mfi.errors import InputError
-from bids_mfi.group.condition import select_people
+from bids_mfi.statistics.condition import select_people
 
 PEOPLE = pd.DataFrame(
     {

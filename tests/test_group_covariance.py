@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from simulated_group import make, of_values, simulate_cohort, simulate_people
 
-from bids_mfi.group.analyses import analyse_cohort
-from bids_mfi.group.covariance import analyse_repeated, compare_sexes, correlate_partially
-from bids_mfi.group.covariates import sort_covariates
-from bids_mfi.group.design import standard_design
-from bids_mfi.group.paired import correlate_muscles
-from bids_mfi.group.repeated import fit_repeated_measures
+from bids_mfi.statistics.analyses import analyse_cohort
+from bids_mfi.statistics.covariance import analyse_repeated, compare_sexes, correlate_partially
+from bids_mfi.statistics.covariates import sort_covariates
+from bids_mfi.statistics.design import standard_design
+from bids_mfi.statistics.paired import correlate_muscles
+from bids_mfi.statistics.repeated import fit_repeated_measures
 
 MUSCLES = ("LC", "SCM", "TR")
 

@@ -8,11 +8,16 @@ import pytest
 from simulated_group import long_of, make, simulate_cohort
 
 from bids_mfi.errors import InputError
-from bids_mfi.group.analyses import analyse_cohort, analyse_formula
-from bids_mfi.group.centiles import calibrate_centiles, measure_centiles
-from bids_mfi.group.change import list_changes, measure_repeatability, model_change, paired_change
-from bids_mfi.group.cohort import Analysis, make_cohort
-from bids_mfi.group.formula import parse_formula
+from bids_mfi.statistics.analyses import analyse_cohort, analyse_formula
+from bids_mfi.statistics.centiles import calibrate_centiles, measure_centiles
+from bids_mfi.statistics.change import (
+    list_changes,
+    measure_repeatability,
+    model_change,
+    paired_change,
+)
+from bids_mfi.statistics.cohort import Analysis, make_cohort
+from bids_mfi.statistics.formula import parse_formula
 
 FORMULAS = ("group", "group*age", "sex + age + bmi", "group:age", "(group + sex)^2", "C(age)")
 WORDS = {

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from group_expected import compare_tables, read_expected, read_variant, summarise
 
-from bids_mfi.group.cohort import make_cohort
-from bids_mfi.group.design import Design
-from bids_mfi.group.repeated import fit_repeated_measures
+from bids_mfi.statistics.cohort import make_cohort
+from bids_mfi.statistics.design import Design
+from bids_mfi.statistics.repeated import fit_repeated_measures
 
 TERMS = (("intercept", (0,)), ("group", (1, 2)), ("sex", (3,)), ("age", (4,)))
 GROUPS = {"acute": (1.0, 0.0), "chronic": (0.0, 1.0), "control": (-1.0, -1.0)}  # sums to zero

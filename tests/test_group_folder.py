@@ -12,14 +12,14 @@ from group_folder import (
     split_scans,
 )
 
-from bids_mfi.derivatives import (
+from bids_mfi.bids.derivatives import (
     page_path,
     read_measures,
     read_record,
     scan_paths,
     scan_state,
 )
-from bids_mfi.markers import read_sidecar
+from bids_mfi.bids.markers import read_sidecar
 
 
 def markers(output_dir):

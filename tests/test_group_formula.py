@@ -14,11 +14,11 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from bids_mfi.errors import InputError
-from bids_mfi.group import formula, wilkinson
-from bids_mfi.group.design import Design, explain_design, standard_design
-from bids_mfi.group.formula import fit_formula, list_coefficients, make_design, parse_formula
-from bids_mfi.group.formula_design import describe_columns
-from bids_mfi.group.wilkinson import count_products
+from bids_mfi.statistics import formula, wilkinson
+from bids_mfi.statistics.design import Design, explain_design, standard_design
+from bids_mfi.statistics.formula import fit_formula, list_coefficients, make_design, parse_formula
+from bids_mfi.statistics.formula_design import describe_columns
+from bids_mfi.statistics.wilkinson import count_products
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "group_beyond.json").read_text())
 

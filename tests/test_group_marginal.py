@@ -9,9 +9,9 @@ import pytest
 from cost import measure_peak_mb
 from simulated_group import make, simulate_cohort
 
-from bids_mfi.group.analyses import analyse_formula
-from bids_mfi.group.formula import fit_formula, parse_formula
-from bids_mfi.group.marginal import MEANS_COLUMNS
+from bids_mfi.statistics.analyses import analyse_formula
+from bids_mfi.statistics.formula import fit_formula, parse_formula
+from bids_mfi.statistics.marginal import MEANS_COLUMNS
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "group_means.json").read_text())
 NUMBERS = list(MEANS_COLUMNS[4:])

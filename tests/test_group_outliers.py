@@ -8,8 +8,8 @@ from simulated_group import of_values, simulate_cohort, simulate_people
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.outliers_influence import OLSInfluence
 
-from bids_mfi.group.design import standard_design
-from bids_mfi.group.outliers import OUTLIER_COLUMNS, find_outliers
+from bids_mfi.statistics.design import standard_design
+from bids_mfi.statistics.outliers import OUTLIER_COLUMNS, find_outliers
 
 
 def planted(n=60, by=8.0, muscles=("TR", "LC")):

@@ -10,13 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_mfi.report.group_page import (
-    Finding,
-    GroupPage,
-    TableEntry,
-    hash_script,
-    render_group_page,
-)
+from bids_mfi.findings import Finding
+from bids_mfi.report.group_page import GroupPage, TableEntry, hash_script, render_group_page
 from bids_mfi.report.page import TEMPLATES
 
 MUSCLES = ("MFSS", "TR")

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from group_folder import BUNDLE, OTHER_BUNDLE, make_group_folder, repeat_runs
 
+from bids_mfi.bids.markers import SEAL, seal
 from bids_mfi.cli import main
-from bids_mfi.markers import SEAL, seal
 
 MUSCLES = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
 STATISTICS = {

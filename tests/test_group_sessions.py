@@ -10,7 +10,7 @@ from group_folder import make_group_folder, write_tsv
 from test_group_run import make_muscles, read, run
 
 from bids_mfi.errors import InputError
-from bids_mfi.group_run.session_order import order_sessions
+from bids_mfi.group.session_order import order_sessions
 
 PEOPLE = ("sub-1", "sub-2", "sub-3")
 

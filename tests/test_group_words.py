@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bids_mfi.group_run.outputs import make_table_file
-from bids_mfi.group_run.prose import Sources, tell_extent, write_methods
+from bids_mfi.group.outputs import make_table_file
+from bids_mfi.group.prose import Sources, tell_extent, write_methods
 from bids_mfi.options import RunOptions
 from bids_mfi.report.page import PICTURES
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from monai_parser import read_by_monai
 
-from bids_mfi.cards import read_card
 from bids_mfi.muscles import LONG_NAMES, paper_table
 from bids_mfi.network.bundle import LICENSE, load_bundle, load_network
-from bids_mfi.workflow import DEFAULT_BUNDLE
+from bids_mfi.participant.workflow import DEFAULT_BUNDLE
+from bids_mfi.training.model_cards import read_card
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 8_000_000

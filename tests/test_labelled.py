@@ -9,7 +9,10 @@ from conftest import make_affine, make_pair_arrays, write_description, write_nif
 
 from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.grid import encode_image, read_image, reorient
-from bids_mfi.labelled import (
+from bids_mfi.muscles import WEBER2021
+from bids_mfi.options import RunOptions, TrainOptions
+from bids_mfi.training.batches import LEARNT_FROM
+from bids_mfi.training.labelled_scans import (
     TRAINING,
     VALIDATION,
     LabelledScan,
@@ -23,10 +26,7 @@ from bids_mfi.labelled import (
     read_label_table,
     resample_labels,
 )
-from bids_mfi.muscles import WEBER2021
-from bids_mfi.network.batches import LEARNT_FROM
-from bids_mfi.network.train import draft_bundle
-from bids_mfi.options import RunOptions, TrainOptions
+from bids_mfi.training.loop import draft_bundle
 
 OPTIONS = TrainOptions(spacing_mm=(4.0, 4.0, 6.0))
 SHAPE = (32, 28, 12)

@@ -7,9 +7,9 @@ import pytest
 from toy_neck import FIRST_SLICE, LEVEL_SLICES, toy_grid, toy_labels, toy_rows
 from toy_neck import LEVELS as TOY_LEVELS
 
-from bids_mfi.derivatives import LEVEL_COLUMN_DESCRIPTIONS
+from bids_mfi.bids.derivatives import LEVEL_COLUMN_DESCRIPTIONS
 from bids_mfi.grid import Grid, reorient
-from bids_mfi.levels import Level, LevelMeasure, find_levels, measure_levels
+from bids_mfi.measure.levels import Level, LevelMeasure, find_levels, measure_levels
 from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.synthesis.cases import upright_grid
 from bids_mfi.synthesis.labelmap import prepare_label_map

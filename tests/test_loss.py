@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bids_mfi.network.loss import (
+from bids_mfi.training.loss import (
     AGREED_VOXELS,
     dice_hinge,
     dice_hinge_and_cross_entropy,

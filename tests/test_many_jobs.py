@@ -11,11 +11,17 @@ from types import SimpleNamespace
 import pytest
 from conftest import write_description, write_scan
 
-from bids_mfi import storage, workflow
+from bids_mfi import storage
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.options import RunOptions
+from bids_mfi.participant import workflow
+from bids_mfi.participant.workflow import (
+    ROOM_PER_SCAN_BYTES,
+    choose_plugin,
+    find_lost_scans,
+    make_work_dir,
+)
 from bids_mfi.storage import keep_in_use, make_partial_folder, remove_stale_partials
-from bids_mfi.workflow import ROOM_PER_SCAN_BYTES, choose_plugin, find_lost_scans, make_work_dir
 
 ROOT = Path(__file__).parents[1]
 LABELS = tuple(f"{number:02d}" for number in range(1, 8))
@@ -211,7 +217,7 @@ def test_plugin_that_returns_before_its_jobs_is_refused(options, tmp_path, name)
 
 
 def test_scan_without_results_or_crash_is_lost_with_a_plugin_only(options, tmp_path):
-    from bids_mfi.dixon import DixonPair
+    from bids_mfi.measure.dixon import DixonPair
 
     entities = (("sub", "01"), ("acq", "dixon"))
     pair = DixonPair(Path("a.nii"), Path("b.nii"), entities, "test")
@@ -223,9 +229,9 @@ def test_scan_without_results_or_crash_is_lost_with_a_plugin_only(options, tmp_p
 
 
 def test_slurm_plugins_ask_for_what_a_step_claims(tiny_bundle, options):
-    from bids_mfi.dixon import DixonPair
+    from bids_mfi.measure.dixon import DixonPair
     from bids_mfi.network.bundle import load_bundle
-    from bids_mfi.queued import prepare_submission, request_resources
+    from bids_mfi.participant.plugin_slurm import prepare_submission, request_resources
 
     entities = (("sub", "01"), ("acq", "dixon"))
     pair = DixonPair(Path("a.nii"), Path("b.nii"), entities, "test")
@@ -274,7 +280,7 @@ def test_missing_commands_of_slurm_are_said_before_anything_starts(
 
 
 def test_squeue_is_asked_for_all_jobs_whatever_the_user_has_set(monkeypatch):
-    from bids_mfi import queued
+    from bids_mfi.participant import plugin_slurm as queued
 
     monkeypatch.setattr(os, "environ", {"SQUEUE_STATES": "PENDING", "SQUEUE_NAMES": "x", "A": "b"})
     queued.prepare_submission(Path("/a/folder"))
@@ -284,7 +290,7 @@ def test_squeue_is_asked_for_all_jobs_whatever_the_user_has_set(monkeypatch):
 
 @pytest.mark.timeout(60)
 def test_graph_of_slurm_keeps_the_comment_and_waits_for_its_own_jobs(monkeypatch, tmp_path):
-    from bids_mfi import queued
+    from bids_mfi.participant import plugin_slurm as queued
 
     monkeypatch.setattr(queued, "POLL_S", 0.0)
     calls = tmp_path / "calls"

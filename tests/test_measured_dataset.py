@@ -10,7 +10,7 @@ import pytest
 from group_folder import make_group_folder
 
 from bids_mfi.cli import main
-from bids_mfi.group_run.measured import MeasuredScan, compare_scan, list_images
+from bids_mfi.group.measured import MeasuredScan, compare_scan, list_images
 
 MUSCLES = ("LC", "TR")
 PEOPLE = pd.DataFrame({

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bids_mfi.grid import Grid
-from bids_mfi.muscle_order import check_order, find_centres_mm
+from bids_mfi.measure.muscle_order import check_order, find_centres_mm
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.synthesis.cases import make_case
 

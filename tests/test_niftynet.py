@@ -21,8 +21,8 @@ from bids_mfi.grid import Grid, encode_image, read_image, read_labels, read_zoom
 from bids_mfi.network import niftynet_pipeline as pipeline
 from bids_mfi.network import segment
 from bids_mfi.network.bundle import METADATA, ModelBundle, load_bundle
-from bids_mfi.network.niftynet import convert
 from bids_mfi.network.segment import resample_channels, segment_scan, segment_to_grid
+from bids_mfi.niftynet.convert import convert
 
 CPU = torch.device("cpu")
 CUTOFF = (0.001, 1.0)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import write_description, write_scan
 
-from bids_mfi import pages
 from bids_mfi.cli import main
 from bids_mfi.options import RunOptions
-from bids_mfi.workflow import run_participants
+from bids_mfi.participant import pages
+from bids_mfi.participant.workflow import run_participants
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from conftest import write_description, write_nifti, write_scan
 
-from bids_mfi.derivatives import fingerprint_scan
+from bids_mfi.bids.derivatives import fingerprint_scan
 from bids_mfi.discovery import find_scans
-from bids_mfi.dixon import DixonPair, ScanSignals, fat_and_water, read_pair, read_signals
 from bids_mfi.errors import PairError
 from bids_mfi.grid import encode_image, read_grid
-from bids_mfi.options import RunOptions
-from bids_mfi.pair_checks import (
+from bids_mfi.measure.dixon import DixonPair, ScanSignals, fat_and_water, read_pair, read_signals
+from bids_mfi.measure.pair_checks import (
     check_magnitude,
     check_scale,
     draw_ratios,
@@ -30,7 +29,7 @@ from bids_mfi.pair_checks import (
     measure_shared_edges,
     measure_weighted_signal,
 )
-from bids_mfi.pair_quality import (
+from bids_mfi.measure.pair_quality import (
     LEAST_CEILING,
     MOST_CEILING,
     UNKNOWN_DECAY,
@@ -42,6 +41,7 @@ from bids_mfi.pair_quality import (
     check_offset,
     check_pair,
 )
+from bids_mfi.options import RunOptions
 from bids_mfi.synthesis.cases import make_case
 
 OUT_FIRST_3T = (2.46, 1.23)

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from bids_mfi.errors import InputError
-from bids_mfi.group_run.people import read_people
+from bids_mfi.group.people import read_people
 
 VISITS = [(f"sub-0{number}", "n/a") for number in (1, 2, 3, 4)]
 TWO = [(f"sub-0{number}", f"ses-0{visit}") for number in (1, 2) for visit in (1, 2)]

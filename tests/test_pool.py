@@ -8,7 +8,7 @@ import pytest
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine
 
-from bids_mfi.pool import KILLED, SurvivingMultiProcPlugin
+from bids_mfi.participant.plugin_multiproc import KILLED, SurvivingMultiProcPlugin
 
 
 class _InputSpec(BaseInterfaceInputSpec):

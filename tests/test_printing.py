@@ -10,9 +10,9 @@ import pytest
 from bids_datasets import add_image, make_pair, start_dataset, write_sidecar
 
 from bids_mfi.cli import main
+from bids_mfi.participant.progress import show_progress
+from bids_mfi.participant.workflow import STEPS
 from bids_mfi.printing import PrintableStream, escape_text, printable_output, unwrap
-from bids_mfi.progress import show_progress
-from bids_mfi.workflow import STEPS
 
 ROOT = Path(__file__).parents[1]
 ANAT = "sub-01/anat/sub-01_"

@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bids_mfi.dixon import ScanSignals, fat_and_water
 from bids_mfi.grid import Grid, reorient
-from bids_mfi.muscles import WEBER2021, Muscle, MuscleTable, paper_table
-from bids_mfi.quality import (
+from bids_mfi.measure.dixon import ScanSignals, fat_and_water
+from bids_mfi.measure.quality import (
     FAT_WATER_MISMATCH_PERCENT,
     LARGEST_PIECE_PERCENT,
     LEAST_MFI_PERCENT,
@@ -26,7 +25,8 @@ from bids_mfi.quality import (
     check_measure,
     check_scan,
 )
-from bids_mfi.quantify import MuscleMeasure, measure_muscles
+from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
+from bids_mfi.muscles import WEBER2021, Muscle, MuscleTable, paper_table
 from bids_mfi.synthesis.acquisition import (
     PROTOCOLS,
     acquire,

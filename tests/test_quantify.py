@@ -7,15 +7,15 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from bids_mfi.dixon import fat_and_water
 from bids_mfi.grid import Grid
-from bids_mfi.muscles import WEBER2021, MuscleTable
-from bids_mfi.quantify import (
+from bids_mfi.measure.dixon import fat_and_water
+from bids_mfi.measure.quantify import (
     NEAR_FOLD_PERCENT,
     MuscleMeasure,
     measure_folded_mfi_percent,
     measure_muscles,
 )
+from bids_mfi.muscles import WEBER2021, MuscleTable
 
 SHAPE = (12, 10, 8)
 VOXEL_ML = 0.7 * 0.7 * 3.0 / 1000

@@ -8,7 +8,7 @@ import pytest
 
 from bids_mfi.errors import InputError
 from bids_mfi.options import TrainOptions
-from bids_mfi.recipes import RULES, list_recipes, read_recipe, recipe_keys
+from bids_mfi.training.recipes import RULES, list_recipes, read_recipe, recipe_keys
 
 
 @pytest.mark.parametrize("name", list_recipes())

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bids_mfi.dixon import DixonPair
 from bids_mfi.grid import Grid, reorient
-from bids_mfi.levels import LevelMeasure
+from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.levels import LevelMeasure
+from bids_mfi.measure.quality import QCFlag
+from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.quality import QCFlag
-from bids_mfi.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.report.figures import (
     BACKGROUND,
     COLUMNS,

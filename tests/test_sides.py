@@ -9,10 +9,10 @@ from conftest import make_affine, write_description, write_nifti, write_scan
 
 from bids_mfi.errors import InputError, PairError
 from bids_mfi.grid import Grid, reorient
-from bids_mfi.labelled import LabelledSource, load_labelled_data
+from bids_mfi.measure.sides import check_sides, find_one_sided, lies_on_both_sides
 from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.options import RunOptions, TrainOptions
-from bids_mfi.sides import check_sides, find_one_sided, lies_on_both_sides
+from bids_mfi.training.labelled_scans import LabelledSource, load_labelled_data
 
 SHAPE = (32, 28, 12)
 GRID = Grid.from_array(SHAPE, make_affine((4.0, 4.0, 6.0)))

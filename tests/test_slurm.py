@@ -14,7 +14,13 @@ import pytest
 
 from bids_mfi.cli import main_verbs
 from bids_mfi.errors import InputError, OutputError
-from bids_mfi.slurm import NAMES, SlurmOrder, quote_word, render_scripts, write_scripts
+from bids_mfi.participant.slurm_scripts import (
+    NAMES,
+    SlurmOrder,
+    quote_word,
+    render_scripts,
+    write_scripts,
+)
 
 FAKES = {
     "squeue": 'case "$*" in *--all*) ;; *) exit 0 ;; esac  # without, hidden partitions are\n'

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bids_mfi.dixon import check_phase_order, fat_and_water, fat_fraction_percent
+from bids_mfi.measure.dixon import check_phase_order, fat_and_water, fat_fraction_percent
 from bids_mfi.muscles import LONG_NAMES, WEBER2021
 from bids_mfi.synthesis.acquisition import (
     PROTOCOLS,

@@ -13,9 +13,9 @@ import torch
 from toy_neck import toy_rows, write_toy_neck
 
 from bids_mfi.cli import main_verbs
-from bids_mfi.dixon import fat_and_water
 from bids_mfi.errors import InputError
 from bids_mfi.grid import read_image, read_labels, reorient, same_grid
+from bids_mfi.measure.dixon import fat_and_water
 from bids_mfi.muscles import PAPER_LEVELS, WEBER2021
 from bids_mfi.network.bundle import load_bundle, load_network, write_bundle
 from bids_mfi.network.segment import label_channels
@@ -32,7 +32,7 @@ from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.protocol import PROTOCOLS, draw_settings
 from bids_mfi.synthesis.sources import AnatomySource, draw_person
 from bids_mfi.synthesis.subject import draw_subject
-from bids_mfi.training import (
+from bids_mfi.training.run import (
     MOST_CASES,
     TRAINING_SEED,
     VALIDATION_SEED,
@@ -226,7 +226,7 @@ def test_phantom_and_label_maps_are_mixed(label_map, share, monkeypatch):
 
         return make
 
-    monkeypatch.setattr("bids_mfi.training.make_varied_case", count("phantom"))
+    monkeypatch.setattr("bids_mfi.training.run.make_varied_case", count("phantom"))
     monkeypatch.setattr("bids_mfi.synthesis.anatomical.make_case", count("anatomy"))
     data = synthetic_data(TrainOptions(phantom_share=share, device="cpu"), [label_map])
     for number in range(40):
@@ -276,7 +276,7 @@ def test_noisy_scans_carry_what_the_bundle_says_of_their_quiet_twins(
     label_map, tiny_bundle, monkeypatch
 ):
     """What is validated on carries the truth."""
-    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
     bundle, maps = load_bundle(tiny_bundle), [load_label_map(label_map)]
     data = synthetic_data(relabelled_options(1.0), [label_map], bundle)
     case = data.case_at(2)
@@ -297,7 +297,7 @@ def test_a_share_of_the_scans_learnt_from_is_relabelled(label_map, tiny_bundle, 
     zeros = np.zeros_like(pair[0].labels)
     monkeypatch.setattr(anatomical, "make_noise_pair", lambda *_: pair)
     monkeypatch.setattr(anatomical, "make_case", lambda *_, **__: pair[0])
-    monkeypatch.setattr("bids_mfi.training.label_quietly", lambda *_: zeros)
+    monkeypatch.setattr("bids_mfi.training.run.label_quietly", lambda *_: zeros)
     data = synthetic_data(relabelled_options(share), [label_map], load_bundle(tiny_bundle))
     labels = [data.case_at(number).labels for number in range(60)]
     relabelled = sum(not found.any() for found in labels) / 60
@@ -309,7 +309,7 @@ def test_a_share_of_the_scans_learnt_from_is_relabelled(label_map, tiny_bundle, 
 
 def test_muscles_that_are_not_learnt_are_not_relabelled(tiny_bundle, tmp_path, monkeypatch):
     """The bundle knows them; the training is to forget them."""
-    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
     rows = [{**r, "name": r["name"].replace("trapezius", "other")} for r in toy_rows()]
     path = write_toy_neck(tmp_path, rows=rows)
     bundle = load_bundle(tiny_bundle)
@@ -323,7 +323,7 @@ def test_muscles_that_are_not_learnt_are_not_relabelled(tiny_bundle, tmp_path, m
 
 def test_what_relabels_is_part_of_the_training(label_map, tiny_bundle, monkeypatch):
     """A stopped training is not resumed with mirror images where there were none."""
-    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
     bundle = load_bundle(tiny_bundle)
     told = [
         dict(synthetic_data(relabelled_options(0.5), [label_map], start).ranges)["relabelled"]
@@ -361,7 +361,7 @@ def test_relabelling_needs_a_bundle_and_label_maps(label_map, tiny_bundle, tmp_p
 def test_phantom_without_levels_is_refused_beside_scans_with_levels(label_map, monkeypatch):
     with pytest.raises(InputError, match=r"phantom_share is 0\.25"):
         synthetic_data(TrainOptions(levels="paper", device="cpu"), [label_map])
-    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
     options = TrainOptions(levels="paper", phantom_share=0.0, spacing_mm=SPACING_MM, device="cpu")
     data = synthetic_data(options, [label_map])
     assert {m.muscle: m.levels for m in data.table} == PAPER_LEVELS
@@ -559,8 +559,8 @@ def test_unrecognised_labels_are_named(tmp_path, capsys):
 @pytest.mark.slow
 def test_training_on_label_maps_learns_and_resumes(label_map, tmp_path, monkeypatch, capsys):
     """Ten steps of the whole way: the loss falls, and a stop in the middle changes nothing."""
-    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
-    monkeypatch.setattr("bids_mfi.network.train.LANDMARK_CASES", 2)
+    monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
+    monkeypatch.setattr("bids_mfi.training.loop.LANDMARK_CASES", 2)
     options = ["--spacing", "5", "5", "8", "--validate-every", "5", "--device", "cpu"]
     common = ["--label-map", str(label_map), "--steps", "10", *options]
     assert main_verbs(["train", str(tmp_path / "whole"), *common]) == 0
@@ -586,7 +586,7 @@ class Stopped(Exception):
 
 
 def stop_after(monkeypatch, step):
-    from bids_mfi.network import train
+    from bids_mfi.training import loop as train
 
     original = getattr(stop_after, "original", train.take_step)
     stop_after.original = original

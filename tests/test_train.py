@@ -19,8 +19,12 @@ from torch import Tensor
 from bids_mfi.errors import BundleError, InputError, MFIError, OutputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import WEBER2021, MuscleTable
-from bids_mfi.network.augment import mirror
-from bids_mfi.network.batches import (
+from bids_mfi.network.bundle import ModelBundle, load_bundle, load_network, write_bundle
+from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.segment import segment_channels
+from bids_mfi.options import TrainOptions
+from bids_mfi.training.augment import mirror
+from bids_mfi.training.batches import (
     HELD_OUT,
     LEARNT_FROM,
     NEW_SEEDS,
@@ -32,10 +36,7 @@ from bids_mfi.network.batches import (
     make_batch,
     prepare_case,
 )
-from bids_mfi.network.bundle import ModelBundle, load_bundle, load_network, write_bundle
-from bids_mfi.network.dense_vnet import DenseVNet
-from bids_mfi.network.segment import segment_channels
-from bids_mfi.network.train import (
+from bids_mfi.training.loop import (
     BUNDLE,
     CHECKPOINT,
     LOG,
@@ -52,9 +53,8 @@ from bids_mfi.network.train import (
     settle_options,
     train,
 )
-from bids_mfi.options import TrainOptions
-from bids_mfi.recipes import read_recipe, recipe_keys
-from bids_mfi.training import TrainingOrder, check_stated
+from bids_mfi.training.recipes import read_recipe, recipe_keys
+from bids_mfi.training.run import TrainingOrder, check_stated
 
 TABLE = MuscleTable(WEBER2021.muscles[:2])
 LANDMARKS = (tuple(float(value) for value in range(7)),) * 2
@@ -112,13 +112,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def few_landmark_cases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bids_mfi.network.train.LANDMARK_CASES", 2)
+    monkeypatch.setattr("bids_mfi.training.loop.LANDMARK_CASES", 2)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_mfi.network.train.LANDMARK_CASES", 2)
+        patch.setattr("bids_mfi.training.loop.LANDMARK_CASES", 2)
         return train(OPTIONS, tiny_data(), tmp_path_factory.mktemp("uninterrupted"))
 
 
@@ -461,7 +461,7 @@ def test_weights_that_are_not_finite_reach_no_checkpoint(
             progress.network.final.bias.fill_(torch.nan)
         return 1.0
 
-    monkeypatch.setattr("bids_mfi.network.train.take_step", poisoned)
+    monkeypatch.setattr("bids_mfi.training.loop.take_step", poisoned)
     with pytest.raises(MFIError, match="diverged at step 2: weights are not finite"):
         train(OPTIONS, tiny_data(), tmp_path)
     assert not (tmp_path / CHECKPOINT).exists()

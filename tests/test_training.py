@@ -12,14 +12,14 @@ import torch
 from toy_neck import write_toy_neck
 
 import bids_mfi
-from bids_mfi.cards import read_card
 from bids_mfi.cli import build_verb_parser, main_verbs
-from bids_mfi.network.batches import NEW_SEEDS
 from bids_mfi.network.bundle import ModelBundle, load_bundle
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve, lowest_dice
 from bids_mfi.synthesis import simulate, sources
-from bids_mfi.training import TrainingOrder, choose_card, synthetic_data
+from bids_mfi.training.batches import NEW_SEEDS
+from bids_mfi.training.model_cards import read_card
+from bids_mfi.training.run import TrainingOrder, choose_card, synthetic_data
 
 INCLUDED = Path(bids_mfi.__file__).parent / "data" / "bundle"
 OWN_CARD = "synthetic-neck"
@@ -141,7 +141,7 @@ def test_every_option_reaches_the_training(name: str, monkeypatch: pytest.Monkey
         orders.append(order)
         return load_bundle(INCLUDED)
 
-    monkeypatch.setattr("bids_mfi.training.run_training", keep)
+    monkeypatch.setattr("bids_mfi.training.run.run_training", keep)
     words, value = REPLACED[name]
     assert main_verbs(["train", "out", "--recipe", "synthetic", *words.split()]) == 0
     assert main_verbs(["train", "out", "--recipe", "synthetic"]) == 0
@@ -228,7 +228,7 @@ def test_synthetic_scans_are_not_called_held_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the seeds are others; the anatomies are those learnt from."""
-    monkeypatch.setattr("bids_mfi.training.VALIDATION_CASES", 1)
+    monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
     options = TrainOptions(spacing_mm=(8.0, 8.0, 8.0), phantom_share=0.0, device="cpu")
     assert synthetic_data(options).validated_on == NEW_SEEDS
     assert synthetic_data(options, [write_toy_neck(tmp_path)]).validated_on == NEW_SEEDS

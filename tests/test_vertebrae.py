@@ -10,14 +10,10 @@ import torch
 
 from bids_mfi.errors import BundleError, InputError
 from bids_mfi.muscles import WEBER2021, paper_table
-from bids_mfi.network.augment import mirror
-from bids_mfi.network.batches import TrainingData, check_labels
 from bids_mfi.network.bundle import METADATA, ModelBundle, load_bundle, load_network, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.local_intensity import standardise_locally
-from bids_mfi.network.loss import fold_vertebrae as fold_unknown
-from bids_mfi.network.loss import smooth_dice_and_cross_entropy
 from bids_mfi.network.segment import (
     fold_vertebrae,
     label_channels,
@@ -25,11 +21,15 @@ from bids_mfi.network.segment import (
     prepare_volume,
     segment_all_classes,
 )
-from bids_mfi.network.train import train
-from bids_mfi.network.widen import set_classes
 from bids_mfi.options import LOCAL, TrainOptions
 from bids_mfi.synthesis.cases import make_case
-from bids_mfi.training import check_vertebrae, without_vertebrae
+from bids_mfi.training.augment import mirror
+from bids_mfi.training.batches import TrainingData, check_labels
+from bids_mfi.training.loop import train
+from bids_mfi.training.loss import fold_vertebrae as fold_unknown
+from bids_mfi.training.loss import smooth_dice_and_cross_entropy
+from bids_mfi.training.run import check_vertebrae, without_vertebrae
+from bids_mfi.training.widen import set_classes
 from bids_mfi.vertebrae import NO_MUSCLE, VERTEBRAE, vertebra_indices
 
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ from torch import Tensor
 from bids_mfi.errors import InputError
 from bids_mfi.network.bundle import load_network
 from bids_mfi.network.dense_vnet import WIDTHS, DenseVNet, Widths
-from bids_mfi.network.train import begin_network, train
-from bids_mfi.network.widen import widen
-from bids_mfi.training import TrainingOrder, check_stated
+from bids_mfi.training.loop import begin_network, train
+from bids_mfi.training.run import TrainingOrder, check_stated
+from bids_mfi.training.widen import widen
 
 CPU = torch.device("cpu")
 

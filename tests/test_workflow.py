@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from conftest import make_affine, make_pair_arrays, write_description, write_nifti, write_scan
 
+from bids_mfi.bids.derivatives import read_flags, read_levels, read_measures
 from bids_mfi.cli import main
-from bids_mfi.derivatives import read_flags, read_levels, read_measures
-from bids_mfi.dixon import DixonPair
 from bids_mfi.errors import PairError
 from bids_mfi.grid import read_image, read_labels
+from bids_mfi.measure.dixon import DixonPair
 from bids_mfi.options import RunOptions
-from bids_mfi.workflow import (
+from bids_mfi.participant.workflow import (
     STEPS,
     RunSummary,
     ScanFailure,
@@ -479,7 +479,7 @@ def test_a_full_work_disk_is_a_sentence(
 def test_a_work_disk_that_takes_not_even_a_setting_is_a_sentence(
     bids_dir, tmp_path, tiny_bundle, capsys, monkeypatch
 ):
-    from bids_mfi import workflow
+    from bids_mfi.participant import workflow
 
     monkeypatch.setattr(workflow, "prepare_environment", refuse(errno.ENOSPC))
     assert run(bids_dir, tmp_path / "out", tiny_bundle) == 1
@@ -522,7 +522,7 @@ def test_a_work_folder_that_goes_away_ends_the_run_in_order(
     bids_dir, tmp_path, tiny_bundle, capsys, monkeypatch
 ):
     """When the first scan is done its removal costs neither that scan nor the next."""
-    from bids_mfi import progress
+    from bids_mfi.participant import progress
 
     work = tmp_path / "work"
 
@@ -571,7 +571,7 @@ def test_relative_paths_mean_the_same_to_every_process(bids_dir, tiny_bundle, mo
 
 
 def test_images_that_change_during_the_work_are_noticed(bids_dir, tiny_bundle):
-    from bids_mfi.derivatives import check_unchanged, fingerprint_record
+    from bids_mfi.bids.derivatives import check_unchanged, fingerprint_record
     from bids_mfi.discovery import find_scans
     from bids_mfi.network.bundle import load_bundle
 

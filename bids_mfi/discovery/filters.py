@@ -18,8 +18,8 @@ from bids_mfi.discovery.naming import (
     is_index,
     short_entity,
 )
-from bids_mfi.dixon import Contrast
 from bids_mfi.errors import DatasetError
+from bids_mfi.measure.dixon import Contrast
 from bids_mfi.printing import show_value
 from bids_mfi.reading import read_json
 

@@ -18,9 +18,9 @@ from bids_mfi.discovery.sidecar_values import (
     flatten,
     read_words,
 )
-from bids_mfi.dixon import Contrast
 from bids_mfi.errors import PairError
 from bids_mfi.grid import MOST_VOLUMES, read_series_shape
+from bids_mfi.measure.dixon import Contrast
 
 _ADVICE = "fslsplit"  # in the problem of a series that was not split
 _PHASES = {Contrast.IN_PHASE, Contrast.OUT_PHASE}

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bids_mfi.discovery.naming import read_image_type
-from bids_mfi.dixon import PROTON_MHZ_PER_T
+from bids_mfi.measure.dixon import PROTON_MHZ_PER_T
 from bids_mfi.printing import show_value
 
 MIN_ECHO_TIME_S = 1e-4  # no gradient echo of fat and water is earlier

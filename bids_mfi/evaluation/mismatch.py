@@ -15,8 +15,8 @@ from scipy.optimize import linear_sum_assignment
 
 from bids_mfi.counts import list_names
 from bids_mfi.grid import Grid
+from bids_mfi.measure.quality import find_exchanged_sides
 from bids_mfi.muscles import MuscleTable
-from bids_mfi.quality import find_exchanged_sides
 
 Labels = NDArray[np.int16]
 LEAST_DICE = 0.4  # of what agrees once the cause is undone

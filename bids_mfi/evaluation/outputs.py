@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.agreement import Agreement, GroupSummary, MuscleAgreement, SegmentationSummary
-from bids_mfi.derivatives import PROGRAM, encode_json, encode_table
+from bids_mfi.bids.derivatives import PROGRAM, encode_json, encode_table
 from bids_mfi.errors import OutputError
 from bids_mfi.evaluation.groups import (
     FEWEST_SCANS,
@@ -18,6 +17,7 @@ from bids_mfi.evaluation.groups import (
     Groups,
 )
 from bids_mfi.evaluation.scans import MAPS, METRICS, SURFACES, MuscleRow
+from bids_mfi.measure.agreement import Agreement, GroupSummary, MuscleAgreement, SegmentationSummary
 from bids_mfi.reading import read_json
 from bids_mfi.storage import remove_stale_partials, write_atomically
 

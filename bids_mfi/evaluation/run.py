@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bids_mfi.agreement import MuscleAgreement, SegmentationSummary
+from bids_mfi.bids.derivatives import encode_json
 from bids_mfi.counts import count_noun
-from bids_mfi.derivatives import encode_json
 from bids_mfi.discovery.field_strength import read_field_strengths
 from bids_mfi.errors import InputError, MFIError
 from bids_mfi.evaluation import outputs
@@ -27,6 +26,7 @@ from bids_mfi.evaluation.pairing import (
 )
 from bids_mfi.evaluation.scans import MAPS, MuscleRow, ScanResult, choose_sources, evaluate_scan
 from bids_mfi.evaluation.summary import agree_on_scans, agree_on_tables, summarise_segmentation
+from bids_mfi.measure.agreement import MuscleAgreement, SegmentationSummary
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.report.agreement_figures import draw_agreement
 from bids_mfi.report.agreement_page import (

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from bids_mfi.agreement import (
+from bids_mfi.evaluation.scans import METRICS, SURFACES, MuscleRow
+from bids_mfi.measure.agreement import (
     MuscleAgreement,
     SegmentationSummary,
     measure_agreement,
     summarise,
 )
-from bids_mfi.evaluation.scans import METRICS, SURFACES, MuscleRow
 from bids_mfi.muscles import rank_muscle
 from bids_mfi.tables import PairedTables, name_scan
 

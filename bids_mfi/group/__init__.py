@@ -1,1 +1,5 @@
-"""Statistics of a cohort, tables in and tables out; must not know files, images or pages."""
+"""The group level from OUTPUT_DIR's tables to its statistics and report; decodes no image."""
+
+from bids_mfi.group.run import GroupSummary, check_group, run_group
+
+__all__ = ["GroupSummary", "check_group", "run_group"]

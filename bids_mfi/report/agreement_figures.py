@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bids_mfi.agreement import MuscleAgreement
+from bids_mfi.measure.agreement import MuscleAgreement
 from bids_mfi.report.style import INK, PALE, choose_limits, encode_svg, use_style
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.agreement import (
+from bids_mfi.measure.agreement import (
     Agreement,
     GroupSummary,
     MuscleAgreement,

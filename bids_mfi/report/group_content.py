@@ -5,24 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Finding:
-    """Something left out, doubtful or decided by a rule.
-
-    Attributes
-    ----------
-    severity : str
-        ``error``, ``warning`` or ``note``.
-    text : str
-        A sentence.
-    names : tuple of str
-        Scans or participants that it concerns.
-    """
-
-    severity: str
-    text: str
-    names: tuple[str, ...] = ()
+from bids_mfi.findings import Finding
 
 
 @dataclass(frozen=True, slots=True, eq=False)

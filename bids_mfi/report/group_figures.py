@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bids_mfi.group.cohort import MEAN, SEXES
 from bids_mfi.report.group_marks import (
     COLORS,
     MARKERS,
@@ -44,6 +43,7 @@ from bids_mfi.report.group_marks import (
     write_p,
 )
 from bids_mfi.report.style import INK, PALE, encode_svg, use_style
+from bids_mfi.statistics.cohort import MEAN, SEXES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

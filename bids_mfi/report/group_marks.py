@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bids_mfi.group.cohort import SEXES
 from bids_mfi.report.style import INK, choose_limits
+from bids_mfi.statistics.cohort import SEXES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

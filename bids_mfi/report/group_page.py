@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.report.group_content import Finding, GroupPage, TableEntry
+from bids_mfi.report.group_content import GroupPage, TableEntry
 from bids_mfi.report.group_files import BESIDE, arrange_pictures, list_downloads
 from bids_mfi.report.group_notes import explain_table
 from bids_mfi.report.group_people import (
@@ -35,7 +35,7 @@ from bids_mfi.report.group_tables import (
 from bids_mfi.report.group_words import MUSCLE_NAMES
 from bids_mfi.report.page import TEMPLATES, make_environment
 
-__all__ = ["Finding", "GroupPage", "TableEntry", "render_group_page"]
+__all__ = ["GroupPage", "TableEntry", "render_group_page"]
 
 UNITS = {"mfi": "%", "volume": "ml"}
 FILES_ONLY = ("mfi", "wide")  # all values: files to save, not tables to read

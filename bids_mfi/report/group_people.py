@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from bids_mfi.report.group_content import Finding, GroupPage
+from bids_mfi.findings import Finding
+from bids_mfi.report.group_content import GroupPage
 
 LONGEST_LIST = 1000
 FEW_NAMES = 5  # more are folded

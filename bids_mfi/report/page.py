@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from bids_mfi.counts import count_noun
-from bids_mfi.dixon import DixonPair
 from bids_mfi.grid import Grid
-from bids_mfi.levels import LevelMeasure
+from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.levels import LevelMeasure
+from bids_mfi.measure.quality import QCFlag
+from bids_mfi.measure.quantify import MuscleMeasure
 from bids_mfi.muscles import Muscle, MuscleTable
-from bids_mfi.quality import QCFlag
-from bids_mfi.quantify import MuscleMeasure
 from bids_mfi.report.figures import group_by_muscle, long_name
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATES = Path(__file__).parent.parent / "data" / "report"
+TEMPLATES = Path(__file__).parents[1] / "data" / "report"
 MISSING = "n/a"
 SEVERITIES = ("error", "warning", "info")
 SIDES = (("R", "right"), ("L", "left"))

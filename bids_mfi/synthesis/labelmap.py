@@ -21,8 +21,8 @@ from torch import Tensor
 from bids_mfi.cells import read_cells, shorten
 from bids_mfi.errors import InputError
 from bids_mfi.grid import Grid, read_labels, reorient
+from bids_mfi.measure.quality import find_exchanged_sides
 from bids_mfi.muscles import LONG_NAMES, WEBER2021, MuscleTable
-from bids_mfi.quality import find_exchanged_sides
 from bids_mfi.synthesis.anatomies import find_anatomy, list_anatomies
 from bids_mfi.synthesis.slices import divide_thick_slices
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bids_mfi.dixon import phase_cosine
+from bids_mfi.measure.dixon import phase_cosine
 from bids_mfi.synthesis.noise import shift_linear, torch_generator
 from bids_mfi.synthesis.painting import TissueVolume
 

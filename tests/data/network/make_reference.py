@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_mfi.network.checkpoint import open_checkpoint, read_tensors
+from bids_mfi.niftynet.tensor_bundle import open_checkpoint, read_tensors
 
 INTERMEDIATES = ("pool", "pool_bn", "down1", "stack2", "skip2", "skip2_up", "logits_half")
 

@@ -1,5 +1,0 @@
-"""The group level from OUTPUT_DIR's tables to its statistics and report; decodes no image."""
-
-from bids_mfi.group_run.run import GroupSummary, check_group, run_group
-
-__all__ = ["GroupSummary", "check_group", "run_group"]

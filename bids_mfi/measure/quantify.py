@@ -1,0 +1,178 @@
+"""Fat and volume of each labelled muscle; must not know files, models or quality limits.
+
+The muscle fat infiltration (MFI) of a muscle is that of Weber et al. 2021
+(doi:10.1038/s41598-021-95972-x): 100 mean(F) / (mean(F) + mean(W)) over its voxels, F fat and W
+water. The mean and the median of the voxelwise fat fraction stand beside it under their own names.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mfi.measure.dixon import fat_fraction_percent
+from bids_mfi.muscles import Muscle, MuscleTable
+
+NEAR_FOLD_PERCENT = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class MuscleMeasure:
+    """One row of ``*_mfi.tsv``; a float is NaN where it cannot be measured.
+
+    Attributes
+    ----------
+    index, name, muscle, hemi, levels
+        As in :class:`bids_mfi.muscles.Muscle`.
+    extent : str
+        ``complete``, ``cut`` (reaches the border of the field of view) or ``absent``.
+    voxels, signal_voxels : int
+        Labelled voxels, and those of them with F + W > 0, on which all fat measures rest.
+    volume_ml : float
+        Labelled voxels times the voxel volume.
+    fat_mean, water_mean : float
+        Means of F and W, in the unit of the images.
+    mfi_percent : float
+        100 mean(F) / (mean(F) + mean(W)).
+    mfi_voxelwise_percent, mfi_median_percent : float
+        Mean and median of the voxelwise 100 F / (F + W).
+    near_fold_percent : float
+        Share of the voxels with signal whose fat fraction is above NEAR_FOLD_PERCENT.
+    swapped_percent : float
+        Share of the voxels with signal that hold more fat than water, a fat fraction above 50 %:
+        replaced by fat, or swapped by the scanner. 0 where both were computed from magnitudes.
+    """
+
+    index: int
+    name: str
+    muscle: str
+    hemi: str
+    voxels: int
+    volume_ml: float
+    fat_mean: float
+    water_mean: float
+    mfi_percent: float
+    mfi_voxelwise_percent: float
+    mfi_median_percent: float
+    near_fold_percent: float
+    swapped_percent: float
+    signal_voxels: int
+    extent: str
+    levels: str
+
+
+def measure_muscles(
+    labels: NDArray[np.int16],
+    water: NDArray[np.float64],
+    fat: NDArray[np.float64],
+    voxel_volume_ml: float,
+    table: MuscleTable,
+) -> list[MuscleMeasure]:
+    """Measure every muscle of the table.
+
+    Parameters
+    ----------
+    labels : ndarray of int16, shape (x, y, z)
+        Label map; values that the table lacks are ignored.
+    water, fat : ndarray of float64, shape (x, y, z)
+        Signals in the same unit; voxels with F + W <= 0 are left out of the fat measures.
+    voxel_volume_ml : float
+        |det| of the affine, millilitres.
+    table : MuscleTable
+
+    Returns
+    -------
+    list of MuscleMeasure
+        In the order of the table, absent muscles included.
+
+    Raises
+    ------
+    ValueError
+        The three arrays differ in shape.
+    """
+    if not labels.shape == water.shape == fat.shape:
+        raise ValueError(f"shapes differ: {labels.shape}, {water.shape}, {fat.shape}")
+    border = _labels_at_border(labels)
+    return [
+        _measure_muscle(muscle, labels == muscle.index, water, fat, voxel_volume_ml, border)
+        for muscle in table
+    ]
+
+
+def _labels_at_border(labels: NDArray[np.int16]) -> frozenset[int]:
+    """Labels found in the outermost plane of any side of the volume."""
+    faces = [np.take(labels, plane, axis) for axis in range(3) for plane in (0, -1)]
+    return frozenset(int(index) for face in faces for index in np.unique(face))
+
+
+def _measure_muscle(
+    muscle: Muscle,
+    mask: NDArray[np.bool_],
+    water: NDArray[np.float64],
+    fat: NDArray[np.float64],
+    voxel_volume_ml: float,
+    border: frozenset[int],
+) -> MuscleMeasure:
+    voxels = int(np.count_nonzero(mask))
+    extent = "absent" if not voxels else "cut" if muscle.index in border else "complete"
+    return MuscleMeasure(
+        index=muscle.index,
+        name=muscle.name,
+        muscle=muscle.muscle,
+        hemi=muscle.hemi,
+        voxels=voxels,
+        volume_ml=voxels * voxel_volume_ml if voxels else float("nan"),
+        **measure_fat(water[mask], fat[mask]),  # type: ignore[arg-type]
+        extent=extent,
+        levels=muscle.levels,
+    )
+
+
+def measure_fat(water: NDArray[np.float64], fat: NDArray[np.float64]) -> dict[str, float | int]:
+    """Measure the fat of some voxels of a muscle; voxels without signal are left out.
+
+    Parameters
+    ----------
+    water, fat : ndarray of float, shape (n,)
+
+    Returns
+    -------
+    dict of str to number
+        The fat measures of :class:`MuscleMeasure`; NaN without signal.
+    """
+    water, fat = water.astype(np.float64), fat.astype(np.float64)
+    signal = (water + fat) > 0
+    water, fat = water[signal], fat[signal]
+    fractions = fat_fraction_percent(fat, water)
+    measured = bool(signal.any())
+    fat_mean = float(fat.mean()) if measured else float("nan")
+    water_mean = float(water.mean()) if measured else float("nan")
+    return {
+        "fat_mean": fat_mean,
+        "water_mean": water_mean,
+        "mfi_percent": 100 * fat_mean / (fat_mean + water_mean),
+        "mfi_voxelwise_percent": float(fractions.mean()) if measured else float("nan"),
+        "mfi_median_percent": float(np.median(fractions)) if measured else float("nan"),
+        "near_fold_percent": (
+            100 * float((fractions > NEAR_FOLD_PERCENT).mean()) if measured else float("nan")
+        ),
+        "swapped_percent": 100 * float((fat > water).mean()) if measured else float("nan"),
+        "signal_voxels": int(np.count_nonzero(signal)),
+    }
+
+
+def measure_folded_mfi_percent(water: NDArray[np.float64], fat: NDArray[np.float64]) -> float:
+    """MFI of voxels as if the smaller of F and W were the fat in each; NaN without signal.
+
+    Voxels in which the scanner swapped fat and water are so exchanged back.
+
+    Examples
+    --------
+    >>> measure_folded_mfi_percent(np.array([90.0, 10.0]), np.array([10.0, 90.0]))
+    10.0
+    """
+    signal = (water + fat) > 0
+    if not signal.any():
+        return float("nan")
+    smaller, total = np.minimum(water, fat)[signal], (water + fat)[signal]
+    return 100 * float(smaller.sum() / total.sum())

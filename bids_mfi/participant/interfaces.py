@@ -1,0 +1,251 @@
+"""The nipype doors of a scan's graph: load, one pure call, save; must not hide any decision.
+
+Inputs are files or frozen dataclasses of scalars: nipype caches these rightly, and arrays or
+folders wrongly.
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
+from nipype.interfaces.base.support import Bunch
+
+from bids_mfi.bids.derivatives import (
+    ScanRecord,
+    ScanResults,
+    check_unchanged,
+    fingerprint_record,
+    save_scan,
+)
+from bids_mfi.grid import Grid, encode_image, read_grid, read_labels, read_zooms_mm
+from bids_mfi.measure.dixon import (
+    DixonPair,
+    fat_fraction_percent,
+    images_of,
+    read_pair,
+    read_pair_zooms_mm,
+    read_signals,
+)
+from bids_mfi.measure.levels import LevelMeasure, find_levels, measure_levels
+from bids_mfi.measure.muscle_order import check_order
+from bids_mfi.measure.orientation import check_orientation
+from bids_mfi.measure.pair_quality import check_pair
+from bids_mfi.measure.quality import QCFlag, check_scan, check_size
+from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.segment import (
+    cached_network,
+    choose_device,
+    model_shape,
+    resample_channels,
+    segment_to_grid,
+)
+from bids_mfi.report.figures import draw_figures
+
+
+class _ResampleInputSpec(BaseInterfaceInputSpec):
+    record = traits.Instance(ScanRecord, mandatory=True)
+    bundle = traits.Instance(ModelBundle, mandatory=True)
+
+
+class _ResampleOutputSpec(TraitedSpec):
+    channels = File(exists=True, desc="npy, float32, shape (channel, x, y, z), model grid")
+    model_grid = traits.Instance(Grid)
+    fingerprint = traits.Str(desc="of the images at the beginning")
+
+
+class Resample(SimpleInterface):
+    """In-phase and out-of-phase images -> channels on the model grid."""
+
+    input_spec = _ResampleInputSpec
+    output_spec = _ResampleOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        pair, bundle = self.inputs.record.pair, self.inputs.bundle
+        self._results["fingerprint"] = fingerprint_record(self.inputs.record)
+        in_phase, out_phase, grid = read_pair(pair)
+        zooms = read_pair_zooms_mm(pair)
+        channels, model_grid = resample_channels(in_phase, out_phase, grid, bundle, zooms)
+        path = Path(runtime.cwd) / "channels.npy"
+        np.save(path, channels)
+        self._results["channels"] = str(path)
+        self._results["model_grid"] = model_grid
+        return runtime
+
+
+class _SegmentInputSpec(BaseInterfaceInputSpec):
+    channels = File(exists=True, mandatory=True)
+    model_grid = traits.Instance(Grid, mandatory=True)
+    pair = traits.Instance(DixonPair, mandatory=True)
+    bundle = traits.Instance(ModelBundle, mandatory=True)
+    weights = File(exists=True, mandatory=True, desc="the bundle's weights, for nipype's hash")
+    device = traits.Str(mandatory=True)
+    threads = traits.Int(mandatory=True)
+
+
+class _SegmentOutputSpec(TraitedSpec):
+    labels = File(exists=True, desc="label map on the scan's own grid")
+    vertebrae = File(exists=True, desc="the same of vertebral bodies, if the bundle labels them")
+
+
+class Segment(SimpleInterface):
+    """Channels on the model grid -> label map on the scan's own grid."""
+
+    input_spec = _SegmentInputSpec
+    output_spec = _SegmentOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        bundle, pair = self.inputs.bundle, self.inputs.pair
+        scan_grid = read_grid(pair.in_phase, pair.in_phase_volume)
+        torch.set_num_threads(self.inputs.threads)
+        network = cached_network(bundle, choose_device(self.inputs.device))
+        labels, vertebrae = segment_to_grid(
+            np.load(self.inputs.channels), self.inputs.model_grid, scan_grid, bundle, network
+        )
+        for name, found in (("labels", labels), ("vertebrae", vertebrae)):
+            if found is not None:
+                path = Path(runtime.cwd) / f"{name}.nii.gz"
+                path.write_bytes(encode_image(found, scan_grid))
+                self._results[name] = str(path)
+        return runtime
+
+
+class _QuantifyInputSpec(BaseInterfaceInputSpec):
+    labels = File(exists=True, mandatory=True)
+    vertebrae = File(exists=True, desc="where the bundle labels them")
+    pair = traits.Instance(DixonPair, mandatory=True)
+    bundle = traits.Instance(ModelBundle, mandatory=True)
+    fat_water = traits.Enum("computed", "scanner", mandatory=True, usedefault=False)
+
+
+class _QuantifyOutputSpec(TraitedSpec):
+    measures = File(exists=True, desc="JSON: measures and flags")
+    fat_fraction = File(exists=True, desc="npy, fat fraction, percent, float32")
+    water = File(exists=True, desc="npy, water, float32")
+
+
+class Quantify(SimpleInterface):
+    """Label map, fat and water -> measures, quality flags, fat-fraction map."""
+
+    input_spec = _QuantifyInputSpec
+    output_spec = _QuantifyOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        bundle, table = self.inputs.bundle, self.inputs.bundle.table
+        signals, grid = read_signals(self.inputs.pair, self.inputs.fat_water)
+        water, fat, computed = signals.water, signals.fat, self.inputs.fat_water == "computed"
+        labels, _ = read_labels(Path(self.inputs.labels))
+        measures = measure_muscles(labels, water, fat, grid.voxel_volume_ml, table)
+        shape = model_shape(grid, bundle, read_zooms_mm(self.inputs.pair.in_phase))
+        flags = check_orientation(images_of(self.inputs.pair, self.inputs.fat_water))
+        flags += check_size(shape, bundle.least_shape)
+        flags += check_pair(signals, self.inputs.pair, computed)
+        flags += check_order(labels, grid, table)
+        flags += check_scan(measures, labels, grid, table, computed, signals)
+        levels: list[LevelMeasure] = []
+        if isdefined(self.inputs.vertebrae):
+            vertebrae, _ = read_labels(Path(self.inputs.vertebrae))
+            slices, doubts = find_levels(vertebrae, grid, bundle.vertebrae)
+            levels = measure_levels(labels, slices, water, fat, grid, table)
+            flags += doubts
+        folder = Path(runtime.cwd)
+        found = {
+            "measures": [asdict(measure) for measure in measures],
+            "levels": [asdict(level) for level in levels],
+            "flags": [asdict(flag) for flag in flags],
+        }
+        (folder / "measures.json").write_text(json.dumps(found))
+        fraction = fat_fraction_percent(fat, water).astype(np.float32)
+        np.save(folder / "fat_fraction.npy", fraction)
+        np.save(folder / "water.npy", water.astype(np.float32))
+        self._results["measures"] = str(folder / "measures.json")
+        self._results["fat_fraction"] = str(folder / "fat_fraction.npy")
+        self._results["water"] = str(folder / "water.npy")
+        return runtime
+
+
+class _ReportInputSpec(BaseInterfaceInputSpec):
+    labels = File(exists=True, mandatory=True)
+    vertebrae = File(exists=True, desc="where the bundle labels them")
+    water = File(exists=True, mandatory=True)
+    fat_fraction = File(exists=True, mandatory=True)
+    pair = traits.Instance(DixonPair, mandatory=True)
+    bundle = traits.Instance(ModelBundle, mandatory=True)
+
+
+class _ReportOutputSpec(TraitedSpec):
+    figures = traits.List(File(exists=True), desc="PNG, one for each picture of the page")
+
+
+class Report(SimpleInterface):
+    """Label map, water and fat fraction -> the pictures of the report page."""
+
+    input_spec = _ReportInputSpec
+    output_spec = _ReportOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        labels, grid = read_labels(Path(self.inputs.labels))
+        water, fraction = np.load(self.inputs.water), np.load(self.inputs.fat_fraction)
+        bundle, vertebrae = self.inputs.bundle, None
+        if isdefined(self.inputs.vertebrae):
+            vertebrae = (read_labels(Path(self.inputs.vertebrae))[0], bundle.vertebrae)
+        pictures = draw_figures(water, fraction, labels, grid, bundle.table, vertebrae)
+        paths = [Path(runtime.cwd) / f"{name}.png" for name in pictures]
+        for path in paths:
+            path.write_bytes(pictures[path.stem])
+        self._results["figures"] = [str(path) for path in paths]
+        return runtime
+
+
+class _SaveInputSpec(BaseInterfaceInputSpec):
+    labels = File(exists=True, mandatory=True)
+    vertebrae = File(exists=True, desc="where the bundle labels them")
+    fat_fraction = File(exists=True, mandatory=True)
+    measures = File(exists=True, mandatory=True)
+    figures = traits.List(File(exists=True), mandatory=True)
+    record = traits.Instance(ScanRecord, mandatory=True)
+    fingerprint = traits.Str(mandatory=True, desc="of the images at the beginning")
+    output_dir = traits.Str(mandatory=True)
+
+
+class _SaveOutputSpec(TraitedSpec):
+    table = File(exists=True, desc="the scan's *_mfi.tsv in OUTPUT_DIR")
+
+
+class Save(SimpleInterface):
+    """All results of a scan -> OUTPUT_DIR, the marker of completeness last."""
+
+    input_spec = _SaveInputSpec
+    output_spec = _SaveOutputSpec
+
+    def _run_interface(self, runtime: Bunch) -> Bunch:
+        mark, labels = self.inputs.fingerprint, Path(self.inputs.labels)
+        vertebrae = self.inputs.vertebrae
+        check_unchanged(mark, self.inputs.record)
+        found = json.loads(Path(self.inputs.measures).read_text())
+        results = ScanResults(
+            dseg=labels.read_bytes(),
+            ffmap=encode_image(np.load(self.inputs.fat_fraction), read_grid(labels)),
+            measures=tuple(MuscleMeasure(**row) for row in found["measures"]),
+            flags=tuple(QCFlag(**row) for row in found["flags"]),
+            figures=tuple(
+                (Path(path).stem, Path(path).read_bytes()) for path in self.inputs.figures
+            ),
+            vertebrae=Path(vertebrae).read_bytes() if isdefined(vertebrae) else None,
+            levels=tuple(LevelMeasure(**row) for row in found["levels"]),
+        )
+        paths = save_scan(
+            Path(self.inputs.output_dir), replace(self.inputs.record, fingerprint=mark), results
+        )
+        self._results["table"] = str(paths.mfi_tsv)
+        return runtime

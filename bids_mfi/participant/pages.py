@@ -1,0 +1,289 @@
+"""Report pages from what is on the disk; must not know how it was measured.
+
+A page shows what OUTPUT_DIR holds after a run, so a scan that was skipped looks as it did when it
+was made, and a scan that failed says why. Damaged results cost their own section, no other.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bids_mfi import __version__
+from bids_mfi.bids.derivatives import (
+    COLUMN_DESCRIPTIONS,
+    LEVEL_COLUMN_DESCRIPTIONS,
+    BundleFacts,
+    ScanRecord,
+    derivative_stem,
+    explain_altered,
+    find_markers,
+    page_path,
+    parse_entities,
+    read_flags,
+    read_levels,
+    read_measures,
+    read_record,
+    scan_paths,
+)
+from bids_mfi.discovery import UnusableScan
+from bids_mfi.errors import MFIError, OutputError
+from bids_mfi.grid import read_grid
+from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.options import RunOptions
+from bids_mfi.reading import read_regular_file
+from bids_mfi.report.figures import FIGURE_NAMES
+from bids_mfi.report.page import ParticipantPage, Provenance, ScanSection, render_page
+from bids_mfi.report.shown_paths import shorten_paths
+from bids_mfi.storage import write_atomically
+
+Scan = DixonPair | UnusableScan
+
+
+def bundle_facts(bundle: ModelBundle) -> BundleFacts:
+    """Reduce a bundle to what the outputs say about it."""
+    return BundleFacts(
+        name=bundle.name,
+        version=bundle.version,
+        sha256=bundle.sha256,
+        description=bundle.description,
+        identity=bundle.identity,
+        mirrored=bundle.mirrored,
+    )
+
+
+class PageDesk:
+    """Writes the pages of each participant when all its scans have ended, and then no more.
+
+    So a run that is killed leaves the pages of everybody who was finished.
+
+    Parameters
+    ----------
+    scans : iterable of DixonPair or UnusableScan
+        All scans of the run.
+    problems : mapping of str to str
+        For each scan that is not measured at all the sentence that says why.
+    waiting : iterable of str
+        Names of the scans that will be measured.
+    bundle : ModelBundle
+    options : RunOptions
+    """
+
+    def __init__(
+        self,
+        scans: Iterable[Scan],
+        problems: Mapping[str, str],
+        waiting: Iterable[str],
+        bundle: ModelBundle,
+        options: RunOptions,
+    ) -> None:
+        self._bundle, self._options = bundle, options
+        self._scans: dict[str, list[Scan]] = {}
+        for scan in sorted(scans, key=lambda scan: scan.participant):
+            self._scans.setdefault(scan.participant, []).append(scan)
+        self._owner = {one.scan: who for who, own in self._scans.items() for one in own}
+        self._problems = dict(problems)
+        self._waiting = set(waiting)
+        self._written: dict[str, tuple[dict[str, str] | None, tuple[Path, ...]]] = {}
+
+    def write_missing(self) -> None:
+        """Write pages that are not there, of participants who have no scan to wait for."""
+        for participant, own in self._scans.items():
+            places = (None, *{scan.session for scan in own})
+            pages = (page_path(self._options.output_dir, participant, place) for place in places)
+            if not self._waits_for(participant) and not any(map(Path.exists, pages)):
+                self._write_if_possible(participant)
+
+    def end(self, scan: str, problem: str = "") -> None:
+        """Note that a scan has ended, with a problem or without; this may write pages.
+
+        A page that cannot be written now is tried again by :meth:`write_rest`, which says so.
+        """
+        if scan not in self._waiting:
+            return
+        self._waiting.remove(scan)
+        if problem:
+            self._problems[scan] = problem
+        if not self._waits_for(self._owner[scan]):
+            self._write_if_possible(self._owner[scan])
+
+    def _waits_for(self, participant: str) -> bool:
+        return any(scan.scan in self._waiting for scan in self._scans[participant])
+
+    def _write_if_possible(self, participant: str) -> None:
+        with suppress(MFIError, OSError):
+            self._write(participant)
+
+    def write_rest(self, problems: Mapping[str, str]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+        """Write the pages that are missing, or that show other problems than these.
+
+        A page shows all scans of which OUTPUT_DIR holds results, also those the run did not select.
+
+        Parameters
+        ----------
+        problems : mapping of str to str
+            For each scan that failed the sentence that says why.
+
+        Returns
+        -------
+        pages : tuple of Path
+            Of this run, also those written before.
+        problems : tuple of str
+            For each page that could not be written the sentence that says why.
+        """
+        self._problems = dict(problems)
+        unwritten: list[str] = []
+        for participant in self._scans:
+            shown, _ = self._written.get(participant, (None, ()))
+            if shown != self._problems_of(participant):
+                unwritten += self._write(participant)
+        pages = (page for participant in self._scans for page in self._written[participant][1])
+        return tuple(pages), tuple(unwritten)
+
+    def _problems_of(self, participant: str) -> dict[str, str]:
+        names = (scan.scan for scan in self._scans[participant])
+        return {name: self._problems[name] for name in names if name in self._problems}
+
+    def _write(self, participant: str) -> list[str]:
+        """Write the page of a participant, or of each session; say which could not be written."""
+        written: list[Path] = []
+        unwritten: list[str] = []
+        problems = self._problems_of(participant)
+        own = self._scans[participant]
+        for page in _make_pages(participant, own, problems, self._bundle, self._options):
+            path = page_path(self._options.output_dir, participant, page.session)
+            try:
+                write_atomically(path, render_page(page).encode(errors="backslashreplace"))
+                written.append(path)
+            except OutputError as error:
+                unwritten.append(str(error))
+        self._written[participant] = (None if unwritten else problems, tuple(written))
+        return unwritten
+
+
+def _make_pages(
+    participant: str,
+    scans: list[Scan],
+    problems: Mapping[str, str],
+    bundle: ModelBundle,
+    options: RunOptions,
+) -> Iterator[ParticipantPage]:
+    """Make the page of a participant, or of each session where there are several."""
+    selected = {scan.session for scan in scans}
+    for session, sections in _collect(participant, scans, problems, bundle, options).items():
+        if session is None or session in selected:
+            yield ParticipantPage(
+                participant=participant,
+                session=session,
+                scans=tuple(sections[name] for name in sorted(sections)),
+                provenance=_describe_provenance(sections, bundle, options),
+                column_descriptions=_describe_columns(COLUMN_DESCRIPTIONS),
+                level_descriptions=_describe_columns(LEVEL_COLUMN_DESCRIPTIONS),
+            )
+
+
+def _collect(
+    participant: str,
+    scans: list[Scan],
+    problems: Mapping[str, str],
+    bundle: ModelBundle,
+    options: RunOptions,
+) -> dict[str | None, dict[str, ScanSection]]:
+    """Sections by page and by name: results on the disk first, then scans that only failed."""
+    by_session = has_sessions(options.bids_dir, participant)
+    pages: dict[str | None, dict[str, ScanSection]] = {}
+    folders = {
+        "BIDS_DIR": options.bids_dir,
+        "OUTPUT_DIR": options.output_dir,
+        "WORK_DIR": options.work_dir,
+        "BUNDLE": options.bundle,
+    }
+
+    def put(entities: tuple[tuple[str, str], ...], section: ScanSection) -> None:
+        session = dict(entities).get("ses") if by_session else None
+        section = replace(section, problem=shorten_paths(section.problem, folders))
+        pages.setdefault(session, {}).setdefault(derivative_stem(entities), section)
+
+    reasons = {derivative_stem(scan.entities): problems.get(scan.scan, "") for scan in scans}
+    markers, _ = find_markers(options.output_dir, participant)
+    for marker in markers:
+        entities = parse_entities(marker.name)
+        problem = reasons.get(derivative_stem(entities), "")
+        put(entities, _show_results(marker, problem, bundle, options))
+    for scan in scans:
+        pair = scan if isinstance(scan, DixonPair) else None
+        problem = problems.get(scan.scan, "its results are not there")
+        put(scan.entities, ScanSection(scan.scan, bundle.table, pair, problem=problem))
+    return pages
+
+
+def has_sessions(bids_dir: Path, participant: str) -> bool:
+    """Whether the dataset holds several sessions of a participant.
+
+    The dataset decides and not the selection, so that a run on one session writes the same page
+    as a run on all.
+    """
+    try:
+        entries = list(os.scandir(bids_dir / f"sub-{participant}"))
+    except OSError:
+        return False
+    return sum(entry.name.startswith("ses-") for entry in entries) > 1
+
+
+def _show_results(
+    marker: Path, problem: str, bundle: ModelBundle, options: RunOptions
+) -> ScanSection:
+    """Show the results of one scan, or say why they cannot be shown."""
+    title = derivative_stem(parse_entities(marker.name))
+    try:
+        record = read_record(marker, options.bids_dir)
+        paths = scan_paths(options.output_dir, record.pair)
+        results = [paths.dseg, paths.ffmap, paths.mfi_tsv, paths.mfi_json]
+        results += [path for path in paths.level_files if path.exists()]
+        problem = problem or explain_altered(paths)
+        return ScanSection(
+            title=record.pair.scan,
+            table=bundle.table,
+            pair=record.pair,
+            grid=read_grid(paths.dseg),
+            measures=tuple(read_measures(paths.mfi_tsv)),
+            levels=tuple(read_levels(paths.levels_tsv)),
+            flags=tuple(read_flags(paths.mfi_json)),
+            figures=tuple((name, read_regular_file(paths.figure(name))) for name in FIGURE_NAMES),
+            files=tuple(path.relative_to(options.output_dir).as_posix() for path in results),
+            problem=problem,
+            weights=_describe_weights(record),
+        )
+    except (MFIError, OSError) as error:
+        reason = problem or f"results are there but cannot be shown: {error}"
+        return ScanSection(title, bundle.table, problem=reason)
+
+
+def _describe_weights(record: ScanRecord) -> str:
+    bundle = record.bundle
+    return f"{bundle.name} {bundle.version}, sha256 {bundle.sha256[:12]}..."
+
+
+def _describe_provenance(
+    sections: Mapping[str, ScanSection], bundle: ModelBundle, options: RunOptions
+) -> Provenance:
+    """Tell by what the first results of a page were made; the run's bundle if there are none.
+
+    Results of an earlier run stay when a scan is refused, and must not be put down to this one.
+    """
+    facts, version, fat_water = bundle_facts(bundle), __version__, options.fat_water
+    shown = next((sections[name] for name in sorted(sections) if sections[name].measures), None)
+    if shown is not None and shown.pair is not None:
+        marker = scan_paths(options.output_dir, shown.pair).mfi_json
+        record = read_record(marker, options.bids_dir)
+        facts, fat_water, version = record.bundle, record.fat_water, record.version
+    return Provenance(
+        version, facts.name, facts.version, facts.sha256, facts.description, fat_water
+    )
+
+
+def _describe_columns(columns: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(facts["Description"])) for name, facts in columns.items())

@@ -1,0 +1,1 @@
+"""Statistics of a cohort, tables in and tables out; must not know files, images or pages."""

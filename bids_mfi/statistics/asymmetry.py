@@ -1,0 +1,68 @@
+"""Left-right asymmetry of the muscles; must not know covariates, files or pages.
+
+Left is the participant's left, and all differences are left less right.
+"""
+
+import numpy as np
+import pandas as pd
+
+from bids_mfi.counts import choose_form, count_noun
+from bids_mfi.statistics.cohort import Analysis, Cohort
+from bids_mfi.statistics.notes import gather_reasons
+from bids_mfi.statistics.student import Floats, describe_differences
+
+ASYMMETRY_COLUMNS = (
+    "muscle", "n", "mean_left", "mean_right", "mean_diff", "sd_diff", "t", "df", "p", "ci_lower",
+    "ci_upper", "index_percent",
+)  # fmt: skip
+NAMES = {"mean_first": "mean_left", "mean_second": "mean_right"}
+
+
+def measure_asymmetry(cohort: Cohort) -> Analysis:
+    """Paired t-test of left less right, two-tailed, and the asymmetry index of each muscle.
+
+    The index is the mean over participants of 100 (L - R) / ((L + R) / 2), in percent, and above
+    0 where the left side has more.
+
+    Returns
+    -------
+    Analysis
+        ``ASYMMETRY_COLUMNS``, a row a muscle; participants with both sides only. The means and
+        differences are in the unit of the measure.
+    """
+    left, right = (side.to_numpy(np.float64) for side in (cohort.left, cohort.right))
+    found = describe_differences(left, right)
+    found = {NAMES.get(name, name): column for name, column in found.items()}
+    found["index_percent"] = _average_index(left, right)
+    table = pd.DataFrame({"muscle": list(cohort.muscles)} | found, columns=list(ASYMMETRY_COLUMNS))
+    return Analysis(table, _explain(table, left, right))
+
+
+def _average_index(left: Floats, right: Floats) -> Floats:
+    """Mean index of each column; NaN without a participant whose sides add up to more than 0."""
+    usable = left + right > 0
+    total = np.where(usable, left + right, 1.0)
+    index = np.where(usable, 200 * (left - right) / total, 0.0)
+    n = usable.sum(axis=0)
+    return np.asarray(index.sum(axis=0) / np.where(n > 0, n, np.nan), np.float64)
+
+
+def _explain(table: pd.DataFrame, left: Floats, right: Floats) -> tuple[str, ...]:
+    reasons = []
+    both = np.isfinite(left) & np.isfinite(right)
+    empty = (both & ~(left + right > 0)).sum(axis=0)
+    columns = (table["muscle"], table["n"], table["sd_diff"], empty)
+    for muscle, n, sd, zeros in zip(*columns, strict=True):
+        if n < 2:
+            reason = (
+                f"no test, because {count_noun(n, 'participant')} "
+                f"{choose_form(n, 'has', 'have')} both sides and 2 are needed"
+            )
+            reasons.append((muscle, reason))
+        elif sd == 0:
+            reasons.append((muscle, "no test, because left less right is the same in all"))
+        if zeros:
+            people = count_noun(zeros, "participant")
+            reason = f"the index leaves out {people} whose sides add up to 0"
+            reasons.append((muscle, reason))
+    return gather_reasons("Asymmetry", reasons)

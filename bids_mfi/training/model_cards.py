@@ -1,0 +1,90 @@
+"""Model cards: what a person has to know of a bundle; must not know networks, scans or BIDS.
+
+A card is a TOML file with the fields of :class:`ModelCard` as keys. Those of the package's own
+bundles lie in ``data/cards``.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from bids_mfi.errors import InputError
+from bids_mfi.reading import explain_failure, is_file, read_toml
+
+CARDS = Path(__file__).parents[1] / "data" / "cards"
+REFERENCES = (
+    "Weber et al. 2021, Scientific Reports, doi:10.1038/s41598-021-95972-x",
+    "Gibson et al. 2018, IEEE Transactions on Medical Imaging, doi:10.1109/TMI.2018.2806309",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a person has to know of a bundle; goes into it.
+
+    Attributes
+    ----------
+    name, version : str
+    description : str
+        What it was trained on, how far it can be trusted.
+    licence : str
+        SPDX identifier.
+    licence_text : str
+        Content of the bundle's LICENSE file.
+    references : tuple of str
+        What to cite, with DOI.
+    """
+
+    name: str
+    version: str
+    description: str
+    licence: str
+    licence_text: str
+    references: tuple[str, ...] = REFERENCES
+
+
+def read_card(name: str) -> ModelCard:
+    """Read a card.
+
+    Parameters
+    ----------
+    name : str
+        Path of a TOML file, or the name of a card of the package.
+
+    Raises
+    ------
+    InputError
+        There is none, it is no TOML, or a key is missing, unknown or not text.
+    """
+    path = _find_card(name)
+    try:
+        values = read_toml(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read as TOML ({explain_failure(error)}). "
+            'Expected lines such as `name = "x"`.'
+        ) from error
+    known = {field.name for field in fields(ModelCard)}
+    wrong = sorted((set(values) - known) | (known - {"references"} - set(values)))
+    if wrong:
+        raise InputError(
+            f"{path}: {wrong[0][:80]} is missing or no key of a card, expected "
+            f"{', '.join(sorted(known))}. Correct the card."
+        )
+    references = values.pop("references", list(REFERENCES))
+    listed = list(references) if isinstance(references, list) else []
+    texts = [*values.values(), *listed]
+    if not listed or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise InputError(
+            f"{path}: a value is empty or no text, expected text, and for references a list of it."
+        )
+    return ModelCard(**values, references=tuple(listed))
+
+
+def _find_card(name: str) -> Path:
+    for path in (Path(name), CARDS / f"{name}.toml"):
+        if is_file(path):
+            return path
+    own = ", ".join(sorted(path.stem for path in CARDS.glob("*.toml")))
+    raise InputError(
+        f"--card {name}: no such file, and no card of the package. Expected a TOML file or {own}."
+    )

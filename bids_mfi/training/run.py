@@ -1,0 +1,391 @@
+"""From data to a bundle: joins cases, training and curve; must not know parsers or how to learn.
+
+``network.train`` does not know where cases come from or what a picture is; here they meet.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bids_mfi.errors import InputError, OutputError
+from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
+from bids_mfi.network.bundle import ModelBundle, load_bundle
+from bids_mfi.network.segment import cached_network, choose_device, label_channels
+from bids_mfi.options import TrainOptions
+from bids_mfi.report.curve import draw_curve
+from bids_mfi.storage import check_writable, write_atomically
+from bids_mfi.synthesis import anatomical
+from bids_mfi.synthesis.cases import (
+    TrainingCase,
+    describe_variety,
+    make_case,
+    make_varied_case,
+)
+from bids_mfi.synthesis.labelmap import common_table, find_label_maps, load_label_map
+from bids_mfi.training.batches import (
+    DICE_NAMES,
+    NEW_SEEDS,
+    Case,
+    TrainingData,
+    channels_of,
+)
+from bids_mfi.training.labelled_scans import (
+    LabelledSource,
+    ScanPlan,
+    encode_scan_list,
+    load_labelled_data,
+)
+from bids_mfi.training.loop import (
+    CURVE,
+    DEFAULT_NAME,
+    LOG,
+    SCANS,
+    check_folder,
+    custom_card,
+    settle_options,
+    train,
+)
+from bids_mfi.training.model_cards import ModelCard, read_card
+from bids_mfi.vertebrae import NO_MUSCLE
+
+# Seeds of synthetic cases: validation below training, so that no case is in both.
+VALIDATION_SEED = 1_000
+VALIDATION_CASES = 8
+TRAINING_SEED = 1_000_000_000
+MOST_CASES = 10_000_000
+# How bundles for whole volumes are tuned; one with windows keeps them, and is tuned all the same.
+YIELDING = frozenset({"least_crop"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOrder:
+    """What is asked for by ``python -m bids_mfi train``.
+
+    Attributes
+    ----------
+    out_dir : Path
+        Gets the log, the curve, the checkpoint and the bundle.
+    options : TrainOptions
+    source : LabelledSource or None
+        Labelled scans; None for synthetic ones.
+    label_maps : tuple of Path
+        Label maps of necks, or folders of them, that synthetic scans are made from.
+    start : Path or None
+        Folder of the bundle to start from; None for random weights.
+    name, licence : str or None
+        Of the bundle that is made.
+    card : str or None
+        Name or file of a card that says these and more.
+    stated : frozenset of str
+        Options that the user or the recipe stated, the others being defaults.
+    """
+
+    out_dir: Path
+    options: TrainOptions
+    source: LabelledSource | None = None
+    label_maps: tuple[Path, ...] = ()
+    start: Path | None = None
+    name: str | None = None
+    licence: str | None = None
+    card: str | None = None
+    stated: frozenset[str] = frozenset()
+
+
+def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBundle:
+    """Train as ordered, or go on with what ``out_dir`` holds.
+
+    Parameters
+    ----------
+    order : TrainingOrder
+    report : callable
+        Gets lines for a person: the data found, then one at every validation.
+
+    Raises
+    ------
+    MFIError
+        As :func:`bids_mfi.training.loop.train`; data or the start bundle cannot be used.
+    """
+    out_dir = order.out_dir
+    start, options, card = check_order(order)
+    plan = None
+    if order.source is None:
+        report(f"making {VALIDATION_CASES} synthetic scans for validation ...")
+        data = synthetic_data(options, order.label_maps, start)
+    else:
+        data, plan = load_labelled_data(order.source, options, start, report)
+        data = mark_vertebrae_unknown(data, options)
+
+    def show(line: str) -> None:
+        write_side_files(out_dir, data, plan)
+        report(line)
+
+    bundle = train(options, data, out_dir, card, show, start)
+    write_side_files(out_dir, data, plan)
+    return bundle
+
+
+def check_order(order: TrainingOrder) -> tuple[ModelBundle | None, TrainOptions, ModelCard]:
+    """Find what can be found before the data are looked at; a dry run begins with it too.
+
+    Returns
+    -------
+    start : ModelBundle or None
+    options : TrainOptions
+        Those of the order, with what the bundle to start from decides.
+    card : ModelCard
+        Of the bundle that is made.
+
+    Raises
+    ------
+    MFIError
+        The folder, the bundle to start from, the device, the card or an option cannot be used.
+    """
+    check_folder(order.out_dir)
+    check_writable(order.out_dir.absolute())
+    start = None if order.start is None else load_bundle(order.start)
+    choose_device(order.options.device)
+    options = settle_options(order.options, start)
+    check_stated(order, options)
+    check_relabelled(options, order.label_maps, start)
+    check_vertebrae(options, order.label_maps, start)
+    return start, options, choose_card(order, start)
+
+
+def check_stated(order: TrainingOrder, options: TrainOptions) -> None:
+    """Refuse stated options that the bundle to start from decides otherwise.
+
+    Raises
+    ------
+    InputError
+    """
+    for key in sorted(order.stated - YIELDING):
+        wanted, decided = getattr(order.options, key), getattr(options, key)
+        if wanted != decided:
+            raise InputError(
+                f"{order.start}: was made with {key} {decided}, but the recipe or the command line "
+                f"states {wanted}; expected the bundle's own, which its weights need. Leave {key} "
+                "out, or train from random weights, without --from."
+            )
+
+
+def choose_card(order: TrainingOrder, start: ModelBundle | None) -> ModelCard:
+    """Read the card that is named, or make one from name and licence."""
+    if order.card is not None:
+        return read_card(order.card)
+    return custom_card(order.name or DEFAULT_NAME, order.licence, start)
+
+
+def synthetic_data(
+    options: TrainOptions, label_maps: Sequence[Path] = (), start: ModelBundle | None = None
+) -> TrainingData:
+    """Synthetic scans, made when they are asked for: of label maps and of the built-in phantom.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    label_maps : sequence of Path
+        Files or folders; without them all scans are of the phantom.
+    start : ModelBundle, optional
+        The bundle from which the training starts; it labels the share ``relabelled_share``.
+
+    Raises
+    ------
+    InputError
+        A label map cannot be used.
+    """
+    first = TRAINING_SEED + options.seed * MOST_CASES
+    if not label_maps:
+        return mark_vertebrae_unknown(_phantom_data(options, first), options)
+    paths = find_label_maps(label_maps)
+    maps = [load_label_map(path) for path in paths]
+    table = common_table(paths, maps, options.levels)
+    check_phantom(table, options)
+    # Processes beside the one that trains cannot share its GPU.
+    device = torch.device("cpu") if options.workers else choose_device(options.device)
+
+    def case_at(seed: int) -> Case:
+        if np.random.default_rng([seed, 2]).random() < options.phantom_share:
+            return without_vertebrae(make_varied_case(seed, options.spacing_mm), options)
+        levels = "vertebrae" if options.vertebrae else options.levels
+        return anatomical.make_case(maps, seed, options.spacing_mm, levels=levels, device=device)
+
+    def training_case_at(seed: int) -> Case:
+        chance = np.random.default_rng([seed, 5]).random()
+        if start is None or chance >= options.relabelled_share:
+            return case_at(seed)
+        quiet, noisy = anatomical.make_noise_pair(maps, seed, options.spacing_mm, device)
+        labels = label_quietly(quiet, start, options, device)
+        learnt = np.isin(labels, [muscle.index for muscle in table])
+        named = replace(noisy, labels=np.where(learnt, labels, np.int16(0)))
+        return without_vertebrae(named, options)
+
+    others = "other scans" if options.relabelled_share else "scans"
+    share = f"{100 * options.phantom_share:g} % of the {others} are of the built-in phantom"
+    ranges = [*anatomical.describe_variety(paths, options.spacing_mm), ("phantom", share)]
+    if start is not None and options.relabelled_share:
+        ranges.append(("relabelled", describe_relabelled(options, start)))
+    return TrainingData(
+        case_at=lambda number: training_case_at(first + number),
+        validation=[case_at(VALIDATION_SEED + i) for i in range(VALIDATION_CASES)],
+        table=table,
+        ranges=tuple(ranges),
+        validated_on=NEW_SEEDS,
+    )
+
+
+def check_vertebrae(
+    options: TrainOptions, label_maps: Sequence[Path], start: ModelBundle | None
+) -> None:
+    """Refuse to call classes vertebrae that nothing teaches.
+
+    Raises
+    ------
+    InputError
+    """
+    known = start is not None and bool(start.vertebrae)
+    if options.vertebrae and not label_maps and not known:
+        raise InputError(
+            "vertebrae is true, but neither label maps nor the bundle to start from know any. "
+            "Expected label maps that name vertebrae: give --label-map (neck-a comes with the "
+            "package), or set vertebrae to false in the recipe."
+        )
+
+
+def mark_vertebrae_unknown(data: TrainingData, options: TrainOptions) -> TrainingData:
+    """Let a network that knows vertebrae learn from scans of which muscles alone are labelled."""
+    if not options.vertebrae:
+        return data
+    read = data.case_at
+    return replace(data, case_at=lambda number: without_vertebrae(read(number), options))
+
+
+def without_vertebrae(case: Case, options: TrainOptions) -> Case:
+    """Mark that nobody knows where the vertebrae of a case are, if they are learnt."""
+    if not options.vertebrae:
+        return case
+    labels = np.where(case.labels == 0, np.int16(NO_MUSCLE), case.labels).astype(np.int16)
+    return TrainingCase(case.in_phase, case.out_phase, labels, case.grid)
+
+
+def label_quietly(
+    case: TrainingCase, bundle: ModelBundle, options: TrainOptions, device: torch.device
+) -> NDArray[np.int16]:
+    """Labels that a bundle gives a case, with mirror images where it takes them in use.
+
+    In the precision of the training, but for CUDA devices, where it is float32 unless asked for.
+    """
+    network = cached_network(bundle, device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=bool(options.bfloat16)):
+        return label_channels(channels_of(case), bundle, network)
+
+
+def describe_relabelled(options: TrainOptions, start: ModelBundle) -> str:
+    """Say in words what ``relabelled_share`` makes."""
+    low, high = anatomical.STRONG_NOISE
+    mirrored = ", the mean of scan and mirror image" if start.mirrored else ""
+    return (
+        f"{100 * options.relabelled_share:g} % of the scans learnt from show a label map with "
+        f"noise of {low:g}-{high:g} of the muscles' signal and carry the labels that the bundle "
+        f"started from gives the same scan with {anatomical.QUIET_NOISE:g} at most{mirrored}"
+    )
+
+
+def check_relabelled(
+    options: TrainOptions, label_maps: Sequence[Path], start: ModelBundle | None
+) -> None:
+    """Refuse to let a bundle label scans where there is none, or none of its kind.
+
+    Raises
+    ------
+    InputError
+    """
+    if not options.relabelled_share:
+        return
+    whole = start is not None and all(muscle.levels == "all" for muscle in start.table)
+    findings = {
+        "no label map is given (--label-map)": not label_maps,
+        "there is no bundle to start from (--from)": start is None,
+        "the bundle was converted from NiftyNet": start and start.inference == "niftynet",
+        "the bundle labels muscles at some levels only": start and not whole,
+        'the recipe asks for levels other than "all"': options.levels != "all",
+    }
+    for finding, found in findings.items():
+        if found:
+            raise InputError(
+                f"relabelled_share is {options.relabelled_share:g}, but {finding}. Expected scans "
+                "of label maps, labelled over the muscles' whole length by the bundle to start "
+                "from. Give what is missing, or set relabelled_share to 0 in the recipe."
+            )
+
+
+def _phantom_data(options: TrainOptions, first: int) -> TrainingData:
+    spacing_mm = options.spacing_mm
+    return TrainingData(
+        case_at=lambda number: make_varied_case(first + number, spacing_mm),
+        validation=[make_case(VALIDATION_SEED + i, spacing_mm) for i in range(VALIDATION_CASES)],
+        table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
+        ranges=describe_variety(spacing_mm),
+        validated_on=NEW_SEEDS,
+    )
+
+
+def check_phantom(table: MuscleTable, options: TrainOptions) -> None:
+    """Refuse to mix scans of label maps with the phantom where their labels differ.
+
+    Raises
+    ------
+    InputError
+    """
+    whole = paper_table(dict.fromkeys(LONG_NAMES, "all"))
+    if options.phantom_share > 0 and table != whole:
+        raise InputError(
+            f"phantom_share is {options.phantom_share:g}, but the phantom has no vertebral levels "
+            "and holds all fourteen muscles, unlike these scans. Set it to 0 in the recipe."
+        )
+
+
+def write_side_files(out_dir: Path, data: TrainingData, plan: ScanPlan | None) -> None:
+    """Write what is no part of the training: the curve, and the list of scans.
+
+    They are written once the training has begun, so that a folder of another one stays as it is.
+    """
+    write_curve(out_dir, data)
+    if plan is not None:
+        write_atomically(out_dir / SCANS, encode_scan_list(plan))
+
+
+def write_curve(out_dir: Path, data: TrainingData) -> None:
+    """Draw ``log.tsv`` to ``curve.svg``.
+
+    Raises
+    ------
+    OutputError
+        The log cannot be read, or the curve not written.
+    """
+    try:
+        header, *lines = (out_dir / LOG).read_text(encoding="utf-8").splitlines()
+        columns = header.split("\t")
+        rows = [
+            dict(zip(columns, map(read_number, line.split("\t")), strict=True)) for line in lines
+        ]
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{out_dir / LOG}: cannot be read back ({error}), expected the log of this training. "
+            "Leave the folder alone while it is being written."
+        ) from error
+    if rows:
+        write_atomically(out_dir / CURVE, draw_curve(rows, DICE_NAMES[data.validated_on]))
+
+
+def read_number(text: str) -> float:
+    """Read a number of the log back; ``n/a`` is NaN.
+
+    >>> read_number("0.25"), read_number("n/a")
+    (0.25, nan)
+    """
+    return math.nan if text == "n/a" else float(text)
