@@ -12,19 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bids_mfi.bids.derivatives import (
-    BundleFacts,
-    ScanRecord,
-    ScanResults,
-    encode_scan,
-    encode_table,
-    fingerprint_record,
-    page_path,
-    save_scan,
-    scan_paths,
-    write_dataset_files,
-)
+from bids_mfi.bids.formats import encode_table
 from bids_mfi.bids.markers import SEAL
+from bids_mfi.bids.names import page_path, scan_paths
+from bids_mfi.bids.output_folder import BundleFacts, write_dataset_files
+from bids_mfi.bids.scan_files import ScanRecord, ScanResults, encode_scan, fingerprint_record
+from bids_mfi.bids.scan_results import save_scan
 from bids_mfi.measure.dixon import DixonPair
 from bids_mfi.measure.quality import QCFlag, check_measure
 from bids_mfi.measure.quantify import MuscleMeasure

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bids_mfi.bids.derivatives import read_measures
+from bids_mfi.bids.scan_results import read_measures
 from bids_mfi.cli import main_verbs
 from bids_mfi.grid import read_labels
 from bids_mfi.measure.agreement import dice_by_muscle

@@ -15,42 +15,31 @@ import numpy as np
 import pytest
 
 from bids_mfi import __version__, storage
-from bids_mfi.bids import derivatives
-from bids_mfi.bids.derivatives import (
-    COLUMN_DESCRIPTIONS,
-    BundleFacts,
-    ScanRecord,
-    ScanResults,
-    bids_uri,
-    check_output_dir,
-    derivative_name,
-    derivative_stem,
-    describe_ffmap,
-    encode_json,
-    encode_table,
+from bids_mfi.bids import scan_files, scan_results
+from bids_mfi.bids.columns import COLUMN_DESCRIPTIONS
+from bids_mfi.bids.formats import encode_json, encode_table
+from bids_mfi.bids.markers import SEAL, read_sidecar, seal
+from bids_mfi.bids.names import bids_uri, derivative_name, derivative_stem, page_path, scan_paths
+from bids_mfi.bids.output_folder import BundleFacts, check_output_dir, write_dataset_files
+from bids_mfi.bids.scan_files import ScanRecord, ScanResults, describe_ffmap, fingerprint_scan
+from bids_mfi.bids.scan_results import (
     explain_altered,
     find_altered,
     find_edited_copies,
     find_markers,
-    fingerprint_scan,
-    page_path,
     read_flags,
     read_measures,
     read_record,
-    remove_stale_partials,
     save_scan,
-    scan_paths,
     scan_state,
-    write_atomically,
-    write_dataset_files,
 )
-from bids_mfi.bids.markers import SEAL, read_sidecar, seal
 from bids_mfi.errors import DatasetError, OutputError, PairError
 from bids_mfi.grid import Grid, encode_image, read_labels
 from bids_mfi.measure.dixon import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.muscles import WEBER2021, MuscleTable
+from bids_mfi.storage import remove_stale_partials, write_atomically
 
 BUNDLE = BundleFacts("tiny", "1.2", "ab" * 32, "Made for tests.", mirrored=True)
 GRID = Grid((8, 6, 4), ((-1.0, 0, 0, 0), (0, -1.0, 0, 0), (0, 0, 3.0, 0), (0, 0, 0, 1.0)))
@@ -573,7 +562,7 @@ def test_the_marker_is_written_last_and_removed_first(tmp_path, monkeypatch):
         order.append(path)
         write_atomically(path, data)
 
-    monkeypatch.setattr(derivatives, "write_atomically", note)
+    monkeypatch.setattr(scan_results, "write_atomically", note)
     for _ in range(2):
         order.clear()
         save_scan(tmp_path / "o", record, results)
@@ -839,7 +828,7 @@ def test_fingerprint_changes_with_all_that_decides_the_result(tmp_path, monkeypa
     marks.append(mark(dataclasses.replace(pair, in_phase=pair.out_phase)))
     pair.out_phase.write_bytes(b"changed")
     marks.append(mark())
-    monkeypatch.setattr(derivatives, "__version__", "9")
+    monkeypatch.setattr(scan_files, "__version__", "9")
     marks.append(mark())
     assert len(set(marks)) == len(marks)
 

@@ -30,7 +30,7 @@ from bids_datasets import (
     write_sidecar,
 )
 
-from bids_mfi.bids.derivatives import derivative_stem
+from bids_mfi.bids.names import derivative_stem
 from bids_mfi.discovery import (
     UnusableScan,
     describe_as_json,

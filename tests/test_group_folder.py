@@ -12,14 +12,9 @@ from group_folder import (
     split_scans,
 )
 
-from bids_mfi.bids.derivatives import (
-    page_path,
-    read_measures,
-    read_record,
-    scan_paths,
-    scan_state,
-)
 from bids_mfi.bids.markers import read_sidecar
+from bids_mfi.bids.names import page_path, scan_paths
+from bids_mfi.bids.scan_results import read_measures, read_record, scan_state
 
 
 def markers(output_dir):

@@ -9,7 +9,10 @@ import pytest
 from group_folder import BUNDLE, TINY_IMAGE, make_measures, make_record, write_raw
 from simulated_group import simulate_cohort
 
-from bids_mfi.bids.derivatives import ScanResults, save_scan, scan_paths, write_dataset_files
+from bids_mfi.bids.names import scan_paths
+from bids_mfi.bids.output_folder import write_dataset_files
+from bids_mfi.bids.scan_files import ScanResults
+from bids_mfi.bids.scan_results import save_scan
 from bids_mfi.cli import main
 from bids_mfi.measure.levels import LevelMeasure
 from bids_mfi.muscles import WEBER2021

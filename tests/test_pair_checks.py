@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import write_description, write_nifti, write_scan
 
-from bids_mfi.bids.derivatives import fingerprint_scan
+from bids_mfi.bids.scan_files import fingerprint_scan
 from bids_mfi.discovery import find_scans
 from bids_mfi.errors import PairError
 from bids_mfi.grid import encode_image, read_grid

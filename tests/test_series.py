@@ -21,14 +21,10 @@ from bids_datasets import (
     write_sidecar,
 )
 
-from bids_mfi.bids.derivatives import (
-    BundleFacts,
-    ScanRecord,
-    describe_table,
-    fingerprint_scan,
-    read_record,
-    split_source,
-)
+from bids_mfi.bids.names import split_source
+from bids_mfi.bids.output_folder import BundleFacts
+from bids_mfi.bids.scan_files import ScanRecord, describe_table, fingerprint_scan
+from bids_mfi.bids.scan_results import read_record
 from bids_mfi.discovery import UnusableScan, describe_as_json, describe_as_table, find_scans
 from bids_mfi.discovery import series as series_module
 from bids_mfi.errors import PairError

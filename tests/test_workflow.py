@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import make_affine, make_pair_arrays, write_description, write_nifti, write_scan
 
-from bids_mfi.bids.derivatives import read_flags, read_levels, read_measures
+from bids_mfi.bids.scan_results import read_flags, read_levels, read_measures
 from bids_mfi.cli import main
 from bids_mfi.errors import PairError
 from bids_mfi.grid import read_image, read_labels
@@ -571,7 +571,7 @@ def test_relative_paths_mean_the_same_to_every_process(bids_dir, tiny_bundle, mo
 
 
 def test_images_that_change_during_the_work_are_noticed(bids_dir, tiny_bundle):
-    from bids_mfi.bids.derivatives import check_unchanged, fingerprint_record
+    from bids_mfi.bids.scan_files import check_unchanged, fingerprint_record
     from bids_mfi.discovery import find_scans
     from bids_mfi.network.bundle import load_bundle
 

@@ -1046,7 +1046,7 @@ def _run_agreement(arguments: argparse.Namespace) -> int:
 def _run_slurm(arguments: argparse.Namespace) -> int:
     import shlex
 
-    from bids_mfi.bids.derivatives import check_output_dir
+    from bids_mfi.bids.output_folder import check_output_dir
     from bids_mfi.participant.slurm_scripts import SlurmOrder, write_scripts
 
     bids_dir, output_dir = (_without_dots(p) for p in (arguments.bids_dir, arguments.output_dir))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.bids.derivatives import PROGRAM, encode_json, encode_table
+from bids_mfi.bids.formats import encode_json, encode_table
+from bids_mfi.bids.output_folder import PROGRAM
 from bids_mfi.errors import OutputError
 from bids_mfi.evaluation.groups import (
     FEWEST_SCANS,

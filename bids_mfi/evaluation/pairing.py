@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from bids_mfi.bids.derivatives import derivative_stem, prefer_muscle_maps, split_source
+from bids_mfi.bids.names import derivative_stem, prefer_muscle_maps, split_source
 from bids_mfi.counts import list_names
 from bids_mfi.errors import InputError
 from bids_mfi.measure.dixon import DixonPair, NamedByEntities

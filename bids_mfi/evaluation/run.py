@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bids_mfi.bids.derivatives import encode_json
+from bids_mfi.bids.formats import encode_json
 from bids_mfi.counts import count_noun
 from bids_mfi.discovery.field_strength import read_field_strengths
 from bids_mfi.errors import InputError, MFIError

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from bids_mfi.bids.derivatives import hash_file, read_levels
 from bids_mfi.bids.markers import read_sidecar
+from bids_mfi.bids.scan_files import hash_file
+from bids_mfi.bids.scan_results import read_levels
 from bids_mfi.errors import DatasetError, PairError
 from bids_mfi.findings import Finding, make_findings
 from bids_mfi.group.locate import ENDING

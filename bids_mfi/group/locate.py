@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bids_mfi.bids.derivatives import is_scan_name, parse_entities
+from bids_mfi.bids.names import is_scan_name, parse_entities
 from bids_mfi.errors import InputError
 from bids_mfi.findings import Finding, make_findings
 from bids_mfi.options import RunOptions

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from bids_mfi.bids.derivatives import split_source
+from bids_mfi.bids.names import split_source
 from bids_mfi.errors import InputError
 from bids_mfi.findings import Finding, make_findings
 from bids_mfi.reading import open_regular_file, read_json

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from bids_mfi.bids.derivatives import hash_file, page_path, parse_entities
 from bids_mfi.bids.markers import check_shape, find_seal, read_sidecar
+from bids_mfi.bids.names import page_path, parse_entities
+from bids_mfi.bids.scan_files import hash_file
 from bids_mfi.cells import MISSING, loosen_label
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import DatasetError, InputError, PairError

@@ -8,12 +8,9 @@ from typing import Any
 import pandas as pd
 
 from bids_mfi import __version__
-from bids_mfi.bids.derivatives import (
-    COLUMN_DESCRIPTIONS,
-    LEVEL_COLUMN_DESCRIPTIONS,
-    PROGRAM,
-    encode_json,
-)
+from bids_mfi.bids.columns import COLUMN_DESCRIPTIONS, LEVEL_COLUMN_DESCRIPTIONS
+from bids_mfi.bids.formats import encode_json
+from bids_mfi.bids.output_folder import PROGRAM
 from bids_mfi.cells import MISSING
 from bids_mfi.muscles import LONG_NAMES
 from bids_mfi.report.group_page import TableEntry

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from bids_mfi.bids.derivatives import write_run_log
+from bids_mfi.bids.output_folder import write_run_log
 from bids_mfi.errors import MFIError
 from bids_mfi.findings import Finding
 from bids_mfi.group.further import analyse_centiles, analyse_change, describe_choices

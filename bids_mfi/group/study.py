@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bids_mfi.bids.derivatives import check_output_dir
+from bids_mfi.bids.output_folder import check_output_dir
 from bids_mfi.cells import MISSING
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError

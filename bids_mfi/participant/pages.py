@@ -12,21 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.bids.derivatives import (
-    COLUMN_DESCRIPTIONS,
-    LEVEL_COLUMN_DESCRIPTIONS,
-    BundleFacts,
-    ScanRecord,
-    derivative_stem,
+from bids_mfi.bids.columns import COLUMN_DESCRIPTIONS, LEVEL_COLUMN_DESCRIPTIONS
+from bids_mfi.bids.names import derivative_stem, page_path, parse_entities, scan_paths
+from bids_mfi.bids.output_folder import BundleFacts
+from bids_mfi.bids.scan_files import ScanRecord
+from bids_mfi.bids.scan_results import (
     explain_altered,
     find_markers,
-    page_path,
-    parse_entities,
     read_flags,
     read_levels,
     read_measures,
     read_record,
-    scan_paths,
 )
 from bids_mfi.discovery import UnusableScan
 from bids_mfi.errors import MFIError, OutputError

@@ -18,19 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.bids.derivatives import (
-    ScanRecord,
+from bids_mfi.bids.names import scan_paths
+from bids_mfi.bids.output_folder import (
     check_output_dir,
     check_same_labels,
-    explain_altered,
-    find_edited_copies,
-    find_markers,
-    fingerprint_record,
-    scan_paths,
-    scan_state,
     write_dataset_files,
     write_run_log,
 )
+from bids_mfi.bids.scan_files import ScanRecord, fingerprint_record
+from bids_mfi.bids.scan_results import explain_altered, find_edited_copies, find_markers, scan_state
 from bids_mfi.discovery import UnusableScan, find_scans, list_participants_without_scans
 from bids_mfi.errors import MFIError, OutputError, UsageError
 from bids_mfi.measure.dixon import DixonPair

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from bids_mfi import grid as grids
 from bids_mfi import tables
-from bids_mfi.bids.derivatives import MISSING, derivative_stem, prefer_muscle_maps
+from bids_mfi.bids.formats import MISSING
+from bids_mfi.bids.names import derivative_stem, prefer_muscle_maps
 from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.discovery.naming import INDEX_ENTITIES, ImageName, parse_name

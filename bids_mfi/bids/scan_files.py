@@ -1,0 +1,288 @@
+"""The files of a scan's results as bytes: tables, sidecars and the marker; writes nothing.
+
+No file holds a date, so that two runs on the same data leave the same bytes.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+from bids_mfi import __version__
+from bids_mfi.bids.columns import COLUMN_DESCRIPTIONS, LEVEL_COLUMN_DESCRIPTIONS
+from bids_mfi.bids.formats import encode_json, encode_table, make_finite
+from bids_mfi.bids.markers import seal
+from bids_mfi.bids.names import ScanPaths, bids_uri, source_uri
+from bids_mfi.bids.output_folder import PROGRAM, BundleFacts
+from bids_mfi.errors import PairError
+from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.levels import LevelMeasure
+from bids_mfi.measure.quality import QCFlag
+from bids_mfi.measure.quantify import MuscleMeasure
+from bids_mfi.muscles import LABEL_TABLE, VERTEBRA_TABLE
+from bids_mfi.reading import open_regular_file
+
+FF_METHOD = {
+    "computed": (
+        "Fat F = (IP - OOP) / 2 and water W = (IP + OOP) / 2 of the magnitude images, in-phase IP "
+        "and out-of-phase OOP; fat fractions above 50 percent therefore appear below it."
+    ),
+    "scanner": "Fat F and water W are the images reconstructed by the scanner.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRecord:
+    """Where a scan's results come from; scalars only.
+
+    Attributes
+    ----------
+    pair : DixonPair
+    bids_dir : Path
+        The dataset that holds the pair.
+    bundle : BundleFacts
+    fat_water : str
+        ``computed`` or ``scanner``.
+    fingerprint : str
+        From :func:`fingerprint_scan`.
+    version : str
+        Of the program that measured.
+    """
+
+    pair: DixonPair
+    bids_dir: Path
+    bundle: BundleFacts
+    fat_water: str
+    fingerprint: str = ""
+    version: str = __version__
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResults:
+    """What is written of a scan.
+
+    Attributes
+    ----------
+    dseg, ffmap : bytes
+        Label map and fat-fraction map as ``.nii.gz``; in the map NaN is a voxel without signal.
+    vertebrae : bytes or None
+        Label map of the vertebral bodies; None if the weights label none.
+    levels : tuple of LevelMeasure
+        Measures by vertebral level, if the weights label vertebrae.
+    measures : tuple of MuscleMeasure
+    flags : tuple of QCFlag
+    figures : tuple of (str, bytes)
+        Name, letters and digits only, and PNG of each picture.
+    """
+
+    dseg: bytes
+    ffmap: bytes
+    measures: tuple[MuscleMeasure, ...]
+    flags: tuple[QCFlag, ...]
+    figures: tuple[tuple[str, bytes], ...] = ()
+    vertebrae: bytes | None = None
+    levels: tuple[LevelMeasure, ...] = ()
+
+
+def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_identity: str, fat_water: str) -> str:
+    """sha256 over all that decides the results of a scan.
+
+    The content and names of its images, what the sidecars said, the bundle's identity, the
+    version and how fat and water are had.
+
+    Raises
+    ------
+    PairError
+        An image cannot be read.
+    """
+    decisive: dict[str, Any] = {
+        "version": __version__,
+        "bundle": bundle_identity,
+        "fat_water": fat_water,
+        "entities": pair.entities,
+        "echo_times_ms": pair.echo_times_ms,
+        "field_strength_t": pair.field_strength_t,
+        "images": {
+            role: (source_uri(pair, role, bids_dir), hash_file(path))
+            for role, path in list_images(pair, fat_water).items()
+        },
+    }
+    if pair.scale_slopes:
+        decisive["scale_slopes"] = pair.scale_slopes
+    return hashlib.sha256(encode_json(decisive)).hexdigest()
+
+
+def list_images(pair: DixonPair, fat_water: str) -> dict[str, Path]:
+    """Find the images on which the results rest, by role."""
+    images: dict[str, Path | None] = {"in_phase": pair.in_phase, "out_phase": pair.out_phase}
+    if fat_water == "scanner":
+        images |= {"water": pair.water, "fat": pair.fat}
+    return {role: path for role, path in images.items() if path is not None}
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file's content.
+
+    Raises
+    ------
+    PairError
+        It cannot be read.
+    """
+    try:
+        with open_regular_file(path) as file:
+            return hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
+    except OSError as error:
+        raise PairError(
+            f"{path}: cannot be read ({error.strerror}). Expected an image; check that it is there "
+            "and that you may read it."
+        ) from error
+
+
+def check_unchanged(fingerprint: str, record: ScanRecord) -> None:
+    """Check that a scan's images are still those on which the work began.
+
+    Raises
+    ------
+    PairError
+        An image was changed or exchanged meanwhile.
+    """
+    now = fingerprint_record(record)
+    if now != fingerprint:
+        raise PairError(
+            f"{record.pair.in_phase} or an image beside it was changed while the scan was being "
+            "measured, so the results belong to no file. Run it again when nothing writes there."
+        )
+
+
+def fingerprint_record(record: ScanRecord) -> str:
+    """Make the fingerprint of what a record describes, see :func:`fingerprint_scan`."""
+    return fingerprint_scan(record.pair, record.bids_dir, record.bundle.identity, record.fat_water)
+
+
+def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> dict[Path, bytes]:
+    """Encode the files of a scan, in the order of writing; writes nothing."""
+    columns = [field.name for field in fields(MuscleMeasure)]
+    rows = [{name: getattr(measure, name) for name in columns} for measure in results.measures]
+    files = {paths.figure(name): png for name, png in results.figures} | {
+        paths.dseg: results.dseg,
+        paths.dseg_json: encode_json(describe_dseg(record)),
+        paths.ffmap: results.ffmap,
+        paths.ffmap_json: encode_json(describe_ffmap(record)),
+        paths.mfi_tsv: encode_table(columns, rows),
+    }
+    if results.vertebrae is not None:
+        files |= _encode_levels(paths, record, results.vertebrae, results.levels)
+    written = {path.name: hashlib.sha256(data).hexdigest() for path, data in files.items()}
+    marker = make_finite(describe_table(record, results.flags)) | {"Files": written}
+    marker["SourcesSHA256"] = _hash_sources(record)
+    return files | {paths.mfi_json: encode_json(seal(marker))}
+
+
+def _encode_levels(
+    paths: ScanPaths, record: ScanRecord, vertebrae: bytes, levels: Iterable[LevelMeasure]
+) -> dict[Path, bytes]:
+    columns = [field.name for field in fields(LevelMeasure)]
+    rows = [{name: getattr(measure, name) for name in columns} for measure in levels]
+    return {
+        paths.vertebrae: vertebrae,
+        paths.vertebrae_json: encode_json(describe_vertebrae(record)),
+        paths.levels_tsv: encode_table(columns, rows),
+        paths.levels_json: encode_json(describe_levels(record)),
+    }
+
+
+def _hash_sources(record: ScanRecord) -> list[str | None]:
+    """sha256 of each image in the order of ``Sources``, None where it cannot be read.
+
+    The group level compares them, to notice a BIDS_DIR that holds other people.
+    """
+    hashes: list[str | None] = []
+    for path in list_images(record.pair, record.fat_water).values():
+        try:
+            hashes.append(hash_file(path))
+        except PairError:
+            hashes.append(None)
+    return hashes
+
+
+def describe_dseg(record: ScanRecord) -> dict[str, Any]:
+    """Sidecar of the label map."""
+    return {
+        "Description": "Labels of neck muscles, drawn by a dense V-Net; not verified by a person.",
+        "LabelTable": f"bids::{LABEL_TABLE}",
+        "Manual": False,
+        "SpatialReference": bids_uri(record.pair.in_phase, record.bids_dir),
+        **_describe_origin(record, ("in_phase", "out_phase")),
+    }
+
+
+def describe_vertebrae(record: ScanRecord) -> dict[str, Any]:
+    """Sidecar of the label map of the vertebral bodies."""
+    return describe_dseg(record) | {
+        "Description": (
+            "Labels of vertebral bodies, drawn by a dense V-Net; not verified by a person."
+        ),
+        "LabelTable": f"bids::{VERTEBRA_TABLE}",
+    }
+
+
+def describe_levels(record: ScanRecord) -> dict[str, Any]:
+    """Sidecar of the table by vertebral level."""
+    return {
+        "Description": (
+            "Fat and area of each muscle by vertebral level. n/a is not measurable; 0 means zero."
+        ),
+        **LEVEL_COLUMN_DESCRIPTIONS,
+        "FatWater": record.fat_water,
+        **_describe_origin(record, tuple(list_images(record.pair, record.fat_water))),
+    }
+
+
+def describe_ffmap(record: ScanRecord) -> dict[str, Any]:
+    """Sidecar of the fat-fraction map."""
+    scanner = record.fat_water == "scanner"
+    return {
+        "Description": (
+            f"Fat fraction 100 F / (F + W) of every voxel. {FF_METHOD[record.fat_water]} NaN where "
+            "F + W is not above 0, that is where there is no signal; 0 means "
+            f"{'no fat' if scanner else 'no fat, or nothing but fat'}."
+        ),
+        "SkullStripped": False,
+        "SpatialReference": bids_uri(record.pair.in_phase, record.bids_dir),
+        "Units": "percent",
+        **_describe_origin(record, ("water", "fat") if scanner else ("in_phase", "out_phase")),
+    }
+
+
+def describe_table(record: ScanRecord, flags: Iterable[QCFlag]) -> dict[str, Any]:
+    """Sidecar of the table: columns, origin, quality flags and the fingerprint of the scan."""
+    in_phase_ms, out_phase_ms = record.pair.echo_times_ms
+    return {
+        "Description": "Fat and volume of each muscle. n/a is not measurable; 0 means zero.",
+        **COLUMN_DESCRIPTIONS,
+        "EchoTimesMs": {"InPhase": in_phase_ms, "OutPhase": out_phase_ms},
+        "FatWater": record.fat_water,
+        "FatWaterMethod": FF_METHOD[record.fat_water],
+        "Fingerprint": record.fingerprint,
+        "MagneticFieldStrength": record.pair.field_strength_t,
+        "QCFlags": [asdict(flag) for flag in flags],
+        "RecognisedBy": record.pair.recognised_by,
+        **_describe_origin(record, tuple(list_images(record.pair, record.fat_water))),
+    }
+
+
+def _describe_origin(record: ScanRecord, roles: tuple[str, ...]) -> dict[str, Any]:
+    bundle = record.bundle
+    return {
+        "Bundle": {
+            "Name": bundle.name,
+            "Version": bundle.version,
+            "SHA256": bundle.sha256,
+            "Mirrored": bundle.mirrored,
+            "Description": bundle.description,
+        },
+        "Software": {"Name": PROGRAM, "Version": record.version},
+        "Sources": [source_uri(record.pair, role, record.bids_dir) for role in roles],
+    }
