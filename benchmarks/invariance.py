@@ -23,7 +23,8 @@ from bids_mfi.grid import Grid, reorient
 from bids_mfi.measure.dixon import ScanSignals, fat_and_water
 from bids_mfi.measure.quality import check_noise
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
-from bids_mfi.network.bundle import ModelBundle, load_bundle
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.segment import model_shape, segment_scan, working_shape
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
 from bids_mfi.synthesis.labelmap import load_label_map

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import LONG_NAMES, WEBER2021
-from bids_mfi.network.bundle import load_bundle
+from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.segment import segment_scan
 
 INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"

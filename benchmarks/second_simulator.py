@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, zoom
 
 from bids_mfi.grid import Grid, read_labels, reorient
-from bids_mfi.measure.agreement import dice_by_muscle, measure_agreement
 from bids_mfi.measure.dixon import fat_and_water
+from bids_mfi.measure.overlap import dice_by_muscle
 from bids_mfi.measure.quantify import measure_muscles
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.network.bundle import ModelBundle, load_bundle
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.segment import segment_scan
+from bids_mfi.statistics.agreement import measure_agreement
 
 INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"
 SEED = 95_000

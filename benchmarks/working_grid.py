@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bids_mfi.measure.agreement import dice_by_muscle
+from bids_mfi.measure.overlap import dice_by_muscle
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.synthesis.anatomical import make_scan
 from bids_mfi.synthesis.labelmap import LabelMap, load_label_map

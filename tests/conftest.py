@@ -94,7 +94,8 @@ def write_tiny_bundle(folder: Path, vertebrae=()):
     import torch
 
     from bids_mfi.muscles import LONG_NAMES, paper_table
-    from bids_mfi.network.bundle import ModelBundle, write_bundle
+    from bids_mfi.network.bundle import ModelBundle
+    from bids_mfi.network.bundle_files import write_bundle
     from bids_mfi.network.dense_vnet import DenseVNet
     from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 

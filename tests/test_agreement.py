@@ -11,19 +11,21 @@ import pytest
 from conftest import make_affine
 
 from bids_mfi.grid import Grid, reorient
-from bids_mfi.measure.agreement import (
-    Agreement,
+from bids_mfi.measure.overlap import (
     SegmentationCounts,
-    correlation_forms,
     count_voxels,
     dice,
     dice_by_muscle,
-    intraclass_correlation,
-    measure_agreement,
     measure_surfaces,
-    repeatability_coefficient,
 )
 from bids_mfi.muscles import WEBER2021
+from bids_mfi.statistics.agreement import (
+    Agreement,
+    correlation_forms,
+    intraclass_correlation,
+    measure_agreement,
+    repeatability_coefficient,
+)
 
 DATA = Path(__file__).parent / "data" / "statistics"
 METRICS = {

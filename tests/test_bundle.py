@@ -17,20 +17,12 @@ from monai_parser import read_by_monai
 
 from bids_mfi.errors import BundleError, InputError, OutputError
 from bids_mfi.muscles import WEBER2021, MuscleTable, paper_table
-from bids_mfi.network.bundle import (
-    INFERENCE,
-    LICENSE,
-    METADATA,
-    WEIGHTS,
-    ModelBundle,
-    check_texts,
-    load_bundle,
-    load_network,
-    read_state_dict,
-    write_bundle,
-)
+from bids_mfi.network.bundle import INFERENCE, LICENSE, METADATA, WEIGHTS, ModelBundle
+from bids_mfi.network.bundle_files import load_bundle, write_bundle
+from bids_mfi.network.bundle_values import check_texts
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
+from bids_mfi.network.weights import load_network, read_state_dict
 
 CPU = torch.device("cpu")
 TWICE = MuscleTable(  # two labels of right trapezius, as at two levels

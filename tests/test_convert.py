@@ -25,18 +25,14 @@ from niftynet_models import (
 from bids_mfi.cli import main_verbs
 from bids_mfi.errors import BundleError, ConversionError, OutputError
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.network.bundle import (
-    LICENSE,
-    METADATA,
-    ModelBundle,
-    load_bundle,
-    load_network,
-    write_atomically,
-)
+from bids_mfi.network.bundle import LICENSE, METADATA, ModelBundle
+from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.weights import load_network
 from bids_mfi.niftynet import convert as niftynet
 from bids_mfi.niftynet.convert import convert, read_settings, variable_names
 from bids_mfi.niftynet.tensor_bundle import DATA_SUFFIX, INDEX_SUFFIX
+from bids_mfi.storage import write_atomically
 
 TOLERANCE = 2e-4
 KERNEL = "DenseVNet/dense_feature_stack_block_1/conv_bn_relu/conv_/w"

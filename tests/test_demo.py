@@ -11,7 +11,7 @@ import pytest
 from bids_mfi.bids.scan_results import read_measures
 from bids_mfi.cli import main_verbs
 from bids_mfi.grid import read_labels
-from bids_mfi.measure.agreement import dice_by_muscle
+from bids_mfi.measure.overlap import dice_by_muscle
 from bids_mfi.muscles import WEBER2021
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")

@@ -20,9 +20,10 @@ from bids_mfi.evaluation.groups import ScanFacts, describe_scan, rank_quarters, 
 from bids_mfi.evaluation.outputs import GROUP_COLUMNS, GROUP_DESCRIPTIONS, GROUPINGS
 from bids_mfi.evaluation.scans import MuscleRow
 from bids_mfi.grid import Grid
-from bids_mfi.measure.agreement import GroupSummary, SegmentationCounts
+from bids_mfi.measure.overlap import SegmentationCounts
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.report.agreement_page import GROUPING_NAMES, AgreementPage, render_agreement_page
+from bids_mfi.statistics.summaries import GroupSummary
 
 TR, LC = WEBER2021.of("TR", "L"), WEBER2021.of("LC", "R")
 PLAIN = ScanFacts(3.0, "axial", 0.7, 3.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bids_mfi.evaluation.summary import make_agreement
-from bids_mfi.measure.agreement import SegmentationCounts, SegmentationSummary, summarise
+from bids_mfi.measure.overlap import SegmentationCounts
 from bids_mfi.report.agreement_figures import draw_agreement
 from bids_mfi.report.agreement_page import (
     METRIC_HEADS,
@@ -20,6 +20,7 @@ from bids_mfi.report.agreement_page import (
     mean_dice,
     render_agreement_page,
 )
+from bids_mfi.statistics.summaries import SegmentationSummary, summarise
 
 NAMES = ("truth", "prediction")
 

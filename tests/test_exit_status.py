@@ -15,7 +15,7 @@ from conftest import write_description, write_scan
 
 from bids_mfi.cli import EXIT_STATUSES, main, main_verbs
 from bids_mfi.muscles import LABEL_TABLE
-from bids_mfi.network.bundle import load_bundle
+from bids_mfi.network.bundle_files import load_bundle
 
 ROOT = Path(__file__).parents[1]
 DONE, FAILED, USAGE, DATASET, MODEL, OUTPUT = range(6)

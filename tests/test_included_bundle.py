@@ -8,8 +8,10 @@ import torch
 from monai_parser import read_by_monai
 
 from bids_mfi.muscles import LONG_NAMES, paper_table
-from bids_mfi.network.bundle import LICENSE, load_bundle, load_network
-from bids_mfi.participant.workflow import DEFAULT_BUNDLE
+from bids_mfi.network.bundle import LICENSE
+from bids_mfi.network.bundle_files import load_bundle
+from bids_mfi.network.weights import load_network
+from bids_mfi.participant.plan import DEFAULT_BUNDLE
 from bids_mfi.training.model_cards import read_card
 
 ROOT = Path(__file__).parents[1]

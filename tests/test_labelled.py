@@ -12,6 +12,7 @@ from bids_mfi.grid import encode_image, read_image, reorient
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.options import RunOptions, TrainOptions
 from bids_mfi.training.batches import LEARNT_FROM
+from bids_mfi.training.begin import draft_bundle
 from bids_mfi.training.labelled_scans import (
     TRAINING,
     VALIDATION,
@@ -26,7 +27,6 @@ from bids_mfi.training.labelled_scans import (
     read_label_table,
     resample_labels,
 )
-from bids_mfi.training.loop import draft_bundle
 
 OPTIONS = TrainOptions(spacing_mm=(4.0, 4.0, 6.0))
 SHAPE = (32, 28, 12)

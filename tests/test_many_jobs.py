@@ -15,12 +15,9 @@ from bids_mfi import storage
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.options import RunOptions
 from bids_mfi.participant import workflow
-from bids_mfi.participant.workflow import (
-    ROOM_PER_SCAN_BYTES,
-    choose_plugin,
-    find_lost_scans,
-    make_work_dir,
-)
+from bids_mfi.participant.plugins import choose_plugin
+from bids_mfi.participant.work_folder import ROOM_PER_SCAN_BYTES, make_work_dir
+from bids_mfi.participant.workflow import find_lost_scans
 from bids_mfi.storage import keep_in_use, make_partial_folder, remove_stale_partials
 
 ROOT = Path(__file__).parents[1]
@@ -230,7 +227,7 @@ def test_scan_without_results_or_crash_is_lost_with_a_plugin_only(options, tmp_p
 
 def test_slurm_plugins_ask_for_what_a_step_claims(tiny_bundle, options):
     from bids_mfi.measure.dixon import DixonPair
-    from bids_mfi.network.bundle import load_bundle
+    from bids_mfi.network.bundle_files import load_bundle
     from bids_mfi.participant.plugin_slurm import prepare_submission, request_resources
 
     entities = (("sub", "01"), ("acq", "dixon"))

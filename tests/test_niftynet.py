@@ -20,7 +20,8 @@ from bids_mfi.errors import BundleError, PairError
 from bids_mfi.grid import Grid, encode_image, read_image, read_labels, read_zooms_mm, reorient
 from bids_mfi.network import niftynet_pipeline as pipeline
 from bids_mfi.network import segment
-from bids_mfi.network.bundle import METADATA, ModelBundle, load_bundle
+from bids_mfi.network.bundle import METADATA, ModelBundle
+from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.segment import resample_channels, segment_scan, segment_to_grid
 from bids_mfi.niftynet.convert import convert
 

@@ -10,8 +10,8 @@ import pytest
 from bids_datasets import add_image, make_pair, start_dataset, write_sidecar
 
 from bids_mfi.cli import main
+from bids_mfi.participant.graph import STEPS
 from bids_mfi.participant.progress import show_progress
-from bids_mfi.participant.workflow import STEPS
 from bids_mfi.printing import PrintableStream, escape_text, printable_output, unwrap
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ from bids_mfi.errors import BundleError, MFIError
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.muscles import MuscleTable, paper_table
 from bids_mfi.network import segment
-from bids_mfi.network.bundle import ModelBundle, write_bundle
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle_files import write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.segment import (

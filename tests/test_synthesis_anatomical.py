@@ -17,8 +17,9 @@ from bids_mfi.errors import InputError
 from bids_mfi.grid import read_image, read_labels, reorient, same_grid
 from bids_mfi.measure.dixon import fat_and_water
 from bids_mfi.muscles import PAPER_LEVELS, WEBER2021
-from bids_mfi.network.bundle import load_bundle, load_network, write_bundle
+from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.segment import label_channels
+from bids_mfi.network.weights import load_network
 from bids_mfi.options import TrainOptions
 from bids_mfi.synthesis import anatomical, protocol
 from bids_mfi.synthesis.anatomical import (
@@ -560,7 +561,7 @@ def test_unrecognised_labels_are_named(tmp_path, capsys):
 def test_training_on_label_maps_learns_and_resumes(label_map, tmp_path, monkeypatch, capsys):
     """Ten steps of the whole way: the loss falls, and a stop in the middle changes nothing."""
     monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
-    monkeypatch.setattr("bids_mfi.training.loop.LANDMARK_CASES", 2)
+    monkeypatch.setattr("bids_mfi.training.begin.LANDMARK_CASES", 2)
     options = ["--spacing", "5", "5", "8", "--validate-every", "5", "--device", "cpu"]
     common = ["--label-map", str(label_map), "--steps", "10", *options]
     assert main_verbs(["train", str(tmp_path / "whole"), *common]) == 0

@@ -9,7 +9,7 @@ import torch
 from toy_neck import toy_grid, toy_labels, toy_rows
 
 from bids_mfi.grid import reorient
-from bids_mfi.measure.agreement import dice_by_muscle
+from bids_mfi.measure.overlap import dice_by_muscle
 from bids_mfi.muscles import WEBER2021, paper_table
 from bids_mfi.synthesis.cases import upright_grid
 from bids_mfi.synthesis.composition import Participant

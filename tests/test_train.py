@@ -19,9 +19,11 @@ from torch import Tensor
 from bids_mfi.errors import BundleError, InputError, MFIError, OutputError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import WEBER2021, MuscleTable
-from bids_mfi.network.bundle import ModelBundle, load_bundle, load_network, write_bundle
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.segment import segment_channels
+from bids_mfi.network.weights import load_network
 from bids_mfi.options import TrainOptions
 from bids_mfi.training.augment import mirror
 from bids_mfi.training.batches import (
@@ -36,25 +38,15 @@ from bids_mfi.training.batches import (
     make_batch,
     prepare_case,
 )
-from bids_mfi.training.loop import (
-    BUNDLE,
-    CHECKPOINT,
-    LOG,
-    LOSS_FUNCTIONS,
-    Progress,
-    custom_card,
-    describe_lacking,
-    describe_network,
-    describe_windows,
-    draft_bundle,
-    has_plateaued,
-    make_progress,
-    rate_factor,
-    settle_options,
-    train,
-)
+from bids_mfi.training.begin import draft_bundle, make_progress, settle_options
+from bids_mfi.training.bundle_card import custom_card
+from bids_mfi.training.checks import BUNDLE, LOG, describe_lacking, describe_network
+from bids_mfi.training.describe import describe_windows
+from bids_mfi.training.loop import LOSS_FUNCTIONS, rate_factor, train
 from bids_mfi.training.recipes import read_recipe, recipe_keys
 from bids_mfi.training.run import TrainingOrder, check_stated
+from bids_mfi.training.state import CHECKPOINT, Progress
+from bids_mfi.training.validation import has_plateaued
 
 TABLE = MuscleTable(WEBER2021.muscles[:2])
 LANDMARKS = (tuple(float(value) for value in range(7)),) * 2
@@ -112,13 +104,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def few_landmark_cases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bids_mfi.training.loop.LANDMARK_CASES", 2)
+    monkeypatch.setattr("bids_mfi.training.begin.LANDMARK_CASES", 2)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_mfi.training.loop.LANDMARK_CASES", 2)
+        patch.setattr("bids_mfi.training.begin.LANDMARK_CASES", 2)
         return train(OPTIONS, tiny_data(), tmp_path_factory.mktemp("uninterrupted"))
 
 

@@ -13,7 +13,8 @@ from toy_neck import write_toy_neck
 
 import bids_mfi
 from bids_mfi.cli import build_verb_parser, main_verbs
-from bids_mfi.network.bundle import ModelBundle, load_bundle
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve, lowest_dice
 from bids_mfi.synthesis import simulate, sources

@@ -10,7 +10,8 @@ import torch
 
 from bids_mfi.errors import BundleError, InputError
 from bids_mfi.muscles import WEBER2021, paper_table
-from bids_mfi.network.bundle import METADATA, ModelBundle, load_bundle, load_network, write_bundle
+from bids_mfi.network.bundle import METADATA, ModelBundle
+from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.local_intensity import standardise_locally
@@ -21,6 +22,7 @@ from bids_mfi.network.segment import (
     prepare_volume,
     segment_all_classes,
 )
+from bids_mfi.network.weights import load_network
 from bids_mfi.options import LOCAL, TrainOptions
 from bids_mfi.synthesis.cases import make_case
 from bids_mfi.training.augment import mirror

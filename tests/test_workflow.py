@@ -21,18 +21,12 @@ from bids_mfi.errors import PairError
 from bids_mfi.grid import read_image, read_labels
 from bids_mfi.measure.dixon import DixonPair
 from bids_mfi.options import RunOptions
-from bids_mfi.participant.workflow import (
-    STEPS,
-    RunSummary,
-    ScanFailure,
-    build_workflow,
-    choose_threads,
-    describe_scan,
-    explain_crash,
-    prepare_environment,
-    read_crashes,
-    scan_node_names,
-)
+from bids_mfi.participant.crashes import explain_crash, read_crashes
+from bids_mfi.participant.failures import ScanFailure
+from bids_mfi.participant.graph import STEPS, build_workflow, prepare_environment, scan_node_names
+from bids_mfi.participant.plan import describe_scan
+from bids_mfi.participant.plugins import choose_threads
+from bids_mfi.participant.workflow import RunSummary
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,7 +58,7 @@ def pair(label="01"):
 
 
 def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
-    from bids_mfi.network.bundle import load_bundle
+    from bids_mfi.network.bundle_files import load_bundle
 
     prepare_environment(tmp_path, 0, 1)
     workflow = build_workflow(
@@ -573,7 +567,7 @@ def test_relative_paths_mean_the_same_to_every_process(bids_dir, tiny_bundle, mo
 def test_images_that_change_during_the_work_are_noticed(bids_dir, tiny_bundle):
     from bids_mfi.bids.scan_files import check_unchanged, fingerprint_record
     from bids_mfi.discovery import find_scans
-    from bids_mfi.network.bundle import load_bundle
+    from bids_mfi.network.bundle_files import load_bundle
 
     scan = find_scans(options(bids_dir=bids_dir))[0]
     record = describe_scan(scan, load_bundle(tiny_bundle), options(bids_dir=bids_dir))

@@ -459,7 +459,7 @@ def _print_findings(findings: "Sequence[Finding]") -> None:
 
 def _print_scans(options: RunOptions) -> int:
     from bids_mfi.discovery import describe_as_json, describe_as_table
-    from bids_mfi.participant.workflow import plan_run
+    from bids_mfi.participant.plan import plan_run
 
     plan = plan_run(options)
     describe = describe_as_json if options.json else describe_as_table

@@ -14,7 +14,8 @@ import numpy as np
 
 from bids_mfi.evaluation.scans import MuscleRow
 from bids_mfi.grid import Grid
-from bids_mfi.measure.agreement import NAN, GroupSummary, summarise
+from bids_mfi.statistics.agreement import NAN
+from bids_mfi.statistics.summaries import GroupSummary, summarise
 
 UNKNOWN = "n/a"
 ISOTROPIC_BELOW = 1.3  # thickest by finest voxel axis

@@ -18,8 +18,9 @@ from bids_mfi.evaluation.groups import (
     Groups,
 )
 from bids_mfi.evaluation.scans import MAPS, METRICS, SURFACES, MuscleRow
-from bids_mfi.measure.agreement import Agreement, GroupSummary, MuscleAgreement, SegmentationSummary
 from bids_mfi.reading import read_json
+from bids_mfi.statistics.agreement import Agreement
+from bids_mfi.statistics.summaries import GroupSummary, MuscleAgreement, SegmentationSummary
 from bids_mfi.storage import remove_stale_partials, write_atomically
 
 MARKERS = {"evaluate": "evaluation.json", "agreement": "agreement.json"}

@@ -6,13 +6,9 @@ import numpy as np
 import pandas as pd
 
 from bids_mfi.evaluation.scans import METRICS, SURFACES, MuscleRow
-from bids_mfi.measure.agreement import (
-    MuscleAgreement,
-    SegmentationSummary,
-    measure_agreement,
-    summarise,
-)
 from bids_mfi.muscles import rank_muscle
+from bids_mfi.statistics.agreement import measure_agreement
+from bids_mfi.statistics.summaries import MuscleAgreement, SegmentationSummary, summarise
 from bids_mfi.tables import PairedTables, name_scan
 
 COLUMNS = {"mfi": "mfi_percent", "volume": "volume_ml"}

@@ -17,10 +17,11 @@ from torch import Tensor
 from bids_mfi.errors import BundleError, PairError, UsageError
 from bids_mfi.grid import Grid, reorient, resampled_grid, resize_linear
 from bids_mfi.network import niftynet_pipeline as niftynet
-from bids_mfi.network.bundle import ModelBundle, load_network
+from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.dense_vnet import SIZE_DIVISOR, DenseVNet
 from bids_mfi.network.intensity import standardise
 from bids_mfi.network.local_intensity import standardise_locally
+from bids_mfi.network.weights import load_network
 from bids_mfi.options import LOCAL
 
 # Without it some convolutions add up in an order that depends on the number of threads (MKL's

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from bids_mfi.errors import ConversionError, OutputError
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.network.bundle import ModelBundle, write_bundle
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle_files import write_bundle
 from bids_mfi.network.dense_vnet import DENSE_UNITS, SIZE_DIVISOR, DenseVNet
 from bids_mfi.network.niftynet_pipeline import LANDMARK_PROBABILITIES, LANDMARKS
 from bids_mfi.niftynet.tensor_bundle import (

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from bids_mfi.participant.workflow import STEPS, StatusCallback
+from bids_mfi.participant.graph import STEPS, StatusCallback
 from bids_mfi.printing import escape_text, unwrap
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bids_mfi.measure.agreement import MuscleAgreement
 from bids_mfi.report.style import INK, PALE, choose_limits, encode_svg, use_style
+from bids_mfi.statistics.summaries import MuscleAgreement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,14 +12,9 @@ from itertools import groupby
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.measure.agreement import (
-    Agreement,
-    GroupSummary,
-    MuscleAgreement,
-    SegmentationSummary,
-    Spread,
-)
 from bids_mfi.report.page import TEMPLATES, format_number, make_environment
+from bids_mfi.statistics.agreement import Agreement
+from bids_mfi.statistics.summaries import GroupSummary, MuscleAgreement, SegmentationSummary, Spread
 
 WORST = 5
 SIDE_NAMES = {"L": "Left", "R": "Right"}

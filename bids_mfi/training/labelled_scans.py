@@ -41,7 +41,8 @@ from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import resample_channels
 from bids_mfi.options import RunOptions, TrainOptions
 from bids_mfi.training.batches import HELD_OUT, LEARNT_FROM, TrainingData
-from bids_mfi.training.loop import check_table, draft_bundle
+from bids_mfi.training.begin import draft_bundle
+from bids_mfi.training.checks import check_table
 
 LABEL_FOLDER = Path("derivatives", "labels")
 FREE_ENTITIES = ("seg", "desc", "label")

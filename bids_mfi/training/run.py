@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
-from bids_mfi.network.bundle import ModelBundle, load_bundle
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.segment import cached_network, choose_device, label_channels
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve
@@ -34,22 +35,16 @@ from bids_mfi.training.batches import (
     TrainingData,
     channels_of,
 )
+from bids_mfi.training.begin import settle_options
+from bids_mfi.training.bundle_card import DEFAULT_NAME, custom_card
+from bids_mfi.training.checks import CURVE, LOG, SCANS, check_folder
 from bids_mfi.training.labelled_scans import (
     LabelledSource,
     ScanPlan,
     encode_scan_list,
     load_labelled_data,
 )
-from bids_mfi.training.loop import (
-    CURVE,
-    DEFAULT_NAME,
-    LOG,
-    SCANS,
-    check_folder,
-    custom_card,
-    settle_options,
-    train,
-)
+from bids_mfi.training.loop import train
 from bids_mfi.training.model_cards import ModelCard, read_card
 from bids_mfi.vertebrae import NO_MUSCLE
 

@@ -1,364 +1,26 @@
-"""How well two raters, or two label maps, agree; must not know files, tables, models or reports.
+"""Agreement of two raters: ICC, bias, limits of agreement; must not know files, images or pages."""
 
-Segmentation metrics rest on counts of voxels, so they need no image. Agreement of two raters is
-always that of ``compared`` with ``reference``: differences are compared less reference. What is
-undefined is NaN, never 0, and never a warning.
-"""
-
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage, special
-from scipy.spatial import cKDTree
-
-from bids_mfi.grid import Grid
-from bids_mfi.muscles import MuscleTable
+from scipy import special
 
 Floats = NDArray[np.float64]
+
+
 NAN = float("nan")
+
+
 LIMIT_SDS = 1.96
+
+
 CONFIDENCE = 0.95
-FAR_PERCENTILE = 95.0
-
-# --- label maps --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentationCounts:
-    """Voxels of one muscle by truth and prediction, and the metrics that rest on them.
-
-    Attributes
-    ----------
-    tp, fp, fn, tn : int
-        True and false positive, false and true negative voxels of the whole volume.
-
-    Examples
-    --------
-    >>> counts = SegmentationCounts(tp=100, fp=50, fn=50, tn=9800)
-    >>> counts.jaccard, counts.conformity, counts.volume_ratio
-    (0.5, 0.0, 1.0)
-    """
-
-    tp: int
-    fp: int
-    fn: int
-    tn: int
-
-    @property
-    def dice(self) -> float:
-        """2 TP / (2 TP + FP + FN); NaN where both are empty. Dice 1945, doi:10.2307/1932409."""
-        return _divide(2 * self.tp, 2 * self.tp + self.fp + self.fn)
-
-    @property
-    def jaccard(self) -> float:
-        """TP / (TP + FP + FN); NaN where both are empty."""
-        return _divide(self.tp, self.tp + self.fp + self.fn)
-
-    @property
-    def conformity(self) -> float:
-        """1 - (FP + FN) / TP = (3 Dice - 2) / Dice; NaN without a common voxel.
-
-        Chang et al. 2009, doi:10.1016/j.neuroimage.2009.03.068. It has no lower bound.
-        """
-        return _divide(self.tp - self.fp - self.fn, self.tp)
-
-    @property
-    def tpr(self) -> float:
-        """True positive rate TP / (TP + FN), sensitivity; NaN where the truth is empty."""
-        return _divide(self.tp, self.tp + self.fn)
-
-    @property
-    def tnr(self) -> float:
-        """True negative rate TN / (TN + FP), specificity; NaN where the truth is everything."""
-        return _divide(self.tn, self.tn + self.fp)
-
-    @property
-    def ppv(self) -> float:
-        """Positive predictive value TP / (TP + FP); NaN where the prediction is empty."""
-        return _divide(self.tp, self.tp + self.fp)
-
-    @property
-    def volume_ratio(self) -> float:
-        """Predicted by true volume (TP + FP) / (TP + FN); NaN where the truth is empty."""
-        return _divide(self.tp + self.fp, self.tp + self.fn)
-
-    @property
-    def missed(self) -> bool:
-        """Whether the truth holds the muscle and the prediction has no voxel of it."""
-        return self.tp + self.fn > 0 and self.tp + self.fp == 0
-
-    @property
-    def invented(self) -> bool:
-        """Whether the prediction holds the muscle and the truth has no voxel of it."""
-        return self.tp + self.fn == 0 and self.tp + self.fp > 0
-
-
-def _divide(numerator: float, denominator: float) -> float:
+def divide(numerator: float, denominator: float) -> float:
+    """Divide two numbers; NaN where the denominator is 0."""
     return numerator / denominator if denominator else NAN
-
-
-def count_voxels(
-    truth: NDArray[np.integer], prediction: NDArray[np.integer], indices: Iterable[int]
-) -> dict[int, SegmentationCounts]:
-    """Count the voxels of every label by one joint histogram.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray of int, same shape
-        Label maps on the same grid; labels from 0 to 32767. Others than ``indices`` count as
-        background.
-    indices : iterable of int
-
-    Returns
-    -------
-    dict
-        By index.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ.
-
-    Examples
-    --------
-    >>> count_voxels(np.array([0, 1, 1]), np.array([0, 0, 1]), [1])[1]
-    SegmentationCounts(tp=1, fp=0, fn=1, tn=1)
-    """
-    _check_shapes(prediction, truth)
-    wanted = sorted(set(indices))
-    codes = np.zeros(np.iinfo(np.int16).max + 1, dtype=np.intp)
-    codes[wanted] = np.arange(1, len(wanted) + 1)
-    size = len(wanted) + 1
-    joint = np.bincount(
-        (codes[truth.ravel()] * size + codes[prediction.ravel()]), minlength=size * size
-    ).reshape(size, size)
-    return {index: _split_counts(joint, code) for code, index in enumerate(wanted, start=1)}
-
-
-def _split_counts(joint: NDArray[np.intp], code: int) -> SegmentationCounts:
-    tp = int(joint[code, code])
-    fn, fp = int(joint[code].sum()) - tp, int(joint[:, code].sum()) - tp
-    return SegmentationCounts(tp, fp, fn, int(joint.sum()) - tp - fp - fn)
-
-
-def _check_shapes(predicted: NDArray[np.integer], truth: NDArray[np.integer]) -> None:
-    if predicted.shape != truth.shape:
-        raise ValueError(f"label maps of different shapes: {predicted.shape}, {truth.shape}")
-
-
-def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Dice coefficient 2 |A and B| / (|A| + |B|); NaN where both are empty.
-
-    References
-    ----------
-    Dice 1945, doi:10.2307/1932409.
-
-    Examples
-    --------
-    >>> dice(np.array([True, True, False]), np.array([True, False, False]))
-    0.6666666666666666
-    """
-    total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
-    return _divide(2 * int(np.count_nonzero(first & second)), total)
-
-
-def dice_by_muscle(
-    predicted: NDArray[np.integer], truth: NDArray[np.integer], table: MuscleTable
-) -> dict[int, float]:
-    """Dice coefficient of every muscle of the table, by its index.
-
-    Parameters
-    ----------
-    predicted, truth : ndarray of int, same shape
-        Label maps on the same grid.
-
-    Returns
-    -------
-    dict
-        NaN where a muscle is in neither map; 0 where it is in one of them only.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ.
-    """
-    _check_shapes(predicted, truth)
-    return {m.index: dice(predicted == m.index, truth == m.index) for m in table}
-
-
-@dataclass(frozen=True, slots=True)
-class SurfaceDistances:
-    """How far two surfaces are apart, millimetres; NaN where a mask is empty.
-
-    Attributes
-    ----------
-    mean_mm : float
-        Mean over all surface voxels of both masks of the distance to the other surface.
-    percentile95_mm : float
-        The 95th percentile of these distances, taken for each direction; the larger of the two
-        (the 95 % Hausdorff distance).
-    """
-
-    mean_mm: float
-    percentile95_mm: float
-
-
-def measure_surfaces(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], grid: Grid
-) -> SurfaceDistances:
-    """Distances between the surfaces of two masks.
-
-    A surface voxel is one of the mask with a face neighbour outside of it; beyond the border of
-    the volume is outside. Distances are those of voxel centres in the scanner's coordinates, so
-    that anisotropic, flipped, permuted and sheared grids are right.
-
-    Parameters
-    ----------
-    first, second : ndarray of bool, shape of the grid
-    grid : Grid
-
-    Examples
-    --------
-    >>> from bids_mfi.grid import Grid
-    >>> grid = Grid((4, 1, 1), ((1., 0, 0, 0), (0, 1., 0, 0), (0, 0, 3., 0), (0, 0, 0, 1.)))
-    >>> first, second = np.zeros((2, 4, 1, 1), dtype=bool)
-    >>> first[0], second[2] = True, True
-    >>> measure_surfaces(first, second, grid)
-    SurfaceDistances(mean_mm=2.0, percentile95_mm=2.0)
-    """
-    if not first.any() or not second.any():
-        return SurfaceDistances(NAN, NAN)
-    axes = grid.matrix[:3, :3]
-    here, there = (_find_surface(mask) @ axes.T for mask in (first, second))
-    outward = cKDTree(there).query(here)[0]
-    back = cKDTree(here).query(there)[0]
-    return SurfaceDistances(
-        mean_mm=float(np.concatenate([outward, back]).mean()),
-        percentile95_mm=float(max(np.percentile(way, FAR_PERCENTILE) for way in (outward, back))),
-    )
-
-
-def _find_surface(mask: NDArray[np.bool_]) -> Floats:
-    """Voxel indices of the surface, shape (n, 3)."""
-    (box,) = ndimage.find_objects(mask.astype(np.uint8))
-    inner = ndimage.binary_erosion(mask[box])
-    start = np.array([side.start for side in box], dtype=np.float64)
-    return np.asarray(np.argwhere(mask[box] & ~inner) + start, dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Mean of a metric over scans.
-
-    Attributes
-    ----------
-    mean, sd, se : float
-        Mean, standard deviation (n - 1) and standard error SD / sqrt(n).
-    n : int
-        Scans in which the metric is defined.
-    """
-
-    mean: float
-    sd: float
-    se: float
-    n: int
-
-
-def summarise(values: Iterable[float]) -> Spread:
-    """Mean and spread of the values that are defined; NaN without one, SD of less than two too.
-
-    Examples
-    --------
-    >>> summarise([1.0, 3.0, float("nan")])
-    Spread(mean=2.0, sd=1.4142135623730951, se=1.0, n=2)
-    """
-    found = np.array([value for value in values if np.isfinite(value)], dtype=np.float64)
-    if not found.size:
-        return Spread(NAN, NAN, NAN, 0)
-    sd = _standard_deviation(found)
-    return Spread(float(found.mean()), sd, sd / float(np.sqrt(found.size)), int(found.size))
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentationSummary:
-    """One muscle of all scans, a row of Table 4 of Weber et al. 2021.
-
-    Attributes
-    ----------
-    muscle, hemi : str
-    index : int
-        Its label.
-    scans : int
-        Scans whose truth holds the muscle.
-    missed : int
-        Of these, scans whose prediction has no voxel of it.
-    invented : int
-        Scans whose prediction holds it and whose truth does not.
-    metrics : tuple of (str, Spread)
-        Each metric is taken of each scan and then averaged, conformity too.
-    """
-
-    muscle: str
-    hemi: str
-    index: int
-    scans: int
-    missed: int
-    invented: int
-    metrics: tuple[tuple[str, Spread], ...]
-
-    def metric(self, name: str) -> Spread:
-        """Spread of the metric of this name."""
-        return dict(self.metrics)[name]
-
-
-@dataclass(frozen=True, slots=True)
-class GroupSummary:
-    """A group of scans, its muscles pooled; NaN where undefined.
-
-    Muscles count where the truth of a scan holds them.
-
-    Attributes
-    ----------
-    grouping, group : str
-        By what the scans are grouped, and which group this is.
-    scans : int
-    muscles : int
-        Muscles and sides.
-    muscle_scans : int
-        Muscles, summed over scans.
-    missed : int
-        Of these, without a voxel in the prediction.
-    dice_mean : float
-        Over muscles of scans.
-    lowest_muscle : str
-        Muscle and side with the lowest mean Dice over the scans; ``n/a`` without one.
-    lowest_dice_mean : float
-    mfi_pairs : int
-        Muscles of scans with an MFI of both maps.
-    mfi_bias_points, mfi_mae_points : float
-        Mean difference and mean absolute difference of these, percentage points.
-    volume_ratio_mean : float
-        Over muscles of scans.
-    """
-
-    grouping: str
-    group: str
-    scans: int
-    muscles: int
-    muscle_scans: int
-    missed: int
-    dice_mean: float
-    lowest_muscle: str
-    lowest_dice_mean: float
-    mfi_pairs: int
-    mfi_bias_points: float
-    mfi_mae_points: float
-    volume_ratio_mean: float
-
-
-# --- raters ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,7 +84,7 @@ def intraclass_correlation(ratings: ArrayLike) -> IntraclassCorrelation:
     if n < 2 or k < 2:
         return IntraclassCorrelation(*[NAN] * 10)
     msr, msc, mse = _mean_squares(values)
-    icc = _divide(msr - mse, msr + (k - 1) * mse + k * (msc - mse) / n)
+    icc = divide(msr - mse, msr + (k - 1) * mse + k * (msc - mse) / n)
     lower, upper = _confidence_interval((msr, msc, mse), icc, n, k)
     df1, df2 = float(n - 1), float((n - 1) * (k - 1))
     f = msr / mse if mse else (np.inf if msr else NAN)
@@ -490,8 +152,8 @@ def correlation_forms(ratings: ArrayLike) -> list[CorrelationForm]:
     within = float(np.sum((values - values.mean(axis=1, keepdims=True)) ** 2)) / (n * (k - 1))
     two_way = intraclass_correlation(values)
     df1, df2 = float(n - 1), float((n - 1) * (k - 1))
-    one = _ratio_form("ICC1", _divide(msr, within), df1, float(n * (k - 1)), k)
-    three = _ratio_form("ICC3", _divide(msr, mse), df1, df2, k)
+    one = _ratio_form("ICC1", divide(msr, within), df1, float(n * (k - 1)), k)
+    three = _ratio_form("ICC3", divide(msr, mse), df1, df2, k)
     interval = (two_way.icc_lower, two_way.icc_upper)
     two = CorrelationForm("ICC2", two_way.icc, two_way.icc_f, df1, df2, two_way.icc_p, *interval)
     singles = (one, two, three)
@@ -561,14 +223,14 @@ def _confidence_interval(
     msr, msc, mse = squares
     raters, rest = k * icc * msc, (n * (1 - icc) + k * icc * (n - 1)) * mse
     spread = raters**2 / (k - 1) + rest**2 / ((n - 1) * (k - 1))
-    freedom = _divide((raters + rest) ** 2, spread)
+    freedom = divide((raters + rest) ** 2, spread)
     if not freedom > 0:
         return NAN, NAN
     others = k * msc + (k * n - k - n) * mse
     low, high = _f_quantile(n - 1, freedom), _f_quantile(freedom, n - 1)
     return (
-        _divide(n * (msr / low - mse), others + n * msr / low),
-        _divide(n * (high * msr - mse), others + n * high * msr),
+        divide(n * (msr / low - mse), others + n * msr / low),
+        divide(n * (high * msr - mse), others + n * high * msr),
     )
 
 
@@ -684,45 +346,14 @@ def measure_agreement(reference: ArrayLike, compared: ArrayLike) -> Agreement:
     return Agreement(**found | {"n": int(gt.size)})  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
-class MuscleAgreement:
-    """Agreement on one measure of one muscle and side, with the pairs it rests on.
-
-    Attributes
-    ----------
-    muscle, hemi : str
-    measure : str
-        ``mfi`` in percent or ``volume`` in ml.
-    names : tuple of str
-        Of the scans.
-    reference, compared : tuple of float
-        Values in the order of ``names``, NaN where missing.
-    agreement : Agreement
-    n_missing : int
-        Pairs left out because a value is missing.
-    n_unpaired : int
-        Values that have no partner.
-    """
-
-    muscle: str
-    hemi: str
-    measure: str
-    names: tuple[str, ...]
-    reference: tuple[float, ...]
-    compared: tuple[float, ...]
-    agreement: Agreement
-    n_missing: int
-    n_unpaired: int
-
-
 def _describe_differences(gt: Floats, cnn: Floats) -> dict[str, float]:
     """Bland-Altman statistics."""
     apart = cnn - gt
-    bias, sd = float(apart.mean()), _standard_deviation(apart)
+    bias, sd = float(apart.mean()), standard_deviation(apart)
     return {
         "mean_gt": float(gt.mean()),
         "mean_cnn": float(cnn.mean()),
-        "se_cnn": _standard_deviation(cnn) / float(np.sqrt(cnn.size)),
+        "se_cnn": standard_deviation(cnn) / float(np.sqrt(cnn.size)),
         "bias": bias,
         "sd_diff": sd,
         "loa_lower": bias - LIMIT_SDS * sd,
@@ -732,7 +363,8 @@ def _describe_differences(gt: Floats, cnn: Floats) -> dict[str, float]:
     }
 
 
-def _standard_deviation(values: Floats) -> float:
+def standard_deviation(values: Floats) -> float:
+    """Standard deviation with n - 1; NaN of fewer than two values."""
     if values.size < 2:
         return NAN
     return float(np.sqrt(np.sum(_centre(values) ** 2) / (values.size - 1)))
@@ -741,18 +373,18 @@ def _standard_deviation(values: Floats) -> float:
 def _describe_lines(gt: Floats, cnn: Floats) -> dict[str, float]:
     """Correlation, and the regressions of gt on cnn."""
     n, square = gt.size, float(cnn @ cnn)
-    origin = _divide(float(cnn @ gt), square)
+    origin = divide(float(cnn @ gt), square)
     rest = gt - origin * cnn
     error = float(rest @ rest) / (n - 1) if n > 1 else NAN
     across, along = _centre(cnn), _centre(gt)
-    slope = _divide(float(across @ along), float(across @ across))
+    slope = divide(float(across @ along), float(across @ across))
     r, p = _correlate(across, along)
     return {
         "r": r,
         "r2": r**2,
         "p_r": p,
         "slope_origin": origin,
-        "slope_origin_se": float(np.sqrt(_divide(error, square))),
+        "slope_origin_se": float(np.sqrt(divide(error, square))),
         "slope": slope,
         "intercept": float(gt.mean()) - slope * float(cnn.mean()),
     }

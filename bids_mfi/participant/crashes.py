@@ -1,0 +1,109 @@
+"""Why a node of the graph failed, in a sentence; must not know scans or files of results."""
+
+import errno
+import os
+import re
+import shutil
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+NO_SPACE = "No space left on device"
+
+
+QUOTA = os.strerror(errno.EDQUOT)
+
+
+NO_ROOM_FOR_ARRAY = "Not enough free space to write"  # numpy, of the same cause
+
+
+LEAST_FREE_BYTES = 2**20
+
+
+NO_RESULT = "results file does not exist"  # nipype, of a job of a queue that was killed
+
+
+GONE = "Files of the work folder were removed"
+
+
+LOST = (
+    "The jobs of this scan ended without results, and without a cause that nipype recorded. Look "
+    "at what the queue wrote for them into the work folder (-w DIR), and run it again."
+)
+
+
+def read_crashes(work_dir: Path, unwritten: Iterable[str] = ()) -> dict[str, str]:
+    """For the node name of each failed scan the text of nipype's crash file.
+
+    When the work folder's disk is full nipype fails in many ways, so that is added to the text.
+
+    Parameters
+    ----------
+    work_dir : Path
+        May have been removed.
+    unwritten : iterable of str
+        Texts of crash files that could not be written.
+    """
+    crashes: dict[str, str] = {}
+    paths = sorted((work_dir / "crash").glob("crash-*.txt"))
+    for text in (*unwritten, *(path.read_text(errors="replace") for path in paths)):
+        found = re.match(r"Node: [^.\s]+\.([^.\s]+)\.", text)
+        if found:
+            crashes.setdefault(found.group(1), text)
+    return {node: _add_state_of_folder(text, work_dir) for node, text in crashes.items()}
+
+
+def describe_end(error: BaseException, work_dir: Path) -> str:
+    """Text of what ended a run, in the way of a crash file."""
+    return _add_state_of_folder("".join(traceback.format_exception(error)), work_dir)
+
+
+def _add_state_of_folder(text: str, work_dir: Path) -> str:
+    """Add to the text of a crash what the work folder itself tells of its cause."""
+    if re.search(rf"FileNotFoundError: .*{re.escape(str(work_dir))}", text):
+        text = f"{text}\n{GONE}\n"
+    try:
+        full = shutil.disk_usage(work_dir).free < LEAST_FREE_BYTES
+    except OSError:
+        full = False
+    return f"{text}\n{NO_SPACE}\n" if full or QUOTA in text else text
+
+
+def was_killed(text: str) -> bool:
+    """Whether a crash file tells of a killed worker process."""
+    from bids_mfi.participant.plugin_multiproc import KILLED
+
+    return KILLED in text
+
+
+def explain_crash(text: str) -> str:
+    r"""Find the sentence of a crash file that a person should read.
+
+    Examples
+    --------
+    >>> explain_crash("Traceback\n  bids_mfi.errors.PairError: a.nii: all voxels are 0.\n")
+    'a.nii: all voxels are 0.'
+    """
+    if LOST in text:
+        return LOST
+    if (was_killed(text) or NO_RESULT in text) and NO_SPACE not in text:
+        return (
+            "The process that worked on this scan was killed, most often for lack of memory. "
+            "Give the run more memory, or lower --nprocs or --mem, and run it again."
+        )
+    if re.search(r"^\s*(numpy\S*)?_?(Array)?MemoryError", text, flags=re.MULTILINE):
+        return "There was not enough memory for this scan. Give the run more, or lower --nprocs."
+    no_space = NO_SPACE in text or NO_ROOM_FOR_ARRAY in text
+    if no_space and "OutputError" not in text:
+        return "The disk of the work folder is full. Free space or name another by --work-dir."
+    ours = re.findall(r"^\s*bids_mfi\.errors\.\w+: (.*)$", text, flags=re.MULTILINE)
+    if ours:
+        return str(ours[-1])
+    if GONE in text:
+        return (
+            f"{GONE} while this scan was being measured, by another program or person. Run it "
+            "again; where a system clears its temporary folder name another by --work-dir."
+        )
+    others = re.findall(r"^\s*([\w.]*(?:Error|Exception|Interrupt)\b.*)$", text, flags=re.MULTILINE)
+    cause = others[-1] if others else "no cause was recorded"
+    return f"Unexpected error ({cause}). Please report it with the file named beside it."

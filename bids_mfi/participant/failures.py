@@ -1,0 +1,73 @@
+"""Scans without results: the sentence and the file under ``logs/`` that say why."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bids_mfi.discovery import UnusableScan
+from bids_mfi.errors import OutputError
+from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.options import RunOptions
+from bids_mfi.storage import write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFailure:
+    """A scan without results, the sentence that says why, and the file with the details if any."""
+
+    scan: str
+    problem: str
+    log: Path | None = None
+
+
+def refuse_scans(problems: Mapping[str, str], options: RunOptions) -> dict[str, ScanFailure]:
+    """Write the failures of scans that will not be run at all."""
+    return {
+        scan: write_failure(options.output_dir, scan, problem)
+        for scan, problem in sorted(problems.items())
+    }
+
+
+def write_failure(output_dir: Path, scan: str, problem: str, details: str = "") -> ScanFailure:
+    """Leave a file under ``logs/`` that says why a scan has no results, if the disk takes it."""
+    log = failure_log(output_dir, scan)
+    text = "\n".join([problem, "", details])
+    try:
+        write_atomically(log, text.encode(errors="backslashreplace"))
+    except OutputError:
+        return ScanFailure(scan, problem)
+    return ScanFailure(scan, problem, log)
+
+
+def failure_log(output_dir: Path, scan: str) -> Path:
+    """Where the cause of a scan's failure is written."""
+    return output_dir / "logs" / f"{scan}_error.txt"
+
+
+def remove_old_failures(
+    scans: list[DixonPair | UnusableScan], failed: set[str], options: RunOptions
+) -> None:
+    """Remove error files of scans that have results now.
+
+    Of a participant without failures all go, unless only some sessions were selected: a scan may
+    have had another name when it failed.
+    """
+    logs = options.output_dir / "logs"
+    unclear = {scan.participant for scan in scans if scan.scan in failed}
+    for scan in scans:
+        if scan.scan not in failed:
+            _unlink_quietly(failure_log(options.output_dir, scan.scan))
+        if scan.participant not in unclear and not options.session_label:
+            for pattern in (
+                f"sub-{scan.participant}_error.txt",
+                f"sub-{scan.participant}_*_error.txt",
+            ):
+                for log in logs.glob(pattern):
+                    _unlink_quietly(log)
+
+
+def _unlink_quietly(path: Path) -> None:
+    """Remove a file; on a disk that takes no change it stays."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

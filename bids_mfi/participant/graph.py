@@ -1,0 +1,231 @@
+"""The nipype graph of a run: one sub-workflow of five nodes a scan; must not know any formula."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from bids_mfi import __version__
+from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.options import RunOptions
+from bids_mfi.participant.crashes import describe_end, read_crashes
+from bids_mfi.participant.plan import describe_scan
+from bids_mfi.participant.plugins import SLURM_PLUGINS, choose_plugin
+from bids_mfi.signals import hold_signals
+from bids_mfi.storage import explain_os_error, keep_in_use
+
+STEPS = ("Resample", "Segment", "Quantify", "Report", "Save")
+
+
+MEMORY_GB = {"Resample": 1.0, "Segment": 2.5, "Quantify": 1.0, "Report": 1.0, "Save": 0.3}
+
+
+POLL_S = 0.1
+
+
+JOB_FINISHED_TIMEOUT_S = 30  # that a result may take from a node's disk to this one
+
+
+StatusCallback = Callable[[str, str, str], None]
+"""Called with a scan's name, a step of STEPS and ``start``, ``end`` or ``exception``.
+
+After an ``exception``, once the cause is known, with the sentence that says why in place of a
+step, and ``explained``; before all, with an empty step and ``queued``.
+"""
+
+
+def build_workflow(
+    pairs: Iterable[DixonPair],
+    bundle: ModelBundle,
+    options: RunOptions,
+    work_dir: Path,
+    threads: int,
+) -> Any:
+    """Build the nipype workflow of all scans.
+
+    Returns
+    -------
+    nipype.pipeline.engine.Workflow
+        Named after the version, with one sub-workflow a scan, named by :func:`scan_node_names`.
+    """
+    from nipype.pipeline import engine
+
+    workflow = engine.Workflow(name=f"bids_mfi_{re.sub(r'[^0-9a-z]', '_', __version__)}")
+    workflow.base_dir = str(work_dir)
+    workflow.config["execution"] = {
+        "crashdump_dir": str(work_dir / "crash"),
+        "crashfile_format": "txt",
+        "create_report": "false",
+        "job_finished_timeout": str(JOB_FINISHED_TIMEOUT_S),
+        "poll_sleep_duration": str(POLL_S),
+        "remove_node_directories": "false",
+        "stop_on_first_crash": str(options.stop_on_first_crash).lower(),
+    }
+    names = scan_node_names(pairs)
+    workflow.add_nodes(
+        [_build_scan(names[pair.scan], pair, bundle, options, threads) for pair in pairs]
+    )
+    return workflow
+
+
+def scan_node_names(pairs: Iterable[DixonPair]) -> dict[str, str]:
+    """For each scan a name that nipype accepts and no two scans share."""
+    return {
+        pair.scan: f"scan{number:05d}_" + re.sub(r"[^0-9A-Za-z_]", "_", pair.scan)
+        for number, pair in enumerate(pairs)
+    }
+
+
+def _build_scan(
+    name: str, pair: DixonPair, bundle: ModelBundle, options: RunOptions, threads: int
+) -> Any:
+    from nipype.pipeline import engine
+
+    from bids_mfi.participant import interfaces
+
+    nodes = {
+        step: engine.Node(
+            getattr(interfaces, step)(),
+            name=step,
+            n_procs=threads if step == "Segment" else 1,
+            mem_gb=MEMORY_GB[step],
+        )
+        for step in STEPS
+    }
+    resample, segment, quantify, report, save = (nodes[step] for step in STEPS)
+    for node in (segment, quantify, report):
+        node.inputs.pair = pair
+        node.inputs.bundle = bundle
+    resample.inputs.bundle = bundle
+    resample.inputs.record = save.inputs.record = describe_scan(pair, bundle, options)
+    segment.inputs.weights = str(bundle.weights)
+    segment.inputs.device = options.device
+    segment.inputs.threads = threads
+    quantify.inputs.fat_water = options.fat_water
+    save.inputs.output_dir = str(options.output_dir)
+    scan = engine.Workflow(name=name)
+    scan.connect(
+        [
+            (resample, segment, [("channels", "channels"), ("model_grid", "model_grid")]),
+            (segment, quantify, [("labels", "labels"), ("vertebrae", "vertebrae")]),
+            (segment, report, [("labels", "labels"), ("vertebrae", "vertebrae")]),
+            (quantify, report, [("water", "water"), ("fat_fraction", "fat_fraction")]),
+            (segment, save, [("labels", "labels"), ("vertebrae", "vertebrae")]),
+            (quantify, save, [("measures", "measures"), ("fat_fraction", "fat_fraction")]),
+            (report, save, [("figures", "figures")]),
+            (resample, save, [("fingerprint", "fingerprint")]),
+        ]
+    )
+    return scan
+
+
+def prepare_environment(work_dir: Path, verbose: int, threads: int) -> None:
+    """Keep nipype from the network, from HOME and from printing, and libraries to their threads.
+
+    Must run before nipype is imported. Worker processes inherit all of it.
+    """
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)
+    level = {0: "CRITICAL", 1: "WARNING", 2: "INFO"}.get(verbose, "DEBUG")
+    lines = [
+        "[logging]",
+        *(f"{kind}_level = {level}" for kind in ("workflow", "utils", "interface")),
+    ]
+    (work_dir / "nipype.cfg").write_text("\n".join([*lines, ""]))
+    os.environ["NIPYPE_CONFIG_DIR"] = str(work_dir)
+    os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
+    os.environ["MPLCONFIGDIR"] = str(work_dir)
+
+
+def run_workflow(
+    workflow: Any, options: RunOptions, nprocs: int, on_status: StatusCallback
+) -> tuple[dict[str, str], str]:
+    """Run all nodes.
+
+    Returns
+    -------
+    crashes : dict of str to str
+        From :func:`read_crashes`.
+    ended_by : str
+        The traceback that ended the run before all nodes were done; empty if nothing did.
+
+    Raises
+    ------
+    UsageError
+        The plugin file cannot be used.
+    """
+    plugin, plugin_args = choose_plugin(options, nprocs)
+    if plugin in SLURM_PLUGINS:
+        from bids_mfi.participant.plugin_slurm import prepare_submission, request_resources
+
+        prepare_submission(Path(workflow.base_dir))
+        request_resources(workflow, plugin_args)
+
+    def tell(node: Any, status: str) -> None:
+        scan = node.fullname.split(".")[1]
+        if (node.name, status) == (STEPS[-1], "end"):
+            shutil.rmtree(Path(workflow.base_dir) / workflow.name / scan, ignore_errors=True)
+        on_status(scan, node.name, status)
+
+    runner = _make_runner(plugin, plugin_args | {"status_callback": tell})
+    ended_by, failure = "", None
+    try:
+        with keep_in_use(Path(workflow.base_dir)):
+            workflow.run(plugin=runner)
+    except KeyboardInterrupt:
+        _stop(runner)
+        raise
+    except (OSError, RuntimeError) as error:
+        _stop(runner)
+        ended_by, failure = describe_end(error, Path(workflow.base_dir)), error
+    crashes = read_crashes(Path(workflow.base_dir), getattr(runner, "crashes", ()))
+    # nipype repeats the first failure of a node as RuntimeError when all are done.
+    is_repeated = bool(crashes) and isinstance(failure, RuntimeError)
+    return crashes, "" if is_repeated else ended_by
+
+
+def _make_runner(name: str, plugin_args: dict[str, Any]) -> Any:
+    """Make the nipype plugin of this name; MultiProc is our own that survives a killed worker."""
+    from nipype.pipeline import plugins
+
+    from bids_mfi.participant.plugin_multiproc import SurvivingMultiProcPlugin
+
+    if name == "MultiProc":
+        return SurvivingMultiProcPlugin(plugin_args=plugin_args)
+    if name in SLURM_PLUGINS:
+        from bids_mfi.participant.plugin_slurm import (
+            PlainSpokenSLURMPlugin,
+            WaitingSLURMGraphPlugin,
+        )
+
+        waiting = name == "SLURMGraph"
+        return (WaitingSLURMGraphPlugin if waiting else PlainSpokenSLURMPlugin)(
+            plugin_args=plugin_args
+        )
+    return getattr(plugins, f"{name}Plugin")(plugin_args=plugin_args)
+
+
+def _stop(runner: Any) -> None:
+    """End the workers of our own plugin; others look after theirs."""
+    if hasattr(runner, "stop"):
+        with hold_signals():
+            runner.stop()
+
+
+def write_graph(workflow: Any, logs: Path) -> None:
+    """Write the graph of the steps as Graphviz text, ``logs/graph.dot``.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    path = logs / "graph.dot"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        workflow.write_hierarchical_dotfile(dotfilename=str(path), colored=True, simple_form=True)
+    except OSError as error:
+        raise explain_os_error(path, error) from error

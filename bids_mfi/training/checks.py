@@ -1,0 +1,155 @@
+"""What is refused or said before the first step; must not know losses or steps."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bids_mfi.errors import BundleError, InputError, OutputError
+from bids_mfi.muscles import MuscleTable
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.options import TrainOptions
+from bids_mfi.storage import explain_os_error, remove_stale_partials
+from bids_mfi.training.batches import TrainingData
+from bids_mfi.training.state import CHECKPOINT
+
+LOG = "log.tsv"
+
+
+BUNDLE = "bundle"
+
+
+CURVE = "curve.svg"
+
+
+SCANS = "scans.tsv"
+
+
+MOST_CLASSES = 256
+
+
+def check_folder(out_dir: Path) -> None:
+    """Refuse a folder that holds anything but a training, or a bundle that would be lost.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        remove_stale_partials(out_dir, (CHECKPOINT, LOG))
+        found = {path.name for path in out_dir.iterdir()} if out_dir.exists() else set()
+    except OSError as error:
+        raise explain_os_error(out_dir, error) from error
+    if BUNDLE in found and CHECKPOINT not in found:
+        raise OutputError(
+            f"{out_dir}: holds a bundle and no {CHECKPOINT}, so nothing can be resumed and the "
+            "bundle would be overwritten. Name a new folder, or move the bundle elsewhere."
+        )
+    others = sorted(found - {LOG, BUNDLE, CURVE, SCANS})
+    if others and CHECKPOINT not in found:
+        raise OutputError(
+            f"{out_dir}: holds other files ({others[0]}) and no training to resume. Name a new or "
+            "empty folder."
+        )
+
+
+def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | None) -> None:
+    """Check that labels can be mirrored, and learnt by the network of ``start``."""
+    classes = 1 + max(muscle.index for muscle in table)
+    if classes > MOST_CLASSES:
+        raise InputError(
+            f"the label table has numbers up to {classes - 1}, expected {MOST_CLASSES - 1} at "
+            "most, because the network has a class for every number up to the highest. In table "
+            f"and label maps renumber the labels 1 to {len(table)}."
+        )
+    if options.mirror_share or options.mirrored:
+        try:
+            table.mirrored_indices()
+        except KeyError as error:
+            raise InputError(
+                f"the label table has no {error.args[0]}, expected every muscle on both sides, "
+                "because left and right are exchanged in mirrored scans. Add the other side, or "
+                "set mirror_share to 0 (training) and mirrored to false (use) in the recipe."
+            ) from error
+    if options.mirrored and start is not None and start.inference == "niftynet":
+        raise BundleError(
+            f"{start.folder}: takes NiftyNet's path, which has no mirror images, expected another "
+            "bundle where the recipe states mirrored = true. Leave mirrored out."
+        )
+    if start is not None:
+        check_start(table, start)
+
+
+def check_start(table: MuscleTable, start: ModelBundle) -> None:
+    """Refuse labels that are not those of the bundle to start from.
+
+    Raises
+    ------
+    BundleError
+    """
+    classes = 1 + max(muscle.index for muscle in table)
+    conflict = start.table.find_conflict(table)
+    if conflict is not None:
+        own, other = conflict
+        raise BundleError(
+            f"{start.folder}: has label {own.index} for {own.abbreviation}, but the data have "
+            f"label {other.index} for {other.abbreviation}; expected the same numbers. Give the "
+            "muscles the numbers of the bundle, or train from random weights, without --from."
+        )
+    if classes != start.muscle_classes:
+        raise BundleError(
+            f"{start.folder}: knows labels up to {start.muscle_classes - 1}, but those of the data "
+            f"go up to {classes - 1}; expected as many. Give the muscles the numbers of the "
+            "bundle, or train from random weights, without --from."
+        )
+
+
+def describe_lacking(table: MuscleTable, start: ModelBundle | None) -> list[str]:
+    """Name the muscles of the bundle to start from that the data do not have."""
+    wanted = {muscle.index for muscle in table}
+    lacking = [m.abbreviation for m in (start.table if start else ()) if m.index not in wanted]
+    if not lacking:
+        return []
+    return [f"muscles of the bundle that the data lack and it will forget: {', '.join(lacking)}"]
+
+
+def describe_network(options: TrainOptions, start: ModelBundle | None) -> list[str]:
+    """Say what becomes of the network of the bundle to start from, where that may surprise."""
+    lines = []
+    if start is not None and start.widths != options.widths:
+        lines.append(f"the network is widened from {start.widths} to {options.widths}")
+    if start is not None and start.inference != "whole_volume":
+        lines.append("the bundle's windows are learnt from, not boxes of any size")
+    return lines
+
+
+def describe_large_window(options: TrainOptions, data: TrainingData) -> list[str]:
+    """Say that windows are larger than the volumes, if they are; only the known cases are seen."""
+    if options.window is None:
+        return []
+    cases = [*data.validation, *map(data.case_at, range(data.count or 0))]
+    margins = 2 * np.array(options.padding)
+    shapes = [tuple((margins + case.labels.shape).tolist()) for case in cases]
+    small = [shape for shape in shapes if any(np.less(shape, options.window))]
+    if not small:
+        return []
+    window, smallest = (" x ".join(map(str, size)) for size in (options.window, min(small)))
+    return [
+        f"window {window} is larger than {len(small)} of {len(shapes)} volumes, the smallest "
+        f"{smallest} with padding: copies of their edge are learnt from too"
+    ]
+
+
+def check_validation(data: TrainingData) -> None:
+    """Refuse validation cases on which no Dice can be measured.
+
+    Raises
+    ------
+    InputError
+    """
+    indices = [muscle.index for muscle in data.table]
+    if not any(np.isin(case.labels, indices).any() for case in data.validation):
+        raise InputError(
+            f"no validation case holds a muscle of the label table ({len(data.validation)} cases), "
+            "expected one at least, because their Dice chooses the weights. Hold out participants "
+            "with labels."
+        )

@@ -1,0 +1,138 @@
+"""All that a training needs to go on, and its checkpoint; must not know how a step is taken."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from bids_mfi.errors import MFIError, OutputError
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.options import TrainOptions
+from bids_mfi.reading import open_regular_file
+from bids_mfi.storage import write_atomically
+from bids_mfi.training.batches import TrainingData
+
+CHECKPOINT = "checkpoint.pt"
+
+
+# What may differ when a training is resumed; `steps` only where it does not change the past.
+FREE_OPTIONS = (
+    "validate_every", "patience", "min_delta", "keep", "mirrored", "device", "workers",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Progress:
+    """All that a training needs to go on, apart from options and data.
+
+    ``averaged`` holds the running average of the weights of ``network``, None without one;
+    ``draft`` describes the bundle that is being made; ``start`` is the one it began from, None for
+    random weights; ``rows`` are those of the log.
+    """
+
+    network: DenseVNet
+    optimiser: torch.optim.Adam
+    draft: ModelBundle
+    start: ModelBundle | None
+    bfloat16: bool
+    averaged: AveragedModel | None = None
+    step: int = 0
+    seconds: float = 0.0
+    best_dice: float = -1.0
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def result(self) -> DenseVNet:
+        """The network that is validated and becomes the bundle."""
+        return self.network if self.averaged is None else cast(DenseVNet, self.averaged.module)
+
+
+KEPT = ("bfloat16", "step", "seconds", "best_dice", "best_state", "rows")
+
+
+def write_checkpoint(
+    progress: Progress, options: TrainOptions, data: TrainingData, out_dir: Path
+) -> None:
+    """Write all that a training needs to go on."""
+    content = {
+        "options": asdict(options),
+        "origin": describe_origin(data, progress.start),
+        "network": progress.network.state_dict(),
+        "averaged": progress.averaged.state_dict() if progress.averaged else None,
+        "optimiser": progress.optimiser.state_dict(),
+        "landmarks": [list(row) for row in progress.draft.landmarks],
+        **{name: getattr(progress, name) for name in KEPT},
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(out_dir / CHECKPOINT, buffer.getvalue())
+
+
+def describe_origin(data: TrainingData, start: ModelBundle | None) -> dict[str, str]:
+    """Say what is learnt from, in words that differ where a resumed training would differ."""
+    labels = ", ".join(f"{m.index} {m.name} {m.abbreviation} {m.levels}" for m in data.table)
+    # Mirror images count in use only, so they may come to the start while a training is stopped.
+    weights = replace(start, mirrored=False).identity if start else "random"
+    return {**dict(data.ranges), "labels": labels, "start weights": weights}
+
+
+def read_checkpoint(
+    path: Path, options: TrainOptions, data: TrainingData, progress: Progress
+) -> None:
+    """Put the state of a checkpoint into ``progress``.
+
+    Raises
+    ------
+    OutputError
+        The checkpoint belongs to a training with other options or data, or is damaged.
+    """
+    try:
+        with open_regular_file(path) as file:
+            content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        check_same(path, content["options"], decisive_options(options))
+        check_same(path, content["origin"], describe_origin(data, progress.start))
+        progress.network.load_state_dict(content["network"])
+        if progress.averaged is not None:
+            progress.averaged.load_state_dict(content["averaged"])
+        progress.optimiser.load_state_dict(content["optimiser"])
+        landmarks = tuple(tuple(row) for row in content["landmarks"])
+        progress.draft = replace(progress.draft, landmarks=landmarks)
+        for name in KEPT:
+            setattr(progress, name, content[name])
+    except MFIError:
+        raise
+    except Exception as error:
+        raise OutputError(
+            f"{path}: cannot be resumed ({type(error).__name__}). Expected the checkpoint of an "
+            "interrupted training by this version; delete it to start again."
+        ) from error
+
+
+def check_same(path: Path, former: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse to resume where what was and what is wanted differ."""
+    for name, value in wanted.items():
+        if former.get(name) != value:
+            raise OutputError(
+                f"{path}: belongs to a training with {name} {former.get(name)!r}, expected "
+                f"{value!r}. Use the same options and data to resume it, or another output folder."
+            )
+
+
+def decisive_options(options: TrainOptions) -> dict[str, Any]:
+    """Options that must be the same when a training is resumed.
+
+    With a constant rate more steps only go on; with a cosine the rate of every step depends on
+    how many there will be.
+
+    >>> "steps" in decisive_options(TrainOptions(schedule="constant"))
+    False
+    """
+    free = {*FREE_OPTIONS, *(("steps",) if options.schedule == "constant" else ())}
+    return {name: value for name, value in asdict(options).items() if name not in free}
