@@ -3,7 +3,7 @@
 
 import sys
 
-from bids_mfi.cli import main
+from bids_mfi.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

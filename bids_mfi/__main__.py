@@ -2,7 +2,7 @@
 
 import sys
 
-from bids_mfi.cli import main_verbs
+from bids_mfi.cli.verbs import main_verbs
 
 if __name__ == "__main__":
     sys.exit(main_verbs())

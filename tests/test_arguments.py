@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from bids_mfi.cli import build_parser, build_verb_parser, main, main_verbs
+from bids_mfi.cli.app import build_parser, main
+from bids_mfi.cli.verbs import build_verb_parser, main_verbs
 
 RUN = ["in", "out", "participant"]
 VERBS = next(

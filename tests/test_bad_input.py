@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import make_pair_arrays, write_description, write_nifti, write_scan
 
-from bids_mfi.cli import main
+from bids_mfi.cli.app import main
 from bids_mfi.grid import Grid
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_mfi.cli import main_verbs
+from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import InputError
 from bids_mfi.training.model_cards import CARDS, REFERENCES, ModelCard, read_card
 

@@ -10,7 +10,8 @@ import pytest
 from bids_datasets import make_every_convention_dataset
 
 from bids_mfi import __version__
-from bids_mfi.cli import build_parser, build_verb_parser, main, main_verbs, read_options
+from bids_mfi.cli.app import build_parser, main, read_options
+from bids_mfi.cli.verbs import build_verb_parser, main_verbs
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.progress import show_progress
 

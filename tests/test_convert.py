@@ -22,7 +22,7 @@ from niftynet_models import (
     write_model,
 )
 
-from bids_mfi.cli import main_verbs
+from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import BundleError, ConversionError, OutputError
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.network.bundle import LICENSE, METADATA, ModelBundle

@@ -19,7 +19,9 @@ from group_folder import make_group_folder
 from niftynet_models import write_model
 
 from bids_mfi import __version__
-from bids_mfi.cli import EXIT_STATUSES, build_parser, build_verb_parser
+from bids_mfi.cli.app import build_parser
+from bids_mfi.cli.output import EXIT_STATUSES
+from bids_mfi.cli.verbs import build_verb_parser
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "descriptors"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_mfi.cli import build_parser, build_verb_parser
+from bids_mfi.cli.app import build_parser
+from bids_mfi.cli.verbs import build_verb_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

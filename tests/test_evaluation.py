@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import make_affine, make_pair_arrays, write_nifti
 
-from bids_mfi.cli import main_verbs
+from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.evaluation import compare_tables, evaluate_folders
 from bids_mfi.evaluation.outputs import AGREEMENT_COLUMNS, SCAN_COLUMNS

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import write_description, write_scan
 
-from bids_mfi.cli import EXIT_STATUSES, main, main_verbs
+from bids_mfi.cli.app import main
+from bids_mfi.cli.output import EXIT_STATUSES
+from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.muscles import LABEL_TABLE
 from bids_mfi.network.bundle_files import load_bundle
 

@@ -13,7 +13,7 @@ from bids_mfi.bids.names import scan_paths
 from bids_mfi.bids.output_folder import write_dataset_files
 from bids_mfi.bids.scan_files import ScanResults
 from bids_mfi.bids.scan_results import save_scan
-from bids_mfi.cli import main
+from bids_mfi.cli.app import main
 from bids_mfi.measure.levels import LevelMeasure
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.vertebrae import MEASURED_LEVELS, VERTEBRAE

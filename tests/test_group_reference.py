@@ -22,7 +22,7 @@ from group_expected import (
 )
 from group_folder import BUNDLE, OTHER_BUNDLE, make_group_folder, write_tsv
 
-from bids_mfi.cli import main
+from bids_mfi.cli.app import main
 
 SHARED = Path(__file__).parents[2] / "shared" / "statistics"
 needs_shared = pytest.mark.skipif(

@@ -14,7 +14,7 @@ import pytest
 from group_folder import BUNDLE, OTHER_BUNDLE, make_group_folder, repeat_runs
 
 from bids_mfi.bids.markers import SEAL, seal
-from bids_mfi.cli import main
+from bids_mfi.cli.app import main
 
 MUSCLES = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
 STATISTICS = {

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from group_folder import make_group_folder
 
-from bids_mfi.cli import main
+from bids_mfi.cli.app import main
 from bids_mfi.group.measured import MeasuredScan, compare_scan, list_images
 
 MUSCLES = ("LC", "TR")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from bids_mfi.cli import main, main_verbs
+from bids_mfi.cli.app import main
+from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import BundleError, PairError
 from bids_mfi.grid import Grid, encode_image, read_image, read_labels, read_zooms_mm, reorient
 from bids_mfi.network import niftynet_pipeline as pipeline

@@ -12,7 +12,7 @@ import pytest
 from conftest import make_affine, write_description, write_nifti, write_scan
 from scipy.spatial.transform import Rotation
 
-from bids_mfi.cli import main
+from bids_mfi.cli.app import main
 from bids_mfi.grid import Grid, encode_image
 from bids_mfi.measure.dixon import DixonPair, images_of
 from bids_mfi.measure.orientation import check_orientation, compare_grids

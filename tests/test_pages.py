@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import write_description, write_scan
 
-from bids_mfi.cli import main
+from bids_mfi.cli.app import main
 from bids_mfi.options import RunOptions
 from bids_mfi.participant import pages
 from bids_mfi.participant.workflow import run_participants

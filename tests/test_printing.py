@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bids_datasets import add_image, make_pair, start_dataset, write_sidecar
 
-from bids_mfi.cli import main
+from bids_mfi.cli.app import main
 from bids_mfi.participant.graph import STEPS
 from bids_mfi.participant.progress import show_progress
 from bids_mfi.printing import PrintableStream, escape_text, printable_output, unwrap

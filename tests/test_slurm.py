@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_mfi.cli import main_verbs
+from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.participant.slurm_scripts import (
     NAMES,

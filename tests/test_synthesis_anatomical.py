@@ -12,7 +12,7 @@ import pytest
 import torch
 from toy_neck import toy_rows, write_toy_neck
 
-from bids_mfi.cli import main_verbs
+from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import InputError
 from bids_mfi.grid import read_image, read_labels, reorient, same_grid
 from bids_mfi.measure.dixon import fat_and_water

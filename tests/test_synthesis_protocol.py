@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_mfi.cli import build_verb_parser
+from bids_mfi.cli.verbs import build_verb_parser
 from bids_mfi.measure.dixon import phase_cosine
 from bids_mfi.synthesis.painting import TissueVolume
 from bids_mfi.synthesis.protocol import (

@@ -12,7 +12,7 @@ import torch
 from toy_neck import write_toy_neck
 
 import bids_mfi
-from bids_mfi.cli import build_verb_parser, main_verbs
+from bids_mfi.cli.verbs import build_verb_parser, main_verbs
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.options import TrainOptions

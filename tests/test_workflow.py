@@ -16,7 +16,7 @@ import pytest
 from conftest import make_affine, make_pair_arrays, write_description, write_nifti, write_scan
 
 from bids_mfi.bids.scan_results import read_flags, read_levels, read_measures
-from bids_mfi.cli import main
+from bids_mfi.cli.app import main
 from bids_mfi.errors import PairError
 from bids_mfi.grid import read_image, read_labels
 from bids_mfi.measure.dixon import DixonPair

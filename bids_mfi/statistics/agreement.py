@@ -364,7 +364,7 @@ def _describe_differences(gt: Floats, cnn: Floats) -> dict[str, float]:
 
 
 def standard_deviation(values: Floats) -> float:
-    """Standard deviation with n - 1; NaN of fewer than two values."""
+    """Compute the standard deviation with n - 1; NaN of fewer than two values."""
     if values.size < 2:
         return NAN
     return float(np.sqrt(np.sum(_centre(values) ** 2) / (values.size - 1)))
