@@ -18,19 +18,15 @@ from scipy import ndimage
 
 from bids_mfi.discovery import find_scans
 from bids_mfi.errors import PairError
-from bids_mfi.measure.dixon import (
-    DixonPair,
-    ScanSignals,
-    check_phase_order,
-    fat_and_water,
-    read_pair,
-)
+from bids_mfi.measure.dixon import ScanSignals, check_phase_order, fat_and_water
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.pair_checks import (
     check_magnitude,
     check_scale,
     is_same_image,
     measure_weighted_signal,
 )
+from bids_mfi.measure.pair_images import read_pair
 from bids_mfi.measure.pair_quality import check_pair
 from bids_mfi.options import RunOptions
 

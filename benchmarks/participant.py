@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_mfi.grid import encode_image
+from bids_mfi.images import encode_image
 from bids_mfi.synthesis.cases import make_case
 
 SHAPE = (457, 271, 40)

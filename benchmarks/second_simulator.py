@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, zoom
 
-from bids_mfi.grid import Grid, read_labels, reorient
+from bids_mfi.grid import Grid, reorient
+from bids_mfi.images import read_labels
 from bids_mfi.measure.dixon import fat_and_water
 from bids_mfi.measure.overlap import dice_by_muscle
 from bids_mfi.measure.quantify import measure_muscles

@@ -137,6 +137,10 @@ LONG_NAMES = {
 
 PAPER_ORDER = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")  # of the paper's tables
 
+# What tables may write for a side, and how the paper writes its muscles.
+HEMIS = {"l": "L", "left": "L", "r": "R", "right": "R"}
+KNOWN_MUSCLES = {name.lower(): name for name in PAPER_ORDER}
+
 PAPER_LEVELS = {
     "MFSS": "C4-C6",
     "LC": "C3-C6",

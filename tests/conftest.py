@@ -11,7 +11,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 
-from bids_mfi.grid import Grid, encode_image
+from bids_mfi.grid import Grid
+from bids_mfi.images import encode_image
 
 SHAPE = (32, 28, 12)
 SPACING_MM = (4.0, 4.0, 6.0)

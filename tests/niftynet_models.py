@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_mfi.niftynet.convert import variable_names
+from bids_mfi.niftynet.variables import variable_names
 
 DATA = Path(__file__).parent / "data"
 LARGE = Path(__file__).parents[2] / "shared" / "niftynet"

@@ -18,7 +18,7 @@ from niftynet_models import (
 )
 
 from bids_mfi.errors import ConversionError
-from bids_mfi.niftynet.convert import WEBER2021_INDEX_SHA256, variable_names
+from bids_mfi.niftynet.convert import WEBER2021_INDEX_SHA256
 from bids_mfi.niftynet.tensor_bundle import (
     TABLE_MAGIC,
     Checkpoint,
@@ -28,6 +28,7 @@ from bids_mfi.niftynet.tensor_bundle import (
     open_checkpoint,
     read_tensors,
 )
+from bids_mfi.niftynet.variables import variable_names
 
 needs_large = pytest.mark.skipif(not LARGE.is_dir(), reason=f"large reference not at {LARGE}")
 

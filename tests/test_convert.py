@@ -30,8 +30,10 @@ from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.weights import load_network
 from bids_mfi.niftynet import convert as niftynet
-from bids_mfi.niftynet.convert import convert, read_settings, variable_names
+from bids_mfi.niftynet.convert import convert
+from bids_mfi.niftynet.settings import read_settings
 from bids_mfi.niftynet.tensor_bundle import DATA_SUFFIX, INDEX_SUFFIX
+from bids_mfi.niftynet.variables import variable_names
 from bids_mfi.storage import write_atomically
 
 TOLERANCE = 2e-4

@@ -10,7 +10,7 @@ import pytest
 
 from bids_mfi.bids.scan_results import read_measures
 from bids_mfi.cli.verbs import main_verbs
-from bids_mfi.grid import read_labels
+from bids_mfi.images import read_labels
 from bids_mfi.measure.overlap import dice_by_muscle
 from bids_mfi.muscles import WEBER2021
 

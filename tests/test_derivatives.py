@@ -34,8 +34,9 @@ from bids_mfi.bids.scan_results import (
     scan_state,
 )
 from bids_mfi.errors import DatasetError, OutputError, PairError
-from bids_mfi.grid import Grid, encode_image, read_labels
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.grid import Grid
+from bids_mfi.images import encode_image, read_labels
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.muscles import WEBER2021, MuscleTable

@@ -49,7 +49,7 @@ from bids_mfi.discovery.naming import (
     read_place,
 )
 from bids_mfi.errors import DatasetError, OutputError
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.options import RunOptions
 
 ANAT = "sub-01/anat/sub-01_"

@@ -25,7 +25,7 @@ from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.discovery.acquisition import Kinship, compare_acquisitions
 from bids_mfi.discovery.filters import MOST_BYTES
 from bids_mfi.errors import DatasetError
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.options import RunOptions
 
 TYPES = {IP: "IN_PHASE", OOP: "OUT_PHASE", WATER: "WATER", FAT: "FAT"}

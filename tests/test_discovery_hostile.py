@@ -12,7 +12,7 @@ from bids_datasets import THREE_TESLA_IP, THREE_TESLA_OOP, add_image, make_pair,
 
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.errors import DatasetError
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.options import RunOptions
 
 ANAT = "sub-01/anat/sub-01_"

@@ -14,7 +14,7 @@ from bids_datasets import (
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.discovery.naming import INDEX_ENTITIES, is_index, read_place
 from bids_mfi.discovery.phrases import names_both_phases, read_text
-from bids_mfi.measure.dixon import Contrast, DixonPair
+from bids_mfi.measure.pair import Contrast, DixonPair
 from bids_mfi.options import RunOptions
 
 IN, OUT, WATER, FAT = Contrast.IN_PHASE, Contrast.OUT_PHASE, Contrast.WATER, Contrast.FAT

@@ -10,21 +10,20 @@ import pytest
 from scipy import ndimage
 
 from bids_mfi.errors import PairError
-from bids_mfi.grid import Grid, encode_image
+from bids_mfi.grid import Grid
+from bids_mfi.images import encode_image
 from bids_mfi.measure.dixon import (
-    DixonPair,
     ScanSignals,
     check_phase_order,
     fat_and_water,
     fat_fraction_percent,
     measure_disagreement_percent,
-    measure_noise_percent,
     measure_typical_signal,
-    read_beside,
-    read_pair,
-    read_signals,
     strong_contrast_counts,
 )
+from bids_mfi.measure.noise import measure_noise_percent
+from bids_mfi.measure.pair import DixonPair
+from bids_mfi.measure.pair_images import read_beside, read_pair, read_signals
 
 AFFINE = np.diag([-0.7, 0.8, 3.0, 1.0])
 AFFINE[:3, 3] = 20, -30, 40

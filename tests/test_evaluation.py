@@ -15,7 +15,8 @@ from bids_mfi.errors import InputError, OutputError
 from bids_mfi.evaluation import compare_tables, evaluate_folders
 from bids_mfi.evaluation.outputs import AGREEMENT_COLUMNS, SCAN_COLUMNS
 from bids_mfi.evaluation.pairing import pair_label_maps, scan_entities
-from bids_mfi.grid import Grid, encode_image, read_labels, reorient
+from bids_mfi.grid import Grid, reorient
+from bids_mfi.images import encode_image, read_labels
 from bids_mfi.muscles import WEBER2021
 
 DATA = Path(__file__).parent / "data" / "statistics"

@@ -19,17 +19,14 @@ from bids_mfi.errors import PairError
 from bids_mfi.grid import (
     Grid,
     describe_difference,
-    encode_image,
     measure_distance,
-    read_grid,
-    read_image,
-    read_labels,
     reorient,
     reorient_like,
     resampled_grid,
     resize_linear,
     same_grid,
 )
+from bids_mfi.images import encode_image, read_grid, read_image, read_labels
 
 SHAPE = (5, 4, 3)
 SPACING_MM = (0.7, 0.8, 3.0)

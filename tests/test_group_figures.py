@@ -15,13 +15,9 @@ import pandas as pd
 import pytest
 
 from bids_mfi.report import group_figures
-from bids_mfi.report.group_figures import (
-    draw_muscles,
-    draw_pairs,
-    draw_partial_correlations,
-    draw_sexes,
-)
+from bids_mfi.report.group_figures import draw_muscles, draw_partial_correlations, draw_sexes
 from bids_mfi.report.group_marks import COLORS, MARKERS, SEX_NAMES, choose_crowd
+from bids_mfi.report.group_pairs import draw_pairs
 
 PAPER = ["MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR"]
 STRANGE = ["$a$b", "<TR> & co", "longissimus capitis et cervicis", "one_unbroken_long_name",

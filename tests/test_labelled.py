@@ -8,24 +8,27 @@ import pytest
 from conftest import make_affine, make_pair_arrays, write_description, write_nifti, write_scan
 
 from bids_mfi.errors import DatasetError, InputError, PairError
-from bids_mfi.grid import encode_image, read_image, reorient
+from bids_mfi.grid import reorient
+from bids_mfi.images import encode_image, read_image
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.options import RunOptions, TrainOptions
 from bids_mfi.training.batches import LEARNT_FROM
 from bids_mfi.training.begin import draft_bundle
 from bids_mfi.training.labelled_scans import (
+    in_rounds,
+    load_case,
+    load_labelled_data,
+    resample_labels,
+)
+from bids_mfi.training.scan_plan import (
     TRAINING,
     VALIDATION,
     LabelledScan,
     LabelledSource,
     describe_plan,
     encode_scan_list,
-    in_rounds,
-    load_case,
-    load_labelled_data,
     plan_scans,
-    read_label_table,
-    resample_labels,
+    read_case_table,
 )
 
 OPTIONS = TrainOptions(spacing_mm=(4.0, 4.0, 6.0))
@@ -221,11 +224,11 @@ def test_missing_folders_and_names_say_what_is_expected(dataset: Path, tmp_path:
 
 
 def test_table_is_the_papers_unless_the_derivative_has_its_own(tmp_path: Path) -> None:
-    assert read_label_table(tmp_path) == WEBER2021
+    assert read_case_table(tmp_path) == WEBER2021
     (tmp_path / "dseg.tsv").write_text(
         "index\tname\tlevels\n0\tbackground\t\n4\tright_trapezius\tC6\n3\tleft_trapezius\tC6\n"
     )
-    table = read_label_table(tmp_path)
+    table = read_case_table(tmp_path)
     assert [(m.index, m.hemi, m.levels) for m in table] == [(3, "L", "C6"), (4, "R", "C6")]
     assert table.mirrored_indices() == {3: 4, 4: 3}
 
@@ -237,14 +240,14 @@ def test_table_is_the_papers_unless_the_derivative_has_its_own(tmp_path: Path) -
 def test_damaged_tables_are_refused(tmp_path: Path, rows: str) -> None:
     (tmp_path / "dseg.tsv").write_text(f"index\tname\n{rows}\n")
     with pytest.raises(InputError, match=r"dseg\.tsv: .*[Ee]xpected"):
-        read_label_table(tmp_path)
+        read_case_table(tmp_path)
 
 
 def test_two_tables_are_refused(tmp_path: Path) -> None:
     for name in ("a_dseg.tsv", "dseg.tsv"):
         (tmp_path / name).write_text("index\tname\n")
     with pytest.raises(InputError, match="has 2 label tables"):
-        read_label_table(tmp_path)
+        read_case_table(tmp_path)
 
 
 # --------------------------------------------------------------------------------- reading

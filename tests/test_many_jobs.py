@@ -214,7 +214,7 @@ def test_plugin_that_returns_before_its_jobs_is_refused(options, tmp_path, name)
 
 
 def test_scan_without_results_or_crash_is_lost_with_a_plugin_only(options, tmp_path):
-    from bids_mfi.measure.dixon import DixonPair
+    from bids_mfi.measure.pair import DixonPair
 
     entities = (("sub", "01"), ("acq", "dixon"))
     pair = DixonPair(Path("a.nii"), Path("b.nii"), entities, "test")
@@ -226,7 +226,7 @@ def test_scan_without_results_or_crash_is_lost_with_a_plugin_only(options, tmp_p
 
 
 def test_slurm_plugins_ask_for_what_a_step_claims(tiny_bundle, options):
-    from bids_mfi.measure.dixon import DixonPair
+    from bids_mfi.measure.pair import DixonPair
     from bids_mfi.network.bundle_files import load_bundle
     from bids_mfi.participant.plugin_slurm import prepare_submission, request_resources
 

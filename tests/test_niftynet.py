@@ -18,7 +18,8 @@ from torch import Tensor
 from bids_mfi.cli.app import main
 from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import BundleError, PairError
-from bids_mfi.grid import Grid, encode_image, read_image, read_labels, read_zooms_mm, reorient
+from bids_mfi.grid import Grid, reorient
+from bids_mfi.images import encode_image, read_image, read_labels, read_zooms_mm
 from bids_mfi.network import niftynet_pipeline as pipeline
 from bids_mfi.network import segment
 from bids_mfi.network.bundle import METADATA, ModelBundle

@@ -13,9 +13,10 @@ from conftest import make_affine, write_description, write_nifti, write_scan
 from scipy.spatial.transform import Rotation
 
 from bids_mfi.cli.app import main
-from bids_mfi.grid import Grid, encode_image
-from bids_mfi.measure.dixon import DixonPair, images_of
+from bids_mfi.grid import Grid
+from bids_mfi.images import encode_image
 from bids_mfi.measure.orientation import check_orientation, compare_grids
+from bids_mfi.measure.pair import DixonPair, images_of
 
 SHAPE = (320, 300, 40)
 SPACING_MM = np.array([0.7, 0.7, 3.0])

@@ -14,8 +14,9 @@ from conftest import write_description, write_nifti, write_scan
 from bids_mfi.bids.scan_files import fingerprint_scan
 from bids_mfi.discovery import find_scans
 from bids_mfi.errors import PairError
-from bids_mfi.grid import encode_image, read_grid
-from bids_mfi.measure.dixon import DixonPair, ScanSignals, fat_and_water, read_pair, read_signals
+from bids_mfi.images import encode_image, read_grid
+from bids_mfi.measure.dixon import ScanSignals, fat_and_water
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.pair_checks import (
     check_magnitude,
     check_scale,
@@ -29,6 +30,7 @@ from bids_mfi.measure.pair_checks import (
     measure_shared_edges,
     measure_weighted_signal,
 )
+from bids_mfi.measure.pair_images import read_pair, read_signals
 from bids_mfi.measure.pair_quality import (
     LEAST_CEILING,
     MOST_CEILING,

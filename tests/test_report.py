@@ -18,26 +18,19 @@ import pytest
 from PIL import Image
 
 from bids_mfi.grid import Grid, reorient
-from bids_mfi.measure.dixon import DixonPair
 from bids_mfi.measure.levels import LevelMeasure
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.report.figures import (
-    BACKGROUND,
-    COLUMNS,
     FIGURE_NAMES,
     SCALE_BAR_MM,
-    YELLOW,
-    arrange_scene,
-    choose_levels,
-    choose_views,
     draw_fat_fraction,
     draw_figures,
     draw_labels,
     draw_overview,
     draw_water,
-    trace_outlines,
 )
 from bids_mfi.report.page import (
     ParticipantPage,
@@ -47,6 +40,8 @@ from bids_mfi.report.page import (
     group_flags,
     render_page,
 )
+from bids_mfi.report.panels import BACKGROUND, COLUMNS, YELLOW, trace_outlines
+from bids_mfi.report.scene import arrange_scene, choose_levels, choose_views
 
 LEFT, RIGHT = WEBER2021.of("TR", "L"), WEBER2021.of("SCM", "R")
 RAS = ("R", "A", "S")

@@ -28,8 +28,9 @@ from bids_mfi.bids.scan_results import read_record
 from bids_mfi.discovery import UnusableScan, describe_as_json, describe_as_table, find_scans
 from bids_mfi.discovery import series as series_module
 from bids_mfi.errors import PairError
-from bids_mfi.grid import read_grid, read_image
-from bids_mfi.measure.dixon import DixonPair, read_pair, read_signals
+from bids_mfi.images import read_grid, read_image
+from bids_mfi.measure.pair import DixonPair
+from bids_mfi.measure.pair_images import read_pair, read_signals
 from bids_mfi.options import RunOptions
 from bids_mfi.report.page import describe_images
 

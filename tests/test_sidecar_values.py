@@ -14,7 +14,7 @@ from bids_mfi.discovery.sidecar_values import (
     read_imaging_frequency_mhz,
     read_words,
 )
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.options import RunOptions
 
 ANAT = "sub-01/anat/sub-01_"

@@ -12,7 +12,8 @@ from bids_mfi.grid import Grid, reorient
 from bids_mfi.measure.sides import check_sides, find_one_sided, lies_on_both_sides
 from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.options import RunOptions, TrainOptions
-from bids_mfi.training.labelled_scans import LabelledSource, load_labelled_data
+from bids_mfi.training.labelled_scans import load_labelled_data
+from bids_mfi.training.scan_plan import LabelledSource
 
 SHAPE = (32, 28, 12)
 GRID = Grid.from_array(SHAPE, make_affine((4.0, 4.0, 6.0)))

@@ -25,13 +25,8 @@ from bids_mfi.synthesis.composition import (
     fat_texture,
 )
 from bids_mfi.synthesis.phantom import change_posture, draw_shape, paint_neck
-from bids_mfi.synthesis.sections import (
-    LEVEL_HEIGHT_MM,
-    MUSCLE_ENDS_MM,
-    MUSCLE_NODES,
-    height_mm,
-    neck_parts,
-)
+from bids_mfi.synthesis.section_tables import LEVEL_HEIGHT_MM, MUSCLE_ENDS_MM, MUSCLE_NODES
+from bids_mfi.synthesis.sections import height_mm, neck_parts
 from bids_mfi.synthesis.shapes import (
     VERTICES,
     fill_polygons,

@@ -14,7 +14,8 @@ from toy_neck import toy_rows, write_toy_neck
 
 from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import InputError
-from bids_mfi.grid import read_image, read_labels, reorient, same_grid
+from bids_mfi.grid import reorient, same_grid
+from bids_mfi.images import read_image, read_labels
 from bids_mfi.measure.dixon import fat_and_water
 from bids_mfi.muscles import PAPER_LEVELS, WEBER2021
 from bids_mfi.network.bundle_files import load_bundle, write_bundle

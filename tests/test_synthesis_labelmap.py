@@ -18,16 +18,9 @@ from toy_neck import (
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.synthesis import labelmap
-from bids_mfi.synthesis.labelmap import (
-    DEPTH_STEP_MM,
-    SKIN_OFFSET_MM,
-    SKIN_STEP_MM,
-    find_label_maps,
-    identify,
-    level_of,
-    load_label_map,
-    prepare_label_map,
-)
+from bids_mfi.synthesis.depth import DEPTH_STEP_MM, SKIN_OFFSET_MM, SKIN_STEP_MM
+from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map, prepare_label_map
+from bids_mfi.synthesis.structures import identify, level_of
 from bids_mfi.synthesis.tissues import Tissue
 
 

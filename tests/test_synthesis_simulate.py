@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bids_mfi.errors import InputError, OutputError
-from bids_mfi.grid import read_image, read_labels, reorient, same_grid
+from bids_mfi.grid import reorient, same_grid
+from bids_mfi.images import read_image, read_labels
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.synthesis import simulate, sources
 from bids_mfi.synthesis.acquisition import Body

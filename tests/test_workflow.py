@@ -18,8 +18,8 @@ from conftest import make_affine, make_pair_arrays, write_description, write_nif
 from bids_mfi.bids.scan_results import read_flags, read_levels, read_measures
 from bids_mfi.cli.app import main
 from bids_mfi.errors import PairError
-from bids_mfi.grid import read_image, read_labels
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.images import read_image, read_labels
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.crashes import explain_crash, read_crashes
 from bids_mfi.participant.failures import ScanFailure

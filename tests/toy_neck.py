@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_mfi.grid import Grid, encode_image, reorient
+from bids_mfi.grid import Grid, reorient
+from bids_mfi.images import encode_image
 from bids_mfi.muscles import WEBER2021
 
 SHAPE = (80, 80, 64)

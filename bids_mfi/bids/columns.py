@@ -65,7 +65,6 @@ COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "levels": {"Description": "Vertebral levels on which the weights label this muscle."},
 }
 
-
 LEVEL_COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "scope": {
         "Description": "What the row is of.",
@@ -111,7 +110,6 @@ LEVEL_COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 
-
 LABEL_COLUMN_DESCRIPTIONS = {
     "index": COLUMN_DESCRIPTIONS["index"],
     "name": COLUMN_DESCRIPTIONS["name"],
@@ -121,7 +119,6 @@ LABEL_COLUMN_DESCRIPTIONS = {
     "hemi": COLUMN_DESCRIPTIONS["hemi"],
     "levels": COLUMN_DESCRIPTIONS["levels"],
 }
-
 
 VERTEBRA_COLUMN_DESCRIPTIONS: dict[str, Any] = {
     "Description": "Labels of the vertebral bodies.",

@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from bids_mfi.measure.dixon import ENTITY_ORDER, Contrast, DixonPair
+from bids_mfi.measure.pair import ENTITY_ORDER, Contrast, DixonPair
 
 PREFERRED = "_seg-muscle_"  # in the name of a label map, before those of other segmentations
-
 
 # Converters put hyphens and dots into labels; file managers put blanks and brackets into copies.
 _SCAN_NAME = re.compile(
     r"sub-[0-9A-Za-z+]+(_[0-9A-Za-z]+(-[^\s_~()\[\]{},;'\"]+)?)*_[0-9A-Za-z]+(\.[0-9A-Za-z]+)+"
 )
-
 
 # These come after all other entities.
 ENTITIES_AFTER_SEG = ("seg", "res", "den", "label", "desc")

@@ -25,8 +25,6 @@ from bids_mfi.reading import read_json, read_regular_file
 from bids_mfi.storage import remove_stale_partials, write_atomically
 
 PROGRAM = "bids_mfi"
-
-
 BIDS_VERSION = "1.11.1"
 
 

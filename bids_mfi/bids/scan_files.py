@@ -17,8 +17,8 @@ from bids_mfi.bids.markers import seal
 from bids_mfi.bids.names import ScanPaths, bids_uri, source_uri
 from bids_mfi.bids.output_folder import PROGRAM, BundleFacts
 from bids_mfi.errors import PairError
-from bids_mfi.measure.dixon import DixonPair
 from bids_mfi.measure.levels import LevelMeasure
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure
 from bids_mfi.muscles import LABEL_TABLE, VERTEBRA_TABLE

@@ -19,19 +19,15 @@ from bids_mfi.bids.names import ScanPaths, is_scan_name, parse_entities, scan_pa
 from bids_mfi.bids.output_folder import BundleFacts, read_if_there
 from bids_mfi.bids.scan_files import ScanRecord, ScanResults, encode_scan, hash_file
 from bids_mfi.errors import DatasetError, PairError
-from bids_mfi.measure.dixon import DixonPair
 from bids_mfi.measure.levels import LevelMeasure
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure
 from bids_mfi.reading import read_regular_file
 from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
 
 EDITED = "edited"  # folder in OUTPUT_DIR
-
-
 MOST_IMAGE_BYTES = 2**31
-
-
 Measure = TypeVar("Measure", MuscleMeasure, LevelMeasure)
 
 

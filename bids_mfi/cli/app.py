@@ -234,7 +234,6 @@ PARTICIPANT_OPTIONS = (
     "stop_on_first_crash", "write_graph",
 )  # fmt: skip
 
-
 GROUP_OPTIONS = (
     "participants_file", "session", "session_order", "missing", "correction", "model", "controls",
 )  # fmt: skip

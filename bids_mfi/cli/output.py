@@ -8,10 +8,7 @@ from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.signals import Interrupted, end_on_signals
 
 MOST_NAMES = 10  # printed of what was not compared
-
-
 NOTICE = "Research software, not a medical device."
-
 
 EXIT_STATUSES = (
     "Exit status: 0 all done; 1 some scan failed, the others are finished; 2 wrong usage, or "
@@ -19,7 +16,6 @@ EXIT_STATUSES = (
     "5 the output folder; 130, 143 or 129 ended by "
     "Ctrl-C, SIGTERM or SIGHUP."
 )
-
 
 SPELLING = "Options may be spelt with _ in place of -."
 

@@ -188,8 +188,8 @@ def _check_train_arguments(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace, options: TrainOptions, stated: frozenset[str]) -> int:
-    from bids_mfi.training.labelled_scans import LabelledSource, describe_plan, plan_scans
     from bids_mfi.training.run import TrainingOrder, check_order, run_training
+    from bids_mfi.training.scan_plan import LabelledSource, describe_plan, plan_scans
 
     source = None
     if arguments.dataset is not None:

@@ -29,7 +29,8 @@ from bids_mfi.discovery.sidecar_values import (
     read_frequency_mhz,
     read_words,
 )
-from bids_mfi.measure.dixon import PROTON_MHZ_PER_T, Contrast, phase_cosine
+from bids_mfi.measure.dixon import PROTON_MHZ_PER_T, phase_cosine
+from bids_mfi.measure.pair import Contrast
 
 PHASE_LIMIT = 0.7
 ECHO_TIME_TOLERANCE_S = 1e-5

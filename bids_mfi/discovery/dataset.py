@@ -29,7 +29,7 @@ from bids_mfi.discovery.series import lists_volumes, split_series
 from bids_mfi.discovery.sidecar_values import read_all
 from bids_mfi.discovery.sidecars import Fields, Sidecars, read_sidecars
 from bids_mfi.errors import DatasetError, PairError
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.options import RunOptions
 from bids_mfi.printing import escape_text
 from bids_mfi.reading import read_json

@@ -9,7 +9,7 @@ from pathlib import Path
 from bids_mfi.counts import count_noun
 from bids_mfi.discovery.naming import CONTRAST_WORDS
 from bids_mfi.discovery.pair import UnusableScan
-from bids_mfi.measure.dixon import Contrast, DixonPair
+from bids_mfi.measure.pair import Contrast, DixonPair
 from bids_mfi.printing import escape_text
 
 WIDTH = 120

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bids_mfi.discovery.classify import PHASES, Verdict, echo_statement
 from bids_mfi.discovery.explain import describe_mute_echoes
-from bids_mfi.measure.dixon import Contrast
+from bids_mfi.measure.pair import Contrast
 
 
 @dataclass(frozen=True, slots=True)

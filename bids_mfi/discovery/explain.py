@@ -17,7 +17,7 @@ from bids_mfi.discovery.classify import (
 from bids_mfi.discovery.filters import FilterQueries
 from bids_mfi.discovery.naming import CONTRAST_WORDS
 from bids_mfi.discovery.sidecar_values import read_frequency_mhz
-from bids_mfi.measure.dixon import Contrast
+from bids_mfi.measure.pair import Contrast
 
 _BY_FILTER = "name the images by --bids-filter-file"
 _LOOKED_FOR = {

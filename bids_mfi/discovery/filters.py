@@ -19,7 +19,7 @@ from bids_mfi.discovery.naming import (
     short_entity,
 )
 from bids_mfi.errors import DatasetError
-from bids_mfi.measure.dixon import Contrast
+from bids_mfi.measure.pair import Contrast
 from bids_mfi.printing import show_value
 from bids_mfi.reading import read_json
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bids_mfi.discovery.classify import Image, told_by
 from bids_mfi.discovery.naming import MUTE_ENTITIES, ImageName, Told
-from bids_mfi.measure.dixon import Contrast
+from bids_mfi.measure.pair import Contrast
 
 # Longer words first: the first that fits is taken.
 _WORDS: Mapping[Contrast, tuple[str, ...]] = {

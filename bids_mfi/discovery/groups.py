@@ -12,7 +12,7 @@ from itertools import chain, count
 from bids_mfi.discovery.classify import Verdict, told_by, words_tell
 from bids_mfi.discovery.explain import list_shown
 from bids_mfi.discovery.naming import in_bids_order
-from bids_mfi.measure.dixon import Contrast
+from bids_mfi.measure.pair import Contrast
 
 IN, OUT = Contrast.IN_PHASE, Contrast.OUT_PHASE
 DEFAULT_ACQUISITION = "dixon"

@@ -23,7 +23,7 @@ from bids_mfi.discovery.classify import (
 )
 from bids_mfi.discovery.naming import MUTE_ENTITIES
 from bids_mfi.discovery.phrases import read_text
-from bids_mfi.measure.dixon import Contrast
+from bids_mfi.measure.pair import Contrast
 
 # Units of an image that is no magnitude, as BIDS writes them.
 _UNITS_OF_MAPS = frozenset(

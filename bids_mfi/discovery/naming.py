@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from bids_mfi.measure.dixon import ENTITY_ORDER, Contrast
+from bids_mfi.measure.pair import ENTITY_ORDER, Contrast
 
 IN, OUT, WATER, FAT = Contrast.IN_PHASE, Contrast.OUT_PHASE, Contrast.WATER, Contrast.FAT
 
@@ -109,8 +109,6 @@ _IN_PHASE = r"in-?phase"
 _OUT_PHASE = r"(?:out-?(?:of-?)?|opp(?:osed)?-?)phase"
 _FRACTION = r"(?:fat|water)-?frac(?:tion)?|pdff|ff"
 _MAP = r"[rt]2s(?:tar)?(?:map)?|b0(?:map)?"
-
-
 # What Siemens appends to a description after the contrast, as BIDScoin keeps it.
 _APPENDED = r"(?:ND|(?i:comp(?:osed)?(?:sp|ad)?)|DIS[23]D)+"
 

@@ -33,8 +33,9 @@ from bids_mfi.discovery.groups import Entities, Finding, Group, name_scans
 from bids_mfi.discovery.slopes import find_shared_slopes
 from bids_mfi.discovery.suggest import suggest_choice, suggest_partners
 from bids_mfi.errors import PairError
-from bids_mfi.grid import describe_difference, read_grid, same_grid
-from bids_mfi.measure.dixon import Contrast, DixonPair, NamedByEntities
+from bids_mfi.grid import describe_difference, same_grid
+from bids_mfi.images import read_grid
+from bids_mfi.measure.pair import Contrast, DixonPair, NamedByEntities
 
 IN, OUT, WATER, FAT = Contrast.IN_PHASE, Contrast.OUT_PHASE, Contrast.WATER, Contrast.FAT
 FRACTIONS = frozenset({WATER, FAT})
@@ -47,7 +48,7 @@ class UnusableScan(NamedByEntities):
     Attributes
     ----------
     entities : tuple of (str, str)
-        As in :class:`bids_mfi.measure.dixon.DixonPair`; ``sub`` comes first.
+        As in :class:`bids_mfi.measure.pair.DixonPair`; ``sub`` comes first.
     paths : tuple of Path
         Every image that the problem is about.
     problem : str

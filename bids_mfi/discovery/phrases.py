@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from bids_mfi.measure.dixon import Contrast
+from bids_mfi.measure.pair import Contrast
 
 IN, OUT, WATER, FAT = Contrast.IN_PHASE, Contrast.OUT_PHASE, Contrast.WATER, Contrast.FAT
 
@@ -107,7 +107,6 @@ _OUT_PHRASE = (
 )
 _IN_END = rf"(?<=[_-])(?:in|ip){_END}|(?<=[_-]|\s)IP{_END}"
 _OUT_END = rf"(?:^|(?<=[_-]))(?:opp|out|oop|op|opposed){_END}|(?<=[_-]|\s)(?:OPP|OOP|OP){_END}"
-
 
 # What follows a contrast that begins a text.
 _LED = re.compile(

@@ -17,7 +17,7 @@ from bids_mfi.discovery.classify import PHASES, Verdict
 from bids_mfi.discovery.echoes import recognise
 from bids_mfi.discovery.groups import Group, ScanKey
 from bids_mfi.discovery.naming import INDEX_ENTITIES, in_bids_order, is_index
-from bids_mfi.measure.dixon import Contrast
+from bids_mfi.measure.pair import Contrast
 
 IN, OUT, WATER, FAT = Contrast.IN_PHASE, Contrast.OUT_PHASE, Contrast.WATER, Contrast.FAT
 

@@ -19,8 +19,8 @@ from bids_mfi.discovery.sidecar_values import (
     read_words,
 )
 from bids_mfi.errors import PairError
-from bids_mfi.grid import MOST_VOLUMES, read_series_shape
-from bids_mfi.measure.dixon import Contrast
+from bids_mfi.images import MOST_VOLUMES, read_series_shape
+from bids_mfi.measure.pair import Contrast
 
 _ADVICE = "fslsplit"  # in the problem of a series that was not split
 _PHASES = {Contrast.IN_PHASE, Contrast.OUT_PHASE}

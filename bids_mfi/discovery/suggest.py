@@ -11,7 +11,7 @@ from bids_mfi.discovery.grouping import group_images
 from bids_mfi.discovery.groups import Finding, Group
 from bids_mfi.discovery.naming import ImageName
 from bids_mfi.discovery.reunion import Lone, find_lone, list_possible_partners
-from bids_mfi.measure.dixon import Contrast
+from bids_mfi.measure.pair import Contrast
 
 IN, OUT = Contrast.IN_PHASE, Contrast.OUT_PHASE
 

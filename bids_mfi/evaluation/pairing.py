@@ -14,10 +14,10 @@ from urllib.parse import unquote
 from bids_mfi.bids.names import derivative_stem, prefer_muscle_maps, split_source
 from bids_mfi.counts import list_names
 from bids_mfi.errors import InputError
-from bids_mfi.measure.dixon import DixonPair, NamedByEntities
+from bids_mfi.label_tables import check_same_labels, read_labels_of
+from bids_mfi.measure.pair import DixonPair, NamedByEntities
 from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.reading import read_json
-from bids_mfi.tables import check_same_labels, read_labels_of
 
 TOLERATED = frozenset({"seg", "desc", "label", "space", "res", "den"})
 NUMBERS = frozenset({"run", "echo", "chunk"})

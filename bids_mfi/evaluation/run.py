@@ -27,6 +27,7 @@ from bids_mfi.evaluation.pairing import (
 from bids_mfi.evaluation.scans import MAPS, MuscleRow, ScanResult, choose_sources, evaluate_scan
 from bids_mfi.evaluation.summary import agree_on_scans, agree_on_tables, summarise_segmentation
 from bids_mfi.muscles import MuscleTable
+from bids_mfi.paired_tables import pair_tables
 from bids_mfi.report.agreement_figures import draw_agreement
 from bids_mfi.report.agreement_page import (
     AgreementPage,
@@ -37,7 +38,7 @@ from bids_mfi.report.agreement_page import (
     render_agreement_page,
 )
 from bids_mfi.statistics.summaries import MuscleAgreement, SegmentationSummary
-from bids_mfi.tables import pair_tables, read_long_table
+from bids_mfi.tables import read_long_table
 
 Source = ScanImages | tuple[Path, Path] | None
 HOW = {

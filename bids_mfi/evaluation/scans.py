@@ -15,9 +15,10 @@ from scipy import ndimage
 from bids_mfi.errors import InputError, PairError
 from bids_mfi.evaluation.mismatch import Doubts, find_doubts
 from bids_mfi.evaluation.pairing import ScanImages, ScanPair
-from bids_mfi.grid import Grid, describe_difference, read_labels, reorient_like, same_grid
-from bids_mfi.measure.dixon import read_signals
+from bids_mfi.grid import Grid, describe_difference, reorient_like, same_grid
+from bids_mfi.images import read_labels
 from bids_mfi.measure.overlap import SegmentationCounts, count_voxels, measure_surfaces
+from bids_mfi.measure.pair_images import read_signals
 from bids_mfi.measure.quantify import measure_muscles
 from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.statistics.agreement import NAN

@@ -7,9 +7,10 @@ import pandas as pd
 
 from bids_mfi.evaluation.scans import METRICS, SURFACES, MuscleRow
 from bids_mfi.muscles import rank_muscle
+from bids_mfi.paired_tables import PairedTables
 from bids_mfi.statistics.agreement import measure_agreement
 from bids_mfi.statistics.summaries import MuscleAgreement, SegmentationSummary, summarise
-from bids_mfi.tables import PairedTables, name_scan
+from bids_mfi.tables import name_scan
 
 COLUMNS = {"mfi": "mfi_percent", "volume": "volume_ml"}
 

@@ -28,8 +28,6 @@ SEX_WORDS = {
 RANGES = {"age": (0.0, 120.0), "bmi": (8.0, 120.0), "height": (40.0, 260.0), "weight": (1.0, 500.0)}
 UNITS = {"age": "years", "bmi": "kg/m^2", "height": "cm", "weight": "kg"}
 HINTS = {"height": " (metres?)"}
-
-
 # Height rounded to cm and weight to kg move a BMI by less.
 LEAST_CONFLICT, CONFLICT_SHARE = 1.0, 0.05  # kg/m^2
 # No value, in a column of numbers.

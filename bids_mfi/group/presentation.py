@@ -13,13 +13,9 @@ from bids_mfi.group.outputs import FIGURES, VOLUME
 from bids_mfi.group.prose import Sources, tell_change, tell_extent, write_methods, write_results
 from bids_mfi.group.session_order import SessionOrder
 from bids_mfi.group.study import Study
-from bids_mfi.report.group_figures import (
-    draw_muscles,
-    draw_pairs,
-    draw_partial_correlations,
-    draw_sexes,
-)
+from bids_mfi.report.group_figures import draw_muscles, draw_partial_correlations, draw_sexes
 from bids_mfi.report.group_page import GroupPage, TableEntry
+from bids_mfi.report.group_pairs import draw_pairs
 from bids_mfi.statistics.cohort import MEAN, Cohort
 
 DRAWN = ("descriptives", "pairedt", "ancova", "residuals", "partialcorr", "musclecorr")

@@ -12,15 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mfi.grid import (
-    SAME_PLACE_VOXELS,
-    Grid,
-    measure_distance,
-    read_form_codes,
-    read_grid,
-    read_second_grid,
-    same_grid,
-)
+from bids_mfi.grid import SAME_PLACE_VOXELS, Grid, measure_distance, same_grid
+from bids_mfi.images import read_form_codes, read_grid, read_second_grid
 from bids_mfi.measure.quality import QCFlag
 
 MOST_SIZE_PERCENT = 1.0

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mfi.measure.dixon import DixonPair, ScanSignals, measure_typical_signal
+from bids_mfi.measure.dixon import ScanSignals, measure_typical_signal
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.pair_checks import (
     draw_ratios,
     fit_fat_weight,

@@ -11,12 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_mfi.grid import Grid
-from bids_mfi.measure.dixon import (
-    ScanSignals,
-    measure_disagreement_percent,
-    measure_noise_percent,
-    measure_typical_signal,
-)
+from bids_mfi.measure.dixon import ScanSignals, measure_disagreement_percent, measure_typical_signal
+from bids_mfi.measure.noise import measure_noise_percent
 from bids_mfi.measure.quantify import NEAR_FOLD_PERCENT, MuscleMeasure, measure_folded_mfi_percent
 from bids_mfi.muscles import Muscle, MuscleTable
 

@@ -13,29 +13,13 @@ from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks
 from bids_mfi.options import LANDMARKS
 
 METADATA = Path("configs", "metadata.json")
-
-
 INFERENCE = Path("configs", "inference.json")
-
-
 WEIGHTS = Path("models", "model.pt")
-
-
 LICENSE = Path("LICENSE")
-
-
 CHANNELS = ("in_phase", "out_phase")
-
-
 INFERENCE_MODES = ("whole_volume", "windows", "niftynet")
-
-
 REMEDY = "Fetch or write the bundle again, or name another one by --bundle."
-
-
 LABEL_FIELDS = ("index", "name", "muscle", "hemi", "color", "levels")
-
-
 Triple = tuple[int, int, int]
 
 

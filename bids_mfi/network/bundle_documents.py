@@ -26,12 +26,10 @@ from bids_mfi.vertebrae import vertebra_indices
 
 FORMAT_VERSION = 1
 
-
 MONAI_SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
     "meta_schema_20240725.json"
 )
-
 
 NETWORK_TARGET = "bids_mfi.network.dense_vnet.DenseVNet"
 

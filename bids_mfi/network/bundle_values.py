@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 from bids_mfi.errors import BundleError, InputError
-from bids_mfi.grid import MAX_SPACING_MM, MIN_SPACING_MM
+from bids_mfi.images import MAX_SPACING_MM, MIN_SPACING_MM
 from bids_mfi.network.bundle import (
     CHANNELS,
     INFERENCE_MODES,
@@ -21,8 +21,6 @@ from bids_mfi.options import INTENSITIES, LANDMARKS
 from bids_mfi.vertebrae import VERTEBRAE
 
 MOST_WINDOW, MOST_WINDOW_VOXELS = 1024, 2**25
-
-
 MOST_PADDING = 256
 
 

@@ -9,22 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 NO_SPACE = "No space left on device"
-
-
 QUOTA = os.strerror(errno.EDQUOT)
-
-
 NO_ROOM_FOR_ARRAY = "Not enough free space to write"  # numpy, of the same cause
-
-
 LEAST_FREE_BYTES = 2**20
-
-
 NO_RESULT = "results file does not exist"  # nipype, of a job of a queue that was killed
-
-
 GONE = "Files of the work folder were removed"
-
 
 LOST = (
     "The jobs of this scan ended without results, and without a cause that nipype recorded. Look "

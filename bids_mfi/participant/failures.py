@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bids_mfi.discovery import UnusableScan
 from bids_mfi.errors import OutputError
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.options import RunOptions
 from bids_mfi.storage import write_atomically
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.crashes import describe_end, read_crashes
@@ -18,17 +18,9 @@ from bids_mfi.signals import hold_signals
 from bids_mfi.storage import explain_os_error, keep_in_use
 
 STEPS = ("Resample", "Segment", "Quantify", "Report", "Save")
-
-
 MEMORY_GB = {"Resample": 1.0, "Segment": 2.5, "Quantify": 1.0, "Report": 1.0, "Save": 0.3}
-
-
 POLL_S = 0.1
-
-
 JOB_FINISHED_TIMEOUT_S = 30  # that a result may take from a node's disk to this one
-
-
 StatusCallback = Callable[[str, str, str], None]
 """Called with a scan's name, a step of STEPS and ``start``, ``end`` or ``exception``.
 

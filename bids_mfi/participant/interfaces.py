@@ -22,18 +22,14 @@ from nipype.interfaces.base.support import Bunch
 
 from bids_mfi.bids.scan_files import ScanRecord, ScanResults, check_unchanged, fingerprint_record
 from bids_mfi.bids.scan_results import save_scan
-from bids_mfi.grid import Grid, encode_image, read_grid, read_labels, read_zooms_mm
-from bids_mfi.measure.dixon import (
-    DixonPair,
-    fat_fraction_percent,
-    images_of,
-    read_pair,
-    read_pair_zooms_mm,
-    read_signals,
-)
+from bids_mfi.grid import Grid
+from bids_mfi.images import encode_image, read_grid, read_labels, read_zooms_mm
+from bids_mfi.measure.dixon import fat_fraction_percent
 from bids_mfi.measure.levels import LevelMeasure, find_levels, measure_levels
 from bids_mfi.measure.muscle_order import check_order
 from bids_mfi.measure.orientation import check_orientation
+from bids_mfi.measure.pair import DixonPair, images_of
+from bids_mfi.measure.pair_images import read_pair, read_pair_zooms_mm, read_signals
 from bids_mfi.measure.pair_quality import check_pair
 from bids_mfi.measure.quality import QCFlag, check_scan, check_size
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles

@@ -26,8 +26,8 @@ from bids_mfi.bids.scan_results import (
 )
 from bids_mfi.discovery import UnusableScan
 from bids_mfi.errors import MFIError, OutputError
-from bids_mfi.grid import read_grid
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.images import read_grid
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.options import RunOptions
 from bids_mfi.reading import read_regular_file

@@ -12,7 +12,7 @@ from bids_mfi.bids.scan_files import ScanRecord, fingerprint_record
 from bids_mfi.bids.scan_results import explain_altered, scan_state
 from bids_mfi.discovery import UnusableScan, find_scans, list_participants_without_scans
 from bids_mfi.errors import MFIError, OutputError
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.segment import choose_device

@@ -10,17 +10,13 @@ from bids_mfi.options import RunOptions
 from bids_mfi.reading import read_regular_file
 
 OWN_MACHINE_PLUGINS = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
-
-
 SLURM_PLUGINS = ("SLURM", "SLURMGraph")
-
 
 # What nipype has; it must not be imported before its surroundings are prepared.
 PLUGINS = (
     "Condor", "CondorDAGMan", "Debug", "IPython", "LSF", "LegacyMultiProc", "Linear", "MultiProc",
     "OAR", "PBS", "PBSGraph", "SGE", "SGEGraph", "SLURM", "SLURMGraph", "SomaFlow",
 )  # fmt: skip
-
 
 QUEUE_COMMANDS = {
     **dict.fromkeys(SLURM_PLUGINS, ("sbatch", "squeue")),
@@ -29,7 +25,6 @@ QUEUE_COMMANDS = {
     "OAR": ("oarsub", "oarstat"),
     "Condor": ("condor_qsub", "condor_q"),
 }
-
 
 HASTY_PLUGINS = ("CondorDAGMan", "SGEGraph", "SomaFlow")  # return before the jobs have run
 

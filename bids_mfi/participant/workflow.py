@@ -16,7 +16,7 @@ from bids_mfi.bids.output_folder import write_dataset_files, write_run_log
 from bids_mfi.bids.scan_results import find_edited_copies, find_markers
 from bids_mfi.discovery import UnusableScan
 from bids_mfi.errors import OutputError
-from bids_mfi.measure.dixon import DixonPair
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.crashes import LOST, describe_end, explain_crash, read_crashes, was_killed

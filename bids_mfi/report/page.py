@@ -15,12 +15,12 @@ from urllib.parse import quote
 
 from bids_mfi.counts import count_noun
 from bids_mfi.grid import Grid
-from bids_mfi.measure.dixon import DixonPair
 from bids_mfi.measure.levels import LevelMeasure
+from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure
 from bids_mfi.muscles import Muscle, MuscleTable
-from bids_mfi.report.figures import group_by_muscle, long_name
+from bids_mfi.report.panels import group_by_muscle, long_name
 
 if TYPE_CHECKING:
     from jinja2 import Environment

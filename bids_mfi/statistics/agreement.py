@@ -7,14 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 Floats = NDArray[np.float64]
-
-
 NAN = float("nan")
-
-
 LIMIT_SDS = 1.96
-
-
 CONFIDENCE = 0.95
 
 

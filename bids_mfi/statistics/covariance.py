@@ -50,8 +50,6 @@ SPHERICITY_COLUMNS = (
 )  # fmt: skip
 LEAST_OF_SEX = 3  # participants, below which a remark is made
 PARTIALS = (("age", "bmi"), ("bmi", "age"))  # correlated with, and what is controlled for with sex
-
-
 Row = dict[str, Any]
 Tables = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from bids_mfi.grid import Grid
 from bids_mfi.synthesis.composition import MOST_FAT
 from bids_mfi.synthesis.deformation import map_points, transform_points
-from bids_mfi.synthesis.labelmap import DEPTH_STEP_MM, SKIN_OFFSET_MM, SKIN_STEP_MM
+from bids_mfi.synthesis.depth import DEPTH_STEP_MM, SKIN_OFFSET_MM, SKIN_STEP_MM
 from bids_mfi.synthesis.noise import smooth_noise
 from bids_mfi.synthesis.subject import Subject
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue

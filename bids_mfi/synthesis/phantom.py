@@ -15,13 +15,8 @@ from scipy.interpolate import PchipInterpolator
 
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import LONG_NAMES, WEBER2021
-from bids_mfi.synthesis.sections import (
-    CANAL_Y_MM,
-    FULLNESS,
-    LEVEL_HEIGHT_MM,
-    Part,
-    neck_parts,
-)
+from bids_mfi.synthesis.section_tables import CANAL_Y_MM, FULLNESS, LEVEL_HEIGHT_MM
+from bids_mfi.synthesis.sections import Part, neck_parts
 from bids_mfi.synthesis.shapes import (
     VERTICES,
     fill_polygons,

@@ -18,7 +18,8 @@ import numpy as np
 from bids_mfi import __version__
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError, OutputError
-from bids_mfi.grid import Grid, encode_image
+from bids_mfi.grid import Grid
+from bids_mfi.images import encode_image
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.synthesis.acquisition import Body
 from bids_mfi.synthesis.composition import Participant

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.synthesis.labelmap import DEPTH_STEP_MM, LabelMap
+from bids_mfi.synthesis.depth import DEPTH_STEP_MM
+from bids_mfi.synthesis.labelmap import LabelMap
 from bids_mfi.synthesis.painting import FIXED
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
 from bids_mfi.vertebrae import expand_levels

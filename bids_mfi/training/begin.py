@@ -25,8 +25,6 @@ from bids_mfi.training.widen import set_classes, widen
 from bids_mfi.vertebrae import VERTEBRAE
 
 LANDMARK_CASES = 16
-
-
 SETTLED_UPDATES = 1000
 
 

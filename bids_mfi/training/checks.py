@@ -13,17 +13,9 @@ from bids_mfi.training.batches import TrainingData
 from bids_mfi.training.state import CHECKPOINT
 
 LOG = "log.tsv"
-
-
 BUNDLE = "bundle"
-
-
 CURVE = "curve.svg"
-
-
 SCANS = "scans.tsv"
-
-
 MOST_CLASSES = 256
 
 

@@ -1,29 +1,18 @@
-"""A BIDS dataset and a derivative with label maps -> training cases; must not know networks.
+"""Labelled scans of a BIDS dataset as cases to learn from; must not know how to learn.
 
-Scans are found by :mod:`bids_mfi.discovery` as everywhere. The label map of a scan is the
-``*_dseg.nii.gz`` in the derivative's folder of the same participant and session whose entities do
-not contradict those of the scan; ``seg``, ``desc`` and ``label`` may be anything. Nothing is
-guessed: of two candidates that named ``seg-muscle`` is taken, else they are an error, and what
-has no counterpart is listed.
+Which label map belongs to a scan is decided by names alone (``scan_plan``).
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mfi import grid as grids
-from bids_mfi import tables
-from bids_mfi.bids.formats import MISSING
-from bids_mfi.bids.names import derivative_stem, prefer_muscle_maps
-from bids_mfi.counts import choose_form, count_noun
-from bids_mfi.discovery import UnusableScan, find_scans
-from bids_mfi.discovery.naming import INDEX_ENTITIES, ImageName, parse_name
-from bids_mfi.errors import DatasetError, InputError, MFIError, PairError
+from bids_mfi.counts import count_noun
+from bids_mfi.errors import MFIError, PairError
 from bids_mfi.grid import (
     Grid,
     describe_difference,
@@ -32,81 +21,30 @@ from bids_mfi.grid import (
     resize_linear,
     same_grid,
 )
-from bids_mfi.measure.dixon import DixonPair, images_of, read_pair, read_pair_zooms_mm
+from bids_mfi.images import read_labels
 from bids_mfi.measure.orientation import check_orientation
+from bids_mfi.measure.pair import images_of
+from bids_mfi.measure.pair_images import read_pair, read_pair_zooms_mm
 from bids_mfi.measure.sides import check_sides
-from bids_mfi.muscles import WEBER2021, MuscleTable
+from bids_mfi.muscles import MuscleTable
 from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.segment import resample_channels
-from bids_mfi.options import RunOptions, TrainOptions
+from bids_mfi.options import TrainOptions
 from bids_mfi.training.batches import HELD_OUT, LEARNT_FROM, TrainingData
 from bids_mfi.training.begin import draft_bundle
 from bids_mfi.training.checks import check_table
-
-LABEL_FOLDER = Path("derivatives", "labels")
-FREE_ENTITIES = ("seg", "desc", "label")
-TRAINING, VALIDATION = "training", "validation"
-SHOWN = 10
-# Beside those of ``network.train``.
-ROUND_CHANCE, SPLIT_CHANCE = 3, 4
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledSource:
-    """Where labelled scans are.
-
-    Attributes
-    ----------
-    selection : RunOptions
-        The dataset and which scans of it, as for ``run.py``.
-    label_dir : Path or None
-        The derivative with the label maps; None for LABEL_FOLDER of the dataset.
-    validation_participants : tuple of str
-        Labels of participants to hold out, with or without ``sub-``; empty to draw them.
-    """
-
-    selection: RunOptions
-    label_dir: Path | None = None
-    validation_participants: tuple[str, ...] = ()
-
-    @property
-    def labels(self) -> Path:
-        """Folder of the label maps."""
-        return self.label_dir or self.selection.bids_dir / LABEL_FOLDER
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledScan:
-    """A scan, its label map, and whether it is learnt from: ``training`` or ``validation``."""
-
-    pair: DixonPair
-    labels: Path
-    role: str = TRAINING
-
-
-@dataclass(frozen=True, slots=True)
-class ScanPlan:
-    """Everything that was found, before an image is read.
-
-    Attributes
-    ----------
-    scans : tuple of LabelledScan
-        Sorted by name.
-    table : MuscleTable
-    unlabelled : tuple of str
-        Scans without a label map.
-    unusable : tuple of UnusableScan
-        Scans without a label map that could not be used anyway.
-    unmatched : tuple of Path
-        Label maps of no scan.
-    """
-
-    scans: tuple[LabelledScan, ...]
-    table: MuscleTable
-    unlabelled: tuple[str, ...] = ()
-    unusable: tuple[UnusableScan, ...] = ()
-    unmatched: tuple[Path, ...] = ()
+from bids_mfi.training.scan_plan import (
+    ROUND_CHANCE,
+    TRAINING,
+    VALIDATION,
+    LabelledScan,
+    LabelledSource,
+    ScanPlan,
+    describe_plan,
+    hash_scans,
+    plan_scans,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,241 +125,6 @@ def in_rounds(cases: Sequence[LabelledCase], seed: int) -> Callable[[int], Label
     return case_at
 
 
-# ---------------------------------------------------------------------------------- finding
-
-
-def plan_scans(source: LabelledSource, options: TrainOptions) -> ScanPlan:
-    """Find scans and their label maps, and decide which are held out; reads no image.
-
-    Raises
-    ------
-    InputError
-        There is no label map, two fit one scan, one fits two scans, a scan with a label map cannot
-        be used, or the split leaves nothing.
-    """
-    folder = source.labels
-    maps = list_label_maps(folder)
-    found = find_scans(source.selection)
-    scans, unlabelled, unusable = [], [], []
-    for scan in found:
-        path = find_label_map(scan, maps)
-        if isinstance(scan, UnusableScan):
-            if path is not None:
-                raise PairError(f"{scan.scan}: {path} labels it, but {scan.problem}")
-            unusable.append(scan)
-        elif path is None:
-            unlabelled.append(scan.scan)
-        else:
-            scans.append(LabelledScan(scan, path))
-    _check_claims(scans)
-    if not scans:
-        raise DatasetError(_describe_no_match(folder, maps, [scan.scan for scan in found]))
-    claimed = {scan.labels for scan in scans}
-    return ScanPlan(
-        scans=split_scans(scans, source.validation_participants, options),
-        table=read_label_table(folder, sorted(claimed)),
-        unlabelled=tuple(unlabelled),
-        unusable=tuple(unusable),
-        unmatched=tuple(path for path in maps if path not in claimed),
-    )
-
-
-def list_label_maps(folder: Path) -> dict[Path, ImageName]:
-    """All ``*_dseg.nii.gz`` and ``*_dseg.nii`` in the ``sub-`` folders of a derivative.
-
-    Raises
-    ------
-    DatasetError
-        The folder is missing or holds none.
-    """
-    if not folder.is_dir():
-        raise DatasetError(
-            f"{folder}: no such folder, expected the label maps of the scans, for example "
-            f"{_example(folder)}. Name their folder by --label-dir."
-        )
-    # Also what is no file: a link whose content has not been fetched must not count as unlabelled.
-    paths = sorted(folder.glob("sub-*/**/*_dseg.nii*"))
-    maps = {path: parse_name(path.name) for path in paths}
-    maps = {path: name for path, name in maps.items() if name.extension in (".nii", ".nii.gz")}
-    if not maps:
-        raise DatasetError(
-            f"{folder}: holds no label map, expected files such as {_example(folder)}. Name the "
-            "folder of the derivative by --label-dir."
-        )
-    return maps
-
-
-def _example(folder: Path) -> Path:
-    return folder / "sub-01" / "anat" / "sub-01_acq-dixon_seg-muscle_dseg.nii.gz"
-
-
-def find_label_map(scan: DixonPair | UnusableScan, maps: dict[Path, ImageName]) -> Path | None:
-    """Find the one label map whose name does not contradict the scan; None if there is none.
-
-    ``seg-muscle`` goes before other segmentations.
-
-    Raises
-    ------
-    InputError
-        Two or more fit.
-    """
-    fitting = [path for path, name in maps.items() if fits_scan(name.entities, scan)]
-    fitting = prefer_muscle_maps(fitting)
-    if len(fitting) > 1:
-        names = ", ".join(str(path) for path in fitting[:SHOWN])
-        raise InputError(
-            f"{scan.scan}: {len(fitting)} label maps fit ({names}), expected one. Keep one of them "
-            "in the derivative, or name the right folder by --label-dir."
-        )
-    return fitting[0] if fitting else None
-
-
-def fits_scan(entities: Iterable[tuple[str, str]], scan: DixonPair | UnusableScan) -> bool:
-    """Whether the entities of a label map's name belong to a scan.
-
-    ``sub`` and ``ses`` must be those of the scan. Every other entity but FREE_ENTITIES must have
-    the value that the scan, its in-phase or its out-of-phase image has.
-
-    Examples
-    --------
-    >>> pair = DixonPair(Path("sub-01_acq-inphase_T1w.nii.gz"), Path(), (("sub", "01"),), "")
-    >>> fits_scan((("sub", "01"), ("acq", "inphase"), ("seg", "neck")), pair)
-    True
-    >>> fits_scan((("sub", "01"), ("run", "2")), pair)
-    False
-    """
-    named = dict(entities)
-    own = dict(scan.entities)
-    if any(named.get(key) != own.get(key) for key in ("sub", "ses")):
-        return False
-    known = {
-        _plain(*pair)
-        for pair in (*scan.entities, *parse_name(derivative_stem(own.items()) + "_x").entities)
-    }
-    for path in (scan.in_phase, scan.out_phase):
-        if path is not None:
-            known |= {_plain(*pair) for pair in parse_name(path.name).entities}
-    return all(
-        _plain(key, value) in known for key, value in named.items() if key not in FREE_ENTITIES
-    )
-
-
-def _plain(key: str, value: str) -> tuple[str, str]:
-    """Make ``run-01`` and ``run-1`` the same."""
-    return key, value.lstrip("0") if key in INDEX_ENTITIES and value.isdecimal() else value
-
-
-def _check_claims(scans: Iterable[LabelledScan]) -> None:
-    claims: dict[Path, str] = {}
-    for scan in scans:
-        if scan.labels in claims:
-            raise InputError(
-                f"{scan.labels}: fits two scans, {claims[scan.labels]} and {scan.pair.scan}; "
-                "expected one. Put what tells them apart (run, acq, ...) into its name, or select "
-                "the scans by --bids-filter-file."
-            )
-        claims[scan.labels] = scan.pair.scan
-
-
-def _describe_no_match(folder: Path, maps: Iterable[Path], scans: Sequence[str]) -> str:
-    first = next(iter(maps))
-    return (
-        f"{folder}: none of the label maps, for example {first.name}, belongs to a scan, for "
-        f"example {scans[0]}. Expected names such as {scans[0]}_seg-muscle_dseg.nii.gz. Rename "
-        "them, or name the right folder by --label-dir."
-    )
-
-
-# ------------------------------------------------------------------------------------ split
-
-
-def split_scans(
-    scans: Sequence[LabelledScan], asked: tuple[str, ...], options: TrainOptions
-) -> tuple[LabelledScan, ...]:
-    """Give every scan its role; all scans of a participant have the same.
-
-    Raises
-    ------
-    InputError
-        Nothing would be left to learn from or to hold out, or a participant is not there.
-    """
-    if options.validation == "training":
-        if asked:
-            raise InputError(
-                "--validation-participants was given, but the recipe has `validation = "
-                '"training"`, which holds nobody out. Leave one of them out.'
-            )
-        return tuple(scans)
-    participants = sorted({scan.pair.participant for scan in scans})
-    held = choose_held_out(participants, asked, options)
-    return tuple(
-        replace(scan, role=VALIDATION if scan.pair.participant in held else TRAINING)
-        for scan in scans
-    )
-
-
-def choose_held_out(
-    participants: Sequence[str], asked: tuple[str, ...], options: TrainOptions
-) -> frozenset[str]:
-    """Participants that are held out: those asked for, or a share drawn by the seed.
-
-    Examples
-    --------
-    >>> len(choose_held_out([f"{n:02d}" for n in range(20)], (), TrainOptions()))
-    4
-    """
-    wanted = frozenset(label.removeprefix("sub-") for label in asked)
-    missing = sorted(wanted - set(participants))
-    if missing:
-        raise InputError(
-            f"--validation-participants: {missing[0]} has no labelled scan. Expected some of "
-            f"{', '.join(participants[:SHOWN])}{' ...' if len(participants) > SHOWN else ''}."
-        )
-    if not wanted and len(participants) > 1:
-        count = min(
-            max(1, round(options.validation_share * len(participants))), len(participants) - 1
-        )
-        order = np.random.default_rng([options.seed, 0, 0, SPLIT_CHANCE]).permutation(
-            len(participants)
-        )
-        wanted = frozenset(participants[place] for place in order[:count])
-    if not 0 < len(wanted) < len(participants):
-        people = count_noun(len(participants), "participant")
-        have = choose_form(len(participants), "has", "have")
-        raise InputError(
-            f"{people} {have} labelled scans and {len(wanted)} would be held out; expected at "
-            "least one to learn from and one to hold out. Label more, hold out fewer, or set "
-            '`validation = "training"` in the recipe to measure on what is learnt.'
-        )
-    return wanted
-
-
-# ------------------------------------------------------------------------------------ table
-
-
-def read_label_table(folder: Path, maps: Iterable[Path] = ()) -> MuscleTable:
-    """Table of the derivative or of its label maps; that of Weber et al. 2021 if there is none.
-
-    Without ``levels`` muscles count as labelled over their whole length.
-
-    Raises
-    ------
-    InputError
-        As :func:`bids_mfi.tables.read_labels_of`.
-    """
-    found = tables.read_labels_of(folder, maps)
-    if found is None:
-        return WEBER2021
-    table, _ = found
-    whole = (
-        replace(muscle, levels="all") if muscle.levels == MISSING else muscle for muscle in table
-    )
-    return MuscleTable(tuple(whole))
-
-
-# ---------------------------------------------------------------------------------- reading
-
-
 def load_case(scan: LabelledScan, table: MuscleTable, draft: ModelBundle) -> LabelledCase:
     """Read a scan with its labels and bring both to the model grid.
 
@@ -432,7 +135,7 @@ def load_case(scan: LabelledScan, table: MuscleTable, draft: ModelBundle) -> Lab
     """
     try:
         in_phase, out_phase, grid = read_pair(scan.pair)
-        labels = read_labels(scan.labels, grid, table)
+        labels = read_case_labels(scan.labels, grid, table)
         zooms_mm = read_pair_zooms_mm(scan.pair)
         channels, model_grid = resample_channels(in_phase, out_phase, grid, draft, zooms_mm)
     except MFIError as error:
@@ -445,7 +148,7 @@ def load_case(scan: LabelledScan, table: MuscleTable, draft: ModelBundle) -> Lab
     return LabelledCase(channels[0], channels[1], resampled.astype(np.int16), model_grid)
 
 
-def read_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.int16]:
+def read_case_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.int16]:
     """Read a label map onto the voxels of its scan.
 
     Returns
@@ -457,7 +160,7 @@ def read_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.int16]
     PairError
         It has no label, other voxels than the scan, or a number that the table does not name.
     """
-    stored, stored_grid = grids.read_labels(path)
+    stored, stored_grid = read_labels(path)
     if not stored.any():
         raise PairError(f"{path}: all voxels are 0, expected labels; export it again.")
     volume, own = reorient_like(stored, stored_grid, grid)
@@ -495,30 +198,6 @@ def resample_labels(labels: NDArray[np.int16], shape: tuple[int, int, int]) -> N
         np.copyto(result, index, where=share > highest + 1e-6)
         np.maximum(highest, share, out=highest)
     return result
-
-
-# -------------------------------------------------------------------------------- describing
-
-
-def describe_plan(plan: ScanPlan) -> list[str]:
-    """Say in lines what was found and what of it is used."""
-    held = sorted({s.pair.participant for s in plan.scans if s.role == VALIDATION})
-    learnt = [scan for scan in plan.scans if scan.role == TRAINING]
-    lines = [
-        f"labelled scans: {len(plan.scans)}, of which {len(learnt)} are learnt from and "
-        f"{len(plan.scans) - len(learnt)} held out"
-        + (f" (participants {', '.join(held)})" if held else "")
-    ]
-    if plan.unlabelled:
-        lines.append(
-            f"scans without a label map ({len(plan.unlabelled)}): {', '.join(plan.unlabelled)}"
-        )
-    for scan in plan.unusable:
-        lines.append(f"scan without a label map that cannot be used: {scan.scan}: {scan.problem}")
-    if plan.unmatched:
-        names = ", ".join(path.name for path in plan.unmatched)
-        lines.append(f"label maps of no selected scan ({len(plan.unmatched)}): {names}")
-    return lines
 
 
 def describe_absent(cases: Sequence[LabelledCase], table: MuscleTable) -> list[str]:
@@ -567,23 +246,3 @@ def describe_ranges(plan: ScanPlan, cases: Sequence[LabelledCase]) -> tuple[tupl
         ),
         ("scans_sha256", hash_scans(plan.scans)),
     )
-
-
-def hash_scans(scans: Iterable[LabelledScan]) -> str:
-    """sha256 over names, roles, images and label maps."""
-    digest = hashlib.sha256()
-    for scan in scans:
-        digest.update(f"{scan.pair.scan} {scan.role}\n".encode())
-        for path in (scan.pair.in_phase, scan.pair.out_phase, scan.labels):
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def encode_scan_list(plan: ScanPlan) -> bytes:
-    """Table of all scans with their role: ``training``, ``validation`` or ``unlabelled``."""
-    rows = [(s.pair.scan, s.pair.participant, s.role, str(s.labels)) for s in plan.scans]
-    rows += [(name, name.split("_")[0].removeprefix("sub-"), "unlabelled", "n/a")
-             for name in plan.unlabelled]  # fmt: skip
-    rows += [(s.scan, s.participant, "unusable", "n/a") for s in plan.unusable]
-    header = ("scan", "participant", "role", "labels")
-    return "".join("\t".join(row) + "\n" for row in (header, *sorted(rows))).encode()

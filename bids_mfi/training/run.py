@@ -38,14 +38,10 @@ from bids_mfi.training.batches import (
 from bids_mfi.training.begin import settle_options
 from bids_mfi.training.bundle_card import DEFAULT_NAME, custom_card
 from bids_mfi.training.checks import CURVE, LOG, SCANS, check_folder
-from bids_mfi.training.labelled_scans import (
-    LabelledSource,
-    ScanPlan,
-    encode_scan_list,
-    load_labelled_data,
-)
+from bids_mfi.training.labelled_scans import load_labelled_data
 from bids_mfi.training.loop import train
 from bids_mfi.training.model_cards import ModelCard, read_card
+from bids_mfi.training.scan_plan import LabelledSource, ScanPlan, encode_scan_list
 from bids_mfi.vertebrae import NO_MUSCLE
 
 # Seeds of synthetic cases: validation below training, so that no case is in both.

@@ -20,7 +20,6 @@ from bids_mfi.training.batches import TrainingData
 
 CHECKPOINT = "checkpoint.pt"
 
-
 # What may differ when a training is resumed; `steps` only where it does not change the past.
 FREE_OPTIONS = (
     "validate_every", "patience", "min_delta", "keep", "mirrored", "device", "workers",

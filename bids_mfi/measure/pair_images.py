@@ -1,0 +1,128 @@
+"""Images of a pair read from the disk, on one grid, with what they mean checked."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_mfi.errors import PairError
+from bids_mfi.grid import Grid, describe_difference, same_grid
+from bids_mfi.images import read_image, read_zooms_mm
+from bids_mfi.measure.dixon import ScanSignals, check_phase_order, fat_and_water
+from bids_mfi.measure.pair import DixonPair
+from bids_mfi.measure.pair_checks import check_magnitude, check_scale, is_same_image
+
+
+def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64], Grid]:
+    """Read and check the in-phase and out-of-phase images of a scan.
+
+    Returns
+    -------
+    in_phase, out_phase : ndarray of float64, shape (x, y, z)
+    grid : Grid
+        That of the in-phase image.
+
+    Raises
+    ------
+    PairError
+        An image cannot be used or is no magnitude, the two lie on different grids, are one image,
+        are stored on scales that have nothing to do with each other, or look exchanged.
+    """
+    in_phase, grid = _read_magnitude(pair.in_phase, pair.in_phase_volume)
+    out_phase = read_beside(pair.out_phase, pair.in_phase, grid, pair.out_phase_volume)
+    _name_file(check_magnitude, (out_phase,), str(pair.out_phase))
+    _check_different((pair.in_phase, in_phase), (pair.out_phase, out_phase))
+    both = f"{pair.in_phase} and {pair.out_phase}"
+    for check in (check_scale, check_phase_order):
+        _name_file(check, (in_phase, out_phase), both)
+    return in_phase, out_phase, grid
+
+
+def _read_magnitude(path: Path, volume: int | None) -> tuple[NDArray[np.float64], Grid]:
+    image, grid = read_image(path, volume)
+    _name_file(check_magnitude, (image,), str(path))
+    return image, grid
+
+
+def _name_file(
+    check: Callable[..., None], images: tuple[NDArray[np.float64], ...], files: str
+) -> None:
+    """Run a check; the error it raises gets the names of the files."""
+    try:
+        check(*images)
+    except PairError as error:
+        raise PairError(f"{files}: {error}") from None
+
+
+def _check_different(
+    first: tuple[Path, NDArray[np.float64]], second: tuple[Path, NDArray[np.float64]]
+) -> None:
+    """Raise PairError where two files hold one image, also if it was scaled or copied."""
+    if is_same_image(first[1], second[1]):
+        raise PairError(
+            f"{first[0]} and {second[0]}: identical images, up to a constant factor. Expected two "
+            "different contrasts of one scan. Export the missing one, or name the right files by "
+            "--bids-filter-file."
+        )
+
+
+def read_pair_zooms_mm(
+    pair: DixonPair,
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Voxel sizes that the headers of the in-phase and the out-of-phase image state."""
+    return read_zooms_mm(pair.in_phase), read_zooms_mm(pair.out_phase)
+
+
+def read_beside(
+    path: Path, reference: Path, grid: Grid, volume_of_series: int | None = None
+) -> NDArray[np.float64]:
+    """Read an image that must lie on the grid of ``reference``.
+
+    Raises
+    ------
+    PairError
+        The image cannot be used or lies on another grid.
+    """
+    volume, own_grid = read_image(path, volume_of_series)
+    if not same_grid(own_grid, grid):
+        raise PairError(
+            f"{reference} and {path}: the images do not lie on the same grid "
+            f"({describe_difference(grid, own_grid)}). Both must come from one acquisition; "
+            "name the right files by --bids-filter-file."
+        )
+    return volume
+
+
+def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
+    """Read all signals of a scan.
+
+    Parameters
+    ----------
+    pair : DixonPair
+    source : str
+        Fat and water ``computed`` from in-phase and out-of-phase, or ``scanner``: the scanner's
+        own images.
+
+    Raises
+    ------
+    PairError
+        As for :func:`read_pair`, or the scanner's images are wanted and not there.
+    """
+    in_phase, out_phase, grid = read_pair(pair)
+    if source == "computed":
+        return ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase)), grid
+    if pair.fat is None or pair.water is None:
+        raise PairError(
+            f"{pair.in_phase}: no fat and water images of the scanner were found beside it, but "
+            "--fat-water scanner asks for them. Name them by --bids-filter-file (queries fat and "
+            "water), or leave --fat-water at computed."
+        )
+    fat = read_beside(pair.fat, pair.in_phase, grid, pair.fat_volume)
+    water = read_beside(pair.water, pair.in_phase, grid, pair.water_volume)
+    for path, image in ((pair.fat, fat), (pair.water, water)):
+        _name_file(check_magnitude, (image,), str(path))
+        _check_different((pair.in_phase, in_phase), (path, image))
+        _check_different((pair.out_phase, out_phase), (path, image))
+    _check_different((pair.fat, fat), (pair.water, water))
+    return ScanSignals(in_phase, out_phase, fat, water), grid
