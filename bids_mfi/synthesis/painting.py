@@ -15,20 +15,35 @@ from torch import Tensor
 
 from bids_mfi.grid import Grid
 from bids_mfi.synthesis.composition import MOST_FAT
-from bids_mfi.synthesis.deformation import map_points, transform_points
+from bids_mfi.synthesis.deformation import transform_points
 from bids_mfi.synthesis.depth import DEPTH_STEP_MM, SKIN_OFFSET_MM, SKIN_STEP_MM
 from bids_mfi.synthesis.noise import smooth_noise
+from bids_mfi.synthesis.points import Points, find_points, look_up
 from bids_mfi.synthesis.subject import Subject
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue
+from bids_mfi.synthesis.tubes import insert_tubes
 
-LATTICE_MM = 7.0
 MUSCLE_SHARE = 0.7
+
+
 TEMPLATE_SHELL_MM = 5.0  # soft tissue this near to the skin of a label map is fat
+
+
 SKIN_MM = 1.5
+
+
 BODY_HALF_WIDTH_MM, BODY_HALF_DEPTH_MM = 11.0, 9.5  # of vertebrae
+
+
 CORTEX_MM = 1.1
+
+
 CAP_VOXELS, SCALP_MM, SKULL_MM = 3, 7.0, 6.0  # of the head above a label map
+
+
 MOST_PLANE = 0.35  # of the half-thickness of the thinner muscle
+
+
 FIXED = (
     Tissue.MARROW, Tissue.DISC, Tissue.CEREBROSPINAL_FLUID, Tissue.CORD, Tissue.AIR,
     Tissue.CARTILAGE, Tissue.BRAIN,
@@ -72,8 +87,8 @@ def fill_grid(
     """
     rng = np.random.default_rng(subject.seed)
     device = torch.device(device)
-    packed, tissues = _insert_tubes(subject)
-    points = _find_points(subject, grid, packed.to(device))
+    packed, tissues = insert_tubes(subject)
+    points = find_points(subject, grid, packed.to(device))
     points_mm = transform_points(subject.label_map.affine, points.centre)
     fields = _draw_fields(rng, subject, points_mm)
     tables = _Tables.of(subject, tissues, device)
@@ -104,95 +119,19 @@ def _phases(count: int) -> list[float]:
     return [(i + 0.5) / count - 0.5 for i in range(count)]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Points:
-    """The voxels of a grid that are not far out in the air.
-
-    Attributes
-    ----------
-    packed : Tensor
-        Of the label map, with tubes.
-    index : Tensor of int64, shape (n,)
-        Which voxels, in the flattened grid.
-    centre : Tensor of float32, shape (3, n)
-        Voxel indices of the label map at the voxels' centres.
-    steps : Tensor of float32, shape (3, 3, n)
-        What one voxel along x, y and z of the grid adds to them.
-    """
-
-    packed: Tensor
-    index: Tensor
-    centre: Tensor
-    steps: Tensor
-
-    def at(self, phase: tuple[float, ...]) -> Tensor:
-        """Voxel indices of the label map ``phase`` voxels off the centres, (3, n)."""
-        x, y, z = phase
-        return self.centre + x * self.steps[0] + y * self.steps[1] + z * self.steps[2]
-
-    def spread(self, values: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """Put values of the points into a volume of zeros."""
-        volume = values.new_zeros(shape)
-        volume.view(-1)[self.index] = values
-        return volume
-
-
-def _find_bodies(subject: Subject, points: _Points, points_mm: Tensor) -> Tensor:
+def _find_bodies(subject: Subject, points: Points, points_mm: Tensor) -> Tensor:
     """Label of the vertebral body at each voxel's centre, 0 elsewhere.
 
     A body is the bone of a vertebra around the curve through the middles of the bodies.
     """
     label_map = subject.label_map
     numbers = torch.from_numpy(label_map.body_levels()).to(points_mm.device)
-    number = numbers[_look_up(points.centre, points.packed) & 255]
+    number = numbers[look_up(points.centre, points.packed) & 255]
     k = points.centre[2].round().long().clamp(0, len(label_map.spine) - 1)
     spine = torch.from_numpy(label_map.spine).to(points_mm.device)[k].T
     x, y = points_mm[:2] - spine
     inside = (x / BODY_HALF_WIDTH_MM) ** 2 + (y / BODY_HALF_DEPTH_MM) ** 2 < 1
     return torch.where(inside & (number > 0), number + N_MUSCLES, 0).to(torch.uint8)
-
-
-def _find_points(subject: Subject, grid: Grid, packed: Tensor) -> _Points:
-    lattice = _map_lattice(subject, grid, packed.device)
-    centre = _interpolate_lattice(lattice, grid, (0.0, 0.0, 0.0)).flatten(1)
-    near = ((_look_up(centre, packed) >> 24) & 255) > 0
-    index = near.nonzero()[:, 0]
-    centre = centre[:, index]
-    steps = [
-        2 * (_interpolate_lattice(lattice, grid, half).flatten(1)[:, index] - centre)
-        for half in ((0.5, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 0.5))
-    ]
-    return _Points(packed, index, centre, torch.stack(steps))
-
-
-def _map_lattice(subject: Subject, grid: Grid, device: torch.device) -> Tensor:
-    """Voxel indices of the label map at the nodes of a coarse lattice over a grid, (3, a, b, c)."""
-    axes = [
-        torch.linspace(-0.5, size - 0.5, _lattice_nodes(size, step), device=device)
-        for size, step in zip(grid.shape, grid.spacing_mm, strict=True)
-    ]
-    nodes = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-    world = transform_points(grid.matrix, nodes)
-    return transform_points(
-        np.linalg.inv(subject.label_map.affine), map_points(subject.deformation, world)
-    )
-
-
-def _lattice_nodes(size: int, spacing_mm: float) -> int:
-    return max(2, int(np.ceil(size * spacing_mm / LATTICE_MM)) + 1)
-
-
-def _interpolate_lattice(lattice: Tensor, grid: Grid, phase: tuple[float, ...]) -> Tensor:
-    """Interpolate the lattice at every voxel of a grid, ``phase`` voxels off the centre."""
-    result = lattice
-    for axis, (size, shift) in enumerate(zip(grid.shape, phase, strict=True), start=1):
-        nodes = result.shape[axis]
-        at = (torch.arange(size, device=lattice.device) + (0.5 + shift)) * ((nodes - 1) / size)
-        low = at.floor().clamp(0, nodes - 2).long()
-        part = (at - low).reshape([-1 if i == axis else 1 for i in range(4)])
-        below, above = result.index_select(axis, low), result.index_select(axis, low + 1)
-        result = torch.lerp(below, above, part.expand_as(below))
-    return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -315,7 +254,7 @@ def _tissue_at(
     voxels: Tensor, packed: Tensor, tables: _Tables, fields: _Fields, capped: bool = False
 ) -> Tensor:
     """Tissue at points given in voxel indices of the label map, uint8."""
-    word = _look_up(voxels, packed)
+    word = look_up(voxels, packed)
     pair = word & 0xFFFF
     code = word & 255
     depth_mm = ((word >> 16) & 255).float() * DEPTH_STEP_MM
@@ -343,15 +282,6 @@ def _cap(tissue: Tensor, above: Tensor, skin_mm: Tensor) -> Tensor:
     return torch.where(brain, Tissue.BRAIN.value, tissue)
 
 
-def _look_up(voxels: Tensor, packed: Tensor) -> Tensor:
-    """Nearest voxel's word; beyond the map its outermost voxels go on."""
-    x, y, z = (
-        voxels[axis].round().clamp(0, size - 1).int() for axis, size in enumerate(packed.shape)
-    )
-    index = (x * packed.shape[1] + y) * packed.shape[2] + z
-    return packed.flatten()[index]
-
-
 def _cover(tissue: Tensor, code: Tensor, depth_mm: Tensor, skin_mm: Tensor) -> Tensor:
     """Put subcutaneous fat, skin and air around the body.
 
@@ -363,36 +293,6 @@ def _cover(tissue: Tensor, code: Tensor, depth_mm: Tensor, skin_mm: Tensor) -> T
     tissue = torch.where(soft, Tissue.SUBCUTANEOUS_FAT.value, tissue)
     tissue = torch.where(depth_mm < SKIN_MM, Tissue.SKIN.value, tissue)
     return torch.where(depth_mm < 0, Tissue.AIR.value, tissue).to(torch.uint8)
-
-
-def _insert_tubes(subject: Subject) -> tuple[Tensor, NDArray[np.uint8]]:
-    """Copy the label map with the subject's tubes in its filling, and the tissues by code."""
-    label_map = subject.label_map
-    packed = label_map.packed.numpy().copy()
-    tissues = label_map.tissues.copy()
-    filling = tissues == Tissue.LOOSE_TISSUE
-    spacing, origin = np.diag(label_map.affine)[:3], label_map.affine[:3, 3]
-    for number, tube in enumerate(subject.tubes):
-        code = 255 - number
-        tissues[code] = tube.tissue
-        for k in np.flatnonzero(tube.slices):
-            centre = tube.centre_mm[k]
-            box, inside = _disc((centre - origin[:2]) / spacing[:2], tube.radii_mm / spacing[:2])
-            plane = packed[..., k][box]
-            put = inside[: plane.shape[0], : plane.shape[1]] & filling[plane & 255]
-            plane[put] = (plane[put] & ~0xFFFF) | (code << 8) | code
-    return torch.from_numpy(packed), tissues
-
-
-def _disc(
-    centre: NDArray[np.float64], radii: NDArray[np.float64]
-) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """Box around an ellipse in a plane of voxels, and which of its voxels are inside."""
-    low = np.maximum(np.floor(centre - radii), 0).astype(int)
-    high = np.maximum(np.ceil(centre + radii).astype(int) + 1, low)
-    x, y = (np.arange(a, b) for a, b in zip(low, high, strict=True))
-    inside = ((x[:, None] - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 <= 1
-    return (slice(low[0], high[0]), slice(low[1], high[1])), inside
 
 
 def _texture(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> Tensor:
