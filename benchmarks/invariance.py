@@ -25,7 +25,8 @@ from bids_mfi.measure.quality import check_noise
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
-from bids_mfi.network.segment import model_shape, segment_scan, working_shape
+from bids_mfi.network.model_grid import working_shape
+from bids_mfi.network.segment import model_shape, segment_scan
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
 from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.protocol import PROTOCOLS, ScanSettings, draw_settings, noise_range

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_mfi.network.bundle_files import load_bundle
-from bids_mfi.network.segment import part_vertebrae, segment_all_classes
+from bids_mfi.network.logits import part_vertebrae, segment_all_classes
 from bids_mfi.network.weights import load_network
 from bids_mfi.synthesis.anatomical import make_case
 from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map

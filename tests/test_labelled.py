@@ -11,15 +11,11 @@ from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.grid import reorient
 from bids_mfi.images import encode_image, read_image
 from bids_mfi.muscles import WEBER2021
+from bids_mfi.network.model_grid import resample_labels
 from bids_mfi.options import RunOptions, TrainOptions
 from bids_mfi.training.batches import LEARNT_FROM
 from bids_mfi.training.begin import draft_bundle
-from bids_mfi.training.labelled_scans import (
-    in_rounds,
-    load_case,
-    load_labelled_data,
-    resample_labels,
-)
+from bids_mfi.training.labelled_scans import in_rounds, load_case, load_labelled_data
 from bids_mfi.training.scan_plan import (
     TRAINING,
     VALIDATION,

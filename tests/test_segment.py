@@ -17,17 +17,11 @@ from bids_mfi.network import segment
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.devices import cached_network, choose_device
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
-from bids_mfi.network.segment import (
-    cached_network,
-    choose_device,
-    label_channels,
-    labels_on_grid,
-    pad_edges,
-    resample_channels,
-    segment_channels,
-    segment_scan,
-)
+from bids_mfi.network.logits import segment_channels
+from bids_mfi.network.model_grid import labels_on_grid, pad_edges
+from bids_mfi.network.segment import label_channels, resample_channels, segment_scan
 
 CPU = torch.device("cpu")
 SHAPE = (44, 38, 14)

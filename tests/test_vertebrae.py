@@ -15,13 +15,8 @@ from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.local_intensity import standardise_locally
-from bids_mfi.network.segment import (
-    fold_vertebrae,
-    label_channels,
-    part_vertebrae,
-    prepare_volume,
-    segment_all_classes,
-)
+from bids_mfi.network.logits import fold_vertebrae, part_vertebrae, segment_all_classes
+from bids_mfi.network.segment import label_channels, prepare_volume
 from bids_mfi.network.weights import load_network
 from bids_mfi.options import LOCAL, TrainOptions
 from bids_mfi.synthesis.cases import make_case

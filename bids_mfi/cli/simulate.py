@@ -70,7 +70,7 @@ def add_simulate(verbs: "argparse._SubParsersAction[Parser]") -> None:
 
 
 def _run_simulate(arguments: argparse.Namespace) -> int:
-    from bids_mfi.network.segment import choose_device
+    from bids_mfi.network.devices import choose_device
     from bids_mfi.synthesis.simulate import check_empty, simulate_dataset
     from bids_mfi.synthesis.sources import AnatomySource, PhantomSource, ScanSource
 

@@ -131,11 +131,3 @@ class ModelBundle:
     def out_channels(self) -> int:
         """Classes of the network."""
         return self.muscle_classes + len(self.vertebrae)
-
-    @property
-    def least_shape(self) -> Triple:
-        """Voxels of the model grid below which the path that the weights were made for ends."""
-        if self.inference != "niftynet":
-            return (0, 0, 0)
-        x, y, z = (max(0, w - 2 * p) for w, p in zip(self.window, self.padding, strict=True))
-        return x, y, z

@@ -34,13 +34,9 @@ from bids_mfi.measure.pair_quality import check_pair
 from bids_mfi.measure.quality import QCFlag, check_scan, check_size
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.segment import (
-    cached_network,
-    choose_device,
-    model_shape,
-    resample_channels,
-    segment_to_grid,
-)
+from bids_mfi.network.devices import cached_network, choose_device
+from bids_mfi.network.inference import choose_inference
+from bids_mfi.network.segment import model_shape, resample_channels, segment_to_grid
 from bids_mfi.report.figures import draw_figures
 
 
@@ -139,7 +135,7 @@ class Quantify(SimpleInterface):
         measures = measure_muscles(labels, water, fat, grid.voxel_volume_ml, table)
         shape = model_shape(grid, bundle, read_zooms_mm(self.inputs.pair.in_phase))
         flags = check_orientation(images_of(self.inputs.pair, self.inputs.fat_water))
-        flags += check_size(shape, bundle.least_shape)
+        flags += check_size(shape, choose_inference(bundle).least_shape)
         flags += check_pair(signals, self.inputs.pair, computed)
         flags += check_order(labels, grid, table)
         flags += check_scan(measures, labels, grid, table, computed, signals)

@@ -15,7 +15,7 @@ from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
-from bids_mfi.network.segment import choose_device
+from bids_mfi.network.devices import choose_device
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.pages import bundle_facts
 from bids_mfi.participant.plugins import check_plugin

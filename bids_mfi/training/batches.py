@@ -23,7 +23,9 @@ from bids_mfi.errors import MFIError
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.segment import pad_edges, padded_shape, prepare_volume
+from bids_mfi.network.inference import choose_inference
+from bids_mfi.network.model_grid import pad_edges, padded_shape
+from bids_mfi.network.segment import prepare_volume
 from bids_mfi.options import TrainOptions
 from bids_mfi.training.augment import augment
 from bids_mfi.vertebrae import NO_MUSCLE, vertebra_indices
@@ -341,7 +343,7 @@ def pad_labels(
 ) -> NDArray[np.int16]:
     """Enlarge labels as ``prepare_volume`` did with the images: by their edge, or by air."""
     widths = [(part.start, size - part.stop) for part, size in zip(inside, shape, strict=True)]
-    return np.pad(labels, widths, mode="constant" if draft.inference == "niftynet" else "edge")
+    return np.pad(labels, widths, mode=choose_inference(draft).padding_mode)
 
 
 def draw_window(

@@ -12,6 +12,7 @@ from bids_mfi.muscles import MuscleTable
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_values import check_texts
 from bids_mfi.network.dense_vnet import PUBLISHED_WIDTHS, DebiasedBatchNorm, DenseVNet
+from bids_mfi.network.inference import choose_inference
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks, learn_landmarks
 from bids_mfi.network.weights import load_network
 from bids_mfi.options import LANDMARKS, LOCAL, TrainOptions
@@ -33,7 +34,7 @@ def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOpt
     if start is None:
         vertebrae = bool(options.vertebrae)
         return replace(options, intensity=options.intensity or LANDMARKS, vertebrae=vertebrae)
-    whole = start.inference == "whole_volume"
+    whole = choose_inference(start).whole
     return replace(
         options,
         spacing_mm=start.spacing_mm,

@@ -7,6 +7,7 @@ import numpy as np
 from bids_mfi.errors import BundleError, InputError, OutputError
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.inference import choose_inference
 from bids_mfi.options import TrainOptions
 from bids_mfi.storage import explain_os_error, remove_stale_partials
 from bids_mfi.training.batches import TrainingData
@@ -62,7 +63,7 @@ def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | 
                 "because left and right are exchanged in mirrored scans. Add the other side, or "
                 "set mirror_share to 0 (training) and mirrored to false (use) in the recipe."
             ) from error
-    if options.mirrored and start is not None and start.inference == "niftynet":
+    if options.mirrored and start is not None and not choose_inference(start).mirrors:
         raise BundleError(
             f"{start.folder}: takes NiftyNet's path, which has no mirror images, expected another "
             "bundle where the recipe states mirrored = true. Leave mirrored out."
@@ -109,7 +110,7 @@ def describe_network(options: TrainOptions, start: ModelBundle | None) -> list[s
     lines = []
     if start is not None and start.widths != options.widths:
         lines.append(f"the network is widened from {start.widths} to {options.widths}")
-    if start is not None and start.inference != "whole_volume":
+    if start is not None and not choose_inference(start).whole:
         lines.append("the bundle's windows are learnt from, not boxes of any size")
     return lines
 

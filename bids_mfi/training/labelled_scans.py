@@ -18,7 +18,6 @@ from bids_mfi.grid import (
     describe_difference,
     reorient,
     reorient_like,
-    resize_linear,
     same_grid,
 )
 from bids_mfi.images import read_labels
@@ -27,8 +26,8 @@ from bids_mfi.measure.pair import images_of
 from bids_mfi.measure.pair_images import read_pair, read_pair_zooms_mm
 from bids_mfi.measure.sides import check_sides
 from bids_mfi.muscles import MuscleTable
-from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.inference import choose_inference
 from bids_mfi.network.segment import resample_channels
 from bids_mfi.options import TrainOptions
 from bids_mfi.training.batches import HELD_OUT, LEARNT_FROM, TrainingData
@@ -141,10 +140,7 @@ def load_case(scan: LabelledScan, table: MuscleTable, draft: ModelBundle) -> Lab
     except MFIError as error:
         raise PairError(f"{scan.pair.scan}: {error}") from error
     turned = reorient(labels, grid, draft.axcodes)[0].astype(np.int16)
-    if draft.inference == "niftynet":
-        resampled = niftynet.resample_nearest(turned, model_grid.shape)
-    else:
-        resampled = resample_labels(turned, model_grid.shape)
+    resampled = choose_inference(draft).resample_labels(turned, model_grid.shape)
     return LabelledCase(channels[0], channels[1], resampled.astype(np.int16), model_grid)
 
 
@@ -177,27 +173,6 @@ def read_case_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.i
             "table does not name. Correct the map, or add them to dseg.tsv of the derivative."
         )
     return np.asarray(volume, dtype=np.int16)
-
-
-def resample_labels(labels: NDArray[np.int16], shape: tuple[int, int, int]) -> NDArray[np.int16]:
-    """Resample a label map to another number of voxels of the same field of view.
-
-    The share of each label is interpolated as images are; the largest share wins, the lower number
-    where two are equal.
-
-    Examples
-    --------
-    >>> labels = np.repeat([0, 0, 2, 2], 4).reshape(4, 2, 2).astype(np.int16)
-    >>> resample_labels(labels, (2, 2, 2))[:, 0, 0].tolist()
-    [0, 2]
-    """
-    result = np.zeros(shape, dtype=np.int16)
-    highest = np.full(shape, -1.0, dtype=np.float32)
-    for index in np.unique(labels):
-        share = resize_linear((labels == index).astype(np.float32), shape)
-        np.copyto(result, index, where=share > highest + 1e-6)
-        np.maximum(highest, share, out=highest)
-    return result
 
 
 def describe_absent(cases: Sequence[LabelledCase], table: MuscleTable) -> list[str]:

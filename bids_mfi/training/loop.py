@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import write_bundle
-from bids_mfi.network.segment import choose_device
+from bids_mfi.network.devices import choose_device
 from bids_mfi.options import LANDMARKS, TrainOptions
 from bids_mfi.training.augment import draw_corner_affines, logits_through_affine
 from bids_mfi.training.batches import TrainingData, iterate_batches, name_dead_workers

@@ -16,7 +16,9 @@ from bids_mfi.errors import InputError, OutputError
 from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
-from bids_mfi.network.segment import cached_network, choose_device, label_channels
+from bids_mfi.network.devices import cached_network, choose_device
+from bids_mfi.network.inference import choose_inference
+from bids_mfi.network.segment import label_channels
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve
 from bids_mfi.storage import check_writable, write_atomically
@@ -301,7 +303,7 @@ def check_relabelled(
     findings = {
         "no label map is given (--label-map)": not label_maps,
         "there is no bundle to start from (--from)": start is None,
-        "the bundle was converted from NiftyNet": start and start.inference == "niftynet",
+        "the bundle was converted from NiftyNet": start and not choose_inference(start).mirrors,
         "the bundle labels muscles at some levels only": start and not whole,
         'the recipe asks for levels other than "all"': options.levels != "all",
     }
