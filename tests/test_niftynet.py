@@ -20,8 +20,8 @@ from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import BundleError, PairError
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.images import encode_image, read_image, read_labels, read_zooms_mm
+from bids_mfi.network import model_grid, segment
 from bids_mfi.network import niftynet_pipeline as pipeline
-from bids_mfi.network import segment
 from bids_mfi.network.bundle import METADATA, ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.segment import resample_channels, segment_scan, segment_to_grid
@@ -518,7 +518,7 @@ def test_scan_thinner_than_half_a_voxel_is_an_error() -> None:
 
 
 def test_scan_too_large_for_the_model_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment, "MAX_MODEL_VOXELS", 1000)
+    monkeypatch.setattr(model_grid, "MAX_MODEL_VOXELS", 1000)
     volume = np.ones((20, 20, 8))
     with pytest.raises(BundleError, match=r"covers .* voxels"):
         resample_channels(volume, volume, Grid.from_array(volume.shape, np.eye(4)), tiny_bundle())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bids_mfi.errors import BundleError, MFIError
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.muscles import MuscleTable, paper_table
-from bids_mfi.network import segment
+from bids_mfi.network import devices, model_grid
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
@@ -281,7 +281,7 @@ def test_unknown_device_is_an_error() -> None:
 def test_network_is_loaded_once(
     bundle: ModelBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segment, "_LOADED", {})
+    monkeypatch.setattr(devices, "_LOADED", {})
     first = cached_network(bundle, CPU)
     assert cached_network(replace(bundle, name="copy"), CPU) is first
     state = DenseVNet(normalization="instance").state_dict()
@@ -307,6 +307,6 @@ def test_a_network_that_overflows_is_an_error(bundle: ModelBundle, inference: st
 def test_scan_too_large_for_the_model_is_an_error(
     bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segment, "MAX_MODEL_VOXELS", 1000)
+    monkeypatch.setattr(model_grid, "MAX_MODEL_VOXELS", 1000)
     with pytest.raises(BundleError, match=r"covers 23408 voxels .* Crop the scan"):
         resample_channels(*scan_of(), grid_of(SHAPE, (1.4, 1.4, 3.0)), bundle)
