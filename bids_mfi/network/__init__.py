@@ -1,4 +1,5 @@
-"""The dense V-Net and all that surrounds it: intensity, bundles, segmentation, training.
+"""The dense V-Net, its bundles, and labels from images; nothing here knows BIDS or nipype.
 
-Only this package imports torch together with ``synthesis``; nothing here knows BIDS or nipype.
+``bundle`` is a bundle as a value, ``bundle_files`` reads and writes it; ``inference`` chooses how
+images are given to the network, ``segment`` is what other rooms call.
 """

@@ -7,7 +7,8 @@ The built-in phantom, from the ground up: ``tissues`` (what there is), ``section
 cross-sections), ``shapes`` (curves to voxels), ``phantom`` (a random neck), ``composition`` (fat in
 its muscles), ``acquisition`` (the scanner), ``cases`` (what training consumes).
 
-Label maps of real anatomy: ``labelmap`` (a map, taken apart once), ``noise``, ``deformation``,
-``subject`` (a random person), ``painting`` (its voxels), ``levels`` (its vertebrae in a scan),
-``protocol`` (sites and scanners), ``anatomical`` (one scan; what training consumes).
+Label maps of real anatomy: ``labelmap`` (a map, taken apart once by ``structures``, ``spine`` and
+``depth``), ``noise``, ``deformation``, ``subject`` (a random person), ``points``, ``tubes`` and
+``painting`` (its voxels), ``levels`` (its vertebrae in a scan), ``protocol`` (sites and scanners),
+``randomised`` (both from wider ranges), ``anatomical`` (one scan; what training consumes).
 """

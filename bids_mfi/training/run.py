@@ -1,6 +1,6 @@
 """From data to a bundle: joins cases, training and curve; must not know parsers or how to learn.
 
-``network.train`` does not know where cases come from or what a picture is; here they meet.
+``loop`` does not know where cases come from or what a picture is; here they meet.
 """
 
 import math

@@ -22,7 +22,7 @@ LABEL_FOLDER = Path("derivatives", "labels")
 FREE_ENTITIES = ("seg", "desc", "label")
 TRAINING, VALIDATION = "training", "validation"
 SHOWN = 10
-# Beside those of ``network.train``.
+# Beside those of ``batches``.
 ROUND_CHANCE, SPLIT_CHANCE = 3, 4
 
 
