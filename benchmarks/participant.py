@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_mfi.images import encode_image
-from bids_mfi.synthesis.cases import make_case
+from bids_mfi.synthesis.cases import make_phantom_case
 
 SHAPE = (457, 271, 40)
 SPACING_MM = (0.7, 0.7, 3.0)
@@ -26,7 +26,7 @@ RUN = Path(__file__).parents[1] / "run.py"
 
 def write_dataset(folder: Path) -> None:
     """One participant with one pair."""
-    case = make_case(1, SPACING_MM, SHAPE)
+    case = make_phantom_case(1, SPACING_MM, SHAPE)
     anat = folder / "sub-01" / "anat"
     anat.mkdir(parents=True)
     description = {"Name": "benchmark", "BIDSVersion": "1.11.1", "DatasetType": "raw"}

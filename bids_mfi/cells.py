@@ -154,16 +154,16 @@ def _unquote(path: Path, line: int, cell: str) -> str:
     inner = cell[1:-1]
     if len(cell) < 2 or not cell.endswith('"') or '"' in inner.replace('""', ""):
         raise InputError(
-            f"{path}: line {line} has the cell {shorten(cell)}, whose quotes are not balanced. "
-            "Expected text without quotes, or quotes around the whole cell; remove the stray quote."
+            f"{path}: line {line} has the cell {shorten_cell(cell)}, whose quotes are not "
+            "balanced. Expected text without quotes, or quotes around the whole cell; remove the stray quote."
         )
     return inner.replace('""', '"').strip()
 
 
-def shorten(text: str) -> str:
+def shorten_cell(text: str) -> str:
     """Cut a cell for a message.
 
-    >>> shorten("x" * 100_000)[-20:]
+    >>> shorten_cell("x" * 100_000)[-20:]
     '... (100000 letters)'
     """
     text = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text)} letters)"
@@ -216,13 +216,14 @@ def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> N
         )
     if twice:
         raise InputError(
-            f"{path}: has two columns {shorten(min(twice))}, expected one; rename or remove one."
+            f"{path}: has two columns {shorten_cell(min(twice))}, expected one; rename or "
+            "remove one."
         )
 
 
 def list_columns(header: Sequence[str]) -> str:
     """Name the columns of a table in a message."""
-    return ", ".join(map(shorten, filter(None, header))) or "none at all"
+    return ", ".join(map(shorten_cell, filter(None, header))) or "none at all"
 
 
 def hint_at_separator(header: Sequence[str]) -> str:

@@ -11,8 +11,8 @@
     |  `- ConversionError                    a published checkpoint that cannot be imported
     `- OutputError                       5   cannot write, or would overwrite
 
-A message says what was found, what was expected and what to do. Only ``cli`` and ``participant.workflow``
-catch these errors, print them or exit.
+A message says what was found, what was expected and what to do. Only ``cli`` and
+``participant.workflow`` catch these errors, print them or exit.
 """
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bids_mfi.cells import MISSING, is_missing, read_cells, shorten, strip_zeros
+from bids_mfi.cells import MISSING, is_missing, read_cells, shorten_cell, strip_zeros
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import (
     HEMIS,
@@ -60,8 +60,8 @@ def _find_muscle(row: dict[str, str], where: str) -> Muscle | None:
         )
     if find_side(row["name"]) not in ("", HEMIS[hemi.lower()]):
         raise InputError(
-            f"{where}: {row['name']} has {shorten(hemi)} as its side. Expected the side that the "
-            "name states; correct the name or the side."
+            f"{where}: {row['name']} has {shorten_cell(hemi)} as its side. Expected the side that "
+            "the name states; correct the name or the side."
         )
     color = row.get("color", "")
     return Muscle(
@@ -91,7 +91,8 @@ def parse_index(cell: str, where: str) -> int:
     if cell.isdecimal() and len(digits) <= len(str(MOST_LABELS)) and int(digits) <= MOST_LABELS:
         return int(digits)
     raise InputError(
-        f"{where} has the index '{shorten(cell)}', expected a whole number up to {MOST_LABELS}."
+        f"{where} has the index '{shorten_cell(cell)}', expected a whole number up to "
+        f"{MOST_LABELS}."
     )
 
 

@@ -14,7 +14,7 @@ from bids_mfi.cells import (
     is_missing,
     parse_decimal,
     read_cells,
-    shorten,
+    shorten_cell,
     split_cells,
     strip_prefix,
     strip_zeros,
@@ -149,7 +149,8 @@ def _tidy_muscle(path: Path, line: Any, cell: str) -> str:
     """Write the paper's abbreviations as the paper does; a muscle must have a name."""
     if is_missing(cell) or cell.lower() == "mean":
         raise InputError(
-            f"{path}: line {line} has '{shorten(cell)}' for muscle, expected an abbreviation as TR."
+            f"{path}: line {line} has '{shorten_cell(cell)}' for muscle, expected an "
+            "abbreviation as TR."
         )
     return KNOWN_MUSCLES.get(cell.lower(), cell)
 
@@ -157,8 +158,8 @@ def _tidy_muscle(path: Path, line: Any, cell: str) -> str:
 def _tidy_hemi(path: Path, line: Any, cell: str) -> str:
     if cell.lower() not in HEMIS:
         raise InputError(
-            f"{path}: line {line} has '{shorten(cell)}' for hemi, expected L or R (the subject's "
-            "side)."
+            f"{path}: line {line} has '{shorten_cell(cell)}' for hemi, expected L or R (the "
+            "subject's side)."
         )
     return HEMIS[cell.lower()]
 
@@ -174,7 +175,7 @@ def _parse_number(path: Path, line: Any, column: str, cell: str) -> float:
     if not low <= value <= high:
         hint = " Write decimals with a point." if "," in cell else ""
         raise InputError(
-            f"{path}: line {line} has '{shorten(cell)}' for {column}, expected a number "
+            f"{path}: line {line} has '{shorten_cell(cell)}' for {column}, expected a number "
             f"{RANGE_WORDS[column]}, or n/a; correct it.{hint}"
         )
     return value

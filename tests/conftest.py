@@ -135,4 +135,4 @@ def vertebra_bundle(tmp_path_factory):
 @pytest.fixture
 def no_figures(monkeypatch):
     """Leave out the figures of the group level, which take most of its time on few participants."""
-    monkeypatch.setattr("bids_mfi.group.run.draw_figures", lambda cohort, tables: ())
+    monkeypatch.setattr("bids_mfi.group.run.draw_group_figures", lambda cohort, tables: ())

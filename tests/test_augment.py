@@ -12,22 +12,22 @@ from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.network.dense_vnet import DenseVNet, average_pool, upsample
 from bids_mfi.options import TrainOptions
 from bids_mfi.training.augment import (
-    Deformation,
+    Warp,
     augment,
     change_contrast,
     deform,
     draw_corner_affines,
-    draw_deformation,
+    draw_warp,
     logits_through_affine,
     resample_affine,
-    rotation_matrix,
+    rotate_about,
     spline_field,
     spline_weights,
 )
 
 TABLE = MuscleTable(WEBER2021.muscles[:2])
 SHAPE, SPACING = (41, 31, 21), (1.0, 1.5, 3.0)
-STILL = Deformation(np.ones(3), np.eye(3), None)
+STILL = Warp(np.ones(3), np.eye(3), None)
 OPTIONS = TrainOptions(
     elastic_share=0.5,
     elastic_sigma_voxels=2.0,
@@ -65,7 +65,7 @@ def test_rotation_is_in_millimetres(
     angles: tuple[float, float], place: tuple[float, ...], expected: tuple[float, ...]
 ) -> None:
     images, labels = blob(place)  # type: ignore[arg-type]
-    turn = replace(STILL, rotation=rotation_matrix(*angles))
+    turn = replace(STILL, rotation=rotate_about(*angles))
     moved, moved_labels = deform(images, labels, SPACING, turn)
     assert centre_mm(moved[0]) == pytest.approx(expected, abs=0.3)
     assert centre_mm(moved_labels) == pytest.approx(expected, abs=0.7)
@@ -122,7 +122,7 @@ def test_labels_go_where_their_image_goes() -> None:
     labels = np.zeros(SHAPE, dtype=np.int16)
     labels[8:18, 8:22, 5:16], labels[22:34, 6:20, 6:15] = 1, 2
     images = np.stack([labels, labels]).astype(np.float32)
-    deformation = draw_deformation(replace(OPTIONS, elastic_share=1.0), rng)
+    deformation = draw_warp(replace(OPTIONS, elastic_share=1.0), rng)
     assert deformation is not None
     moved, moved_labels = deform(images, labels, SPACING, deformation)
     assert (moved_labels != labels).mean() > 0.01
@@ -161,7 +161,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_draws_fill_the_stated_ranges_and_no_more() -> None:
-    drawn = [draw_deformation(OPTIONS, np.random.default_rng(seed)) for seed in range(200)]
+    drawn = [draw_warp(OPTIONS, np.random.default_rng(seed)) for seed in range(200)]
     found = [one for one in drawn if one is not None]
     assert len(found) == 200
     assert 70 < sum(one.shifts is not None for one in found) < 130

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bids_mfi.network.dense_vnet import DenseVNet, average_pool, check_size, upsample
+from bids_mfi.network.dense_vnet import DenseVNet, average_pool, check_divisible, upsample
 
 DATA = Path(__file__).parent / "data" / "network"
 LARGE = Path(__file__).parents[2] / "shared" / "niftynet" / "network"
@@ -120,7 +120,7 @@ def test_initial_kernels_have_the_published_spread() -> None:
 @pytest.mark.parametrize("shape", [(12, 16, 16), (16, 16, 4), (0, 8, 8)])
 def test_sizes_not_divisible_by_8_are_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="multiple of 8"):
-        check_size(shape)
+        check_divisible(shape)
     with pytest.raises(ValueError, match="multiple of 8"):
         DenseVNet()(torch.zeros(1, 2, *shape))
 

@@ -13,7 +13,7 @@ from bids_datasets import (
 
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.discovery.naming import INDEX_ENTITIES, is_index, read_place
-from bids_mfi.discovery.phrases import names_both_phases, read_text
+from bids_mfi.discovery.phrases import names_both_phases, read_contrast
 from bids_mfi.measure.pair import Contrast, DixonPair
 from bids_mfi.options import RunOptions
 
@@ -101,28 +101,28 @@ SILENT = (
 @pytest.mark.parametrize("text", BOTH_PHASES)
 def test_texts_that_name_both_phases_say_nothing(text: str) -> None:
     assert names_both_phases(text)
-    assert read_text(text) is None
+    assert read_contrast(text) is None
 
 
 @pytest.mark.parametrize(
     ("text", "contrast"), [(text, contrast) for contrast, texts in SAID.items() for text in texts]
 )
 def test_texts_that_name_a_contrast(text: str, contrast: Contrast | None) -> None:
-    reading = read_text(text)
+    reading = read_contrast(text)
     assert reading is not None
     assert (reading.contrast, reading.firm) == (contrast, True)
 
 
 @pytest.mark.parametrize(("text", "contrast"), HINTS.items())
 def test_texts_that_hint_at_a_contrast(text: str, contrast: Contrast | None) -> None:
-    reading = read_text(text)
+    reading = read_contrast(text)
     assert reading is not None
     assert (reading.contrast, reading.firm) == (contrast, False)
 
 
 @pytest.mark.parametrize("text", SILENT)
 def test_texts_that_say_nothing(text: str) -> None:
-    assert read_text(text) is None
+    assert read_contrast(text) is None
     assert not names_both_phases(text)
 
 

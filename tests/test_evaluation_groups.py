@@ -16,17 +16,17 @@ from bids_mfi.discovery.field_strength import read_field_strengths
 from bids_mfi.discovery.metadata import read_metadata
 from bids_mfi.errors import PairError
 from bids_mfi.evaluation import evaluate_folders
-from bids_mfi.evaluation.groups import ScanFacts, describe_scan, rank_quarters, summarise_groups
+from bids_mfi.evaluation.groups import ScanTraits, rank_quarters, read_scan_traits, summarise_groups
 from bids_mfi.evaluation.outputs import GROUP_COLUMNS, GROUP_DESCRIPTIONS, GROUPINGS
 from bids_mfi.evaluation.scans import MuscleRow
 from bids_mfi.grid import Grid
 from bids_mfi.measure.overlap import SegmentationCounts
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.report.agreement_page import GROUPING_NAMES, AgreementPage, render_agreement_page
-from bids_mfi.statistics.summaries import GroupSummary
+from bids_mfi.statistics.summaries import OverlapByGroup
 
 TR, LC = WEBER2021.of("TR", "L"), WEBER2021.of("LC", "R")
-PLAIN = ScanFacts(3.0, "axial", 0.7, 3.0)
+PLAIN = ScanTraits(3.0, "axial", 0.7, 3.0)
 NAN = float("nan")
 
 
@@ -76,14 +76,14 @@ def names(groups, grouping):
     ],
 )
 def test_the_plane_is_that_of_acquisition_in_any_order_of_storage(spacing_mm, axcodes, plane):
-    assert describe_scan(grid_of(spacing_mm, axcodes), None) == ScanFacts(None, plane, 0.7, 3.0)
+    assert read_scan_traits(grid_of(spacing_mm, axcodes), None) == ScanTraits(None, plane, 0.7, 3.0)
 
 
 @pytest.mark.parametrize(("degrees", "plane"), [(9, "axial"), (-44, "axial"), (46, "coronal")])
 def test_an_oblique_grid_has_the_nearest_plane_and_its_own_spacings(degrees, plane):
     for axcodes, spacing_mm in (("RAS", (0.75, 0.75, 2.5)), ("SLA", (2.5, 0.75, 0.75))):
-        facts = describe_scan(grid_of(spacing_mm, axcodes, degrees), 3.0)
-        assert facts == ScanFacts(3.0, plane, 0.75, 2.5)  # at 9 degrees 2.5000000000000004
+        facts = read_scan_traits(grid_of(spacing_mm, axcodes, degrees), 3.0)
+        assert facts == ScanTraits(3.0, plane, 0.75, 2.5)  # at 9 degrees 2.5000000000000004
 
 
 def test_a_doubly_oblique_grid_goes_by_its_thickest_axis_alone():
@@ -93,7 +93,7 @@ def test_a_doubly_oblique_grid_goes_by_its_thickest_axis_alone():
     for order in ((0, 1, 2), (1, 2, 0), (2, 1, 0)):
         affine = np.eye(4)
         affine[:3, :3] = (turn * (0.8, 3.0, 0.8))[:, order]
-        assert describe_scan(Grid.from_array((4, 4, 4), affine), None).plane == "coronal"
+        assert read_scan_traits(Grid.from_array((4, 4, 4), affine), None).plane == "coronal"
 
 
 @pytest.mark.parametrize(
@@ -108,17 +108,17 @@ def test_a_doubly_oblique_grid_goes_by_its_thickest_axis_alone():
     ],
 )
 def test_nearly_cubic_voxels_have_no_plane(spacing_mm, plane):
-    assert describe_scan(grid_of(spacing_mm), None).plane == plane
+    assert read_scan_traits(grid_of(spacing_mm), None).plane == plane
 
 
 def test_the_size_in_plane_is_a_geometric_mean_and_the_slice_the_thickest_axis():
-    facts = describe_scan(grid_of((5.0, 0.5, 0.8)), None)
+    facts = read_scan_traits(grid_of((5.0, 0.5, 0.8)), None)
     assert (facts.in_plane_mm, facts.slice_mm) == (0.632, 5.0)  # sqrt(0.4)
 
 
 def test_bounds_belong_to_the_band_below_and_bands_are_in_order():
     sizes = {"a": (1.06, 3.6), "b": (0.75, 2.5), "c": (0.76, 3.5), "d": (1.05, 2.51)}
-    scans = {scan: ScanFacts(3.0, "axial", *size) for scan, size in sizes.items()}
+    scans = {scan: ScanTraits(3.0, "axial", *size) for scan, size in sizes.items()}
     groups = summarise([row(scan) for scan in scans], **scans)
     assert names(groups, "in_plane_size") == [
         ("up to 0.75 mm", 1), ("0.75 to 1.05 mm", 2), ("over 1.05 mm", 1)
@@ -131,7 +131,7 @@ def test_bounds_belong_to_the_band_below_and_bands_are_in_order():
 def test_groups_are_ordered_and_what_is_unknown_comes_last():
     known = [(None, "n/a"), (3.0, "sagittal"), (1.494, "isotropic"), (2.8936, "axial"),
              (3, "coronal"), (0.55, "axial")]  # fmt: skip
-    scans = {f"s{place}": ScanFacts(*one, 0.7, 3.0) for place, one in enumerate(known)}
+    scans = {f"s{place}": ScanTraits(*one, 0.7, 3.0) for place, one in enumerate(known)}
     groups = summarise([row(scan) for scan in scans], **scans)
     assert names(groups, "field_strength") == [
         ("0.55 T", 1), ("1.5 T", 1), ("2.9 T", 1), ("3 T", 2), ("n/a", 1)
@@ -152,7 +152,7 @@ def test_the_figures_of_a_group_are_those_of_its_scans_and_done_by_hand():
         row("b", LC, (9, 1, 1), (40.0, 40.0)),  # Dice .9, volume 10/10
         row("c", TR, (1, 9, 9), (50.0, 70.0)),
     ]
-    groups = summarise(rows, c=ScanFacts(1.5, "coronal", 1.2, 4.0))
+    groups = summarise(rows, c=ScanTraits(1.5, "coronal", 1.2, 4.0))
     (found,) = find(groups, "field_strength", "3 T")
     assert (found.scans, found.muscles, found.muscle_scans, found.missed) == (2, 2, 4, 0)
     assert found.dice_mean == pytest.approx((0.8 + 0.75 + 2 / 3 + 0.9) / 4)
@@ -175,7 +175,7 @@ def test_a_missed_muscle_counts_in_dice_and_volume_and_not_in_mfi():
 
 def test_a_muscle_that_the_truth_lacks_is_not_compared():
     rows = [row("a"), row("a", LC, (0, 50, 0), (NAN, 9.0)), row("b", LC, (0, 0, 0), (NAN, NAN))]
-    scans = {"b": ScanFacts(None, "n/a", 0.7, 3.0)}
+    scans = {"b": ScanTraits(None, "n/a", 0.7, 3.0)}
     (found,) = find(summarise(rows, **scans), "all")
     assert (found.scans, found.muscles, found.muscle_scans, found.dice_mean) == (2, 1, 1, 0.8)
     (empty,) = find(summarise(rows, **scans), "plane", "n/a")
@@ -405,7 +405,7 @@ def test_field_strength_is_found_where_mfi_comes_from_tables_and_unknown_without
 
 
 def test_every_column_and_grouping_is_described_and_named():
-    columns = tuple(field.name for field in fields(GroupSummary))
+    columns = tuple(field.name for field in fields(OverlapByGroup))
     assert columns == GROUP_COLUMNS == ("grouping", *GROUP_DESCRIPTIONS)
     assert tuple(GROUPINGS) == tuple(GROUPING_NAMES)
     rows = [row(f"s{n}", mfi=(1.0 * n, 1.0)) for n in range(4)]
@@ -414,7 +414,7 @@ def test_every_column_and_grouping_is_described_and_named():
 
 def test_what_is_undefined_is_said_on_the_page_and_a_page_without_groups_has_no_section():
     rows = [row("a", dice=(0, 0, 0), mfi=(NAN, NAN)), row("b", mfi=(12.0, 10.996))]
-    groups = summarise(rows, a=ScanFacts(None, "n/a", 0.7, 3.0))
+    groups = summarise(rows, a=ScanTraits(None, "n/a", 0.7, 3.0))
     page = AgreementPage("Evaluation", ("truth", "prediction"), (), (), (), groups=groups.found,
                          group_notes=groups.notes)  # fmt: skip
     html = render_agreement_page(page)

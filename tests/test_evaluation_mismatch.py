@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_affine
 
-from bids_mfi.evaluation.mismatch import Doubts, describe_doubts, find_doubts, find_mismatch
+from bids_mfi.evaluation.mismatch import Mismatches, describe_doubts, find_mismatch, find_mismatches
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.muscles import WEBER2021
 
@@ -86,10 +86,10 @@ def test_many_labels_are_no_numbering():
 
 def test_sentences_collect_scans():
     maps = {"truth": neck(), "prediction": exchange(neck())}
-    doubts = find_doubts(maps, GRID, WEBER2021)
+    doubts = find_mismatches(maps, GRID, WEBER2021)
     assert doubts.misplaced == ("prediction",)
-    sound = find_doubts({"truth": neck(), "prediction": neck()}, GRID, WEBER2021)
-    assert sound == Doubts()
+    sound = find_mismatches({"truth": neck(), "prediction": neck()}, GRID, WEBER2021)
+    assert sound == Mismatches()
     first, second = describe_doubts({"a": doubts, "b": sound, "c": doubts})
     assert first.startswith("2 scans (a, c): truth and prediction seem to call left and right")
     assert second.startswith("2 scans (a, c): in the prediction the left labels")

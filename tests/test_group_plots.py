@@ -7,7 +7,7 @@ import pandas as pd
 from test_group_page import PEOPLE, make_frame, make_further, make_page
 
 from bids_mfi.report.group_page import TableEntry
-from bids_mfi.report.group_plots import encode_json, make_plot_data
+from bids_mfi.report.group_plots import encode_script, make_plot_data
 
 
 def test_plots_get_every_participant_in_one_order():
@@ -96,4 +96,4 @@ def test_a_large_cohort_stays_small():
     entry = TableEntry("group_residuals.tsv", "", pd.concat(rows, ignore_index=True))
     page = make_page(people=pd.DataFrame({"age": 1 / 3}, index=people), values=values, left=values,
                      right=values, tables={"residuals": entry})  # fmt: skip
-    assert len(encode_json(make_plot_data(page))) * 10 < 15e6
+    assert len(encode_script(make_plot_data(page))) * 10 < 15e6

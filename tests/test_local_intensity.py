@@ -5,14 +5,14 @@ import pytest
 
 from bids_mfi.network.intensity import find_foreground
 from bids_mfi.network.local_intensity import HIGHEST, LOWEST, local_mean, standardise_locally
-from bids_mfi.synthesis.cases import make_case
+from bids_mfi.synthesis.cases import make_phantom_case
 
 SPACING_MM = (1.4, 1.4, 3.0)
 
 
 @pytest.fixture(scope="module")
 def channels():
-    case = make_case(3, SPACING_MM)
+    case = make_phantom_case(3, SPACING_MM)
     return np.stack([case.in_phase, case.out_phase]).astype(np.float32)
 
 

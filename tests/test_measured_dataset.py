@@ -10,7 +10,7 @@ import pytest
 from group_folder import make_group_folder
 
 from bids_mfi.cli.app import main
-from bids_mfi.group.measured import MeasuredScan, compare_scan, list_images
+from bids_mfi.group.measured import MeasuredScan, compare_scan, list_measured_images
 
 MUSCLES = ("LC", "TR")
 PEOPLE = pd.DataFrame({
@@ -226,12 +226,19 @@ def test_sidecars_of_earlier_versions_are_compared_by_name(folders, tmp_path, ca
      ["bids:raw:"], ["bids:raw:a%00b"], ["http://x"], [[]]],
 )  # fmt: skip
 def test_odd_sources_name_no_image(sources):
-    assert list_images(sources, ["a", "b", "c", "d"]) == ()
+    assert list_measured_images(sources, ["a", "b", "c", "d"]) == ()
 
 
 def test_odd_hashes_count_as_unknown():
-    assert list_images(["bids:raw:a", "bids:raw:b"], ["x", None]) == (("a", "x"), ("b", ""))
-    assert list_images(["bids:raw:a"], [1]) == list_images(["bids:raw:a"], 7) == (("a", ""),)
+    assert list_measured_images(["bids:raw:a", "bids:raw:b"], ["x", None]) == (
+        ("a", "x"),
+        ("b", ""),
+    )
+    assert (
+        list_measured_images(["bids:raw:a"], [1])
+        == list_measured_images(["bids:raw:a"], 7)
+        == (("a", ""),)
+    )
 
 
 def test_what_cannot_be_read_proves_nothing(tmp_path):

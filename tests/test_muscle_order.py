@@ -6,7 +6,7 @@ import pytest
 from bids_mfi.grid import Grid
 from bids_mfi.measure.muscle_order import check_order, find_centres_mm
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.synthesis.cases import make_case
+from bids_mfi.synthesis.cases import make_phantom_case
 
 
 def turned(grid, *axes):
@@ -24,30 +24,30 @@ def codes(labels, grid):
 class TestOrder:
     @pytest.mark.parametrize("seed", range(4))
     def test_sound(self, seed):
-        case = make_case(seed)
+        case = make_phantom_case(seed)
         assert codes(case.labels, case.grid) == []
 
     @pytest.mark.parametrize(("axes", "words"), [((2,), "superior to"), ((1,), "anterior to")])
     def test_header_upside_down_or_back_to_front(self, axes, words):
-        case = make_case(0)
+        case = make_phantom_case(0)
         (flag,) = check_order(case.labels, turned(case.grid, *axes), WEBER2021)
         assert (flag.code, flag.severity, flag.muscle) == ("muscle_order", "error", "")
         assert words in flag.message
         assert "orientation may be wrong" in flag.message
 
     def test_lying_on_the_head(self):
-        case = make_case(0)
+        case = make_phantom_case(0)
         found = codes(case.labels, turned(case.grid, 1, 2))
         assert found == [("muscle_order", "error")] * 2
 
     def test_one_muscle_out_of_place_is_not_enough(self):
-        case = make_case(0)
+        case = make_phantom_case(0)
         labels = case.labels.copy()
         labels[np.isin(labels, [m.index for m in WEBER2021 if m.muscle == "TR"])] = 0
         assert codes(labels, case.grid) == []
 
     def test_a_thin_slab_is_not_judged_upside_down(self):
-        case = make_case(0)
+        case = make_phantom_case(0)
         thin = Grid.from_array((*case.grid.shape[:2], 12), turned(case.grid, 2).matrix)
         assert thin.spacing_mm[2] * 12 < 80
         middle = case.labels[:, :, 14:26]

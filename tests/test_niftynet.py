@@ -73,12 +73,12 @@ def stages_of(folder: Path, names: tuple[str, str], bundle: ModelBundle) -> dict
     resampled, _ = resample_channels(in_phase, out_phase, grid, bundle, zooms)
     widths = pipeline.padding_widths(resampled.shape[1:], (90, 60, 8), (0, 0, 0))
     padded = np.stack([pipeline.pad_minimum(volume, widths) for volume in resampled])
-    mask = pipeline.find_foreground(padded)
+    mask = pipeline.find_filled_foreground(padded)
     hist = [
-        pipeline.map_to_landmarks(volume, mask, row, CUTOFF)
+        pipeline.map_to_percentiles(volume, mask, row, CUTOFF)
         for volume, row in zip(padded, landmarks(), strict=True)
     ]
-    whitened = pipeline.standardise(padded, landmarks(), CUTOFF)
+    whitened = pipeline.standardise_as_niftynet(padded, landmarks(), CUTOFF)
     stages = {"resampled": resampled, "padded": padded, "hist": np.stack(hist)}
     stages["whitened"] = whitened
     return {name: np.moveaxis(stage, 0, -1) for name, stage in stages.items()} | {"mask": mask}
@@ -158,29 +158,31 @@ def test_landmarks_at_25_and_75_percent_are_not_used() -> None:
     volume = rng.gamma(2, 50, (20, 20, 10)).astype(np.float32)
     foreground = volume > 10
     row = list(landmarks()[0])
-    wanted = pipeline.map_to_landmarks(volume, foreground, tuple(row), CUTOFF)
+    wanted = pipeline.map_to_percentiles(volume, foreground, tuple(row), CUTOFF)
     row[3], row[9] = -50.0, 50.0
-    assert np.array_equal(pipeline.map_to_landmarks(volume, foreground, tuple(row), CUTOFF), wanted)
+    assert np.array_equal(
+        pipeline.map_to_percentiles(volume, foreground, tuple(row), CUTOFF), wanted
+    )
     row[4] += 1
     assert not np.array_equal(
-        pipeline.map_to_landmarks(volume, foreground, tuple(row), CUTOFF), wanted
+        pipeline.map_to_percentiles(volume, foreground, tuple(row), CUTOFF), wanted
     )
 
 
 def test_coinciding_percentiles_are_no_error() -> None:
     volume = np.zeros((10, 10, 10), np.float32)
     volume[:3] = 5
-    found = pipeline.map_to_landmarks(volume, np.ones(volume.shape, bool), landmarks()[0], CUTOFF)
+    found = pipeline.map_to_percentiles(volume, np.ones(volume.shape, bool), landmarks()[0], CUTOFF)
     assert np.isfinite(found).all()
     empty = np.zeros_like(volume)
-    assert pipeline.map_to_landmarks(empty, empty == 0, landmarks()[0], CUTOFF) is empty
+    assert pipeline.map_to_percentiles(empty, empty == 0, landmarks()[0], CUTOFF) is empty
 
 
 def test_images_without_common_tissue_are_an_error() -> None:
     channels = np.zeros((2, 12, 12, 12), np.float32)
     channels[0, :3], channels[1, -3:] = 1, 1
     with pytest.raises(PairError, match="No voxel is above 0 in both"):
-        pipeline.standardise(channels, landmarks(), CUTOFF)
+        pipeline.standardise_as_niftynet(channels, landmarks(), CUTOFF)
 
 
 # -------------------------------------------------------------------------------------- windows

@@ -44,7 +44,7 @@ from bids_mfi.measure.pair_quality import (
     check_pair,
 )
 from bids_mfi.options import RunOptions
-from bids_mfi.synthesis.cases import make_case
+from bids_mfi.synthesis.cases import make_phantom_case
 
 OUT_FIRST_3T = (2.46, 1.23)
 
@@ -121,7 +121,7 @@ class TestOffset:
 @cache
 def phantom(seed=0):
     """In-phase and out-of-phase image of a phantom neck."""
-    case = make_case(seed)
+    case = make_phantom_case(seed)
     return case.in_phase.astype(np.float64), case.out_phase.astype(np.float64)
 
 

@@ -23,7 +23,7 @@ from bids_datasets import (
 
 from bids_mfi.bids.names import split_source
 from bids_mfi.bids.output_folder import BundleFacts
-from bids_mfi.bids.scan_files import ScanRecord, describe_table, fingerprint_scan
+from bids_mfi.bids.scan_files import ScanRecord, describe_measures, fingerprint_scan
 from bids_mfi.bids.scan_results import read_record
 from bids_mfi.discovery import UnusableScan, describe_as_json, describe_as_table, find_scans
 from bids_mfi.discovery import series as series_module
@@ -254,7 +254,7 @@ def pair(dataset: Path) -> DixonPair:
 
 def test_fingerprint_sources_and_page_name_the_volume(pair: DixonPair, dataset: Path) -> None:
     record = ScanRecord(pair, dataset, BundleFacts("b", "1", "0" * 64), "computed", "mark")
-    sidecar = describe_table(record, ())
+    sidecar = describe_measures(record, ())
     uri = f"bids:raw:{ANAT}acq-dixon_MEGRE.nii.gz"
     assert sidecar["Sources"] == [f"{uri}#volume=2", f"{uri}#volume=1"]
     marker = dataset / "out" / "sub-01" / "anat" / "sub-01_acq-dixon_seg-muscle_mfi.json"

@@ -9,13 +9,18 @@ from bids_mfi.synthesis.acquisition import (
     PROTOCOLS,
     Body,
     Scanner,
-    acquire,
+    acquire_phantom,
     build_body,
+    draw_receive_field,
     majority_labels,
-    receive_field,
     refine_grid,
 )
-from bids_mfi.synthesis.cases import make_case, make_varied_case, training_cases, upright_grid
+from bids_mfi.synthesis.cases import (
+    make_phantom_case,
+    make_varied_case,
+    training_cases,
+    upright_grid,
+)
 from bids_mfi.synthesis.composition import (
     DEEP,
     Participant,
@@ -50,7 +55,7 @@ def drawn_neck():
 
 @pytest.fixture(scope="module")
 def case():
-    return make_case(3)
+    return make_phantom_case(3)
 
 
 def centre_mm(mask, grid):
@@ -335,7 +340,7 @@ def small_body(water, fat):
 
 def test_the_echoes_are_the_formula():
     body = small_body([0.9, 0.2], [0.1, 0.7])
-    in_phase, out_phase = acquire(np.random.default_rng(0), body, PAPER_SCANNER)
+    in_phase, out_phase = acquire_phantom(np.random.default_rng(0), body, PAPER_SCANNER)
     water, fat = np.array([0.9, 0.2]), np.array([0.1, 0.7])
     expected_in = water * np.exp(-2.46 / 32) + fat * np.exp(-2.46 / 26)
     expected_out = abs(water * np.exp(-3.69 / 32) - fat * np.exp(-3.69 / 26))
@@ -346,7 +351,7 @@ def test_the_echoes_are_the_formula():
 def test_magnitude_folds_at_fifty_percent():
     share = np.linspace(0, 1, 21)
     endless = Scanner(3.0, 2.46, 3.69, 1e9, 1e9, 0.0, (0.0,) * 9, 1.0)
-    images = acquire(np.random.default_rng(0), small_body(1 - share, share), endless)
+    images = acquire_phantom(np.random.default_rng(0), small_body(1 - share, share), endless)
     fat, water = fat_and_water(*(np.float64(image) for image in images))
     computed = fat_fraction_percent(fat, water).ravel()
     assert computed == pytest.approx(100 * np.minimum(share, 1 - share), abs=1e-3)
@@ -359,7 +364,7 @@ def test_in_phase_is_the_brighter_image_without_noise(protocol):
     grid = upright_grid(SMALL_SHAPE, SMALL_MM, (0.0, 8.0, -6.0))
     rng = np.random.default_rng(6)
     body = build_body(rng, draw_shape(rng), draw_fat_percent(rng, Participant("F", 40, 25)), grid)
-    in_phase, out_phase = acquire(rng, body, scanner)
+    in_phase, out_phase = acquire_phantom(rng, body, scanner)
     check_phase_order(in_phase.astype(np.float64), out_phase.astype(np.float64))
     if in_ms < out_ms:
         assert (in_phase >= out_phase).all()
@@ -368,16 +373,16 @@ def test_in_phase_is_the_brighter_image_without_noise(protocol):
 def test_noise_is_rician():
     air = Body(*(np.zeros((40, 40, 40), np.float32),) * 2, np.zeros((40, 40, 40), np.int16))
     noisy = Scanner(3.0, 2.46, 3.69, 32.0, 26.0, 0.05, (0.0,) * 9, 100.0)
-    in_phase, out_phase = acquire(np.random.default_rng(1), air, noisy)
+    in_phase, out_phase = acquire_phantom(np.random.default_rng(1), air, noisy)
     for image in (in_phase, out_phase):
         assert image.mean() == pytest.approx(5.0 * np.sqrt(np.pi / 2), rel=0.02)
     assert abs(np.corrcoef(in_phase.ravel(), out_phase.ravel())[0, 1]) < 0.02
 
 
 def test_receive_field_is_smooth_and_follows_its_coefficients():
-    field = receive_field((5, 5, 5), (0.5, 0, 0, 0, 0, 0, 0, 0, 0))
+    field = draw_receive_field((5, 5, 5), (0.5, 0, 0, 0, 0, 0, 0, 0, 0))
     assert field[-1, 0, 0] / field[0, 0, 0] == pytest.approx(np.e, rel=1e-5)
-    assert (receive_field((4, 5, 6), (0.0,) * 9) == 1).all()
+    assert (draw_receive_field((4, 5, 6), (0.0,) * 9) == 1).all()
 
 
 def test_partial_volume_lies_between_the_tissues():
@@ -436,7 +441,7 @@ def test_a_case_shows_more_signal_in_fat_than_in_air(case):
 
 
 def test_the_seed_decides_the_case():
-    first, again, other = (make_case(seed, SMALL_MM, SMALL_SHAPE) for seed in (21, 21, 22))
+    first, again, other = (make_phantom_case(seed, SMALL_MM, SMALL_SHAPE) for seed in (21, 21, 22))
     assert first.grid == again.grid
     for name in ("in_phase", "out_phase", "labels"):
         assert (getattr(first, name) == getattr(again, name)).all()

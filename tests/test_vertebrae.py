@@ -19,11 +19,11 @@ from bids_mfi.network.logits import fold_vertebrae, part_vertebrae, segment_all_
 from bids_mfi.network.segment import label_channels, prepare_volume
 from bids_mfi.network.weights import load_network
 from bids_mfi.options import LOCAL, TrainOptions
-from bids_mfi.synthesis.cases import make_case
+from bids_mfi.synthesis.cases import make_phantom_case
 from bids_mfi.training.augment import mirror
 from bids_mfi.training.batches import TrainingData, check_labels
 from bids_mfi.training.loop import train
-from bids_mfi.training.loss import fold_vertebrae as fold_unknown
+from bids_mfi.training.loss import fold_unknown_vertebrae as fold_unknown
 from bids_mfi.training.loss import smooth_dice_and_cross_entropy
 from bids_mfi.training.run import check_vertebrae, without_vertebrae
 from bids_mfi.training.widen import set_classes
@@ -56,7 +56,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def case():
-    return make_case(2, SPACING_MM, (48, 40, 16))
+    return make_phantom_case(2, SPACING_MM, (48, 40, 16))
 
 
 def channels_of(case):

@@ -118,7 +118,7 @@ def write_dataset_files(
     """
     check_output_dir(bids_dir, output_dir)
     remove_stale_partials(output_dir)
-    check_same_labels(output_dir, table)
+    check_own_labels(output_dir, table)
     labels = encode_label_table(table)
     description = output_dir / "dataset_description.json"
     described = _check_owner(description) | describe_dataset(output_dir, bids_dir, bundle)
@@ -203,7 +203,7 @@ def encode_vertebra_table(vertebrae: Sequence[str]) -> bytes:
     return encode_table(columns, rows)
 
 
-def check_same_labels(output_dir: Path, table: MuscleTable) -> None:
+def check_own_labels(output_dir: Path, table: MuscleTable) -> None:
     """Refuse to mix label maps in which a number means different muscles.
 
     Raises

@@ -175,7 +175,7 @@ def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> d
     if results.vertebrae is not None:
         files |= _encode_levels(paths, record, results.vertebrae, results.levels)
     written = {path.name: hashlib.sha256(data).hexdigest() for path, data in files.items()}
-    marker = make_finite(describe_table(record, results.flags)) | {"Files": written}
+    marker = make_finite(describe_measures(record, results.flags)) | {"Files": written}
     marker["SourcesSHA256"] = _hash_sources(record)
     return files | {paths.mfi_json: encode_json(seal(marker))}
 
@@ -256,7 +256,7 @@ def describe_ffmap(record: ScanRecord) -> dict[str, Any]:
     }
 
 
-def describe_table(record: ScanRecord, flags: Iterable[QCFlag]) -> dict[str, Any]:
+def describe_measures(record: ScanRecord, flags: Iterable[QCFlag]) -> dict[str, Any]:
     """Sidecar of the table: columns, origin, quality flags and the fingerprint of the scan."""
     in_phase_ms, out_phase_ms = record.pair.echo_times_ms
     return {

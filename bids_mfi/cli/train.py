@@ -188,7 +188,7 @@ def _check_train_arguments(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace, options: TrainOptions, stated: frozenset[str]) -> int:
-    from bids_mfi.training.run import TrainingOrder, check_order, run_training
+    from bids_mfi.training.run import TrainingOrder, check_training_order, run_training
     from bids_mfi.training.scan_plan import LabelledSource, describe_plan, plan_scans
 
     source = None
@@ -208,7 +208,7 @@ def _train(arguments: argparse.Namespace, options: TrainOptions, stated: frozens
         stated=stated,
     )
     if source and arguments.dry_run:
-        _, settled, _ = check_order(order)
+        _, settled, _ = check_training_order(order)
         print_out("\n".join(describe_plan(plan_scans(source, settled))))
         return 0
     bundle = run_training(order, print_out)

@@ -12,7 +12,7 @@ from typing import IO
 
 from bids_mfi.discovery.classify import Image, Verdict
 from bids_mfi.discovery.filters import FilterQueries
-from bids_mfi.discovery.groups import Entities, Finding
+from bids_mfi.discovery.groups import Entities, FoundScan
 from bids_mfi.discovery.naming import IMAGE_EXTENSIONS
 from bids_mfi.reading import open_regular_file
 
@@ -61,7 +61,7 @@ def _may_be_image(image: Image, queries: FilterQueries) -> bool:
     return bool(by_kind and queries.matching(image.name, image.datatype, image.folders))
 
 
-def leave_out_derived(findings: list[Finding]) -> list[Finding]:
+def leave_out_derived(findings: list[FoundScan]) -> list[FoundScan]:
     """Pass over what only lies beside a scan that has both phases.
 
     That is a lone phase of another weighting, such as a T2w; an image that one source sets aside
@@ -78,7 +78,7 @@ def leave_out_derived(findings: list[Finding]) -> list[Finding]:
     ]
 
 
-def _is_other_kind(finding: Finding, names: set[Entities]) -> bool:
+def _is_other_kind(finding: FoundScan, names: set[Entities]) -> bool:
     verdicts = finding.group.verdicts
     return finding.shared_name in names and (
         finding.key.suffix.lower() in _OTHER_WEIGHTINGS
@@ -86,7 +86,7 @@ def _is_other_kind(finding: Finding, names: set[Entities]) -> bool:
     )
 
 
-def _is_made_from(finding: Finding, stems: set[str]) -> bool:
+def _is_made_from(finding: FoundScan, stems: set[str]) -> bool:
     """Whether all names are those of images of a scan with something added."""
     return all(
         any(_is_longer(name, stem) for stem in stems)

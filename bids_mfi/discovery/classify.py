@@ -21,7 +21,7 @@ from bids_mfi.discovery.naming import (
     read_image_type,
     read_place,
 )
-from bids_mfi.discovery.phrases import names_both_phases, read_text
+from bids_mfi.discovery.phrases import names_both_phases, read_contrast
 from bids_mfi.discovery.sidecar_values import (
     read_all,
     read_echo_time_s,
@@ -250,7 +250,7 @@ def _name_statements(name: ImageName, glued: Mapping[str, Told]) -> tuple[Statem
 def _words_statements(name: ImageName) -> Iterator[Statement]:
     """Read words and suffix as the description that dcm2niix makes them from."""
     for words in ((*name.words, name.suffix), name.words):
-        reading = read_text(f"_{'_'.join(words)}") if words else None
+        reading = read_contrast(f"_{'_'.join(words)}") if words else None
         if reading is not None and reading.firm:
             yield Statement(reading.contrast, FILE_NAME, f"_{reading.token.replace(' ', '_')}")
             return
@@ -267,7 +267,7 @@ def _words_name_both(name: ImageName) -> bool:
 
 def _description_statements(metadata: Mapping[str, object]) -> tuple[Statement, ...]:
     value = metadata.get(SERIES_DESCRIPTION)
-    reading = read_text(value) if isinstance(value, str) else None
+    reading = read_contrast(value) if isinstance(value, str) else None
     if reading is None or not reading.firm:
         return ()
     return (Statement(reading.contrast, SERIES_DESCRIPTION, f'"{reading.token}"'),)

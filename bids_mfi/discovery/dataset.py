@@ -16,7 +16,7 @@ from bids_mfi.discovery.classify import Image
 from bids_mfi.discovery.filters import FilterQueries, check_filter_keys, read_filter_file
 from bids_mfi.discovery.listing import (
     Folder,
-    Participant,
+    ListedParticipant,
     list_labels,
     list_misnamed,
     list_participant,
@@ -100,7 +100,7 @@ class _Search:
     root_sidecars: Sidecars
     problems: list[str] = field(default_factory=list)  # of images, of all participants searched
 
-    def participant(self, one: Participant) -> list[Scan]:
+    def participant(self, one: ListedParticipant) -> list[Scan]:
         """Find the scans of one participant; a failure of PyBIDS becomes one unusable scan."""
         if one.problem is not None:
             return [one.unusable(one.problem)]
@@ -128,7 +128,7 @@ class _Search:
         self.problems.extend(image.problem for image in images if image.problem)
         return scans
 
-    def _images(self, one: Participant) -> list[Image]:
+    def _images(self, one: ListedParticipant) -> list[Image]:
         paths = tuple(path for path, _ in one.images)
         own = {
             sidecar
@@ -279,7 +279,9 @@ def select_participants(bids_dir: Path, asked: tuple[str, ...]) -> tuple[str, ..
     return tuple(sorted(set(wanted))) if asked else tuple(labels)
 
 
-def select_sessions(participants: list[Participant], asked: tuple[str, ...]) -> list[Participant]:
+def select_sessions(
+    participants: list[ListedParticipant], asked: tuple[str, ...]
+) -> list[ListedParticipant]:
     """Keep the images of the sessions asked for, with or without ``ses-``; all if none was.
 
     Raises
@@ -321,7 +323,7 @@ def _ancestors(paths: Iterable[Path], bids_dir: Path) -> set[Path]:
     return {parent for path in paths for parent in path.parents if bids_dir in parent.parents}
 
 
-def _keys_in_names(participants: Iterable[Participant]) -> frozenset[str]:
+def _keys_in_names(participants: Iterable[ListedParticipant]) -> frozenset[str]:
     names = (parse_name(path.name) for one in participants for path in one.paths)
     return frozenset(key for name in names for key, _ in name.entities)
 
@@ -353,7 +355,7 @@ def _describe_bad_label(label: str) -> str:
     )
 
 
-def _nothing_for(participant: Participant) -> UnusableScan:
+def _nothing_for(participant: ListedParticipant) -> UnusableScan:
     return participant.unusable(
         f"sub-{participant.label}: was asked for by --participant-label, but no Dixon image of it "
         "was found in the selected sessions. Leave it out, or name its images by "
@@ -362,7 +364,7 @@ def _nothing_for(participant: Participant) -> UnusableScan:
 
 
 def _describe_nothing_found(
-    bids_dir: Path, participants: list[Participant], queries: FilterQueries
+    bids_dir: Path, participants: list[ListedParticipant], queries: FilterQueries
 ) -> str:
     paths = [path for one in participants for path in one.paths]
     who = f"{count_noun(len(participants), 'participant')} of {bids_dir}"

@@ -60,7 +60,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FoundScan:
     """One scan before it has its final name.
 
     Attributes
@@ -136,7 +136,7 @@ def _rest(verdict: Verdict, place: str, value: str, by_words: bool = False) -> s
     return "" if by_words and _TELLING_WORD.fullmatch(value) else value
 
 
-def name_scans(findings: list[Finding]) -> list[tuple[Finding, Entities]]:
+def name_found_scans(findings: list[FoundScan]) -> list[tuple[FoundScan, Entities]]:
     """Give every scan a name of its own.
 
     A name holds the shared entities. Where two scans would get the same name, both take the
@@ -144,7 +144,7 @@ def name_scans(findings: list[Finding]) -> list[tuple[Finding, Entities]]:
     they become problems. Scans with both phases come first, then those whose images were brought
     together, then incomplete ones, so that a later one never changes the name of an earlier one.
     """
-    named: dict[int, tuple[Finding, Entities]] = {}
+    named: dict[int, tuple[FoundScan, Entities]] = {}
     taken: set[Entities] = set()
     for rank in range(3):
         places = [i for i, finding in enumerate(findings) if _rank(finding) == rank]
@@ -156,13 +156,13 @@ def name_scans(findings: list[Finding]) -> list[tuple[Finding, Entities]]:
     return [named[place] for place in range(len(findings))]
 
 
-def _rank(finding: Finding) -> int:
+def _rank(finding: FoundScan) -> int:
     if not finding.is_whole:
         return 2
     return 1 if finding.group.reunited else 0
 
 
-def _name_rank(findings: list[Finding], taken: set[Entities]) -> list[tuple[Finding, Entities]]:
+def _name_rank(findings: list[FoundScan], taken: set[Entities]) -> list[tuple[FoundScan, Entities]]:
     names = [finding.shared_name for finding in findings]
     for scheme in (_named_by_in_phase, _named_by_suffix, _named_by_folder):
         clashing = _find_clashing(names, taken)
@@ -195,7 +195,7 @@ def _find_clashing(names: list[Entities], taken: set[Entities]) -> list[bool]:
     return [counts[name] > 1 or name in taken for name in names]
 
 
-def _with_name_problem(finding: Finding) -> Finding:
+def _with_name_problem(finding: FoundScan) -> FoundScan:
     files = list_shown(v.image for v in finding.involved)
     problem = (
         f"{files}: another scan of this participant would get the same name in the results. "
@@ -215,18 +215,18 @@ def _with_acquisition(entities: Iterable[tuple[str, str]], addition: str = "") -
     return in_bids_order(values)
 
 
-def _named_by_in_phase(finding: Finding) -> Entities:
+def _named_by_in_phase(finding: FoundScan) -> Entities:
     image = (finding.only(IN) or finding.involved[0]).image
     own = {key: value for key, value in image.name.entities if key not in ("echo", "part")}
     return _with_acquisition((own | dict(image.folders)).items())
 
 
-def _named_by_suffix(finding: Finding) -> Entities:
+def _named_by_suffix(finding: FoundScan) -> Entities:
     key = finding.key
     return _with_acquisition(key.entities, _plain(*key.words, key.suffix))
 
 
-def _named_by_folder(finding: Finding) -> Entities:
+def _named_by_folder(finding: FoundScan) -> Entities:
     key = finding.key
     return _with_acquisition(key.entities, _plain(*key.words, key.suffix, key.datatype))
 

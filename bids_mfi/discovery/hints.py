@@ -22,7 +22,7 @@ from bids_mfi.discovery.classify import (
     echo_times_differ,
 )
 from bids_mfi.discovery.naming import MUTE_ENTITIES
-from bids_mfi.discovery.phrases import read_text
+from bids_mfi.discovery.phrases import read_contrast
 from bids_mfi.measure.pair import Contrast
 
 # Units of an image that is no magnitude, as BIDS writes them.
@@ -87,7 +87,7 @@ def _with_hint(verdict: Verdict, sharing: Mapping[object, list[Verdict]]) -> Ver
     if verdict.statements or verdict.meets or not asked_for_echo:
         return verdict
     for text in _texts(image):
-        reading = read_text(text[1])
+        reading = read_contrast(text[1])
         if reading is None or reading.contrast in PHASES:
             continue
         contrast = reading.contrast

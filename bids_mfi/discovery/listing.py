@@ -64,7 +64,7 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True)
-class Participant:
+class ListedParticipant:
     """What was listed for one participant.
 
     Attributes
@@ -124,12 +124,12 @@ def list_labels(bids_dir: Path) -> list[str]:
     return [name.removeprefix("sub-") for name in _folder_names(bids_dir, "sub-")]
 
 
-def list_misnamed(bids_dir: Path) -> list[Participant]:
+def list_misnamed(bids_dir: Path) -> list[ListedParticipant]:
     """Folders that were meant for participants and are none, such as ``Sub-02`` and ``sub_02``."""
     with os.scandir(bids_dir) as entries:
         names = sorted(e.name for e in entries if _MEANT.fullmatch(e.name) and _is_folder(e))
     return [
-        Participant(name[len("sub-") :], problem=_describe_misnamed(name))
+        ListedParticipant(name[len("sub-") :], problem=_describe_misnamed(name))
         for name in names
         if not name.startswith("sub-")
     ]
@@ -142,11 +142,11 @@ def _describe_misnamed(name: str) -> str:
     )
 
 
-def list_participant(bids_dir: Path, label: str) -> Participant:
+def list_participant(bids_dir: Path, label: str) -> ListedParticipant:
     """List a participant's images: in its own folder, in its sessions, and in their datatypes."""
     home = Folder(bids_dir / f"sub-{label}", (("sub", label),), "")
     if _is_lost(home.path):
-        return Participant(label, problem=_describe_lost(home.path, bids_dir))
+        return ListedParticipant(label, problem=_describe_lost(home.path, bids_dir))
     try:
         sessions = [name.removeprefix("ses-") for name in _folder_names(home.path, "ses-")]
         homes = [home, *(_session_folder(home, session) for session in sessions)]
@@ -161,10 +161,12 @@ def list_participant(bids_dir: Path, label: str) -> Participant:
         ]
     except OSError as error:
         path = escape_text(str(error.filename))
-        return Participant(label, problem=f"{path}: cannot be listed ({error.strerror}).")
+        return ListedParticipant(label, problem=f"{path}: cannot be listed ({error.strerror}).")
     usable = tuple(item for item in images if _is_printable(_relative(item[0], bids_dir)))
     odd = [item for item in images if not _is_printable(_relative(item[0], bids_dir))]
-    return Participant(label, frozenset(sessions), usable, _find_obstacles(folders, odd, bids_dir))
+    return ListedParticipant(
+        label, frozenset(sessions), usable, _find_obstacles(folders, odd, bids_dir)
+    )
 
 
 def list_sidecars(folder: Path) -> tuple[Path, ...]:

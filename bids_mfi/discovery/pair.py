@@ -29,7 +29,7 @@ from bids_mfi.discovery.explain import (
 )
 from bids_mfi.discovery.filters import FilterQueries
 from bids_mfi.discovery.grouping import group_images
-from bids_mfi.discovery.groups import Entities, Finding, Group, name_scans
+from bids_mfi.discovery.groups import Entities, FoundScan, Group, name_found_scans
 from bids_mfi.discovery.slopes import find_shared_slopes
 from bids_mfi.discovery.suggest import suggest_choice, suggest_partners
 from bids_mfi.errors import PairError
@@ -94,10 +94,10 @@ def pair_images(
     findings = [_with_silenced(finding, silenced) for finding in findings]
     if not queries.contrasts & PHASES:
         findings = [_with_suggestion(finding, groups, known) for finding in findings]
-    return [_finish(finding, name) for finding, name in name_scans(findings)]
+    return [_finish(finding, name) for finding, name in name_found_scans(findings)]
 
 
-def _with_suggestion(finding: Finding, groups: list[Group], images: list[Image]) -> Finding:
+def _with_suggestion(finding: FoundScan, groups: list[Group], images: list[Image]) -> FoundScan:
     """Add the filter file that would help, where a phase is missing or has several candidates."""
     if not finding.problems or any(v.image.problem for v in finding.involved):
         return finding
@@ -109,7 +109,7 @@ def _with_suggestion(finding: Finding, groups: list[Group], images: list[Image])
     return replace(finding, problems=(*finding.problems, text)) if text else finding
 
 
-def judge(group: Group, fat_water: str) -> Finding | None:
+def judge(group: Group, fat_water: str) -> FoundScan | None:
     """Decide what a group of images is; None if it has nothing to do with Dixon imaging."""
     verdicts = group.verdicts
     known = recognise(verdicts)
@@ -119,7 +119,7 @@ def judge(group: Group, fat_water: str) -> Finding | None:
         return None
     hidden = _hidden_by_problems(found, verdicts, fat_water)
     involved = _unique((*conflicts, *phases, *hidden)) or _unique(undecided(verdicts)) or verdicts
-    finding = Finding(group, found, involved, ())
+    finding = FoundScan(group, found, involved, ())
     problems = _first_problems(
         lambda: [v.image.problem for v in involved if v.image.problem],
         lambda: [describe_conflict(v) for v in conflicts],
@@ -142,7 +142,7 @@ def _hidden_by_problems(
     return tuple(v for v in verdicts if v.image.problem and not v.statements)
 
 
-def _with_silenced(finding: Finding, silenced: list[Verdict]) -> Finding:
+def _with_silenced(finding: FoundScan, silenced: list[Verdict]) -> FoundScan:
     """Add the problems of images elsewhere in the session, one of which may be what is missing."""
     if all(finding.found[contrast] for contrast in PHASES):
         return finding
@@ -178,7 +178,7 @@ def _unique(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     return tuple(by_name[shown] for shown in sorted(by_name))
 
 
-def _count_problems(finding: Finding, verdicts: tuple[Verdict, ...]) -> list[str]:
+def _count_problems(finding: FoundScan, verdicts: tuple[Verdict, ...]) -> list[str]:
     if not finding.found[IN] and not finding.found[OUT]:
         return [
             describe_no_phase(v.image for contrast in (WATER, FAT) for v in finding.found[contrast])
@@ -193,7 +193,7 @@ def _count_problems(finding: Finding, verdicts: tuple[Verdict, ...]) -> list[str
     return problems
 
 
-def _contradicting_echo_times(finding: Finding) -> list[str]:
+def _contradicting_echo_times(finding: FoundScan) -> list[str]:
     """Echo times that say the opposite of what was recognised; only different ones speak."""
     pair = finding.phases
     if not echo_times_differ(verdict.image for verdict in pair):
@@ -206,7 +206,7 @@ def _contradicting_echo_times(finding: Finding) -> list[str]:
     ]
 
 
-def _scanner_problems(finding: Finding, verdicts: tuple[Verdict, ...]) -> list[str]:
+def _scanner_problems(finding: FoundScan, verdicts: tuple[Verdict, ...]) -> list[str]:
     """Doubts about the scanner's water and fat images."""
     conflicts = [v for v in verdicts if v.contradicts_about(FRACTIONS)]
     several = [
@@ -218,7 +218,7 @@ def _scanner_problems(finding: Finding, verdicts: tuple[Verdict, ...]) -> list[s
     return [*map(describe_conflict, conflicts), *several, *lacking]
 
 
-def _geometry_problems(finding: Finding, fat_water: str) -> list[str]:
+def _geometry_problems(finding: FoundScan, fat_water: str) -> list[str]:
     """Headers that cannot be read, and grids that differ from that of the in-phase image."""
     wanted = (IN, OUT, WATER, FAT) if fat_water == "scanner" else (IN, OUT)
     images = [v.image for v in map(finding.only, wanted) if v is not None]
@@ -240,7 +240,7 @@ def _geometry_problems(finding: Finding, fat_water: str) -> list[str]:
     ]
 
 
-def _finish(finding: Finding, entities: Entities) -> DixonPair | UnusableScan:
+def _finish(finding: FoundScan, entities: Entities) -> DixonPair | UnusableScan:
     images = {c: v.image for c in Contrast if (v := finding.only(c)) is not None}
     paths = {c: image.path for c, image in images.items()}
     recognised_by = describe_recognition(finding.phases)

@@ -192,17 +192,17 @@ def names_both_phases(text: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def read_text(text: str) -> Reading | None:
+def read_contrast(text: str) -> Reading | None:
     """Read what a text says of the contrast; None if it says nothing, or two things at once.
 
     Examples
     --------
-    >>> read_text("t1_vibe_dixon_tra_W_ND")
+    >>> read_contrast("t1_vibe_dixon_tra_W_ND")
     Reading(contrast=<Contrast.WATER: 'water'>, token='W', firm=True)
-    >>> read_text("t1_vibe_dixon_tra_opp_T2s").contrast is None
+    >>> read_contrast("t1_vibe_dixon_tra_opp_T2s").contrast is None
     True
-    >>> read_text("Ax T1 fat sat water excitation FOV 300 phase oversampling")
-    >>> read_text("AX DUAL ECHO IN/OUT PHASE")
+    >>> read_contrast("Ax T1 fat sat water excitation FOV 300 phase oversampling")
+    >>> read_contrast("AX DUAL ECHO IN/OUT PHASE")
     """
     spaced = _split_words(text)
     masked = _blank(_NEUTRAL, _blank(_BOTH, spaced))

@@ -8,7 +8,7 @@ from bids_mfi.discovery.classify import Image, Verdict
 from bids_mfi.discovery.echoes import recognise
 from bids_mfi.discovery.filters import FilterQueries, queries_of
 from bids_mfi.discovery.grouping import group_images
-from bids_mfi.discovery.groups import Finding, Group
+from bids_mfi.discovery.groups import FoundScan, Group
 from bids_mfi.discovery.naming import ImageName
 from bids_mfi.discovery.reunion import Lone, find_lone, list_possible_partners
 from bids_mfi.measure.pair import Contrast
@@ -18,12 +18,12 @@ IN, OUT = Contrast.IN_PHASE, Contrast.OUT_PHASE
 SHOWN_PARTNERS = 5
 
 
-def suggest_partners(finding: Finding, groups: Iterable[Group], images: list[Image]) -> str:
+def suggest_partners(finding: FoundScan, groups: Iterable[Group], images: list[Image]) -> str:
     """Name the images that may be the missing partner, and print the filter file for the nearest.
 
     Parameters
     ----------
-    finding : Finding
+    finding : FoundScan
         One that has one phase only.
     groups : iterable of Group
         All of the participant.
@@ -64,7 +64,7 @@ def _advice(content: str | None, partner: Lone) -> str:
     )
 
 
-def suggest_choice(finding: Finding, images: list[Image]) -> str:
+def suggest_choice(finding: FoundScan, images: list[Image]) -> str:
     """Print a filter file that chooses among several candidates: the earliest that fit."""
     out_phase = min(finding.found[OUT], key=_by_echo)
     later = [v for v in finding.found[IN] if _by_echo(v) > _by_echo(out_phase)]

@@ -15,7 +15,7 @@ import numpy as np
 from bids_mfi.evaluation.scans import MuscleRow
 from bids_mfi.grid import Grid
 from bids_mfi.statistics.agreement import NAN
-from bids_mfi.statistics.summaries import GroupSummary, summarise
+from bids_mfi.statistics.summaries import OverlapByGroup, summarise
 
 UNKNOWN = "n/a"
 ISOTROPIC_BELOW = 1.3  # thickest by finest voxel axis
@@ -30,7 +30,7 @@ Label = tuple[float, str]  # place among the groups, and name
 
 
 @dataclass(frozen=True, slots=True)
-class ScanFacts:
+class ScanTraits:
     """By what a scan is put into groups.
 
     Attributes
@@ -57,30 +57,30 @@ class Groups:
 
     Attributes
     ----------
-    found : tuple of GroupSummary
+    found : tuple of OverlapByGroup
         Those with a scan in them.
     notes : tuple of str
         What was left out, in whole sentences.
-    scans : mapping of str to ScanFacts
+    scans : mapping of str to ScanTraits
     """
 
-    found: tuple[GroupSummary, ...]
+    found: tuple[OverlapByGroup, ...]
     notes: tuple[str, ...]
-    scans: Mapping[str, ScanFacts]
+    scans: Mapping[str, ScanTraits]
 
 
-def describe_scan(grid: Grid, field_strength_t: float | None) -> ScanFacts:
+def read_scan_traits(grid: Grid, field_strength_t: float | None) -> ScanTraits:
     """Read from a grid how a scan was acquired; the order of storage does not matter.
 
     Examples
     --------
     >>> rows = ((0.7, 0, 0, 0), (0, 3.0, 0, 0), (0, 0, 0.7, 0), (0, 0, 0, 1.0))
-    >>> describe_scan(Grid((2, 2, 2), rows), 3.0)
-    ScanFacts(field_strength_t=3.0, plane='coronal', in_plane_mm=0.7, slice_mm=3.0)
+    >>> read_scan_traits(Grid((2, 2, 2), rows), 3.0)
+    ScanTraits(field_strength_t=3.0, plane='coronal', in_plane_mm=0.7, slice_mm=3.0)
     """
     spacing_mm = [round(size, DIGITS_MM) for size in grid.spacing_mm]
     finest, middle, thickest = sorted(spacing_mm)
-    return ScanFacts(
+    return ScanTraits(
         field_strength_t=field_strength_t,
         plane=_name_plane(grid, spacing_mm),
         in_plane_mm=round(math.sqrt(finest * middle), DIGITS_MM),
@@ -101,21 +101,21 @@ def _name_plane(grid: Grid, spacing_mm: Sequence[float]) -> str:
 # --- labels of groups --------------------------------------------------------------------------
 
 
-def _label_field(facts: ScanFacts) -> Label:
+def _label_field(facts: ScanTraits) -> Label:
     field_t = facts.field_strength_t
     return (math.inf, UNKNOWN) if field_t is None else (field_t, f"{field_t:.2g} T")
 
 
-def _label_plane(facts: ScanFacts) -> Label:
+def _label_plane(facts: ScanTraits) -> Label:
     order = ("axial", "coronal", "sagittal", "isotropic", UNKNOWN)
     return order.index(facts.plane), facts.plane
 
 
-def _label_in_plane(facts: ScanFacts) -> Label:
+def _label_in_plane(facts: ScanTraits) -> Label:
     return label_band(facts.in_plane_mm, IN_PLANE_BOUNDS_MM)
 
 
-def _label_slice(facts: ScanFacts) -> Label:
+def _label_slice(facts: ScanTraits) -> Label:
     return label_band(facts.slice_mm, SLICE_BOUNDS_MM)
 
 
@@ -133,7 +133,7 @@ def label_band(size_mm: float, bounds_mm: tuple[float, float]) -> Label:
     return place, names[place]
 
 
-LABELS: Mapping[str, Callable[[ScanFacts], Label]] = {
+LABELS: Mapping[str, Callable[[ScanTraits], Label]] = {
     "field_strength": _label_field,
     "plane": _label_plane,
     "in_plane_size": _label_in_plane,
@@ -144,13 +144,13 @@ LABELS: Mapping[str, Callable[[ScanFacts], Label]] = {
 # --- groups ------------------------------------------------------------------------------------
 
 
-def summarise_groups(rows: Sequence[MuscleRow], scans: Mapping[str, ScanFacts]) -> Groups:
+def summarise_groups(rows: Sequence[MuscleRow], scans: Mapping[str, ScanTraits]) -> Groups:
     """Summarise all scans, then each group of every grouping.
 
     Parameters
     ----------
     rows : sequence of MuscleRow
-    scans : mapping of str to ScanFacts
+    scans : mapping of str to ScanTraits
         Of every scan that the rows name.
     """
     found = [_summarise("all", "all", rows)] if rows else []
@@ -168,14 +168,14 @@ def summarise_groups(rows: Sequence[MuscleRow], scans: Mapping[str, ScanFacts]) 
     return Groups(tuple(found), _explain(left_out, any(quartiles)), scans)
 
 
-def _summarise(grouping: str, group: str, rows: Iterable[MuscleRow]) -> GroupSummary:
+def _summarise(grouping: str, group: str, rows: Iterable[MuscleRow]) -> OverlapByGroup:
     """Pool the muscles that the truth of each scan holds."""
     rows = list(rows)
     held = _held(rows)
     apart = [row.mfi_percent_prediction - row.mfi_percent_truth for row in held]
     bias, error = summarise(apart), summarise(abs(value) for value in apart)
     lowest, lowest_dice = _find_lowest(held)
-    return GroupSummary(
+    return OverlapByGroup(
         grouping=grouping,
         group=group,
         scans=len({row.scan for row in rows}),

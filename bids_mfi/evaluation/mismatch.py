@@ -203,7 +203,7 @@ def _mean_dice(
 
 
 @dataclass(frozen=True, slots=True)
-class Doubts:
+class Mismatches:
     """What makes the comparison of one scan doubtful.
 
     Attributes
@@ -220,7 +220,7 @@ class Doubts:
     empty: tuple[str, ...] = ()
 
 
-def find_doubts(maps: Mapping[str, Labels], grid: Grid, table: MuscleTable) -> Doubts:
+def find_mismatches(maps: Mapping[str, Labels], grid: Grid, table: MuscleTable) -> Mismatches:
     """Find what makes the comparison of a scan doubtful.
 
     Parameters
@@ -230,7 +230,7 @@ def find_doubts(maps: Mapping[str, Labels], grid: Grid, table: MuscleTable) -> D
     """
     known = [muscle.index for muscle in table]
     truth, prediction = maps.values()
-    return Doubts(
+    return Mismatches(
         find_mismatch(truth, prediction, grid, table),
         tuple(name for name, labels in maps.items() if _lies_exchanged(labels, grid, table)),
         tuple(name for name, labels in maps.items() if not np.isin(labels, known).any()),
@@ -250,7 +250,7 @@ def _lies_exchanged(labels: Labels, grid: Grid, table: MuscleTable) -> bool:
     return bool(both) and 2 * len(find_exchanged_sides(labels, grid, table)) >= len(both)
 
 
-def describe_doubts(doubts: Mapping[str, Doubts]) -> tuple[str, ...]:
+def describe_doubts(doubts: Mapping[str, Mismatches]) -> tuple[str, ...]:
     """Sentences for a person about all scans of an evaluation, the gravest first."""
     return (
         *_describe_mismatches(doubts),
@@ -267,7 +267,7 @@ def describe_doubts(doubts: Mapping[str, Doubts]) -> tuple[str, ...]:
     )
 
 
-def _describe_mismatches(doubts: Mapping[str, Doubts]) -> list[str]:
+def _describe_mismatches(doubts: Mapping[str, Mismatches]) -> list[str]:
     scans: dict[tuple[str, str], list[str]] = {}
     for scan, one in doubts.items():
         if one.mismatch is not None:

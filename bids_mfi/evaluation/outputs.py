@@ -20,7 +20,7 @@ from bids_mfi.evaluation.groups import (
 from bids_mfi.evaluation.scans import MAPS, METRICS, SURFACES, MuscleRow
 from bids_mfi.reading import read_json
 from bids_mfi.statistics.agreement import Agreement
-from bids_mfi.statistics.summaries import GroupSummary, MuscleAgreement, SegmentationSummary
+from bids_mfi.statistics.summaries import MuscleAgreement, OverlapByGroup, SegmentationSummary
 from bids_mfi.storage import remove_stale_partials, write_atomically
 
 MARKERS = {"evaluate": "evaluation.json", "agreement": "agreement.json"}
@@ -123,7 +123,7 @@ def write_outputs(out_dir: Path, files: Mapping[str, bytes]) -> None:
         write_atomically(out_dir / name, content)
 
 
-def describe_origin(command: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def describe_inputs(command: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Who made an output of what."""
     return {
         "Command": command,
@@ -155,7 +155,7 @@ def _whole(value: float) -> float | int:
 
 def describe_agreement(command: str, facts: Mapping[str, Any]) -> bytes:
     """Sidecar of the table of the agreement."""
-    return encode_json(describe_origin(command, facts) | _describe(AGREEMENT_DESCRIPTIONS))
+    return encode_json(describe_inputs(command, facts) | _describe(AGREEMENT_DESCRIPTIONS))
 
 
 def _describe(descriptions: Mapping[str, str]) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def describe_scans() -> bytes:
 
 # --- groups of scans ---------------------------------------------------------------------------
 
-GROUP_COLUMNS = tuple(field.name for field in fields(GroupSummary))
+GROUP_COLUMNS = tuple(field.name for field in fields(OverlapByGroup))
 GROUPINGS = {
     "all": "all scans",
     "field_strength": "MagneticFieldStrength, else ImagingFrequency, of the in-phase image's "
@@ -280,7 +280,7 @@ GROUP_DESCRIPTIONS = {
 }
 
 
-def encode_groups(found: Iterable[GroupSummary]) -> bytes:
+def encode_groups(found: Iterable[OverlapByGroup]) -> bytes:
     """Table of the groups of scans, one row a group."""
     return encode_table(list(GROUP_COLUMNS), [asdict(one) for one in found])
 

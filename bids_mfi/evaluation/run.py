@@ -13,7 +13,7 @@ from bids_mfi.counts import count_noun
 from bids_mfi.discovery.field_strength import read_field_strengths
 from bids_mfi.errors import InputError, MFIError
 from bids_mfi.evaluation import outputs
-from bids_mfi.evaluation.groups import Groups, describe_scan, summarise_groups
+from bids_mfi.evaluation.groups import Groups, read_scan_traits, summarise_groups
 from bids_mfi.evaluation.mismatch import describe_doubts
 from bids_mfi.evaluation.pairing import (
     MEASURES,
@@ -244,7 +244,7 @@ def _group_scans(results: dict[str, ScanResult], images: Mapping[str, ScanImages
     in_phase = {scan: found.pair.in_phase for scan in results if (found := images[scan])}
     strengths = read_field_strengths(in_phase.values())
     scans = {
-        scan: describe_scan(result.grid, strengths[in_phase[scan]] if scan in in_phase else None)
+        scan: read_scan_traits(result.grid, strengths[in_phase[scan]] if scan in in_phase else None)
         for scan, result in results.items()
     }
     return summarise_groups(_all_rows(results), scans)
@@ -283,7 +283,7 @@ def _encode_evaluation(
 ) -> dict[str, bytes]:
     """Encode all files of an evaluation, the marker first."""
     return {
-        outputs.MARKERS["evaluate"]: encode_json(outputs.describe_origin("evaluate", marker)),
+        outputs.MARKERS["evaluate"]: encode_json(outputs.describe_inputs("evaluate", marker)),
         "agreement.json": outputs.describe_agreement("evaluate", {}),
         **_common_files(page.agreement, page),
         "segmentation.tsv": outputs.encode_segmentation(page.segmentation),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_mfi.errors import InputError, PairError
-from bids_mfi.evaluation.mismatch import Doubts, find_doubts
+from bids_mfi.evaluation.mismatch import Mismatches, find_mismatches
 from bids_mfi.evaluation.pairing import ScanImages, ScanPair
 from bids_mfi.grid import Grid, describe_difference, reorient_like, same_grid
 from bids_mfi.images import read_labels
@@ -76,13 +76,13 @@ class ScanResult:
         Of the true label map.
     unknown : mapping of (str, int) to int
         Voxels of each label that the table lacks, by ``truth`` or ``prediction`` and the label.
-    doubts : Doubts
+    doubts : Mismatches
     """
 
     rows: tuple[MuscleRow, ...]
     grid: Grid
     unknown: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    doubts: Doubts = field(default_factory=Doubts)
+    doubts: Mismatches = field(default_factory=Mismatches)
 
 
 def evaluate_scan(
@@ -119,7 +119,7 @@ def evaluate_scan(
         ),
         grid,
         count_unknown(maps, table),
-        find_doubts(dict(zip(MAPS, maps, strict=True)), grid, table),
+        find_mismatches(dict(zip(MAPS, maps, strict=True)), grid, table),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bids_mfi.cells import MISSING, is_missing, parse_decimal, shorten
+from bids_mfi.cells import MISSING, is_missing, parse_decimal, shorten_cell
 from bids_mfi.findings import Finding
 from bids_mfi.group.person import SEX_WORDS, UNITS, Cells
 from bids_mfi.reading import read_json
@@ -107,7 +107,7 @@ def read_codes(path: Path, assumed: str = "") -> tuple[Codes, list[Finding]]:
         if not isinstance(content, dict):
             raise ValueError("it holds no JSON object")
     except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or shorten(str(error).split("\n")[0])
+        cause = getattr(error, "strerror", None) or shorten_cell(str(error).split("\n")[0])
         text = (
             f"{path.name} cannot be read ({cause}): its units and codes are not known. Correct it; "
             f"{assumed or 'age is taken as years, height as cm, weight as kg.'}"
@@ -186,7 +186,7 @@ def apply_codes(
 def read_unit(entry: Mapping[str, Any]) -> str:
     """Take the unit of an entry as it is written, cut for messages; empty if there is none."""
     unit = entry.get("Units")
-    return "" if unit is None else shorten(str(unit).strip())
+    return "" if unit is None else shorten_cell(str(unit).strip())
 
 
 def _split_unit(column: str, cell: str) -> tuple[float, float] | None:

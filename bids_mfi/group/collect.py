@@ -24,9 +24,9 @@ from bids_mfi.group.origin import (
     ORIGIN,
     StaleTableError,
     arrange_scans,
-    describe_scan,
     find_doubts,
     name_scans,
+    read_scan_origin,
 )
 from bids_mfi.muscles import PAPER_ORDER, rank_muscle
 from bids_mfi.options import RunOptions
@@ -99,7 +99,7 @@ def collect_tables(options: RunOptions) -> Collection:
         try:
             data = _read_bytes(path)
             table = read_scan_rows(path, data)
-            scan = describe_scan(path, data, options.output_dir)
+            scan = read_scan_origin(path, data, options.output_dir)
         except StaleTableError as error:
             stale.append((name, str(error)))
             continue

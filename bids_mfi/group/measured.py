@@ -48,13 +48,15 @@ class MeasuredScan:
     images: Images
 
 
-def list_images(uris: Any, hashes: Any) -> Images:
+def list_measured_images(uris: Any, hashes: Any) -> Images:
     """Read a sidecar's ``Sources`` and ``SourcesSHA256``; what is not below BIDS_DIR is left out.
 
     Examples
     --------
-    >>> list_images(["bids:raw:sub-1/anat/a%20b.nii#volume=2"], ["ab"]), list_images("x", None)
-    ((('sub-1/anat/a b.nii', 'ab'),), ())
+    >>> list_measured_images(["bids:raw:sub-1/anat/a%20b.nii#volume=2"], ["ab"])
+    (('sub-1/anat/a b.nii', 'ab'),)
+    >>> list_measured_images("x", None)
+    ()
     """
     uris = uris if isinstance(uris, list) else []
     known = hashes if isinstance(hashes, list) and len(hashes) == len(uris) else [""] * len(uris)

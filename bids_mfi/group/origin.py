@@ -17,7 +17,7 @@ from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.findings import Finding, make_findings
 from bids_mfi.group.level_tables import VERTEBRA_MAP
 from bids_mfi.group.locate import ENDING
-from bids_mfi.group.measured import list_images
+from bids_mfi.group.measured import list_measured_images
 
 ENTITY_COLUMNS = {"sub": "participant_id", "ses": "session_id"}
 LABEL_MAP = "_dseg.nii.gz"
@@ -72,7 +72,7 @@ class StaleTableError(InputError):
     """A table does not belong to the label map beside it."""
 
 
-def describe_scan(table: Path, data: bytes, output_dir: Path) -> dict[str, Any]:
+def read_scan_origin(table: Path, data: bytes, output_dir: Path) -> dict[str, Any]:
     """Read a scan's identifiers from its table's name, and its origin from the sidecar.
 
     Parameters
@@ -152,7 +152,7 @@ def _read_origin(content: dict[str, Any], name: str, data: bytes) -> dict[str, A
         "flags": flags,
         "doubt": "altered" if altered else "moved" if owner else doubts[find_seal(content)],
         "owner": owner,
-        "images": list_images(content.get("Sources"), content.get("SourcesSHA256")),
+        "images": list_measured_images(content.get("Sources"), content.get("SourcesSHA256")),
     }
 
 
@@ -226,7 +226,7 @@ def find_doubts(described: pd.DataFrame, scans: Sequence[dict[str, Any]]) -> lis
     described : DataFrame
         From :func:`arrange_scans`.
     scans : sequence of dict
-        From :func:`describe_scan`.
+        From :func:`read_scan_origin`.
     """
     findings = _describe_bundles(scans)
     for doubt, (severity, text) in DOUBTS.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bids_mfi.cells import MISSING, is_missing, shorten
+from bids_mfi.cells import MISSING, is_missing, shorten_cell
 from bids_mfi.findings import Finding, make_findings
 from bids_mfi.group.codes import Codes, Conversions, apply_codes, read_codes, read_sex_levels
 from bids_mfi.group.people_table import PARTICIPANT, SESSION, STANDARD, read_lines
@@ -194,7 +194,7 @@ def _find_unknown(merged: Mapping[Visit, Cells], path: Path) -> list[Finding]:
 
 
 def _list(columns: Iterable[str]) -> str:
-    return ", ".join(map(shorten, columns))
+    return ", ".join(map(shorten_cell, columns))
 
 
 # --- values ------------------------------------------------------------------------------------

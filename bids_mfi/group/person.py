@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bids_mfi.cells import MISSING, is_missing, parse_decimal, shorten
+from bids_mfi.cells import MISSING, is_missing, parse_decimal, shorten_cell
 from bids_mfi.findings import Finding, make_findings
 
 BODY = ("height", "weight")
@@ -93,7 +93,7 @@ def parse_person(
         doubts.add(
             "Participants whose sex is neither F nor M (or female, male) ({n}): it is missing in "
             "the analyses. Levels in participants.json can explain other codes.",
-            f"{name}: {shorten(sex)}",
+            f"{name}: {shorten_cell(sex)}",
         )
     return known, _parse("age", cells, name, doubts), _find_bmi(cells, name, doubts)
 
@@ -113,7 +113,7 @@ def _parse(what: str, cells: Cells, name: str, doubts: Doubts) -> float:
     doubts.add(
         f"Values of {what} that are no number from {low:g} to {high:g} {UNITS[what]}{hint} ({{n}}):"
         " they are taken as missing.",
-        f"{name}: {shorten(cell)}",
+        f"{name}: {shorten_cell(cell)}",
     )
     return math.nan
 
@@ -133,7 +133,7 @@ def _read_age(cell: str, name: str, doubts: Doubts) -> float:
     if RANGES["age"][0] <= value <= RANGES["age"][1]:
         doubts.add(
             "Ages of which only the lower limit is given, as 89+ ({n}): taken as this number.",
-            f"{name}: {shorten(cell)}",
+            f"{name}: {shorten_cell(cell)}",
             "note",
         )
     return value
@@ -203,7 +203,7 @@ def doubt_column(column: str, cells: Sequence[str], names: Sequence[str], doubts
     known = [(name, cell) for name, cell in zip(names, cells, strict=True) if not is_missing(cell)]
     numbers = {cell: _read_number(cell) for _, cell in known}
     odd = [cell for cell, value in numbers.items() if math.isnan(value)]
-    text = f"Cells of {shorten(column)} that are no numbers, while most others are ({{n}}): "
+    text = f"Cells of {shorten_cell(column)} that are no numbers, while most others are ({{n}}): "
     if set(odd) <= GAPS:
         text += "they are taken as missing."
     else:
@@ -212,12 +212,12 @@ def doubt_column(column: str, cells: Sequence[str], names: Sequence[str], doubts
     codes = _find_codes(numbers)
     for name, cell in known:
         if cell in odd and (few or set(odd) <= GAPS):
-            doubts.add(text, f"{name}: {shorten(cell)}")
+            doubts.add(text, f"{name}: {shorten_cell(cell)}")
         if cell in codes and not odd:
             doubts.add(
-                f"Values of {shorten(column)} that may be codes for missing values ({{n}}): they "
-                "are used as numbers. Write n/a where a value is missing.",
-                f"{name}: {shorten(cell)}",
+                f"Values of {shorten_cell(column)} that may be codes for missing values ({{n}}): "
+                "they are used as numbers. Write n/a where a value is missing.",
+                f"{name}: {shorten_cell(cell)}",
             )
 
 

@@ -31,7 +31,7 @@ CORRECTION_WORDS = {"none": "none", "holm": "Holm", "fdr_bh": "Benjamini-Hochber
 Figure = tuple[str, str, bytes]
 
 
-def draw_figures(cohort: Cohort, tables: Mapping[str, TableEntry]) -> tuple[Figure, ...]:
+def draw_group_figures(cohort: Cohort, tables: Mapping[str, TableEntry]) -> tuple[Figure, ...]:
     """Draw the paper's figures of one measure.
 
     Returns

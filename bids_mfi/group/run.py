@@ -22,7 +22,7 @@ from bids_mfi.group.outputs import (
     make_table_file,
     remove_outdated,
 )
-from bids_mfi.group.presentation import draw_figures, make_page
+from bids_mfi.group.presentation import draw_group_figures, make_page
 from bids_mfi.group.prose import tell_extent
 from bids_mfi.group.study import Study, read_study
 from bids_mfi.options import RunOptions
@@ -80,7 +80,7 @@ def run_group(options: RunOptions) -> GroupSummary:
     analyses, findings = _analyse(study, cohorts, parsed)
     findings = (*study.find_all(cohorts["mfi"]), *findings)
     files = _make_files(study, cohorts, analyses)
-    figures = tuple(chain(*(draw_figures(cohort, files) for cohort in cohorts.values())))
+    figures = tuple(chain(*(draw_group_figures(cohort, files) for cohort in cohorts.values())))
     page = make_page(study, cohorts["mfi"], files, figures, findings)
     written = _encode(files, study.describe(cohorts["mfi"]))
     written |= {path: svg for path, _, svg in figures}

@@ -246,7 +246,7 @@ class DenseVNet(nn.Module):
         ValueError
             A size is not divisible by 8.
         """
-        check_size(tuple(images.shape[2:]))
+        check_divisible(tuple(images.shape[2:]))
         pooled = self.pool_bn(average_pool(images, self.stem_stride))  # (b, 2, x/2, y/2, z/2)
         stem = self.init_conv(images)  # (b, 24, x/2, y/2, z/2)
         x = torch.cat([pooled, stem], dim=1)  # (b, 26, x/2, y/2, z/2)
@@ -258,10 +258,10 @@ class DenseVNet(nn.Module):
         return logits
 
 
-def check_size(shape: tuple[int, ...]) -> None:
+def check_divisible(shape: tuple[int, ...]) -> None:
     """Raise ValueError unless every size is a multiple of 8.
 
-    >>> check_size((16, 24, 8))
+    >>> check_divisible((16, 24, 8))
     """
     if any(size % SIZE_DIVISOR or size == 0 for size in shape):
         raise ValueError(f"every size must be a multiple of {SIZE_DIVISOR}: {tuple(shape)}")

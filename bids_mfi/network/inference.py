@@ -169,7 +169,7 @@ class NiftyNet(Inference):
                 f"The headers of the two images state voxels of {_listed(both[0])} mm and "
                 f"{_listed(both[1])} mm, expected the same. Correct the voxel sizes (pixdim)."
             )
-        model_grid = niftynet.resampled_grid(_turn(grid, self.bundle), shapes[0])
+        model_grid = niftynet.make_niftynet_grid(_turn(grid, self.bundle), shapes[0])
         check_model_grid(model_grid, self.bundle)
         channels = [
             niftynet.resample_cubic(
@@ -199,7 +199,7 @@ class NiftyNet(Inference):
         percentiles = bundle.landmark_percentiles
         widths = niftynet.padding_widths(shape, bundle.padding, bundle.window)
         padded = np.stack([niftynet.pad_minimum(volume, widths) for volume in channels])
-        volume = niftynet.standardise(
+        volume = niftynet.standardise_as_niftynet(
             padded, bundle.landmarks, (percentiles[0] / 100, percentiles[-1] / 100)
         )
         inside = (slice(low, low + size) for (low, _), size in zip(widths, shape, strict=True))

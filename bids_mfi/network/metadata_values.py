@@ -18,10 +18,10 @@ HIGHEST_NUMBER = 1e6
 HEMIS = ("L", "R")
 
 
-def read_number(value: object) -> float:
+def read_real(value: object) -> float:
     """Read a finite number of at most HIGHEST_NUMBER in magnitude.
 
-    >>> read_number(3), read_number(0.7)
+    >>> read_real(3), read_real(0.7)
     (3.0, 0.7)
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -40,7 +40,7 @@ def read_whole(value: object) -> int:
     >>> read_whole(3), read_whole(3.0)
     (3, 3)
     """
-    number = read_number(value)
+    number = read_real(value)
     if number != math.floor(number):
         raise ValueError(f"a whole number expected, found {show_value(value)}")
     return int(number)

@@ -6,9 +6,9 @@ the foreground is found, windows that overwrite each other). It is kept, because
 trained behind it. ``docs/decisions/niftynet.md`` tells what is identical and what was left out.
 
 The steps in their order: reorient, resample (:func:`resample_cubic`); pad (:func:`pad_minimum`),
-foreground (:func:`find_foreground`), landmarks (:func:`map_to_landmarks`), whitening
-(:func:`whiten`); windows (:func:`plan_windows`), labels of each (:func:`segment_windows`); crop;
-resample back (:func:`resample_nearest`).
+foreground (:func:`find_filled_foreground`), landmarks (:func:`map_to_percentiles`), whitening
+(:func:`whiten_foreground`); windows (:func:`plan_windows`), labels of each
+(:func:`segment_windows`); crop; resample back (:func:`resample_nearest`).
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def _factors(zooms_mm: tuple[float, ...], spacing_mm: tuple[float, ...]) -> list
     return [float(factor) for factor in single / np.asarray(spacing_mm)]
 
 
-def resampled_grid(grid: Grid, shape: Triple) -> Grid:
+def make_niftynet_grid(grid: Grid, shape: Triple) -> Grid:
     """Lay ``shape`` voxels between the centres of the outermost voxels of a grid."""
     steps = (np.array(grid.shape) - 1) / np.maximum(np.array(shape) - 1, 1)
     affine = grid.matrix
@@ -128,7 +128,7 @@ def pad_minimum(
     return np.pad(volume, widths, mode="minimum")
 
 
-def find_foreground(channels: NDArray[np.float32]) -> NDArray[np.bool_]:
+def find_filled_foreground(channels: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Voxels that belong to the foreground of every channel.
 
     Of a channel: values above 0, dilated twice by a 6-connected cross, holes filled.
@@ -159,7 +159,7 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return filled
 
 
-def map_to_landmarks(
+def map_to_percentiles(
     volume: NDArray[np.float32],
     foreground: NDArray[np.bool_],
     landmarks: tuple[float, ...],
@@ -184,14 +184,16 @@ def map_to_landmarks(
     return np.asarray(slopes[piece] * volume + intercepts[piece], dtype=np.float32)
 
 
-def whiten(volume: NDArray[np.float32], foreground: NDArray[np.bool_]) -> NDArray[np.float32]:
+def whiten_foreground(
+    volume: NDArray[np.float32], foreground: NDArray[np.bool_]
+) -> NDArray[np.float32]:
     """Subtract the foreground's mean from all voxels and divide by its standard deviation."""
     tissue = volume[foreground].astype(np.float64)
     deviation = max(float(tissue.std()), LEAST_DEVIATION)
     return np.asarray((volume - tissue.mean()) / deviation, dtype=np.float32)
 
 
-def standardise(
+def standardise_as_niftynet(
     padded: NDArray[np.float32],
     landmarks: tuple[tuple[float, ...], ...],
     cutoff: tuple[float, float],
@@ -207,7 +209,7 @@ def standardise(
     PairError
         The channels have no common foreground.
     """
-    foreground = find_foreground(padded)
+    foreground = find_filled_foreground(padded)
     if not foreground.any():
         raise PairError(
             "No voxel is above 0 in both the in-phase and the out-of-phase image, expected tissue. "
@@ -215,7 +217,7 @@ def standardise(
         )
     return np.stack(
         [
-            whiten(map_to_landmarks(volume, foreground, row, cutoff), foreground)
+            whiten_foreground(map_to_percentiles(volume, foreground, row, cutoff), foreground)
             for volume, row in zip(padded, landmarks, strict=True)
         ]
     )

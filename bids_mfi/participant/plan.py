@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_mfi.bids.names import scan_paths
-from bids_mfi.bids.output_folder import check_output_dir, check_same_labels
+from bids_mfi.bids.output_folder import check_output_dir, check_own_labels
 from bids_mfi.bids.scan_files import ScanRecord, fingerprint_record
 from bids_mfi.bids.scan_results import explain_altered, scan_state
 from bids_mfi.discovery import UnusableScan, find_scans, list_participants_without_scans
@@ -80,7 +80,7 @@ def plan_run(options: RunOptions) -> RunPlan:
     states = {pair.scan: find_state(pair, bundle, options) for pair in pairs}
     if options.dry_run or "current" not in states.values():  # else the run says what is done
         _check_folders(options)
-    check_same_labels(options.output_dir, bundle.table)
+    check_own_labels(options.output_dir, bundle.table)
     return RunPlan(bundle, scans, states, tuple(list_participants_without_scans(options, scans)))
 
 

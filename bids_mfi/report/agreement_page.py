@@ -14,7 +14,12 @@ from typing import Any
 from bids_mfi import __version__
 from bids_mfi.report.page import TEMPLATES, format_number, make_environment
 from bids_mfi.statistics.agreement import Agreement
-from bids_mfi.statistics.summaries import GroupSummary, MuscleAgreement, SegmentationSummary, Spread
+from bids_mfi.statistics.summaries import (
+    MuscleAgreement,
+    OverlapByGroup,
+    SegmentationSummary,
+    Spread,
+)
 
 WORST = 5
 SIDE_NAMES = {"L": "Left", "R": "Right"}
@@ -97,7 +102,7 @@ class AgreementPage:
     segmentation : tuple of SegmentationSummary
         Empty where there are no label maps.
     scans : tuple of ScanScore
-    groups : tuple of GroupSummary
+    groups : tuple of OverlapByGroup
         Empty where there are no label maps; groups of one grouping follow each other.
     group_notes : tuple of str
         What the groups lack, in whole sentences.
@@ -113,7 +118,7 @@ class AgreementPage:
     figures: tuple[tuple[str, bytes], ...]
     segmentation: tuple[SegmentationSummary, ...] = ()
     scans: tuple[ScanScore, ...] = ()
-    groups: tuple[GroupSummary, ...] = ()
+    groups: tuple[OverlapByGroup, ...] = ()
     group_notes: tuple[str, ...] = ()
     lists: Lists = field(default_factory=Lists)
     findings: tuple[str, ...] = ()
@@ -293,7 +298,7 @@ def _prepare_segmentation(found: Iterable[SegmentationSummary]) -> list[dict[str
     )
 
 
-def _prepare_groups(found: Iterable[GroupSummary]) -> list[dict[str, Any]]:
+def _prepare_groups(found: Iterable[OverlapByGroup]) -> list[dict[str, Any]]:
     """Rows of the table of groups, under what the scans are grouped by."""
     return [
         {
@@ -305,7 +310,7 @@ def _prepare_groups(found: Iterable[GroupSummary]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _format_group(group: GroupSummary) -> list[str]:
+def _format_group(group: OverlapByGroup) -> list[str]:
     return [
         str(group.scans),
         str(group.muscle_scans),

@@ -21,14 +21,14 @@ from bids_mfi.report.group_marks import (
     break_name,
     choose_crowd,
     choose_digits,
-    draw_legend,
+    draw_group_legend,
     draw_points,
     find_ends,
     find_limits,
     find_row,
     get_number,
     index_pairs,
-    list_names,
+    list_muscles,
     make_stars,
     spread,
     state_p,
@@ -85,7 +85,7 @@ def draw_muscles(
     """
     from matplotlib.figure import Figure
 
-    muscles, crowd = list_names(values), choose_crowd(values.index, sex, values.shape[1])
+    muscles, crowd = list_muscles(values), choose_crowd(values.index, sex, values.shape[1])
     wide, tall = max(2.6, 0.68 * len(muscles)), 4.0
     side = max(2.8, 0.58 * len(muscles))
     with use_style():
@@ -97,7 +97,7 @@ def draw_muscles(
         if len(muscles) > 1:
             right = add_axes(figure, (0.95 + wide + 1.0, 0.65, side, tall))
             _draw_differences(right, muscles, paired, unit)
-        draw_legend(figure, crowd, mean="mean \u00b1 1 standard error")
+        draw_group_legend(figure, crowd, mean="mean \u00b1 1 standard error")
         return encode_svg(figure)
 
 
@@ -109,7 +109,7 @@ def _draw_strips(axes: "Axes", values: pd.DataFrame, crowd: Crowd) -> None:
         draw_points(axes, place + shift, to_floats(shown[muscle]), crowd.sexes, 3.2)
     axes.set(xlim=(-0.6, len(values.columns) - 0.4), ylim=find_limits(values.to_numpy()))
     axes.set_xticks(
-        range(len(values.columns)), [break_name(name, 9) for name in list_names(values)]
+        range(len(values.columns)), [break_name(name, 9) for name in list_muscles(values)]
     )
     axes.tick_params("x", length=0)
 
@@ -234,7 +234,7 @@ def draw_sexes(
         _draw_each_sex(axes, known, crowd, ancova, apart)
         axes.set_ylabel(unit)
         left_out = len(values) - len(known)
-        draw_legend(figure, crowd, f"large marks: {EMM}    {LEVELS_TEXT}", left_out=left_out)
+        draw_group_legend(figure, crowd, f"large marks: {EMM}    {LEVELS_TEXT}", left_out=left_out)
         return encode_svg(figure)
 
 
@@ -245,7 +245,7 @@ def _draw_each_sex(
     if apart:
         places[-1] += 0.4
         axes.axvline(places[-1] - 0.7, color=PALE, linewidth=0.8)
-    rows = [find_row(ancova, muscle) for muscle in list_names(values)]
+    rows = [find_row(ancova, muscle) for muscle in list_muscles(values)]
     digits = choose_digits([get_number(row, "diff_se") for row in rows])
     shown = values.loc[crowd.drawn]
     shift = 0.3 * (spread(len(shown)) - 0.5) + np.where(crowd.sexes == "F", -0.2, 0.2)
@@ -257,7 +257,7 @@ def _draw_each_sex(
             color = _darken(COLORS[name.upper()])
             _draw_mean(axes, place + step, mean, error, color, MARKERS[name.upper()])
         _write_sex_test(axes, place, row, digits)
-    names = [break_name(name, 10) for name in list_names(values)]
+    names = [break_name(name, 10) for name in list_muscles(values)]
     axes.set_xticks(places, [*names[:-1], "mean of\nall muscles"] if apart else names)
     axes.set_xlim(-0.6, places[-1] + 0.6 if len(places) else 0.6)
     axes.tick_params("x", length=0)
@@ -347,7 +347,7 @@ def draw_partial_correlations(
                 axes.tick_params(labelleft=column == 0 or not shared)
             middle = max(1.9, 0.8 + (step * len(block) - 0.25) / 2)
             write_at(figure, (middle, bottom - 0.38), _describe_x(x, table))
-        draw_legend(figure, crowd)
+        draw_group_legend(figure, crowd)
         return encode_svg(figure)
 
 

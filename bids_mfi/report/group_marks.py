@@ -138,7 +138,7 @@ def to_floats(values: Any) -> Floats:
     return np.asarray(values, dtype=np.float64)
 
 
-def list_names(values: pd.DataFrame) -> list[str]:
+def list_muscles(values: pd.DataFrame) -> list[str]:
     """List the muscles of a table of values."""
     return [str(name) for name in values]
 
@@ -277,7 +277,7 @@ def write_above(axes: "Axes", place: float | None, text: str) -> None:
     )  # fmt: skip
 
 
-def draw_legend(
+def draw_group_legend(
     figure: "Figure", crowd: Crowd, words: str = "", mean: str = "", left_out: int = 0
 ) -> None:
     """Draw above the panels what forms mean and some words, and below them who is not drawn."""

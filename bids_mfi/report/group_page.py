@@ -23,7 +23,7 @@ from bids_mfi.report.group_people import (
     list_missing,
     prepare_finding,
 )
-from bids_mfi.report.group_plots import MEASURE_NAMES, encode_json, make_plot_data
+from bids_mfi.report.group_plots import MEASURE_NAMES, encode_script, make_plot_data
 from bids_mfi.report.group_tables import (
     VOLUME,
     has_adjusted,
@@ -78,7 +78,7 @@ def render_group_page(page: GroupPage) -> str:
         script=files["group.js"],
         plotly=plotly,
         hashes=[hash_script(text) for text in (plotly, files["group.js"])],
-        data=encode_json(make_plot_data(page)),
+        data=encode_script(make_plot_data(page)),
         measure=MEASURE_NAMES.get(page.measure, page.measure),
         findings=findings,
         sample=count_people(page.people),

@@ -12,13 +12,13 @@ from bids_mfi.report.group_marks import (
     add_axes,
     break_name,
     choose_crowd,
-    draw_legend,
+    draw_group_legend,
     draw_points,
     find_either,
     find_limits,
     get_number,
     index_pairs,
-    list_names,
+    list_muscles,
     make_stars,
     to_floats,
     write_at,
@@ -63,7 +63,7 @@ def draw_pairs(
     """
     from matplotlib.figure import Figure
 
-    muscles = list_names(values)
+    muscles = list_muscles(values)
     count = max(1, len(muscles))
     crowd = choose_crowd(values.index, sex, count * (count - 1) // 2)
     side = float(np.clip(10.4 / count, 0.95, 2.6))
@@ -90,7 +90,7 @@ def draw_pairs(
                     _draw_pair(axes, values[[above, below]], pair, crowd)
                 _frame_pair(axes, row == count - 1, column == 0 and row > 0)
         write_at(figure, (0.7 + side * count / 2, 0.25), unit)
-        draw_legend(figure, crowd, LEVELS_TEXT)
+        draw_group_legend(figure, crowd, LEVELS_TEXT)
         return encode_svg(figure)
 
 

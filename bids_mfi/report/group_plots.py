@@ -15,7 +15,7 @@ from bids_mfi.report.agreement_page import format_p
 from bids_mfi.report.group_content import GroupPage
 from bids_mfi.report.group_files import check_link
 from bids_mfi.report.group_people import take_column, take_side, take_words
-from bids_mfi.report.group_words import format_spread, format_three, make_stars, to_number
+from bids_mfi.report.group_words import format_spread, format_three, mark_p_value, to_number
 
 MEASURE_NAMES = {"mfi": "MFI", "volume": "Volume"}
 DRAWN_POINTS = 600  # participants drawn in a panel; more would only hide each other
@@ -43,7 +43,9 @@ def make_plot_data(page: GroupPage) -> dict[str, Any]:
         "limit": DRAWN_POINTS,
         "people": _collect_people(page.people),
         **{
-            name: {str(muscle): shorten(take_side(frame, muscle, index)) for muscle in muscles}
+            name: {
+                str(muscle): round_numbers(take_side(frame, muscle, index)) for muscle in muscles
+            }
             for name, frame in frames.items()
         },
         "residuals": _collect_residuals(_table(page, "residuals"), index),
@@ -53,12 +55,12 @@ def make_plot_data(page: GroupPage) -> dict[str, Any]:
     }
 
 
-def encode_json(data: object) -> str:
+def encode_script(data: object) -> str:
     r"""Encode as JSON that can stand in a script element.
 
     Examples
     --------
-    >>> encode_json({"name": "</script>"})
+    >>> encode_script({"name": "</script>"})
     '{"name":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
@@ -67,12 +69,12 @@ def encode_json(data: object) -> str:
     return text
 
 
-def shorten(values: Iterable[object]) -> list[float | None]:
+def round_numbers(values: Iterable[object]) -> list[float | None]:
     """Round to four significant digits; None where there is no number.
 
     Examples
     --------
-    >>> shorten([12.34567, float("nan"), -0.00012345, None])
+    >>> round_numbers([12.34567, float("nan"), -0.00012345, None])
     [12.35, None, -0.0001234, None]
     """
     numbers = (to_number(value) for value in values)
@@ -87,8 +89,8 @@ def _collect_people(people: pd.DataFrame) -> dict[str, Any]:
     return {
         "id": [str(name) for name in people.index],
         "sex": take_words(people, "sex"),
-        "age": shorten(take_column(people, "age")),
-        "bmi": shorten(take_column(people, "bmi")),
+        "age": round_numbers(take_column(people, "age")),
+        "bmi": round_numbers(take_column(people, "bmi")),
         "page": [check_link(text) for text in take_words(people, "page")],
         **{name: _share(take_words(people, name)) for name in ("session", "bundle", "flags")},
     }
@@ -114,8 +116,8 @@ def _collect_residuals(table: pd.DataFrame, index: pd.Index) -> dict[str, Any]:
     for (covariate, muscle), rows in table.groupby(["x", "muscle"], sort=False):
         aligned = _align(rows, index)
         collected.setdefault(str(covariate), {})[str(muscle)] = {
-            "x": shorten(aligned["resid_x"]),
-            "y": shorten(aligned[value]),
+            "x": round_numbers(aligned["resid_x"]),
+            "y": round_numbers(aligned[value]),
         }
     return collected
 
@@ -148,11 +150,11 @@ def _collect_change(page: GroupPage) -> dict[str, Any]:
     beyond: dict[str, Any] = {}
     for muscle, rows in table.groupby("muscle", sort=False):
         known = _align(rows[rows["value_from"].notna()], index)
-        values[str(muscle)] = {first: shorten(known["value_from"])}
+        values[str(muscle)] = {first: round_numbers(known["value_from"])}
         beyond[str(muscle)] = {}
         for session in later:
             aligned = _align(rows[rows["session_to"] == session], index)
-            values[str(muscle)][session] = shorten(aligned["value_to"])
+            values[str(muscle)][session] = round_numbers(aligned["value_to"])
             beyond[str(muscle)][session] = _mark(aligned["exceeds_sdc"])
     names = [first, *later]
     if set(names) <= set(page.sessions):
@@ -171,9 +173,9 @@ def _collect_mean_change(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]
     for row in table.to_dict("records"):
         plus = "+" if to_number(row["mean_change"]) > 0 else ""
         words = (
-            f"{plus}{format_spread(row['mean_change'], row['se_change'])} {make_stars(row['p'])}"
+            f"{plus}{format_spread(row['mean_change'], row['se_change'])} {mark_p_value(row['p'])}"
         )
-        ends = shorten([row["mean_from"], row["mean_to"]])
+        ends = round_numbers([row["mean_from"], row["mean_to"]])
         entry = {"session": str(row["session_to"]), "ends": ends, "text": words.rstrip()}
         found.setdefault(str(row["muscle"]), []).append(entry)
     return found
@@ -187,8 +189,8 @@ def _collect_centiles(table: pd.DataFrame, index: pd.Index) -> dict[str, Any]:
     for muscle, rows in table.groupby("muscle", sort=False):
         aligned = _align(rows, index)
         muscles[str(muscle)] = {
-            "z": shorten(aligned["z"]),
-            "centile": shorten(aligned["centile"]),
+            "z": round_numbers(aligned["z"]),
+            "centile": round_numbers(aligned["centile"]),
             "outside": _mark(aligned["outside_range"]),
         }
     return {"control": _mark(_align(table, index)["is_control"]), "muscles": muscles}
@@ -210,7 +212,7 @@ def _collect_results(page: GroupPage) -> dict[str, Any]:
         },
         "marginal": {
             str(row["muscle"]): _numbers(row, ("emm_f", "emm_f_se", "emm_m", "emm_m_se"))
-            | {"stars": make_stars(row.get("p_sex")), "p": format_p(to_number(row.get("p_sex")))}
+            | {"stars": mark_p_value(row.get("p_sex")), "p": format_p(to_number(row.get("p_sex")))}
             for row in records["ancova"]
         },
         "correlations": [
@@ -226,9 +228,9 @@ def _collect_results(page: GroupPage) -> dict[str, Any]:
 
 
 def _numbers(row: Mapping[Any, Any], names: Iterable[str]) -> dict[str, float | None]:
-    return {name: shorten([row.get(name)])[0] for name in names}
+    return {name: round_numbers([row.get(name)])[0] for name in names}
 
 
 def _word_r(row: Mapping[Any, Any]) -> str:
     """Correlation with its stars."""
-    return f"r = {format_three(row['r'])} {make_stars(row['p'])}".rstrip()
+    return f"r = {format_three(row['r'])} {mark_p_value(row['p'])}".rstrip()

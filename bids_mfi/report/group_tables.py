@@ -22,7 +22,7 @@ from bids_mfi.report.group_words import (
     format_starred,
     format_test,
     format_three,
-    make_stars,
+    mark_p_value,
     name_column,
     name_correction,
     name_effect,
@@ -76,7 +76,7 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class TableView:
     """A table as it is shown.
 
     Attributes
@@ -290,11 +290,11 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 # --- tables ------------------------------------------------------------------------------------
 
 
-def show_table(table: pd.DataFrame, columns: Sequence[Column], caption: str) -> View:
+def show_table(table: pd.DataFrame, columns: Sequence[Column], caption: str) -> TableView:
     """Arrange a table as words: of its columns those that it has, of its rows the first ones."""
     held = [column for column in columns if set(column.names) <= set(table.columns)]
     rows = table.head(LONGEST_TABLE).to_dict("records")
-    return View(
+    return TableView(
         caption=caption + _say_cut(len(table)),
         columns=tuple((column.head, column.kind) for column in held),
         rows=tuple(
@@ -310,7 +310,7 @@ def _say_cut(rows: int) -> str:
     )
 
 
-def show_all(entry: TableEntry) -> View:
+def show_all(entry: TableEntry) -> TableView:
     """Arrange every column of a table, rounded by its name and kind."""
     columns = [
         Column(name_column(name), _choose_form(name), (name,), _is_text(entry.table[name]))
@@ -330,7 +330,7 @@ def _is_text(column: pd.Series) -> bool:
     return not pd.api.types.is_numeric_dtype(column)
 
 
-def show_named(key: str, entry: TableEntry, caption: str = "") -> list[View]:
+def show_named(key: str, entry: TableEntry, caption: str = "") -> list[TableView]:
     """Choose how a table of this name is shown; not at all if it has no rows."""
     name = key.removeprefix(VOLUME)
     if entry.table.empty:
@@ -344,7 +344,7 @@ def show_named(key: str, entry: TableEntry, caption: str = "") -> list[View]:
     return [show_all(entry)]
 
 
-def _show_omnibus(entry: TableEntry, caption: str) -> View:
+def _show_omnibus(entry: TableEntry, caption: str) -> TableView:
     """Arrange the RM-ANCOVA as the paper prints it: raw covariates first, centred ones beside."""
     cells: dict[str, dict[str, tuple[str, str, str]]] = {}
     for row in _choose_corrections(entry.table):
@@ -357,7 +357,7 @@ def _show_omnibus(entry: TableEntry, caption: str) -> View:
     kinds = [kind for kind in known if any(kind in found for found in cells.values())]
     heads = [("F", "number"), ("p", "starred"), ("partial η²", "number")]
     nothing = (MISSING,) * 3
-    return View(
+    return TableView(
         caption,
         (
             ("Effect", "word"),
@@ -379,7 +379,7 @@ def _choose_corrections(table: pd.DataFrame) -> list[dict[Any, Any]]:
     return list(chosen.values())
 
 
-def show_matrix(entry: TableEntry, name: str, caption: str) -> list[View]:
+def show_matrix(entry: TableEntry, name: str, caption: str) -> list[TableView]:
     """Lower triangle of muscle by muscle, with stars."""
     table = entry.table
     if table.empty:
@@ -394,11 +394,11 @@ def show_matrix(entry: TableEntry, name: str, caption: str) -> list[View]:
     rows = (
         (str(muscle), *(cells.get((muscle, other), "") for other in first)) for muscle in second
     )
-    return [View(caption, heads, tuple(rows))]
+    return [TableView(caption, heads, tuple(rows))]
 
 
 def _star(text: str, p: object) -> str:
-    return f"{text} {make_stars(p)}".rstrip()
+    return f"{text} {mark_p_value(p)}".rstrip()
 
 
 def split_stars(cell: str) -> tuple[str, str]:

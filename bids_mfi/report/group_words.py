@@ -87,14 +87,14 @@ def format_any(value: object) -> str:
     return MINUS + text[1:] if text.startswith("-") else text
 
 
-def make_stars(p: object) -> str:
+def mark_p_value(p: object) -> str:
     """Mark a p value as the paper does.
 
     Examples
     --------
-    >>> make_stars(0.0009), make_stars(0.009), make_stars(0.049), make_stars(0.05)
+    >>> mark_p_value(0.0009), mark_p_value(0.009), mark_p_value(0.049), mark_p_value(0.05)
     ('***', '**', '*', '')
-    >>> make_stars(None)
+    >>> mark_p_value(None)
     ''
     """
     number = to_number(p)
@@ -110,7 +110,7 @@ def format_starred(p: object) -> str:
     >>> format_starred(0.0264), format_starred(1e-9), format_starred(0.5), format_starred(None)
     ('0.026 *', '<0.001 ***', '0.500', 'n/a')
     """
-    return f"{format_p(to_number(p))} {make_stars(p)}".rstrip()
+    return f"{format_p(to_number(p))} {mark_p_value(p)}".rstrip()
 
 
 def format_interval(low: object, high: object) -> str:

@@ -74,7 +74,7 @@ class SegmentationSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupSummary:
+class OverlapByGroup:
     """A group of scans, its muscles pooled; NaN where undefined.
 
     Muscles count where the truth of a scan holds them.

@@ -44,7 +44,7 @@ class Scanner:
     noise : float
         Standard deviation of the noise in each of the two channels, muscle = 1.
     field : tuple of float
-        Coefficients of the receive field's logarithm, see :func:`receive_field`.
+        Coefficients of the receive field's logarithm, see :func:`draw_receive_field`.
     scale : float
         Signal of muscle in the scanner's units.
     """
@@ -204,7 +204,7 @@ def _draw_tables(rng: np.random.Generator) -> tuple[Floats, Floats]:
     return varied.astype(np.float32), np.clip(fat_percent + shift, 0, 99).astype(np.float32)
 
 
-def receive_field(shape: tuple[int, int, int], coefficients: tuple[float, ...]) -> Floats:
+def draw_receive_field(shape: tuple[int, int, int], coefficients: tuple[float, ...]) -> Floats:
     """Smooth receive sensitivity, the exponential of a polynomial of degree 2.
 
     Parameters
@@ -222,14 +222,16 @@ def receive_field(shape: tuple[int, int, int], coefficients: tuple[float, ...]) 
     return np.exp(total).astype(np.float32)
 
 
-def acquire(rng: np.random.Generator, body: Body, scanner: Scanner) -> tuple[Floats, Floats]:
+def acquire_phantom(
+    rng: np.random.Generator, body: Body, scanner: Scanner
+) -> tuple[Floats, Floats]:
     """In-phase and out-of-phase magnitude images in the scanner's units.
 
     Returns
     -------
     in_phase, out_phase : ndarray of float32, shape of the body
     """
-    sensitivity = receive_field(body.water.shape, scanner.field)
+    sensitivity = draw_receive_field(body.water.shape, scanner.field)
     images = []
     for echo_ms, sign in ((scanner.in_phase_ms, 1.0), (scanner.out_phase_ms, -1.0)):
         water = body.water * np.float32(np.exp(-echo_ms / scanner.water_t2star_ms))

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from bids_mfi.grid import Grid
-from bids_mfi.synthesis.acquisition import NOISE_RANGE, PROTOCOLS, acquire, build_body, draw_scanner
+from bids_mfi.synthesis.acquisition import (
+    NOISE_RANGE,
+    PROTOCOLS,
+    acquire_phantom,
+    build_body,
+    draw_scanner,
+)
 from bids_mfi.synthesis.composition import draw_fat_percent, draw_participant
 from bids_mfi.synthesis.phantom import draw_shape
 
@@ -47,7 +53,7 @@ class TrainingCase:
     grid: Grid
 
 
-def make_case(
+def make_phantom_case(
     seed: int,
     spacing_mm: tuple[float, float, float] = CASE_SPACING_MM,
     shape: tuple[int, int, int] = CASE_SHAPE,
@@ -72,7 +78,9 @@ def make_case(
     grid = _draw_grid(rng, spacing_mm, shape)
     body = build_body(rng, neck, draw_fat_percent(rng, participant), grid)
     scanner = draw_scanner(rng, protocol=int(rng.integers(len(PROTOCOLS))))
-    in_phase, out_phase = _blur(acquire(rng, body, scanner), float(rng.uniform(*BLUR_VOXELS)))
+    in_phase, out_phase = _blur(
+        acquire_phantom(rng, body, scanner), float(rng.uniform(*BLUR_VOXELS))
+    )
     return TrainingCase(in_phase, out_phase, body.labels, grid)
 
 
@@ -97,15 +105,15 @@ def make_varied_case(
     rng = np.random.default_rng([seed, 1])
     shape = tuple(int(rng.integers(low, high + 1)) for low, high in VARIED_SHAPE)
     variation = float(rng.uniform(*VARIED_VARIATION))
-    return make_case(seed, spacing_mm, (shape[0], shape[1], shape[2]), variation)
+    return make_phantom_case(seed, spacing_mm, (shape[0], shape[1], shape[2]), variation)
 
 
-def describe_variety(spacing_mm: tuple[float, float, float]) -> tuple[tuple[str, str], ...]:
+def describe_phantom_variety(spacing_mm: tuple[float, float, float]) -> tuple[tuple[str, str], ...]:
     """Say in words what :func:`make_varied_case` draws from, for the bundle learnt from it.
 
     Examples
     --------
-    >>> dict(describe_variety((1.4, 1.4, 3.0)))["field_of_view_mm"]
+    >>> dict(describe_phantom_variety((1.4, 1.4, 3.0)))["field_of_view_mm"]
     '168-308 x 134-210 x 72-144'
     """
     extents = (
@@ -140,7 +148,7 @@ def training_cases(
     sequence = np.random.SeedSequence(seed)
     while True:
         (child,) = sequence.spawn(1)
-        yield make_case(int(child.generate_state(1, np.uint64)[0]), spacing_mm, shape)
+        yield make_phantom_case(int(child.generate_state(1, np.uint64)[0]), spacing_mm, shape)
 
 
 def upright_grid(

@@ -152,7 +152,7 @@ def _slim(points: Tensor, girth: Girth) -> Tensor:
     share = reach(distance)
     angle = torch.atan2(x, -y)  # 0 behind, pi / 2 at the right
     turned = angle + girth.turn * share * torch.sin(angle.abs()) * angle.sign()
-    nearer = distance / (1 + share * widen(girth, turned))
+    nearer = distance / (1 + share * widen_girth(girth, turned))
     return torch.stack([nearer * turned.sin(), -nearer * turned.cos(), z])
 
 
@@ -166,11 +166,11 @@ def reach(distance_mm: Tensor) -> Tensor:
     return share * share * (3 - 2 * share)
 
 
-def widen(girth: Girth, angle: Tensor) -> Tensor:
+def widen_girth(girth: Girth, angle: Tensor) -> Tensor:
     """Share by which distances grow in a direction; 0 is behind, pi / 2 at the right.
 
     >>> around = torch.tensor([0.0, np.pi / 2, np.pi])
-    >>> widen(Girth(0.25, 0.5, -0.125, 0.0), around).round(decimals=4).tolist()
+    >>> widen_girth(Girth(0.25, 0.5, -0.125, 0.0), around).round(decimals=4).tolist()
     [0.5, 0.25, -0.125]
     """
     sine, cosine = angle.sin(), angle.cos()

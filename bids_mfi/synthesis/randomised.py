@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bids_mfi.synthesis.deformation import Deformation, Girth, reach, widen
+from bids_mfi.synthesis.deformation import Deformation, Girth, reach, widen_girth
 from bids_mfi.synthesis.labelmap import LabelMap
 from bids_mfi.synthesis.protocol import ScanSettings
 from bids_mfi.synthesis.subject import Subject
@@ -129,7 +129,7 @@ def _enlarge_muscles(label_map: LabelMap, girth: Girth) -> NDArray[np.float64]:
     """Area of each muscle over that of the map, where the girth differs; about its middle."""
     x, y = measure_outline(label_map).centre_mm.T
     angle, distance = torch.from_numpy(np.arctan2(x, -y)), torch.from_numpy(np.hypot(x, y))
-    return np.asarray((1 + reach(distance) * widen(girth, angle)) ** 2)
+    return np.asarray((1 + reach(distance) * widen_girth(girth, angle)) ** 2)
 
 
 def _fit_growth(

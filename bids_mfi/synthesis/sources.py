@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bids_mfi.errors import InputError
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
-from bids_mfi.synthesis.acquisition import Body, acquire, build_body, draw_scanner
+from bids_mfi.synthesis.acquisition import Body, acquire_phantom, build_body, draw_scanner
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
 from bids_mfi.synthesis.cases import upright_grid
 from bids_mfi.synthesis.composition import (
@@ -185,7 +185,7 @@ def simulate_scans(
         tissue = np.random.default_rng([*seed, 2])
         body = build_body(tissue, posed, fat, upright, SUBSAMPLES)
         scanner = draw_scanner(rng)
-        in_phase, out_phase = acquire(rng, body, scanner)
+        in_phase, out_phase = acquire_phantom(rng, body, scanner)
         tilted = tilt_grid(upright, np.deg2rad(OBLIQUE_SD_DEGREES) * rng.standard_normal())
         facts = ScanFacts(
             scanner.field_strength_t, scanner.in_phase_ms, scanner.out_phase_ms, spacing_mm[2],

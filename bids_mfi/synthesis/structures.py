@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from bids_mfi.cells import read_cells, shorten
+from bids_mfi.cells import read_cells, shorten_cell
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import LONG_NAMES, WEBER2021
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
@@ -86,7 +86,7 @@ def read_structure_table(path: Path) -> list[dict[str, str]]:
         if not re.fullmatch(r"-?\d{1,9}", row["index"]):
             raise InputError(
                 f"{path}: cannot be read as a label table: line {line} has the index "
-                f"'{shorten(row['index'])}', expected a whole number; correct it."
+                f"'{shorten_cell(row['index'])}', expected a whole number; correct it."
             )
     indices, names = [int(row["index"]) for row in rows], [row["name"] for row in rows]
     if len(set(indices)) != len(indices) or not all(names):

@@ -24,7 +24,7 @@ SPLINE_ORDER = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Deformation:
+class Warp:
     """A random change of shape, read from the output's side.
 
     Attributes
@@ -66,7 +66,7 @@ def augment(
         images, labels = mirror(images, labels, table)
     if options.contrast_sd:
         images = change_contrast(images, np.exp(rng.normal(0, options.contrast_sd, len(images))))
-    deformation = draw_deformation(options, rng)
+    deformation = draw_warp(options, rng)
     if deformation is None:
         return images, labels
     return deform(images, labels, spacing_mm, deformation)
@@ -107,7 +107,7 @@ def change_contrast(
     return changed
 
 
-def draw_deformation(options: TrainOptions, rng: np.random.Generator) -> Deformation | None:
+def draw_warp(options: TrainOptions, rng: np.random.Generator) -> Warp | None:
     """Draw what the options allow; None if they allow nothing."""
     percent, angles = options.scaling_percent, rotation_limits(options)
     if not (options.elastic_share or percent or any(angles)):
@@ -118,7 +118,7 @@ def draw_deformation(options: TrainOptions, rng: np.random.Generator) -> Deforma
     if rng.random() < options.elastic_share:
         points = options.elastic_control_points + SPLINE_ORDER
         shifts = rng.normal(0, options.elastic_sigma_voxels, (3, points, points, points))
-    return Deformation(scale, rotation_matrix(about_lr, about_ap), shifts)
+    return Warp(scale, rotate_about(about_lr, about_ap), shifts)
 
 
 def rotation_limits(options: TrainOptions) -> tuple[float, float]:
@@ -126,7 +126,7 @@ def rotation_limits(options: TrainOptions) -> tuple[float, float]:
     return options.rotation_lr_degrees, options.rotation_ap_degrees
 
 
-def rotation_matrix(lr_degrees: float, ap_degrees: float) -> NDArray[np.float64]:
+def rotate_about(lr_degrees: float, ap_degrees: float) -> NDArray[np.float64]:
     """Rotation about the left-right (x) axis, then about the anterior-posterior (y) axis.
 
     Right-handed about the positive axes R and A: a positive angle about x turns anterior to
@@ -134,7 +134,7 @@ def rotation_matrix(lr_degrees: float, ap_degrees: float) -> NDArray[np.float64]
 
     Examples
     --------
-    >>> np.abs(rotation_matrix(90, 0) @ [0, 1, 0]).round(6).tolist()
+    >>> np.abs(rotate_about(90, 0) @ [0, 1, 0]).round(6).tolist()
     [0.0, 0.0, 1.0]
     """
     a, b = np.deg2rad(lr_degrees), np.deg2rad(ap_degrees)
@@ -148,7 +148,7 @@ def deform(
     images: NDArray[np.float32],
     labels: NDArray[np.int16],
     spacing_mm: tuple[float, float, float],
-    deformation: Deformation,
+    deformation: Warp,
 ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
     """Resample images linearly and labels by the nearest voxel, at the same places.
 
@@ -165,7 +165,7 @@ def deform(
 
 
 def sampling_points(
-    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], deformation: Deformation
+    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], deformation: Warp
 ) -> NDArray[np.float32]:
     """Where each output voxel reads the input, in voxels.
 

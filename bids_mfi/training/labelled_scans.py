@@ -102,7 +102,7 @@ def load_labelled_data(
         case_at=in_rounds(learnt, options.seed),
         validation=held or learnt,
         table=plan.table,
-        ranges=describe_ranges(plan, cases),
+        ranges=describe_labelled_scans(plan, cases),
         count=len(learnt),
         validated_on=HELD_OUT if held else LEARNT_FROM,
     )
@@ -202,7 +202,9 @@ def check_cases(plan: ScanPlan, cases: Sequence[LabelledCase], options: TrainOpt
     return lines
 
 
-def describe_ranges(plan: ScanPlan, cases: Sequence[LabelledCase]) -> tuple[tuple[str, str], ...]:
+def describe_labelled_scans(
+    plan: ScanPlan, cases: Sequence[LabelledCase]
+) -> tuple[tuple[str, str], ...]:
     """Say what was learnt from, for the bundle; no name of a participant."""
     roles = [scan.role for scan in plan.scans]
     people = {role: {s.pair.participant for s in plan.scans if s.role == role} for role in roles}

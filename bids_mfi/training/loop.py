@@ -35,7 +35,7 @@ from bids_mfi.training.describe import describe_recipe
 from bids_mfi.training.loss import (
     dice_hinge,
     dice_hinge_and_cross_entropy,
-    fold_vertebrae,
+    fold_unknown_vertebrae,
     smooth_dice_and_cross_entropy,
 )
 from bids_mfi.training.model_cards import ModelCard
@@ -177,7 +177,7 @@ def take_step(progress: Progress, options: TrainOptions, images: Tensor, labels:
             logits = logits_through_affine(network, images, affines)
         else:
             logits = network(images)  # (batch, classes, x, y, z)
-    logits, labels = fold_vertebrae(logits.float(), labels, progress.draft.muscle_classes)
+    logits, labels = fold_unknown_vertebrae(logits.float(), labels, progress.draft.muscle_classes)
     loss = LOSS_FUNCTIONS[options.loss](logits, labels)
     progress.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -39,7 +39,9 @@ def soft_dice(probabilities: Tensor, labels: Tensor, agreed_voxels: float = 0.0)
     return (2 * overlap + agreed_voxels) / below
 
 
-def fold_vertebrae(logits: Tensor, labels: Tensor, muscle_classes: int) -> tuple[Tensor, Tensor]:
+def fold_unknown_vertebrae(
+    logits: Tensor, labels: Tensor, muscle_classes: int
+) -> tuple[Tensor, Tensor]:
     """Where it is not known whether a voxel is of a vertebra, count vertebrae as background.
 
     Parameters

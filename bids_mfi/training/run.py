@@ -25,8 +25,8 @@ from bids_mfi.storage import check_writable, write_atomically
 from bids_mfi.synthesis import anatomical
 from bids_mfi.synthesis.cases import (
     TrainingCase,
-    describe_variety,
-    make_case,
+    describe_phantom_variety,
+    make_phantom_case,
     make_varied_case,
 )
 from bids_mfi.synthesis.labelmap import common_table, find_label_maps, load_label_map
@@ -104,7 +104,7 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
         As :func:`bids_mfi.training.loop.train`; data or the start bundle cannot be used.
     """
     out_dir = order.out_dir
-    start, options, card = check_order(order)
+    start, options, card = check_training_order(order)
     plan = None
     if order.source is None:
         report(f"making {VALIDATION_CASES} synthetic scans for validation ...")
@@ -122,7 +122,9 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     return bundle
 
 
-def check_order(order: TrainingOrder) -> tuple[ModelBundle | None, TrainOptions, ModelCard]:
+def check_training_order(
+    order: TrainingOrder,
+) -> tuple[ModelBundle | None, TrainOptions, ModelCard]:
     """Find what can be found before the data are looked at; a dry run begins with it too.
 
     Returns
@@ -320,9 +322,11 @@ def _phantom_data(options: TrainOptions, first: int) -> TrainingData:
     spacing_mm = options.spacing_mm
     return TrainingData(
         case_at=lambda number: make_varied_case(first + number, spacing_mm),
-        validation=[make_case(VALIDATION_SEED + i, spacing_mm) for i in range(VALIDATION_CASES)],
+        validation=[
+            make_phantom_case(VALIDATION_SEED + i, spacing_mm) for i in range(VALIDATION_CASES)
+        ],
         table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
-        ranges=describe_variety(spacing_mm),
+        ranges=describe_phantom_variety(spacing_mm),
         validated_on=NEW_SEEDS,
     )
 
@@ -364,7 +368,8 @@ def write_curve(out_dir: Path, data: TrainingData) -> None:
         header, *lines = (out_dir / LOG).read_text(encoding="utf-8").splitlines()
         columns = header.split("\t")
         rows = [
-            dict(zip(columns, map(read_number, line.split("\t")), strict=True)) for line in lines
+            dict(zip(columns, map(read_log_number, line.split("\t")), strict=True))
+            for line in lines
         ]
     except (OSError, ValueError) as error:
         raise OutputError(
@@ -375,10 +380,10 @@ def write_curve(out_dir: Path, data: TrainingData) -> None:
         write_atomically(out_dir / CURVE, draw_curve(rows, DICE_NAMES[data.validated_on]))
 
 
-def read_number(text: str) -> float:
+def read_log_number(text: str) -> float:
     """Read a number of the log back; ``n/a`` is NaN.
 
-    >>> read_number("0.25"), read_number("n/a")
+    >>> read_log_number("0.25"), read_log_number("n/a")
     (0.25, nan)
     """
     return math.nan if text == "n/a" else float(text)

@@ -105,16 +105,16 @@ def write_log(progress: Progress, table: MuscleTable, out_dir: Path) -> None:
     columns = ["step", "seconds", "loss", "dice_mean"]
     columns += [f"dice_{muscle.abbreviation}" for muscle in table]
     lines = ["\t".join(columns)]
-    lines += ["\t".join(write_number(row[c]) for c in columns) for row in progress.rows]
+    lines += ["\t".join(write_log_number(row[c]) for c in columns) for row in progress.rows]
     write_atomically(out_dir / LOG, ("\n".join(lines) + "\n").encode())
 
 
-def write_number(value: float) -> str:
+def write_log_number(value: float) -> str:
     """Six digits; ``n/a`` for what is not measurable.
 
     That is the loss before the first step, and the Dice of a muscle that no validation case holds.
 
-    >>> write_number(0.25), write_number(math.nan)
+    >>> write_log_number(0.25), write_log_number(math.nan)
     ('0.25', 'n/a')
     """
     return f"{value:.6g}" if math.isfinite(value) else "n/a"
