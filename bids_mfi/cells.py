@@ -155,7 +155,8 @@ def _unquote(path: Path, line: int, cell: str) -> str:
     if len(cell) < 2 or not cell.endswith('"') or '"' in inner.replace('""', ""):
         raise InputError(
             f"{path}: line {line} has the cell {shorten_cell(cell)}, whose quotes are not "
-            "balanced. Expected text without quotes, or quotes around the whole cell; remove the stray quote."
+            "balanced. Expected text without quotes, or quotes around the whole cell; remove the "
+            "stray quote."
         )
     return inner.replace('""', '"').strip()
 
