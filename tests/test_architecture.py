@@ -38,7 +38,8 @@ def test_the_parsers_need_nothing_heavy():
         "measure.dixon",
         "measure.quantify",
         "measure.quality",
-        "measure.agreement",
+        "measure.overlap",
+        "statistics.agreement",
     ],
 )
 def test_science_and_words_load_no_framework(floor):
@@ -104,3 +105,21 @@ def test_version_comes_from_one_place():
     )
     assert help_text.stdout.strip() == f"bids_mfi {bids_mfi.__version__}"
     assert f"version: {bids_mfi.__version__}" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_public_names_mean_one_thing():
+    """No two files of the package define a function or class of the same public name."""
+    homes = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(path.relative_to(PACKAGE).as_posix())
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+def test_files_are_short():
+    lengths = {
+        path.relative_to(PACKAGE).as_posix(): len(path.read_text().splitlines())
+        for path in PACKAGE.rglob("*.py")
+    }
+    assert {name: length for name, length in lengths.items() if length > 450} == {}
