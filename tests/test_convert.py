@@ -28,6 +28,7 @@ from bids_mfi.muscles import WEBER2021
 from bids_mfi.network.bundle import LICENSE, METADATA, ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.inference import choose_inference
 from bids_mfi.network.weights import load_network
 from bids_mfi.niftynet import convert as niftynet
 from bids_mfi.niftynet.convert import convert
@@ -89,7 +90,7 @@ def test_bundle_says_all_that_the_files_said(published: Path, tmp_path: Path) ->
     assert load_bundle(bundle.folder) == bundle
     assert bundle.inference == "niftynet"
     assert (bundle.window, bundle.border) == ((360, 240, 32), (8, 8, 8))
-    assert (bundle.padding, bundle.least_shape) == ((90, 60, 8), (180, 120, 16))
+    assert (bundle.padding, choose_inference(bundle).least_shape) == ((90, 60, 8), (180, 120, 16))
     assert (bundle.spacing_mm, bundle.axcodes) == ((0.7, 0.7, 3.0), ("R", "A", "S"))
     assert bundle.landmark_percentiles == (0.1, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 100)
     rows = np.load(DATA / "niftynet" / "landmarks.npy")
@@ -122,7 +123,7 @@ def test_files_side_by_side_give_the_same_bundle(published: Path, tmp_path: Path
 def test_window_border_and_padding_come_from_the_settings(tmp_path: Path) -> None:
     bundle = convert(write_model(tmp_path / "model", **SMALL), tmp_path / "bundle")
     assert (bundle.window, bundle.border, bundle.padding) == tuple(SMALL.values())
-    assert bundle.least_shape == (32, 24, 8)
+    assert choose_inference(bundle).least_shape == (32, 24, 8)
 
 
 def test_optimiser_and_counters_may_be_absent(model_dir: Path, tmp_path: Path) -> None:

@@ -557,7 +557,7 @@ def test_sform_needs_no_voxel_size_beside_it(tmp_path):
 def test_repairs_of_the_header_are_logged_by_this_module(tmp_path, caplog):
     read_grid(write(tmp_path, "a.nii", patched(QFORM_CODE, "h", 77)))
     assert "qform_code 77 not valid" in caplog.text
-    assert {record.name for record in caplog.records} == {"bids_mfi.grid"}
+    assert {record.name for record in caplog.records} == {"bids_mfi.images"}
 
 
 def test_nothing_is_printed_by_a_plain_interpreter(tmp_path):
@@ -568,9 +568,9 @@ def test_nothing_is_printed_by_a_plain_interpreter(tmp_path):
         write(tmp_path, "refused.nii", patched(DATATYPE, "h", 999)),
     ]
     code = (
-        "import sys, pathlib, contextlib; from bids_mfi import errors, grid\n"
+        "import sys, pathlib, contextlib; from bids_mfi import errors, images\n"
         "for path in sys.argv[1:]:\n"
-        "    with contextlib.suppress(errors.PairError): grid.read_image(pathlib.Path(path))\n"
+        "    with contextlib.suppress(errors.PairError): images.read_image(pathlib.Path(path))\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *paths], capture_output=True, check=True

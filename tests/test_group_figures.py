@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_mfi.report import group_figures
+from bids_mfi.report import group_figures, group_pairs
 from bids_mfi.report.group_figures import draw_muscles, draw_partial_correlations, draw_sexes
 from bids_mfi.report.group_marks import COLORS, MARKERS, SEX_NAMES, choose_crowd
 from bids_mfi.report.group_pairs import draw_pairs
@@ -85,7 +85,8 @@ def study(people=24, muscles=("TR", "LC", "SCM"), sexes=("F", "F", "M")):
 @pytest.fixture
 def keep(monkeypatch):
     """Make the functions return the figure itself."""
-    monkeypatch.setattr(group_figures, "encode_svg", lambda figure: figure)
+    for module in (group_figures, group_pairs):
+        monkeypatch.setattr(module, "encode_svg", lambda figure: figure)
 
 
 def words_of(svg):

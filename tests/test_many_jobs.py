@@ -15,7 +15,7 @@ from bids_mfi import storage
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.options import RunOptions
 from bids_mfi.participant import workflow
-from bids_mfi.participant.plugins import choose_plugin
+from bids_mfi.participant.plugins import check_plugin, choose_plugin
 from bids_mfi.participant.work_folder import ROOM_PER_SCAN_BYTES, make_work_dir
 from bids_mfi.participant.workflow import find_lost_scans
 from bids_mfi.storage import keep_in_use, make_partial_folder, remove_stale_partials
@@ -271,9 +271,9 @@ def test_missing_commands_of_slurm_are_said_before_anything_starts(
     assert list(options.output_dir.iterdir()) == []
     (tmp_path / "bin" / "sbatch").unlink()
     with pytest.raises(MFIError, match="PATH has no sbatch and no squeue"):
-        workflow.check_plugin(queued)
+        check_plugin(queued)
     put_programs(monkeypatch, tmp_path / "bin", sbatch="", squeue="")
-    workflow.check_plugin(queued)
+    check_plugin(queued)
 
 
 def test_squeue_is_asked_for_all_jobs_whatever_the_user_has_set(monkeypatch):

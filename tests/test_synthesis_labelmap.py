@@ -17,7 +17,8 @@ from toy_neck import (
 
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.synthesis import labelmap
+from bids_mfi.synthesis import depth as depth_module
+from bids_mfi.synthesis import labelmap, structures
 from bids_mfi.synthesis.depth import DEPTH_STEP_MM, SKIN_OFFSET_MM, SKIN_STEP_MM
 from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map, prepare_label_map
 from bids_mfi.synthesis.structures import identify, level_of
@@ -86,15 +87,15 @@ def test_depth_and_neighbour_by_hand():
     """A slab of code 1 beside code 2: distances to the boundary, not to the far voxel's centre."""
     codes = np.ones((6, 3, 3), np.uint8)
     codes[4:] = 2
-    neighbour, depth = labelmap._find_neighbours(codes, (0.5, 2.0, 2.0))
+    neighbour, depth = depth_module._find_neighbours(codes, (0.5, 2.0, 2.0))
     assert depth[:, 1, 1].tolist() == [1.75, 1.25, 0.75, 0.25, 0.25, 0.75]
     assert neighbour[:, 1, 1].tolist() == [2, 2, 2, 2, 1, 1]
-    packed = labelmap._pack(codes, (0.5, 2.0, 2.0))
+    packed = depth_module.pack(codes, (0.5, 2.0, 2.0))
     steps = (packed[:, 1, 1] >> 16) & 255
     assert (steps * DEPTH_STEP_MM).tolist() == pytest.approx(depth[:, 1, 1].tolist())
     along_thick, _ = np.ones((3, 3, 6), np.uint8), None
     along_thick[..., 4:] = 2
-    _, depth = labelmap._find_neighbours(along_thick, (0.5, 0.5, 3.0))
+    _, depth = depth_module._find_neighbours(along_thick, (0.5, 0.5, 3.0))
     assert depth[1, 1].tolist() == [10.5, 7.5, 4.5, 1.5, 1.5, 4.5]
 
 
@@ -219,7 +220,7 @@ def test_unknown_names_are_told(tmp_path):
 def test_table_of_a_folder_above_is_found(tmp_path):
     path = write_toy_neck(tmp_path / "sub-01" / "anat", "sub-01_dseg")
     path.with_name("sub-01_dseg.tsv").rename(tmp_path / "dseg.tsv")
-    assert labelmap.find_label_table(path) == tmp_path / "dseg.tsv"
+    assert structures.find_structure_table(path) == tmp_path / "dseg.tsv"
     assert find_label_maps([tmp_path]) == [path]
 
 
@@ -252,18 +253,18 @@ def test_bad_tables_are_refused(tmp_path, problem):
 def test_table_that_cannot_be_parsed_is_refused(tmp_path, line):
     (tmp_path / "dseg.tsv").write_text(f"index\tname\n{line}\n")
     with pytest.raises(InputError, match=r"dseg\.tsv: (cannot be .*: )?line 2 h"):
-        labelmap.read_label_table(tmp_path / "dseg.tsv")
+        structures.read_structure_table(tmp_path / "dseg.tsv")
 
 
 def test_a_long_cell_is_no_obstacle(tmp_path):
     (tmp_path / "dseg.tsv").write_text("index\tname\n1\t" + "a" * 200_000 + "\n")
-    assert len(labelmap.read_label_table(tmp_path / "dseg.tsv")[0]["name"]) == 200_000
+    assert len(structures.read_structure_table(tmp_path / "dseg.tsv")[0]["name"]) == 200_000
 
 
 def test_named_pipe_as_label_table_is_refused(tmp_path):
     os.mkfifo(tmp_path / "dseg.tsv")
     with pytest.raises(InputError, match="named pipe"):
-        labelmap.read_label_table(tmp_path / "dseg.tsv")
+        structures.read_structure_table(tmp_path / "dseg.tsv")
 
 
 def test_map_without_the_muscles_is_refused():
