@@ -4,8 +4,6 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-METHODS = ("none", "holm", "fdr_bh")
-
 
 def adjust_p(p: pd.Series, method: str) -> pd.Series:
     """Adjust one family of tests.

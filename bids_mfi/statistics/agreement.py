@@ -1,6 +1,6 @@
 """Agreement of two raters: ICC, bias, limits of agreement; must not know files, images or pages."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,107 +85,6 @@ def intraclass_correlation(ratings: ArrayLike) -> IntraclassCorrelation:
     return IntraclassCorrelation(
         icc, lower, upper, f, df1, df2, _f_upper_tail(f, df1, df2), msr, msc, mse
     )
-
-
-@dataclass(frozen=True, slots=True)
-class CorrelationForm:
-    """One of the six intraclass correlations of Shrout & Fleiss.
-
-    Attributes
-    ----------
-    form : str
-        ``ICC1``, ``ICC2``, ``ICC3``: one-way random, two-way random, two-way mixed; with a ``k``
-        for the mean of all raters.
-    icc : float
-    f, df1, df2, p : float
-        Test against 0.
-    ci_lower, ci_upper : float
-        95 % confidence interval.
-    """
-
-    form: str
-    icc: float
-    f: float
-    df1: float
-    df2: float
-    p: float
-    ci_lower: float
-    ci_upper: float
-
-
-def correlation_forms(ratings: ArrayLike) -> list[CorrelationForm]:
-    """All six intraclass correlations, in the order of Shrout & Fleiss.
-
-    Parameters
-    ----------
-    ratings : array of float, shape (subjects, raters)
-        At least two of each, not all alike; subjects with a missing rating are left out.
-
-    Raises
-    ------
-    ValueError
-        There are fewer.
-
-    References
-    ----------
-    Shrout & Fleiss 1979, doi:10.1037/0033-2909.86.2.420.
-
-    Examples
-    --------
-    >>> judges = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8]]
-    >>> judges += [[7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
-    >>> [round(one.icc, 2) for one in correlation_forms(judges)]
-    [0.17, 0.29, 0.71, 0.44, 0.62, 0.91]
-    """
-    values = np.atleast_2d(np.asarray(ratings, dtype=np.float64))
-    values = values[np.isfinite(values).all(axis=1)]
-    n, k = values.shape
-    if n < 2 or k < 2:
-        raise ValueError(f"six forms need two subjects and raters at least: {values.shape}")
-    msr, _, mse = _mean_squares(values)
-    within = float(np.sum((values - values.mean(axis=1, keepdims=True)) ** 2)) / (n * (k - 1))
-    two_way = intraclass_correlation(values)
-    df1, df2 = float(n - 1), float((n - 1) * (k - 1))
-    one = _ratio_form("ICC1", divide(msr, within), df1, float(n * (k - 1)), k)
-    three = _ratio_form("ICC3", divide(msr, mse), df1, df2, k)
-    interval = (two_way.icc_lower, two_way.icc_upper)
-    two = CorrelationForm("ICC2", two_way.icc, two_way.icc_f, df1, df2, two_way.icc_p, *interval)
-    singles = (one, two, three)
-    return [*singles, *(_of_mean(single, k) for single in singles)]
-
-
-def _ratio_form(form: str, f: float, df1: float, df2: float, k: int) -> CorrelationForm:
-    """ICC of one rater from a ratio of mean squares, with the interval of that ratio."""
-    low, high = f / _f_quantile(df1, df2), f * _f_quantile(df2, df1)
-    icc, lower, upper = ((x - 1) / (x + k - 1) for x in (f, low, high))
-    return CorrelationForm(form, icc, f, df1, df2, _f_upper_tail(f, df1, df2), lower, upper)
-
-
-def _of_mean(single: CorrelationForm, k: int) -> CorrelationForm:
-    """ICC of the mean of k raters (Spearman-Brown) from that of one."""
-    icc, lower, upper = (
-        k * x / (1 + (k - 1) * x) for x in (single.icc, single.ci_lower, single.ci_upper)
-    )
-    return replace(single, form=f"{single.form}k", icc=icc, ci_lower=lower, ci_upper=upper)
-
-
-def repeatability_coefficient(first: ArrayLike, second: ArrayLike) -> float:
-    """2 sqrt(mean d^2) of two measurements by one method, d being their difference.
-
-    Two such measurements differ by less in 95 % of the subjects. NaN without a pair.
-
-    References
-    ----------
-    Bland & Altman 1986, doi:10.1016/S0140-6736(86)90837-8.
-
-    Examples
-    --------
-    >>> repeatability_coefficient([10.0, 12.0], [11.0, 11.0])
-    2.0
-    """
-    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    difference = difference[np.isfinite(difference)]
-    return 2 * float(np.sqrt(np.mean(difference**2))) if difference.size else NAN
 
 
 def _mean_squares(values: Floats) -> tuple[float, float, float]:

@@ -3,7 +3,7 @@
 Every case is decided by its seed alone. Axes point to R, A, S.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,18 +137,6 @@ def describe_phantom_variety(spacing_mm: tuple[float, float, float]) -> tuple[tu
 
 def _times(values: Iterable[object]) -> str:
     return " x ".join(str(value) for value in values)
-
-
-def training_cases(
-    seed: int,
-    spacing_mm: tuple[float, float, float] = CASE_SPACING_MM,
-    shape: tuple[int, int, int] = CASE_SHAPE,
-) -> Iterator[TrainingCase]:
-    """Cases without end; the seed decides all of them, and different seeds share none."""
-    sequence = np.random.SeedSequence(seed)
-    while True:
-        (child,) = sequence.spawn(1)
-        yield make_phantom_case(int(child.generate_state(1, np.uint64)[0]), spacing_mm, shape)
 
 
 def upright_grid(
