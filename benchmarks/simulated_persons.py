@@ -14,11 +14,10 @@ import torch
 
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import LONG_NAMES
-from bids_mfi.synthesis.anatomical import draw_case
+from bids_mfi.synthesis.anatomical import RANDOMISED, draw_case
 from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.levels import find_level_slices
 from bids_mfi.synthesis.painting import fill_grid
-from bids_mfi.synthesis.protocol import VARIED
 from bids_mfi.synthesis.volumes import PAPER_VOLUMES_ML, count_surfaces
 from bids_mfi.vertebrae import expand_levels
 
@@ -67,7 +66,7 @@ def main() -> None:
     for path in arguments.label_maps:
         label_map, found, areas = load_label_map(path), {name: [] for name in LONG_NAMES}, []
         for seed in range(FIRST_SEED, FIRST_SEED + arguments.persons):
-            subject, _ = draw_case(np.random.default_rng(seed), [label_map], seed, VARIED)
+            subject, _ = draw_case(np.random.default_rng(seed), [label_map], seed, RANDOMISED)
             volumes, area = measure(subject)
             areas.append(area)
             for name, value in volumes.items():

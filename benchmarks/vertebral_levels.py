@@ -2,8 +2,9 @@
 
     python benchmarks/vertebral_levels.py LABEL_MAP [LABEL_MAP ...] [--bundle BUNDLE] [--scans 40]
 
-Scans are of seeds from which no training learns. A body counts if it lies wholly within the field
-of view; one that is not found counts as farther away than any limit.
+Scans are of seeds from which no training learns, every other one from the wide ranges of training.
+A body counts if it lies wholly within the field of view; one that is not found counts as farther
+away than any limit.
 """
 
 import argparse
@@ -17,8 +18,9 @@ from scipy import ndimage
 from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.logits import part_vertebrae, segment_all_classes
 from bids_mfi.network.weights import load_network
-from bids_mfi.synthesis.anatomical import make_case
+from bids_mfi.synthesis.anatomical import RANDOMISED, make_case
 from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map
+from bids_mfi.synthesis.protocol import VARIED
 
 INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"
 FIRST_SEED = 400_000
@@ -56,7 +58,8 @@ def main() -> None:
     maps = [load_label_map(path) for path in find_label_maps(arguments.label_maps)]
     distances: dict[str, list[float]] = {name: [] for name in bundle.vertebrae}
     for seed in range(FIRST_SEED, FIRST_SEED + arguments.scans):
-        case = make_case(maps, seed, bundle.spacing_mm, levels="vertebrae")
+        protocol = RANDOMISED if seed % 2 else VARIED
+        case = make_case(maps, seed, bundle.spacing_mm, protocol, levels="vertebrae")
         truth = np.maximum(case.labels - bundle.muscle_classes + 1, 0).astype(np.uint8)
         channels = np.stack([case.in_phase, case.out_phase]).astype(np.float32)
         classes = segment_all_classes(channels, bundle, network).argmax(axis=0)

@@ -149,6 +149,9 @@ class TrainOptions:
         themselves, not augmented.
     validation_share : float
         Share of the participants that are held out.
+    randomised_share : float
+        Share of the synthetic scans of label maps that are drawn from far wider ranges than those
+        of ``simulate``.
     phantom_share : float
         Share of the other synthetic scans of the built-in phantom where label maps are given too.
     relabelled_share : float
@@ -199,6 +202,7 @@ class TrainOptions:
     keep: str = "best"
     validation: str = "held_out"
     validation_share: float = 0.2
+    randomised_share: float = 0.85
     phantom_share: float = 0.25
     relabelled_share: float = 0.0
     levels: str = "all"

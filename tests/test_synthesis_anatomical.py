@@ -261,16 +261,35 @@ def test_air_of_a_pair_keeps_the_floor_of_magnitudes(label_map, monkeypatch):
     monkeypatch.setattr(anatomical, "STRONG_NOISE", (0.3, 0.3))
     fine = replace(PROTOCOLS["paper"], in_plane_mm=(2.0, 2.0), slice_mm=(3.0, 3.0))
     monkeypatch.setattr(anatomical, "draw_protocol", lambda *_: fine)
-    monkeypatch.setattr(anatomical, "RANDOMISED_SHARE", 0.0)  # no air that is masked
     quiet, noisy = anatomical.make_noise_pair([load_label_map(label_map)], 1, SPACING_MM)
     signal = np.median(quiet.in_phase[quiet.labels > 0])
     air = quiet.in_phase < 0.05 * signal
     assert noisy.in_phase[air].mean() / (0.3 * signal) == pytest.approx(1.25, rel=0.2)
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0, 0.5])
+def test_the_share_of_randomised_scans_is_the_options(label_map, share, monkeypatch):
+    protocols = []
+    monkeypatch.setattr(
+        anatomical, "make_case", lambda maps, seed, mm, name, *_: protocols.append(name)
+    )
+    options = TrainOptions(phantom_share=0.0, randomised_share=share, device="cpu")
+    data = synthetic_data(options, [label_map])
+    for number in range(40):
+        data.case_at(number)
+    found = np.mean([name == anatomical.RANDOMISED for name in protocols])
+    assert found == pytest.approx(share, abs=0.2 if share == 0.5 else 0)
+    assert set(protocols) <= {anatomical.RANDOMISED, "varied"}
+    assert dict(data.ranges)["randomised"].startswith(f"{100 * share:g} % of these scans")
+
+
 def relabelled_options(share):
     return TrainOptions(
-        relabelled_share=share, phantom_share=0.0, spacing_mm=SPACING_MM, device="cpu"
+        relabelled_share=share,
+        phantom_share=0.0,
+        randomised_share=0.0,
+        spacing_mm=SPACING_MM,
+        device="cpu",
     )
 
 

@@ -12,7 +12,7 @@ from toy_neck import write_toy_neck
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.synthesis import randomised
-from bids_mfi.synthesis.anatomical import draw_case, make_case, paint, saturate_front
+from bids_mfi.synthesis.anatomical import RANDOMISED, draw_case, make_case, paint, saturate_front
 from bids_mfi.synthesis.anatomies import find_anatomy
 from bids_mfi.synthesis.cases import upright_grid
 from bids_mfi.synthesis.deformation import Girth, draw_deformation, map_points
@@ -285,18 +285,19 @@ class TestScan:
             assert low >= bottom - randomised.BELOW_MM - 1e-6
 
     def test_cases_are_decided_by_their_seed(self, label_map):
-        first, second = (make_case([label_map], 11, SPACING_MM) for _ in range(2))
+        first, second = (make_case([label_map], 11, SPACING_MM, RANDOMISED) for _ in range(2))
         assert np.array_equal(first.in_phase, second.in_phase)
         assert np.array_equal(first.labels, second.labels)
 
 
-def test_some_persons_are_drawn_as_those_that_are_simulated(label_map):
-    wasted = [
-        draw_case(np.random.default_rng(seed), [label_map], seed, "varied")[0].most_wasted
-        for seed in range(60)
-    ]
-    share = np.mean([value == randomised.MOST_WASTED for value in wasted])
-    assert 0.7 < share < 0.97
+@pytest.mark.parametrize("protocol", ["varied", "paper", "randomised"])
+def test_only_the_randomised_protocol_randomises(label_map, protocol):
+    """Others draw persons and scans as ``simulate`` does."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        subject, settings = draw_case(rng, [label_map], seed, protocol)
+        assert (subject.most_wasted == randomised.MOST_WASTED) == (protocol == "randomised")
+        assert (settings.middle_z_mm is not None) == (protocol == "randomised")
 
 
 def test_simulated_persons_are_those_of_earlier_versions(label_map):

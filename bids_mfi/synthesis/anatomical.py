@@ -43,7 +43,7 @@ MIDDLE_X_MM, MIDDLE_Z_MM = 8.0, 14.0
 SUBSAMPLE_MM = 1.2
 VARIATION = (0.3, 1.0)
 PLAIN_SHARE = 0.1
-RANDOMISED_SHARE = 0.85
+RANDOMISED = "randomised"  # a protocol beside VARIED and those that have a name
 BAND_EDGE_MM, BAND_LABELLED = 2.0, 0.3
 # Standard deviation in a voxel of the acquisition, muscle = 1.
 QUIET_NOISE = 0.04
@@ -210,7 +210,7 @@ def make_case(
         Voxel size of the network's grid. Finer axes of a scan are made at this size at once,
         coarser ones are resampled, as a real scan is.
     protocol : str
-        One of PROTOCOLS, or ``varied``.
+        One of PROTOCOLS, ``varied``, or ``randomised``: persons and scans from far wider ranges.
     levels : str
         See :func:`make_scan`.
     """
@@ -223,14 +223,15 @@ def make_case(
 def draw_case(
     rng: np.random.Generator, maps: Sequence[LabelMap], seed: int, protocol: str
 ) -> tuple[Subject, ScanSettings]:
-    """Draw who is scanned, and how."""
+    """Draw who is scanned, and how; ``protocol`` as for :func:`make_case`."""
     label_map = maps[int(rng.integers(len(maps)))]
     subject = draw_subject(rng, label_map, variation=float(rng.uniform(*VARIATION)))
     own = np.random.default_rng([seed, 3])
     if own.random() < PLAIN_SHARE:
         subject = simplify_subject(own, subject)
-    settings = draw_settings(rng, draw_protocol(rng, protocol))
-    if own.random() < RANDOMISED_SHARE:
+    named = VARIED if protocol == RANDOMISED else protocol
+    settings = draw_settings(rng, draw_protocol(rng, named))
+    if protocol == RANDOMISED:
         subject = randomise_subject(own, subject)
         settings = randomise_settings(own, settings, label_map)
     return subject, settings
@@ -293,7 +294,7 @@ def resample_case(scan: AnatomicalScan, spacing_mm: tuple[float, float, float]) 
 
 
 def describe_variety(
-    paths: Sequence[Path], spacing_mm: tuple[float, float, float]
+    paths: Sequence[Path], spacing_mm: tuple[float, float, float], randomised_share: float
 ) -> tuple[tuple[str, str], ...]:
     """Say in words what :func:`make_case` draws from, for the bundle learnt from it."""
     maps = ", ".join(
@@ -303,7 +304,7 @@ def describe_variety(
         ("data", f"synthetic scans of the anatomy of the label map {maps}; no scan of a person"),
         ("anatomy", "{:g}-{:g} times the variation of simulated scans".format(*VARIATION)),
         ("plain", f"{100 * PLAIN_SHARE:g} % of persons without fat planes and vessels"),
-        ("randomised", f"{100 * RANDOMISED_SHARE:g} % of the scans: {describe_ranges()}"),
+        ("randomised", f"{100 * randomised_share:g} % of these scans: {describe_ranges()}"),
         ("spacing_mm", " x ".join(f"{size:g}" for size in spacing_mm)),
         ("protocols", "; ".join(describe_protocol(p) for p in PROTOCOLS.values())),
         ("noise_of_muscle_signal", "{:g}-{:g}".format(*noise_range())),

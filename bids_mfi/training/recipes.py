@@ -123,6 +123,7 @@ RULES: Mapping[str, Rule] = {
     "validation_share": Rule(
         lambda value: _is_number(value) and 0 < value < 1, "a number between 0 and 1"
     ),
+    "randomised_share": SHARE,
     "phantom_share": SHARE,
     "relabelled_share": SHARE,
     "levels": _one_of(LEVEL_CHOICES),

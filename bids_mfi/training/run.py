@@ -30,6 +30,7 @@ from bids_mfi.synthesis.cases import (
     make_varied_case,
 )
 from bids_mfi.synthesis.labelmap import common_table, find_label_maps, load_label_map
+from bids_mfi.synthesis.protocol import VARIED
 from bids_mfi.training.batches import (
     DICE_NAMES,
     NEW_SEEDS,
@@ -207,7 +208,9 @@ def synthetic_data(
         if np.random.default_rng([seed, 2]).random() < options.phantom_share:
             return without_vertebrae(make_varied_case(seed, options.spacing_mm), options)
         levels = "vertebrae" if options.vertebrae else options.levels
-        return anatomical.make_case(maps, seed, options.spacing_mm, levels=levels, device=device)
+        randomised = np.random.default_rng([seed, 6]).random() < options.randomised_share
+        protocol = anatomical.RANDOMISED if randomised else VARIED
+        return anatomical.make_case(maps, seed, options.spacing_mm, protocol, levels, device)
 
     def training_case_at(seed: int) -> Case:
         chance = np.random.default_rng([seed, 5]).random()
@@ -221,7 +224,10 @@ def synthetic_data(
 
     others = "other scans" if options.relabelled_share else "scans"
     share = f"{100 * options.phantom_share:g} % of the {others} are of the built-in phantom"
-    ranges = [*anatomical.describe_variety(paths, options.spacing_mm), ("phantom", share)]
+    ranges = [
+        *anatomical.describe_variety(paths, options.spacing_mm, options.randomised_share),
+        ("phantom", share),
+    ]
     if start is not None and options.relabelled_share:
         ranges.append(("relabelled", describe_relabelled(options, start)))
     return TrainingData(
