@@ -22,7 +22,7 @@ from bids_mfi.synthesis.volumes import draw_volumes_ml, measure_outline, solve_g
 MOST_WASTED = 0.7
 SIZE = (0.92, 1.16)
 ASPECT = (0.92, 1.09)
-LONG_WAVES, SHORT_WAVES = (1.0, 1.8), (1.0, 2.5)  # times those of other persons
+LONG_WAVES, SHORT_WAVES = (1.0, 3.0), (1.0, 2.5)  # times those of other persons
 # How far muscles reach to the sides of and behind the spine, whatever the label map; the front, as
 # a share of the map's own; and how far back the sides are turned.
 LATERAL_MM, BEHIND_MM = (43.0, 68.0), (47.0, 74.0)
