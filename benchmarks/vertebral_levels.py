@@ -21,6 +21,7 @@ from bids_mfi.network.weights import load_network
 from bids_mfi.synthesis.anatomical import RANDOMISED, make_case
 from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map
 from bids_mfi.synthesis.protocol import VARIED
+from bids_mfi.vertebrae import NO_MUSCLE
 
 INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"
 FIRST_SEED = 400_000
@@ -60,7 +61,7 @@ def main() -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + arguments.scans):
         protocol = RANDOMISED if seed % 2 else VARIED
         case = make_case(maps, seed, bundle.spacing_mm, protocol, levels="vertebrae")
-        truth = np.maximum(case.labels - bundle.muscle_classes + 1, 0).astype(np.uint8)
+        truth = part_vertebrae(np.where(case.labels == NO_MUSCLE, 0, case.labels), bundle)
         channels = np.stack([case.in_phase, case.out_phase]).astype(np.float32)
         classes = segment_all_classes(channels, bundle, network).argmax(axis=0)
         found = part_vertebrae(classes, bundle)

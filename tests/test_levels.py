@@ -10,7 +10,7 @@ from toy_neck import LEVELS as TOY_LEVELS
 from bids_mfi.bids.columns import LEVEL_COLUMN_DESCRIPTIONS
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.measure.levels import Level, LevelMeasure, find_levels, measure_levels
-from bids_mfi.muscles import WEBER2021, MuscleTable
+from bids_mfi.muscles import LONG_NAMES, WEBER2021, MuscleTable, paper_table
 from bids_mfi.synthesis.cases import upright_grid
 from bids_mfi.synthesis.labelmap import prepare_label_map
 from bids_mfi.synthesis.levels import find_level_slices
@@ -19,6 +19,7 @@ from bids_mfi.synthesis.subject import draw_subject
 from bids_mfi.synthesis.tissues import N_MUSCLES
 from bids_mfi.vertebrae import MEASURED_LEVELS, VERTEBRAE
 
+WHOLE = paper_table(dict.fromkeys(LONG_NAMES, "all"))
 ORIENTATIONS = ("RAS", "LPI", "LAS", "SRA", "PIL", "ASR")
 
 
@@ -93,8 +94,16 @@ class TestFinding:
         levels, flags = levels_of(bodies)
         assert [level.name for level in levels] == ["C3", "C4", "C6", "C7"]
         (flag,) = flags
-        assert (flag.code, flag.severity, flag.value) == ("levels_missing", "info", 4.0)
+        assert (flag.code, flag.severity, flag.value) == ("levels_missing", "warning", 4.0)
         assert "C5" in flag.message
+
+    def test_levels_beyond_the_field_of_view_are_no_reason_to_warn(self):
+        bodies = toy_bodies()
+        for name in ("C6", "C7", "T1"):
+            bodies[bodies == 1 + VERTEBRAE.index(name)] = 0
+        (flag,) = levels_of(bodies)[1]
+        assert (flag.code, flag.severity) == ("levels_missing", "info")
+        assert "C6, C7" in flag.message
 
     def test_a_body_smaller_than_any_is_none(self):
         bodies = toy_bodies()
@@ -120,15 +129,48 @@ class TestFinding:
         assert flag.code == "vertebral_order"
         assert "C3 was found 16 mm above that of C2, expected 8 to 32 mm below" in flag.message
 
-    def test_a_name_too_high_passes_where_the_distance_is_that_of_small_vertebrae(self):
-        """A limit: C5 is called C4, and so on up; distances alone cannot tell."""
+    def test_a_vertebra_that_is_skipped_leaves_no_level(self):
+        """C4 is not labelled and C5 is called C4, and so on: one distance is twice the others."""
+        bodies, renamed = toy_bodies(), toy_bodies()
+        renamed[bodies == 1 + VERTEBRAE.index("C4")] = 0
+        renamed[bodies == 1 + VERTEBRAE.index("C5")] = 1 + VERTEBRAE.index("C4")
+        renamed[bodies == 1 + VERTEBRAE.index("C6")] = 1 + VERTEBRAE.index("C5")
+        levels, flags = levels_of(renamed)
+        assert levels == ()
+        assert flags[0].code == "vertebral_order"
+
+    def test_names_that_are_all_one_too_high_pass(self):
+        """A limit: nothing in distances and heights tells it."""
         bodies = toy_bodies()
-        shifted = bodies.copy()
-        for name, other in (("C5", "C4"), ("C4", "C3"), ("C3", "C2")):
-            shifted[bodies == 1 + VERTEBRAE.index(name)] = 1 + VERTEBRAE.index(other)
-        shifted[bodies == 1 + VERTEBRAE.index("C2")] = 0
+        shifted = np.where(bodies > 1, bodies - 1, 0).astype(np.int16)
         levels, _ = levels_of(shifted)
-        assert [level.name for level in levels] == ["C3", "C4", "C6", "C7"]
+        assert [level.name for level in levels] == ["C3", "C4", "C5", "C6", "C7"]
+
+    @pytest.mark.parametrize(("swallowed", "finding"), [(7, "C4 is"), (4, "C4 is")])
+    def test_a_body_that_swallows_a_part_of_the_next_leaves_no_level(self, swallowed, finding):
+        bodies = toy_bodies()
+        start = first_slice("C5")
+        part = bodies[..., start + 7 - swallowed : start + 8]
+        part[part > 0] = 0
+        bodies[34:46, 44:54, start + 7 - swallowed : start + 8] = 1 + VERTEBRAE.index("C4")
+        levels, flags = levels_of(bodies)
+        assert levels == ()
+        assert flags[0].code == "vertebral_order"
+
+    def test_one_name_in_two_places_leaves_no_level(self):
+        bodies = toy_bodies()
+        bodies[bodies == 1 + VERTEBRAE.index("C5")] = 1 + VERTEBRAE.index("C4")
+        levels, (flag,) = levels_of(bodies)
+        assert levels == ()
+        assert "C4 was found in two places" in flag.message
+
+    def test_a_level_that_the_volume_cuts_below_its_body_is_cut(self):
+        """C7 ends one slice above the bottom and there is no T1: half a disc is not in view."""
+        start = first_slice("C7")
+        bodies = toy_bodies()[..., start - 1 :]
+        bodies[bodies == 1 + VERTEBRAE.index("T1")] = 0
+        levels, _ = levels_of(bodies, Grid.from_array(bodies.shape, toy_grid().matrix))
+        assert {level.name for level in levels if level.cut} == {"C7"}
 
     def test_no_vertebra_at_all(self):
         levels, flags = levels_of(np.zeros(toy_grid().shape, np.int16))
@@ -172,7 +214,7 @@ def signals():
 
 
 class TestMeasuring:
-    def measure(self, signals, labels=None, levels=None, table=WEBER2021):
+    def measure(self, signals, labels=None, levels=None, table=WHOLE):
         known = levels_of(toy_bodies())[0] if levels is None else levels
         chosen = toy_muscles() if labels is None else labels
         return measure_levels(chosen, known, *signals, toy_grid(), table)
@@ -209,7 +251,7 @@ class TestMeasuring:
         turned = [reorient(a, toy_grid(), codes)[0] for a in (toy_muscles(), *signals)]
         bodies, grid = reorient(toy_bodies(), toy_grid(), codes)
         levels = find_levels(bodies, grid, VERTEBRAE)[0]
-        rows = measure_levels(turned[0], levels, turned[1], turned[2], grid, WEBER2021)
+        rows = measure_levels(turned[0], levels, turned[1], turned[2], grid, WHOLE)
         for found, expected in zip(rows, self.measure(signals), strict=True):
             for field in fields(LevelMeasure):
                 wanted = getattr(expected, field.name)
@@ -249,6 +291,24 @@ class TestMeasuring:
         assert row_of(rows, "paper", "C6", "TR_R").extent == "cut"
         assert row_of(rows, "paper", "C3-C5", "SPCap_R").extent == "complete"
 
+    def test_a_level_that_the_weights_do_not_label_is_missing_and_not_empty(self, signals):
+        rows = self.measure(signals, table=WEBER2021)
+        here, there = row_of(rows, "level", "C6", "TR_R"), row_of(rows, "level", "C4", "TR_R")
+        assert (here.extent, there.extent) == ("complete", "unlabelled")
+        assert np.isnan([there.voxels, there.mfi_percent]).all()
+        assert row_of(rows, "paper", "C6", "TR_R").voxels == here.voxels
+        assert row_of(rows, "paper", "C4-C6", "MFSS_R").extent == "complete"
+
+    def test_areas_are_those_of_sheared_voxels(self, signals):
+        """A shear along x moves slices and keeps the area in each."""
+        sheared = toy_grid().matrix
+        sheared[0, 2] = 1.5
+        grid = Grid.from_array(toy_grid().shape, sheared)
+        levels = find_levels(toy_bodies(), grid, VERTEBRAE)[0]
+        rows = measure_levels(toy_muscles(), levels, *signals, grid, WHOLE)
+        straight = row_of(self.measure(signals), "level", "C5", "MFSS_R")
+        assert row_of(rows, "level", "C5", "MFSS_R").area_mm2 == pytest.approx(straight.area_mm2)
+
     def test_every_scan_has_the_same_rows(self, signals):
         shown = [(row.scope, row.levels, row.index) for row in self.measure(signals)]
         nothing = self.measure(signals, levels=())
@@ -257,7 +317,7 @@ class TestMeasuring:
         assert {row.extent for row in nothing} == {"unknown"}
 
     def test_a_muscle_that_the_paper_lacks_has_levels_of_its_own_only(self, signals):
-        table = MuscleTable((*WEBER2021.muscles[:1],))
+        table = MuscleTable((*WHOLE.muscles[:1],))
         rows = self.measure(signals, table=table)
         assert len(rows) == 1 + len(MEASURED_LEVELS)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_neck import write_toy_neck
+from toy_neck import toy_rows, write_toy_neck
 
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import WEBER2021
+from bids_mfi.options import TrainOptions
 from bids_mfi.synthesis import randomised
 from bids_mfi.synthesis.anatomical import RANDOMISED, draw_case, make_case, paint, saturate_front
 from bids_mfi.synthesis.anatomies import find_anatomy
@@ -35,7 +36,8 @@ from bids_mfi.synthesis.volumes import (
     muscle_volume_ml,
     solve_growth,
 )
-from bids_mfi.vertebrae import VERTEBRAE
+from bids_mfi.training.run import check_vertebrae, synthetic_data
+from bids_mfi.vertebrae import NO_MUSCLE, VERTEBRAE
 
 SPACING_MM = (3.0, 3.0, 5.0)
 
@@ -324,6 +326,59 @@ def test_vertebrae_lie_in_their_order_and_in_the_middle(label_map):
         assert height == pytest.approx(truth[name], abs=3)
     across = [grid.matrix[0, 3] + 2.5 * centre[0] for centre in centres]
     assert np.abs(across).max() < 2
+
+
+def label_bodies(label_map):
+    """Labels of bodies of the map itself, heights of the slices above the origin and the grid."""
+    still = draw_subject(np.random.default_rng(2), label_map, variation=0.0)
+    grid = upright_grid((60, 60, 110), (2.5, 2.5, 2.0), (0.0, 0.0, 0.0))
+    labels = fill_grid(still, grid, (2, 2, 2), vertebrae=True).labels.numpy()
+    heights = grid.matrix[2, 3] + 2.0 * np.arange(grid.shape[2])
+    return labels, heights
+
+
+def test_beyond_the_vertebrae_of_a_map_nobody_knows_which_follow(neck_a):
+    """Neck A ends in C5: what lies below is unknown, and neither C5 nor no vertebra."""
+    labels, heights = label_bodies(neck_a)
+    levels = {name: (low, high) for name, low, high in neck_a.levels}
+    below = heights < levels["C5"][0] - 1
+    numbers = {name: N_MUSCLES + 1 + i for i, name in enumerate(VERTEBRAE)}
+    assert (labels[..., below] == NO_MUSCLE).any()
+    assert not np.isin(labels[..., below], list(numbers.values())).any()
+    for name in ("C3", "C4", "C5"):
+        at = heights[(labels == numbers[name]).any(axis=(0, 1))]
+        low, high = levels[name]
+        assert np.ptp(at) < (high - low) + 6
+        assert low - 4 < at.mean() < high + 4
+    inside = (heights > levels["C4"][0]) & (heights < levels["C4"][1])
+    assert not (labels[..., inside] == NO_MUSCLE).any()
+    muscles = labels[..., below]
+    assert ((muscles > 0) & (muscles <= N_MUSCLES)).any(), "muscles go on"
+
+
+def test_a_map_that_names_no_vertebra_teaches_none(tmp_path):
+    rows = [
+        row | {"name": "bone"} if row["name"].startswith("vertebra") else row for row in toy_rows()
+    ]
+    labels, _ = label_bodies(load_label_map(write_toy_neck(tmp_path, rows=rows)))
+    assert set(np.unique(labels)) <= {*range(N_MUSCLES + 1), NO_MUSCLE}
+    assert (labels == NO_MUSCLE).any()
+
+
+def vertebra_options(**changes):
+    return TrainOptions(vertebrae=True, phantom_share=0.0, spacing_mm=SPACING_MM, **changes)
+
+
+def test_maps_must_name_every_vertebra_that_is_learnt(label_map, tmp_path):
+    path = write_toy_neck(tmp_path)
+    with pytest.raises(InputError, match="name no vertebrae C6, C7, T1, expected C2 to T1"):
+        synthetic_data(vertebra_options(), [Path("neck-a")])
+    synthetic_data(vertebra_options(), [Path("neck-a"), path])
+
+
+def test_vertebrae_and_the_papers_levels_are_not_learnt_together():
+    with pytest.raises(InputError, match='vertebrae and for levels "paper"'):
+        check_vertebrae(vertebra_options(levels="paper"), [Path("neck-a")], None)
 
 
 class TestAnatomies:

@@ -165,7 +165,7 @@ VARIANTS = {
         "scaling_percent": 5.0,
         "loss": "dice_hinge",
     },
-    "running average": {"average_steps": 3, "normalization": "batch"},
+    "running average": {"average_steps": 3},
 }
 
 
@@ -226,6 +226,23 @@ def test_the_bundle_has_the_average_and_learning_goes_on_without_it(tmp_path: Pa
     assert "average" not in dict(plain.training)["weights"]
     with pytest.raises(OutputError, match="average_steps 4, expected 5"):
         train(replace(options, average_steps=5), tiny_data(), tmp_path / "smooth")
+
+
+def test_a_checkpoint_without_the_key_had_no_average(tmp_path: Path) -> None:
+    """One of an earlier version is resumed without, and refused with an average."""
+    break_off(OPTIONS, tmp_path)
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del content["options"]["average_steps"]
+    torch.save(content, tmp_path / CHECKPOINT)
+    with pytest.raises(OutputError, match="average_steps 0, expected 4"):
+        train(replace(OPTIONS, average_steps=4), tiny_data(), tmp_path)
+    train(OPTIONS, tiny_data(), tmp_path)
+
+
+def test_weights_normalised_by_batch_are_not_averaged(tmp_path: Path) -> None:
+    options = replace(OPTIONS, average_steps=4, normalization="batch")
+    with pytest.raises(InputError, match="average_steps is 4, but the network normalises by batch"):
+        train(options, tiny_data(), tmp_path)
 
 
 def test_tuning_is_resumed_too(uninterrupted: ModelBundle, tmp_path: Path) -> None:
@@ -422,7 +439,7 @@ def test_constant_rate_can_be_made_longer_but_a_cosine_cannot(
 
 def test_other_data_are_not_mixed_in(uninterrupted: ModelBundle) -> None:
     data = tiny_data(ranges=(("scans_sha256", "other"),))
-    with pytest.raises(OutputError, match="scans_sha256 None, expected 'other'"):
+    with pytest.raises(OutputError, match="no scans_sha256, expected 'other'"):
         train(OPTIONS, data, uninterrupted.folder.parent)
 
 

@@ -105,6 +105,7 @@ LEVEL_COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
             "complete": "Levels and label touch no border of the volume.",
             "cut": "A vertebral body or the label reaches a border.",
             "absent": "No voxel carries the label there.",
+            "unlabelled": "The weights do not label the muscle at all of these levels.",
             "unknown": "A level was not found, so that nothing is measured.",
         },
     },

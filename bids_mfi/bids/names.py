@@ -81,6 +81,15 @@ def prefer_muscle_maps(paths: Sequence[Path]) -> list[Path]:
     return [path for path in paths if PREFERRED in path.name] or list(paths)
 
 
+def is_vertebra_map(name: str) -> bool:
+    """Whether a file is the label map of the vertebrae of a scan.
+
+    >>> is_vertebra_map("sub-1_seg-vertebrae_desc-a_dseg.nii.gz"), is_vertebra_map("a_dseg.nii.gz")
+    (True, False)
+    """
+    return "_seg-vertebrae_" in name and name.endswith("_dseg.nii.gz")
+
+
 def derivative_stem(entities: Iterable[tuple[str, str]]) -> str:
     """Entities joined in BIDS order; ``acq-dixon`` is put where there is no ``acq``.
 

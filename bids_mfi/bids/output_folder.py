@@ -128,6 +128,7 @@ def write_dataset_files(
     columns = {"Description": "Labels of the muscles.", **LABEL_COLUMN_DESCRIPTIONS}
     _write_if_changed(output_dir / LABEL_TABLE.replace(".tsv", ".json"), encode_json(columns))
     if vertebrae:
+        _check_own_vertebrae(output_dir / VERTEBRA_TABLE, vertebrae)
         _write_if_changed(output_dir / VERTEBRA_TABLE, encode_vertebra_table(vertebrae))
         sidecar = output_dir / VERTEBRA_TABLE.replace(".tsv", ".json")
         _write_if_changed(sidecar, encode_json(VERTEBRA_COLUMN_DESCRIPTIONS))
@@ -220,6 +221,17 @@ def check_own_labels(output_dir: Path, table: MuscleTable) -> None:
         raise OutputError(
             f"{path}: an earlier run used weights whose labels are numbered differently "
             f"({len(found)} labels, now {len(expected)}). Choose another OUTPUT_DIR."
+        )
+
+
+def _check_own_vertebrae(path: Path, vertebrae: Sequence[str]) -> None:
+    """Refuse to mix label maps in which a number means different vertebrae."""
+    found = read_if_there(path)
+    if found and found != encode_vertebra_table(vertebrae):
+        raise OutputError(
+            f"{path}: an earlier run used weights that number other vertebrae, or a person changed "
+            f"it; expected {', '.join(vertebrae)} from 1 on. Choose another OUTPUT_DIR, or remove "
+            "the table if it is not of an earlier run."
         )
 
 

@@ -124,6 +124,9 @@ def collect_tables(options: RunOptions) -> Collection:
     rows, odd = _clear_impossible(rows, described)
     places = {new: scans[old]["path"] for new, old in enumerate(described["order"])}
     levels, left_out = collect_levels(places, SCAN)
+    if len(levels):
+        levels, impossible = _clear_impossible(levels, described)
+        odd += impossible
     findings += odd + _find_odd_muscles(rows, described) + left_out
     return Collection(
         rows,

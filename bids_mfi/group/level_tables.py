@@ -1,23 +1,46 @@
 """The scans' tables by vertebral level as one; must not know participants' data or statistics."""
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from bids_mfi.bids.markers import read_sidecar
+from bids_mfi.bids.names import is_vertebra_map
 from bids_mfi.bids.scan_files import hash_file
 from bids_mfi.bids.scan_results import read_levels
 from bids_mfi.errors import DatasetError, PairError
 from bids_mfi.findings import Finding, make_findings
 from bids_mfi.group.locate import ENDING
 from bids_mfi.measure.levels import LevelMeasure
-from bids_mfi.muscles import VERTEBRA_TABLE
 
 LEVEL_ENDING = "_levels.tsv"
-VERTEBRA_MAP = VERTEBRA_TABLE.replace(".tsv", ".nii.gz")
 COLUMNS = tuple(field.name for field in fields(LevelMeasure))
+LOST = (
+    "Tables by vertebral level that are not there or cannot be read ({n}): left out. Run the "
+    "participant level again."
+)
+CHANGED = (
+    "Tables by vertebral level that were changed, or whose vertebrae were, after the participant "
+    "level wrote them ({n}): left out. Run the participant level again with --overwrite."
+)
+WITHOUT = (
+    "Scans without measures by vertebral level, while others have them ({n}): their weights label "
+    "no vertebrae. Run the participant level with one bundle and --overwrite."
+)
+
+
+@dataclass(slots=True)
+class _Search:
+    """Tables that were read, and names of those left out."""
+
+    parts: list[pd.DataFrame] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)
 
 
 def collect_levels(
@@ -37,56 +60,59 @@ def collect_levels(
     (DataFrame, list of Finding)
         A row a scan, level, muscle and side, in the order of the scans; and the tables left out.
     """
-    parts: list[pd.DataFrame] = []
-    damaged: list[str] = []
-    changed: list[str] = []
+    search = _Search()
     for number, table in sorted(places.items()):
         path = table.with_name(table.name.removesuffix(ENDING) + LEVEL_ENDING)
-        try:
-            rows = read_levels(path)
-            if _is_changed(table, path):
-                changed.append(path.name)
-                continue
-        except (DatasetError, PairError):
-            damaged.append(path.name)
-            continue
+        _read(path, _list_written(table), number, scan_column, search)
+    findings = make_findings("error", LOST, search.lost)
+    findings += make_findings("warning", CHANGED, search.changed)
+    if search.parts:
+        findings += make_findings("note", WITHOUT, search.without)
+    return _join(search.parts, scan_column), findings
+
+
+def _read(
+    path: Path, written: Mapping[str, Any] | None, number: int, scan_column: str, search: _Search
+) -> None:
+    """Read one table, or note why not."""
+    there, listed = os.path.lexists(path), written is not None and path.name in written
+    if not there and not listed:
+        search.without.append(path.name.removesuffix(LEVEL_ENDING))
+        return
+    try:
+        rows = read_levels(path)
+        changed = written is not None and _is_changed(path, written)
+    except (DatasetError, PairError):
+        rows, changed = [], False
+    if changed:
+        search.changed.append(path.name)
+    elif not rows:
+        search.lost.append(path.name)
+    else:
         part = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
         part.insert(0, scan_column, number)
-        parts.append(part)
-    return _join(parts, scan_column), [
-        *make_findings(
-            "error", "Tables by vertebral level that cannot be read ({n}): left out.", damaged
-        ),
-        *make_findings(
-            "warning",
-            "Tables by vertebral level that were changed, or whose vertebrae were, after the "
-            "participant level wrote them ({n}): left out. Run the participant level again with "
-            "--overwrite.",
-            changed,
-        ),
-    ]
+        search.parts.append(part)
 
 
-def _is_changed(table: Path, path: Path) -> bool:
-    """Whether a table by level, or the label map of the vertebrae, is not what was written.
-
-    Without a sidecar that tells nothing is known to have changed.
-    """
-    if not path.exists() or not table.with_suffix(".json").exists():
-        return False
+def _list_written(table: Path) -> Mapping[str, Any] | None:
+    """Files that the sidecar of a table of muscles lists, with their sha256; None without one."""
     try:
         written = read_sidecar(table.with_suffix(".json")).get("Files")
     except DatasetError:
-        return False
-    if not isinstance(written, dict):
-        return False
-    names = (path.name, *(name for name in written if name.endswith(VERTEBRA_MAP)))
-    files = {table.with_name(Path(name).name): written.get(name) for name in names}
-    return any(mark and file.is_file() and hash_file(file) != mark for file, mark in files.items())
+        return None
+    return written if isinstance(written, dict) else None
+
+
+def _is_changed(path: Path, written: Mapping[str, Any]) -> bool:
+    """Whether a table by level, or the label map of the vertebrae, is not what was written."""
+    if path.name not in written:
+        return True
+    names = (path.name, *(name for name in written if is_vertebra_map(name)))
+    files = {path.with_name(Path(name).name): written[name] for name in names}
+    return any(file.is_file() and hash_file(file) != mark for file, mark in files.items())
 
 
 def _join(parts: Sequence[pd.DataFrame], scan_column: str) -> pd.DataFrame:
-    filled = [part for part in parts if len(part)]
-    if not filled:
+    if not parts:
         return pd.DataFrame(columns=[scan_column, *COLUMNS])
-    return pd.concat(filled, ignore_index=True)
+    return pd.concat(parts, ignore_index=True)

@@ -9,13 +9,12 @@ from typing import Any
 import pandas as pd
 
 from bids_mfi.bids.markers import check_shape, find_seal, read_sidecar
-from bids_mfi.bids.names import page_path, parse_entities
+from bids_mfi.bids.names import is_vertebra_map, page_path, parse_entities
 from bids_mfi.bids.scan_files import hash_file
 from bids_mfi.cells import MISSING, loosen_label
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.findings import Finding, make_findings
-from bids_mfi.group.level_tables import VERTEBRA_MAP
 from bids_mfi.group.locate import ENDING
 from bids_mfi.group.measured import list_measured_images
 
@@ -116,7 +115,7 @@ def _refuse_stale(table: Path, written: dict[str, str]) -> None:
     ------
     StaleTableError
     """
-    names = (n for n in written if n.endswith(LABEL_MAP) and not n.endswith(VERTEBRA_MAP))
+    names = (n for n in written if n.endswith(LABEL_MAP) and not is_vertebra_map(n))
     for name in names:
         dseg = table.with_name(name)
         try:

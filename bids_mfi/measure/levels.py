@@ -8,6 +8,7 @@ their disc, so that every slice between the first and the last level belongs to 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from bids_mfi.grid import Grid, reorient
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import measure_fat
 from bids_mfi.muscles import PAPER_LEVELS, Muscle, MuscleTable
-from bids_mfi.vertebrae import MEASURED_LEVELS, expand_levels
+from bids_mfi.vertebrae import LEVELS, MEASURED_LEVELS, expand_levels
 
 UPRIGHT = ("R", "A", "S")
 LEAST_BODY_ML = 0.4  # a body of an adult has 2 to 4 ml
@@ -26,8 +27,13 @@ CORE_MM = 4.0  # a column of this radius through a body's middle tells its heigh
 FILLED = 0.5
 HALF_DISC_MM = 2.5
 NUMBERS = ("slices", "voxels", "volume_ml", "area_mm2", "mfi_percent", "mfi_median_percent")
-# From the middle of one body to that of the next.
+# From the middle of one body to that of the next, and over the median of these distances.
 NEIGHBOURS_MM = (8.0, 32.0)
+NEIGHBOURS_SHARE = 0.45
+# Height of a body over the median height; C2 is taller, because the dens is part of it.
+HEIGHT_SHARE = 0.6
+TALL = "C2"
+MOST_SECOND_PIECE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,8 @@ class LevelMeasure:
         As in :class:`bids_mfi.muscles.Muscle`.
     extent : str
         ``complete``, ``cut`` (level or muscle reaches the border of the field of view),
-        ``absent`` (no voxel) or ``unknown`` (the level was not found).
+        ``absent`` (no voxel), ``unlabelled`` (the weights do not label the muscle there) or
+        ``unknown`` (the level was not found).
     slices : float
         Axial slices of the levels.
     voxels, volume_ml, mfi_percent, mfi_median_percent
@@ -90,13 +97,17 @@ class LevelMeasure:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """Ends and middle of a vertebral body along the third axis, in voxels."""
+    """A vertebral body along the third axis, in voxels.
+
+    ``second`` is the size of its second piece over that of the largest, which alone counts.
+    """
 
     name: str
     low: float
     middle: float
     high: float
     cut: bool
+    second: float = 0.0
 
 
 def find_levels(
@@ -124,11 +135,22 @@ def find_levels(
     turned, upright = reorient(vertebrae, grid, UPRIGHT)
     found = (_find_body(turned == n, upright, name) for n, name in enumerate(names, start=1))
     bodies = [body for body in found if body is not None]
-    problem = _find_disorder(bodies, names, upright)
+    problem = _find_disorder(bodies, names, slice_distance_mm(upright))
     if problem:
-        return (), [problem]
-    levels = [level for level in _join(bodies, names, upright) if level.name in MEASURED_LEVELS]
-    return tuple(levels), _flag_missing(levels)
+        return (), [_doubt_order(*problem)]
+    joined = _join(bodies, names, upright)
+    levels = [level for level in joined if level.name in MEASURED_LEVELS]
+    return tuple(levels), _flag_missing(levels, [body.name for body in bodies])
+
+
+def slice_distance_mm(grid: Grid) -> float:
+    """Distance between neighbouring planes of the third axis; their voxels may be sheared."""
+    return 1000 * grid.voxel_volume_ml / pixel_area_mm2(grid)
+
+
+def pixel_area_mm2(grid: Grid) -> float:
+    """Area of a voxel in the plane of the first two axes."""
+    return float(np.linalg.norm(np.cross(grid.matrix[:3, 0], grid.matrix[:3, 1])))
 
 
 def _find_body(mask: NDArray[np.bool_], grid: Grid, name: str) -> _Body | None:
@@ -146,29 +168,68 @@ def _find_body(mask: NDArray[np.bool_], grid: Grid, name: str) -> _Body | None:
     filled = np.bincount(z[near], minlength=mask.shape[2])
     core = np.flatnonzero(filled >= FILLED * filled.max())
     cut = z.min() == 0 or z.max() == mask.shape[2] - 1
-    return _Body(name, core[0] - 0.5, float(z.mean()), core[-1] + 0.5, bool(cut))
+    second = float(np.sort(sizes)[-2] / sizes.max()) if count > 1 else 0.0
+    return _Body(name, core[0] - 0.5, float(z.mean()), core[-1] + 0.5, bool(cut), second)
 
 
-def _find_disorder(bodies: Sequence[_Body], names: Sequence[str], grid: Grid) -> QCFlag | None:
-    """Say that bodies do not follow each other as those of a spine do."""
-    for above, below in pairwise(bodies):
-        between = names.index(below.name) - names.index(above.name)
-        apart_mm = (above.middle - below.middle) * grid.spacing_mm[2]
-        least, most = (limit * between for limit in NEIGHBOURS_MM)
-        if not least <= apart_mm <= most:
-            where = f"{abs(apart_mm):.0f} mm {'below' if apart_mm >= 0 else 'above'}"
-            text = (
-                f"The body of {below.name} was found {where} that of {above.name}, expected "
-                f"{least:.0f} to {most:.0f} mm below, so that nothing is measured by vertebral "
-                "level. Look at the label map of the vertebrae."
-            )
-            return QCFlag("vertebral_order", "warning", "", apart_mm, most, text)
+def _find_disorder(
+    bodies: Sequence[_Body], names: Sequence[str], slice_mm: float
+) -> tuple[str, float, float] | None:
+    """Find the first reason why bodies are not those of a spine: words, value and limit."""
+    for body in bodies:
+        if body.second > MOST_SECOND_PIECE:
+            return f"{body.name} was found in two places", body.second, MOST_SECOND_PIECE
+    return _find_wrong_distance(bodies, names, slice_mm) or _find_wrong_height(bodies, slice_mm)
+
+
+def _find_wrong_distance(
+    bodies: Sequence[_Body], names: Sequence[str], slice_mm: float
+) -> tuple[str, float, float] | None:
+    steps = [
+        (above, below, names.index(below.name) - names.index(above.name))
+        for above, below in pairwise(bodies)
+    ]
+    apart = [(above.middle - below.middle) * slice_mm for above, below, _ in steps]
+    usual = median(mm / n for mm, (*_, n) in zip(apart, steps, strict=True)) if steps else 0.0
+    for mm, (above, below, n) in zip(apart, steps, strict=True):
+        least, most = NEIGHBOURS_MM
+        if least <= usual <= most:
+            spread = max(NEIGHBOURS_SHARE * usual, slice_mm)
+            least, most = max(least, usual - spread), min(most, usual + spread)
+        low, high = n * least, n * most
+        if not low <= mm <= high:
+            where = f"{abs(mm):.0f} mm {'below' if mm >= 0 else 'above'} that of {above.name}"
+            expected = f"expected {low:.0f} to {high:.0f} mm below"
+            return f"the body of {below.name} was found {where}, {expected}", mm, high
     return None
+
+
+def _find_wrong_height(bodies: Sequence[_Body], slice_mm: float) -> tuple[str, float, float] | None:
+    heights = {
+        body.name: (body.high - body.low) * slice_mm
+        for body in bodies
+        if not body.cut and body.name != TALL
+    }
+    usual = median(heights.values()) if heights else 0.0
+    for name, mm in heights.items():
+        spread = max(HEIGHT_SHARE * usual, 1.5 * slice_mm)
+        if abs(mm - usual) > spread:
+            found = f"the body of {name} is {mm:.0f} mm high, the others about {usual:.0f} mm"
+            return found, mm, usual + spread
+    return None
+
+
+def _doubt_order(found: str, value: float, limit: float) -> QCFlag:
+    text = (
+        f"Vertebrae: {found}. No spine is like that, so that nothing is measured by vertebral "
+        "level. Look at the label map of the vertebrae."
+    )
+    return QCFlag("vertebral_order", "warning", "", value, limit, text)
 
 
 def _join(bodies: Sequence[_Body], names: Sequence[str], grid: Grid) -> list[Level]:
     """Let levels meet in the middle of their disc, and end with a half one elsewhere."""
-    half = HALF_DISC_MM / grid.spacing_mm[2]
+    half, slices = HALF_DISC_MM / slice_distance_mm(grid), grid.shape[2]
     by_name = {body.name: body for body in bodies}
     around = (None, *(by_name.get(name) for name in names), None)
     levels = []
@@ -176,23 +237,27 @@ def _join(bodies: Sequence[_Body], names: Sequence[str], grid: Grid) -> list[Lev
         if body is not None:
             high = body.high + half if above is None else (body.high + above.low) / 2
             low = body.low - half if below is None else (body.low + below.high) / 2
-            levels.append(Level(body.name, low, high, body.cut))
+            cut = body.cut or low < -0.5 or high > slices - 0.5
+            levels.append(Level(body.name, low, high, cut))
     return levels
 
 
-def _flag_missing(levels: Sequence[Level]) -> list[QCFlag]:
+def _flag_missing(levels: Sequence[Level], bodies: Sequence[str]) -> list[QCFlag]:
+    """Flag levels that were not found; a warning where the field of view is no reason."""
     known = {level.name for level in levels}
     missing = [name for name in MEASURED_LEVELS if name not in known]
     if not missing:
         return []
+    ranks = [LEVELS.index(name) for name in bodies]
+    inside = any(min(ranks) < LEVELS.index(name) < max(ranks) for name in missing if ranks)
     text = (
         f"The vertebral levels {', '.join(missing)} were not found, so that nothing is measured "
         "there. The field of view may end before them; otherwise look at the label map of the "
         "vertebrae."
     )
-    return [
-        QCFlag("levels_missing", "info", "", float(len(known)), float(len(MEASURED_LEVELS)), text)
-    ]
+    severity = "warning" if inside or not bodies else "info"
+    counts = float(len(known)), float(len(MEASURED_LEVELS))
+    return [QCFlag("levels_missing", severity, "", *counts, text)]
 
 
 def measure_levels(
@@ -253,6 +318,12 @@ def _see(muscle: Muscle, labels: NDArray[Any], water: NDArray[Any], fat: NDArray
     return _Seen(z, at_side, water[x, y, z], fat[x, y, z])
 
 
+def _labels_all(muscle: Muscle, wanted: Sequence[str]) -> bool:
+    """Whether the weights label a muscle at all of these levels, as far as they say."""
+    named = muscle.levels.split("-")
+    return not set(named) <= set(LEVELS) or set(wanted) <= set(expand_levels(muscle.levels))
+
+
 def _measure(
     scope: str, name: str, muscle: Muscle, seen: _Seen, known: dict[str, Level], grid: Grid
 ) -> LevelMeasure:
@@ -268,6 +339,8 @@ def _measure(
         **dict.fromkeys(NUMBERS, nan),
     }
     wanted = expand_levels(name)
+    if not _labels_all(muscle, wanted):
+        return LevelMeasure(**row | {"extent": "unlabelled"})
     if not known.keys() >= set(wanted):
         return LevelMeasure(**row)
     slices = np.arange(grid.shape[2])
@@ -284,7 +357,7 @@ def _measure(
     measured = measure_fat(seen.water[inside], seen.fat[inside])
     row |= {
         "volume_ml": volume_ml,
-        "area_mm2": 1000 * volume_ml / (count * grid.spacing_mm[2]),
+        "area_mm2": voxels * pixel_area_mm2(grid) / count,
         "mfi_percent": measured["mfi_percent"],
         "mfi_median_percent": measured["mfi_median_percent"],
         "extent": "cut" if cut else "complete",

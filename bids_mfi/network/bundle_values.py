@@ -48,9 +48,8 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
          f"{[len(row) for row in bundle.landmarks]} landmarks", f"{knots} for each channel"),
         (all(all(a <= b for a, b in pairwise(row)) and (row[:1] < row[-1:] or not knots)
              for row in bundle.landmarks), "landmarks that fall", "rising ones"),
-        (set(bundle.vertebrae) <= set(VERTEBRAE)
-         and len(set(bundle.vertebrae)) == len(bundle.vertebrae),
-         f"vertebrae {list(bundle.vertebrae)}", f"each once, of {', '.join(VERTEBRAE)}"),
+        (bundle.vertebrae in _runs_of_vertebrae(), f"vertebrae {list(bundle.vertebrae)}",
+         f"neighbours in their order, each once, of {', '.join(VERTEBRAE)}"),
         (not bundle.vertebrae or bundle.inference != "niftynet", "vertebrae with NiftyNet's path",
          "none there"),
         (bundle.intensity in INTENSITIES, f"intensity {bundle.intensity!r}",
@@ -83,6 +82,12 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
          "mirrored, and a muscle on one side or twice", "every muscle once on both sides"),
     )  # fmt: skip
     return [(finding, expected) for fits, finding, expected in checks if not fits]
+
+
+def _runs_of_vertebrae() -> set[tuple[str, ...]]:
+    """Vertebrae that follow each other, from the top down; also none."""
+    ends = range(len(VERTEBRAE) + 1)
+    return {VERTEBRAE[first:last] for first in ends for last in ends}
 
 
 def _expected_percentiles(bundle: ModelBundle) -> tuple[float, ...]:

@@ -241,6 +241,7 @@ def make_noise_pair(
     maps: Sequence[LabelMap],
     seed: int,
     spacing_mm: tuple[float, float, float],
+    protocol: str = VARIED,
     device: torch.device | str = "cpu",
 ) -> tuple[TrainingCase, TrainingCase]:
     """Scan one person twice, with QUIET_NOISE at most and with noise from STRONG_NOISE.
@@ -256,6 +257,8 @@ def make_noise_pair(
         The same seed and arguments give the same pair.
     spacing_mm : tuple of float
         Voxel size of the network's grid.
+    protocol : str
+        As for :func:`make_case`.
 
     Returns
     -------
@@ -263,7 +266,7 @@ def make_noise_pair(
         Person, field of view and all but the noise are the same.
     """
     rng = np.random.default_rng(seed)
-    subject, settings = draw_case(rng, maps, seed, VARIED)
+    subject, settings = draw_case(rng, maps, seed, protocol)
     grid = draw_grid(rng, settings)
     volume = paint(subject, grid, settings, device)
     water, fat, labels = (part.cpu().numpy() for part in (volume.water, volume.fat, volume.labels))

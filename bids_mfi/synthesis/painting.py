@@ -5,6 +5,7 @@ in the map through the deformation -> let structures grow, waste and part -> ave
 each voxel -> fat in muscle. Voxels far out in the air are left out from the start.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,11 +18,13 @@ from bids_mfi.grid import Grid
 from bids_mfi.synthesis.composition import MOST_FAT
 from bids_mfi.synthesis.deformation import transform_points
 from bids_mfi.synthesis.depth import DEPTH_STEP_MM, SKIN_OFFSET_MM, SKIN_STEP_MM
+from bids_mfi.synthesis.labelmap import LabelMap
 from bids_mfi.synthesis.noise import smooth_noise
 from bids_mfi.synthesis.points import Points, find_points, look_up
 from bids_mfi.synthesis.subject import Subject
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue
 from bids_mfi.synthesis.tubes import insert_tubes
+from bids_mfi.vertebrae import NO_MUSCLE, VERTEBRAE
 
 MUSCLE_SHARE = 0.7
 
@@ -77,7 +80,8 @@ def fill_grid(
         Points along each axis of a voxel that are looked up and averaged.
     device : torch.device
     vertebrae : bool
-        Whether vertebral bodies are labelled, from N_MUSCLES + 1 on in the order of VERTEBRAE.
+        Whether vertebral bodies are labelled, from N_MUSCLES + 1 on in the order of VERTEBRAE;
+        NO_MUSCLE is the background where the label map does not say.
 
     Returns
     -------
@@ -120,9 +124,10 @@ def _phases(count: int) -> list[float]:
 
 
 def _find_bodies(subject: Subject, points: Points, points_mm: Tensor) -> Tensor:
-    """Label of the vertebral body at each voxel's centre, 0 elsewhere.
+    """Label of the vertebral body at each voxel's centre, 0 elsewhere, NO_MUSCLE where unknown.
 
-    A body is the bone of a vertebra around the curve through the middles of the bodies.
+    A body is the bone of a vertebra around the curve through the middles of the bodies. Beyond the
+    label map, and beyond the vertebrae that it names, nobody knows which vertebra would follow.
     """
     label_map = subject.label_map
     numbers = torch.from_numpy(label_map.body_levels()).to(points_mm.device)
@@ -131,7 +136,23 @@ def _find_bodies(subject: Subject, points: Points, points_mm: Tensor) -> Tensor:
     spine = torch.from_numpy(label_map.spine).to(points_mm.device)[k].T
     x, y = points_mm[:2] - spine
     inside = (x / BODY_HALF_WIDTH_MM) ** 2 + (y / BODY_HALF_DEPTH_MM) ** 2 < 1
-    return torch.where(inside & (number > 0), number + N_MUSCLES, 0).to(torch.uint8)
+    body = torch.where(inside & (number > 0), number + N_MUSCLES, 0).to(torch.uint8)
+    slices = points.centre[2]
+    unknown = (slices < -0.5) | (slices > len(label_map.spine) - 0.5)
+    lowest, highest = _named_range_mm(label_map)
+    unknown |= (points_mm[2] < lowest) | (points_mm[2] > highest)
+    return torch.where(unknown, NO_MUSCLE, body)
+
+
+def _named_range_mm(label_map: LabelMap) -> tuple[float, float]:
+    """Heights between which it is known of every bone whether it is one of VERTEBRAE, and which."""
+    named = {name: (low, high) for name, low, high in label_map.levels if name in VERTEBRAE}
+    if not named:
+        return math.inf, -math.inf
+    first, last = VERTEBRAE[0], VERTEBRAE[-1]
+    lowest = -math.inf if last in named else min(low for low, _ in named.values())
+    highest = math.inf if first in named else max(high for _, high in named.values())
+    return lowest, highest
 
 
 @dataclass(frozen=True, slots=True, eq=False)

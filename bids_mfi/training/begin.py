@@ -19,7 +19,7 @@ from bids_mfi.options import LANDMARKS, LOCAL, TrainOptions
 from bids_mfi.training.average import average_weights
 from bids_mfi.training.batches import TrainingData, channels_of
 from bids_mfi.training.bundle_card import UNNAMED_CARD
-from bids_mfi.training.checks import check_table, check_validation
+from bids_mfi.training.checks import check_average, check_table, check_validation
 from bids_mfi.training.model_cards import ModelCard
 from bids_mfi.training.state import Progress
 from bids_mfi.training.widen import set_classes, widen
@@ -70,6 +70,7 @@ def make_progress(
         validation case holds a muscle; or a text cannot stand in a bundle.
     """
     check_table(data.table, options, start)
+    check_average(options)
     check_validation(data)
     torch.manual_seed(options.seed)
     network = begin_network(options, data.table, start).to(device)

@@ -72,6 +72,21 @@ def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | 
         check_start(table, start)
 
 
+def check_average(options: TrainOptions) -> None:
+    """Refuse to average weights whose running statistics would be those of other weights.
+
+    Raises
+    ------
+    InputError
+    """
+    if options.average_steps and options.normalization == "batch":
+        raise InputError(
+            f"average_steps is {options.average_steps}, but the network normalises by batch: its "
+            "running statistics belong to the newest weights, not to their average. Expected "
+            'normalization "instance"; set that, or average_steps to 0, in the recipe.'
+        )
+
+
 def check_start(table: MuscleTable, start: ModelBundle) -> None:
     """Refuse labels that are not those of the bundle to start from.
 

@@ -29,7 +29,7 @@ from bids_mfi.synthesis.cases import (
     make_phantom_case,
     make_varied_case,
 )
-from bids_mfi.synthesis.labelmap import common_table, find_label_maps, load_label_map
+from bids_mfi.synthesis.labelmap import LabelMap, common_table, find_label_maps, load_label_map
 from bids_mfi.synthesis.protocol import VARIED
 from bids_mfi.training.batches import (
     DICE_NAMES,
@@ -45,7 +45,7 @@ from bids_mfi.training.labelled_scans import load_labelled_data
 from bids_mfi.training.loop import train
 from bids_mfi.training.model_cards import ModelCard, read_card
 from bids_mfi.training.scan_plan import LabelledSource, ScanPlan, encode_scan_list
-from bids_mfi.vertebrae import NO_MUSCLE
+from bids_mfi.vertebrae import NO_MUSCLE, VERTEBRAE
 
 # Seeds of synthetic cases: validation below training, so that no case is in both.
 VALIDATION_SEED = 1_000
@@ -201,6 +201,8 @@ def synthetic_data(
     maps = [load_label_map(path) for path in paths]
     table = common_table(paths, maps, options.levels)
     check_phantom(table, options)
+    if start is None or not start.vertebrae:
+        check_named_vertebrae(options, paths, maps)
     # Processes beside the one that trains cannot share its GPU.
     device = torch.device("cpu") if options.workers else choose_device(options.device)
 
@@ -208,15 +210,15 @@ def synthetic_data(
         if np.random.default_rng([seed, 2]).random() < options.phantom_share:
             return without_vertebrae(make_varied_case(seed, options.spacing_mm), options)
         levels = "vertebrae" if options.vertebrae else options.levels
-        randomised = np.random.default_rng([seed, 6]).random() < options.randomised_share
-        protocol = anatomical.RANDOMISED if randomised else VARIED
+        protocol = choose_protocol(seed, options)
         return anatomical.make_case(maps, seed, options.spacing_mm, protocol, levels, device)
 
     def training_case_at(seed: int) -> Case:
         chance = np.random.default_rng([seed, 5]).random()
         if start is None or chance >= options.relabelled_share:
             return case_at(seed)
-        quiet, noisy = anatomical.make_noise_pair(maps, seed, options.spacing_mm, device)
+        protocol = choose_protocol(seed, options)
+        quiet, noisy = anatomical.make_noise_pair(maps, seed, options.spacing_mm, protocol, device)
         labels = label_quietly(quiet, start, options, device)
         learnt = np.isin(labels, [muscle.index for muscle in table])
         named = replace(noisy, labels=np.where(learnt, labels, np.int16(0)))
@@ -239,6 +241,12 @@ def synthetic_data(
     )
 
 
+def choose_protocol(seed: int, options: TrainOptions) -> str:
+    """Choose whether a scan of a label map is drawn from the wide ranges."""
+    randomised = np.random.default_rng([seed, 6]).random() < options.randomised_share
+    return anatomical.RANDOMISED if randomised else VARIED
+
+
 def check_vertebrae(
     options: TrainOptions, label_maps: Sequence[Path], start: ModelBundle | None
 ) -> None:
@@ -249,11 +257,36 @@ def check_vertebrae(
     InputError
     """
     known = start is not None and bool(start.vertebrae)
+    if options.vertebrae and options.levels != "all":
+        raise InputError(
+            f'the recipe asks for vertebrae and for levels "{options.levels}"; expected levels '
+            '"all" where vertebrae are learnt, because levels are then cut at inference. Set '
+            'levels to "all", or vertebrae to false.'
+        )
     if options.vertebrae and not label_maps and not known:
         raise InputError(
             "vertebrae is true, but neither label maps nor the bundle to start from know any. "
-            "Expected label maps that name vertebrae: give --label-map (neck-a comes with the "
-            "package), or set vertebrae to false in the recipe."
+            "Expected label maps that name vertebrae: give --label-map, or set vertebrae to false "
+            "in the recipe."
+        )
+
+
+def check_named_vertebrae(
+    options: TrainOptions, paths: Sequence[Path], maps: Sequence[LabelMap]
+) -> None:
+    """Refuse label maps that together do not name every vertebra that is to be learnt.
+
+    Raises
+    ------
+    InputError
+    """
+    named = {name for label_map in maps for name, _, _ in label_map.levels}
+    missing = [name for name in VERTEBRAE if name not in named]
+    if options.vertebrae and missing:
+        raise InputError(
+            f"{', '.join(map(str, paths))}: name no vertebrae {', '.join(missing)}, expected "
+            f"{VERTEBRAE[0]} to {VERTEBRAE[-1]} in one map or another, because the network has a "
+            "class for each. Add a map that names them, or set vertebrae to false in the recipe."
         )
 
 

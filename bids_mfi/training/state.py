@@ -95,7 +95,7 @@ def read_checkpoint(
     try:
         with open_regular_file(path) as file:
             content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        check_same(path, content["options"], decisive_options(options))
+        check_same(path, FORMER_OPTIONS | content["options"], decisive_options(options))
         check_same(path, content["origin"], describe_origin(data, progress.start))
         progress.network.load_state_dict(content["network"])
         if progress.averaged is not None:
@@ -114,13 +114,18 @@ def read_checkpoint(
         ) from error
 
 
+# What options meant before there was a key for them.
+FORMER_OPTIONS = {"average_steps": 0}
+
+
 def check_same(path: Path, former: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse to resume where what was and what is wanted differ."""
     for name, value in wanted.items():
         if former.get(name) != value:
+            found = f"{name} {former[name]!r}" if name in former else f"no {name}"
             raise OutputError(
-                f"{path}: belongs to a training with {name} {former.get(name)!r}, expected "
-                f"{value!r}. Use the same options and data to resume it, or another output folder."
+                f"{path}: belongs to a training with {found}, expected {value!r}. Use the same "
+                "options, data and version to resume it, or another output folder."
             )
 
 
