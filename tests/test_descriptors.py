@@ -580,12 +580,12 @@ def in_image(image):
 
 
 @pytest.mark.deploy
-def test_launch_in_an_image(image, tmp_path, monkeypatch, tiny_bundle):
+def test_launch_in_an_image(image, tmp_path, monkeypatch, vertebra_bundle):
     """The dataset lies elsewhere and is mounted by the launcher; the results come back here."""
     monkeypatch.chdir(tmp_path)
     write_description(tmp_path / "elsewhere")
     write_scan(tmp_path / "elsewhere", "01", seed=1)
-    shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    shutil.copytree(vertebra_bundle, tmp_path / "bundle")
     Path("here").mkdir()
     monkeypatch.chdir("here")
     invocation = {"bids_dir": "../elsewhere", "output_dir": "out", "nprocs": 1,
