@@ -182,7 +182,7 @@ def _read_volume(
 
 
 def _parse_header(path: Path, content: bytes) -> nib.Nifti1Header:
-    """Read the header, repaired where nibabel knows how; only this module's logger is told."""
+    """Read the header, repaired where nibabel can; repairs go to the logger of this module."""
     kinds = [kind for kind in HEADER_KINDS if kind.may_contain_header(content)]
     if not kinds:
         found = "it has no NIfTI header" if content else "it is empty"

@@ -23,7 +23,7 @@ from bids_mfi.vertebrae import LEVELS, MEASURED_LEVELS, expand_levels
 
 UPRIGHT = ("R", "A", "S")
 LEAST_BODY_ML = 0.4  # a body of an adult has 2 to 4 ml
-CORE_MM = 4.0  # a column of this radius through a body's middle tells its height
+CORE_MM = 4.0  # radius of the column through a body's middle that gives its height
 FILLED = 0.5
 HALF_DISC_MM = 2.5
 NUMBERS = ("slices", "voxels", "volume_ml", "area_mm2", "mfi_percent", "mfi_median_percent")

@@ -187,7 +187,7 @@ def _draw_signals(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArra
     """Signal tables of one person: brightness and fat of each tissue vary, fat as a whole too."""
     amplitude, fat_percent = signal_tables()
     spread = np.full(TABLE_SIZE, 0.15)
-    spread[[*range(N_MUSCLES + 1), Tissue.OTHER_MUSCLE]] = 0.04  # no muscle is told by its water
+    spread[[*range(N_MUSCLES + 1), Tissue.OTHER_MUSCLE]] = 0.04  # no muscle is known by its water
     varied = amplitude * np.exp(spread * rng.standard_normal(TABLE_SIZE))
     fatty = fat_percent > 60
     varied[fatty] *= np.exp(0.2 * rng.standard_normal())
