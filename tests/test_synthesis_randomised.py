@@ -9,6 +9,7 @@ import pytest
 import torch
 from toy_neck import toy_rows, write_toy_neck
 
+from bids_mfi.cli import main_verbs
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.options import TrainOptions
@@ -385,6 +386,11 @@ class TestAnatomies:
     def test_an_anatomy_of_the_package_is_found_by_its_name(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert find_label_maps([Path("neck-a")]) == [find_anatomy("neck-a")]
+
+    def test_the_command_line_takes_the_name(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        assert main_verbs(["simulate", "out", "--labels", "neck-a"]) == 3
+        assert "neckA_dseg.nii.gz: has no vertebrae C6" in capsys.readouterr().err
 
     def test_a_file_of_that_name_goes_first(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

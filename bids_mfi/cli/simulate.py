@@ -84,7 +84,7 @@ def _run_simulate(arguments: argparse.Namespace) -> int:
     source: ScanSource = PhantomSource()
     if arguments.labels:
         source = AnatomySource(
-            [path.absolute() for path in arguments.labels],
+            arguments.labels,
             arguments.protocol or "varied",
             arguments.levels or "paper",
             str(choose_device(arguments.device)),
