@@ -28,11 +28,11 @@ from bids_mfi.measure.quality import (
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.muscles import WEBER2021, Muscle, MuscleTable, paper_table
 from bids_mfi.synthesis.acquisition import (
-    PROTOCOLS,
+    PHANTOM_PROTOCOLS,
     acquire_phantom,
     build_body,
-    draw_receive_field,
     draw_scanner,
+    receive_field,
 )
 from bids_mfi.synthesis.cases import CASE_SPACING_MM, make_phantom_case, upright_grid
 from bids_mfi.synthesis.composition import draw_fat_percent, draw_participant
@@ -514,11 +514,11 @@ def make_phantom(seed, factor=1.0):
     body = build_body(
         rng, neck, fat_percent, upright_grid((160, 120, 24), CASE_SPACING_MM, (0, 10, -6))
     )
-    scanner = draw_scanner(rng, protocol=seed % len(PROTOCOLS))
+    scanner = draw_scanner(rng, PHANTOM_PROTOCOLS[seed % len(PHANTOM_PROTOCOLS)])
     in_phase, out_phase = (
         image.astype(np.float64) for image in acquire_phantom(rng, body, scanner)
     )
-    field = scanner.scale * draw_receive_field(body.water.shape, scanner.field).astype(np.float64)
+    field = scanner.scale * receive_field(body.water.shape, scanner.field).astype(np.float64)
     sd = scanner.scale * scanner.noise / np.sqrt(2)
     fat, water = (np.abs(part * field + rng.normal(0, sd, part.shape))
                   for part in (body.fat, body.water))  # fmt: skip

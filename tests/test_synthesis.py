@@ -1,18 +1,20 @@
 """The synthetic neck, its physics and the training cases."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bids_mfi.measure.dixon import check_phase_order, fat_and_water, fat_fraction_percent
 from bids_mfi.muscles import LONG_NAMES, WEBER2021
 from bids_mfi.synthesis.acquisition import (
-    PROTOCOLS,
+    PHANTOM_PROTOCOLS,
     Body,
-    Scanner,
     acquire_phantom,
     build_body,
-    draw_receive_field,
+    draw_scanner,
     majority_labels,
+    receive_field,
     refine_grid,
 )
 from bids_mfi.synthesis.cases import (
@@ -41,7 +43,9 @@ from bids_mfi.synthesis.shapes import (
 from bids_mfi.synthesis.tissues import SIGNALS, Tissue
 
 SMALL_SHAPE, SMALL_MM = (112, 84, 20), (2.0, 2.0, 6.0)
-PAPER_SCANNER = Scanner(3.0, 2.46, 3.69, 32.0, 26.0, 0.0, (0.0,) * 9, 1.0)
+PAPER_SCANNER = replace(
+    draw_scanner(np.random.default_rng(0)), noise=0.0, field=(0.0,) * 9, scale=1.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -349,29 +353,29 @@ def test_the_echoes_are_the_formula():
 
 def test_magnitude_folds_at_fifty_percent():
     share = np.linspace(0, 1, 21)
-    endless = Scanner(3.0, 2.46, 3.69, 1e9, 1e9, 0.0, (0.0,) * 9, 1.0)
+    endless = replace(PAPER_SCANNER, water_t2star_ms=1e9, fat_t2star_ms=1e9)
     images = acquire_phantom(np.random.default_rng(0), small_body(1 - share, share), endless)
     fat, water = fat_and_water(*(np.float64(image) for image in images))
     computed = fat_fraction_percent(fat, water).ravel()
     assert computed == pytest.approx(100 * np.minimum(share, 1 - share), abs=1e-3)
 
 
-@pytest.mark.parametrize("protocol", range(len(PROTOCOLS)))
+@pytest.mark.parametrize("protocol", PHANTOM_PROTOCOLS)
 def test_in_phase_is_the_brighter_image_without_noise(protocol):
-    strength, in_ms, out_ms, water, fat = PROTOCOLS[protocol]
-    scanner = Scanner(strength, in_ms, out_ms, water, fat, 0.0, (0.1,) * 9, 300.0)
+    drawn = draw_scanner(np.random.default_rng(0), protocol)
+    scanner = replace(drawn, noise=0.0, field=(0.1,) * 9, scale=300.0)
     grid = upright_grid(SMALL_SHAPE, SMALL_MM, (0.0, 8.0, -6.0))
     rng = np.random.default_rng(6)
     body = build_body(rng, draw_shape(rng), draw_fat_percent(rng, Participant("F", 40, 25)), grid)
     in_phase, out_phase = acquire_phantom(rng, body, scanner)
     check_phase_order(in_phase.astype(np.float64), out_phase.astype(np.float64))
-    if in_ms < out_ms:
+    if scanner.in_phase_ms < scanner.out_phase_ms:
         assert (in_phase >= out_phase).all()
 
 
 def test_noise_is_rician():
     air = Body(*(np.zeros((40, 40, 40), np.float32),) * 2, np.zeros((40, 40, 40), np.int16))
-    noisy = Scanner(3.0, 2.46, 3.69, 32.0, 26.0, 0.05, (0.0,) * 9, 100.0)
+    noisy = replace(PAPER_SCANNER, noise=0.05, scale=100.0)
     in_phase, out_phase = acquire_phantom(np.random.default_rng(1), air, noisy)
     for image in (in_phase, out_phase):
         assert image.mean() == pytest.approx(5.0 * np.sqrt(np.pi / 2), rel=0.02)
@@ -379,9 +383,9 @@ def test_noise_is_rician():
 
 
 def test_receive_field_is_smooth_and_follows_its_coefficients():
-    field = draw_receive_field((5, 5, 5), (0.5, 0, 0, 0, 0, 0, 0, 0, 0))
+    field = receive_field((5, 5, 5), (0.5, 0, 0, 0, 0, 0, 0, 0, 0))
     assert field[-1, 0, 0] / field[0, 0, 0] == pytest.approx(np.e, rel=1e-5)
-    assert (draw_receive_field((4, 5, 6), (0.0,) * 9) == 1).all()
+    assert (receive_field((4, 5, 6), (0.0,) * 9) == 1).all()
 
 
 def test_partial_volume_lies_between_the_tissues():

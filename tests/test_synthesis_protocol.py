@@ -16,8 +16,9 @@ from bids_mfi.synthesis.protocol import (
     acquire,
     draw_protocol,
     draw_settings,
+    log_receive_field,
     noise_range,
-    receive_field,
+    spread_axes,
 )
 
 SHAPE = (24, 20, 16)
@@ -113,11 +114,11 @@ def test_motion_blurs_along_the_phase_axis():
 
 
 def test_receive_field_is_smooth_and_even_without_coefficients():
-    like = torch.zeros(SHAPE)
-    assert torch.equal(receive_field(like, (0.0,) * 9), torch.ones(SHAPE))
-    field = receive_field(like, (0.3, *(0.0,) * 8))
-    assert field[-1, 0, 0].item() == pytest.approx(np.exp(0.3))
-    assert field[0, 0, 0].item() == pytest.approx(np.exp(-0.3))
+    axes = spread_axes(torch.ones(SHAPE))
+    assert torch.equal(log_receive_field(axes, (0.0,) * 9), torch.zeros(SHAPE))
+    logarithm = log_receive_field(axes, (0.3, *(0.0,) * 8))
+    assert logarithm[-1, 0, 0].item() == pytest.approx(0.3)
+    assert logarithm[0, 0, 0].item() == pytest.approx(-0.3)
 
 
 def test_settings_lie_in_their_ranges():

@@ -18,6 +18,13 @@ from numpy.typing import NDArray
 from bids_mfi.grid import Grid
 from bids_mfi.synthesis.composition import MOST_FAT, fat_texture
 from bids_mfi.synthesis.phantom import NeckShape, paint_neck
+from bids_mfi.synthesis.protocol import (
+    PROTOCOLS,
+    SCALE_RANGE,
+    Scanner,
+    echo_signal,
+    log_receive_field,
+)
 from bids_mfi.synthesis.tissues import N_MUSCLES, TABLE_SIZE, Tissue, signal_tables
 
 Floats = NDArray[np.float32]
@@ -26,56 +33,21 @@ AMPLITUDE_SD = 0.07
 FAT_PERCENT_SD = 1.5
 NOISE_RANGE = (0.015, 0.05)
 FIELD_SD = 0.12
-SCALE_RANGE = (150.0, 600.0)
+PHANTOM_PROTOCOLS = ("paper", "axial-3T", "axial-1.5T")
+T2STAR_MS = {3.0: (32.0, 26.0), 1.5: (45.0, 36.0)}  # of water and fat, by field strength
 LABEL_SHARE = 0.7
 
 
-@dataclass(frozen=True, slots=True)
-class Scanner:
-    """What the scanner adds to the anatomy.
-
-    Attributes
-    ----------
-    field_strength_t : float
-        Tesla.
-    in_phase_ms, out_phase_ms : float
-        Echo times.
-    water_t2star_ms, fat_t2star_ms : float
-    noise : float
-        Standard deviation of the noise in each of the two channels, muscle = 1.
-    field : tuple of float
-        Coefficients of the receive field's logarithm, see :func:`draw_receive_field`.
-    scale : float
-        Signal of muscle in the scanner's units.
-    """
-
-    field_strength_t: float
-    in_phase_ms: float
-    out_phase_ms: float
-    water_t2star_ms: float
-    fat_t2star_ms: float
-    noise: float
-    field: tuple[float, ...]
-    scale: float
-
-
-# Field strength, echo times in and out of phase, T2* of water and fat; the first is the paper's.
-PROTOCOLS = (
-    (3.0, 2.46, 3.69, 32.0, 26.0),
-    (3.0, 2.46, 1.23, 32.0, 26.0),
-    (1.5, 4.77, 2.39, 45.0, 36.0),
-)
-
-
-def draw_scanner(rng: np.random.Generator, protocol: int = 0) -> Scanner:
-    """Draw a scanner's noise, receive field and signal scale."""
-    strength, in_phase, out_phase, water, fat = PROTOCOLS[protocol]
+def draw_scanner(rng: np.random.Generator, protocol: str = PHANTOM_PROTOCOLS[0]) -> Scanner:
+    """Draw a scanner's noise, receive field and signal scale, with the protocol's echo times."""
+    chosen = PROTOCOLS[protocol]
+    water_ms, fat_ms = T2STAR_MS[chosen.field_strength_t]
     return Scanner(
-        strength,
-        in_phase,
-        out_phase,
-        water,
-        fat,
+        field_strength_t=chosen.field_strength_t,
+        in_phase_ms=chosen.echo_times_ms[0],
+        out_phase_ms=chosen.echo_times_ms[1],
+        water_t2star_ms=water_ms,
+        fat_t2star_ms=fat_ms,
         noise=float(rng.uniform(*NOISE_RANGE)),
         field=tuple(float(value) for value in FIELD_SD * rng.standard_normal(9)),
         scale=float(np.exp(rng.uniform(*np.log(SCALE_RANGE)))),
@@ -204,22 +176,10 @@ def _draw_tables(rng: np.random.Generator) -> tuple[Floats, Floats]:
     return varied.astype(np.float32), np.clip(fat_percent + shift, 0, 99).astype(np.float32)
 
 
-def draw_receive_field(shape: tuple[int, int, int], coefficients: tuple[float, ...]) -> Floats:
-    """Smooth receive sensitivity, the exponential of a polynomial of degree 2.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    coefficients : tuple of 9 float
-        Of x, y, z, x2, y2, z2, xy, yz, xz, each coordinate running from -1 to 1.
-    """
-    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape),
-                          indexing="ij", sparse=True)  # fmt: skip
-    terms = (x, y, z, x * x, y * y, z * z, x * y, y * z, x * z)
-    total = np.zeros(shape, np.float32)
-    for coefficient, term in zip(coefficients, terms, strict=True):
-        total += np.float32(coefficient) * term
-    return np.exp(total).astype(np.float32)
+def receive_field(shape: tuple[int, int, int], coefficients: tuple[float, ...]) -> Floats:
+    """Receive sensitivity of the phantom's scanner, float32; see :func:`log_receive_field`."""
+    ends = (np.linspace(-1, 1, size, dtype=np.float32) for size in shape)
+    return np.exp(log_receive_field(np.meshgrid(*ends, indexing="ij", sparse=True), coefficients))
 
 
 def acquire_phantom(
@@ -231,21 +191,12 @@ def acquire_phantom(
     -------
     in_phase, out_phase : ndarray of float32, shape of the body
     """
-    sensitivity = draw_receive_field(body.water.shape, scanner.field)
+    sensitivity = receive_field(body.labels.shape, scanner.field)
     images = []
-    for echo_ms, sign in ((scanner.in_phase_ms, 1.0), (scanner.out_phase_ms, -1.0)):
-        water = body.water * np.float32(np.exp(-echo_ms / scanner.water_t2star_ms))
-        fat = body.fat * np.float32(np.exp(-echo_ms / scanner.fat_t2star_ms))
-        signal = (water + np.float32(sign) * fat) * sensitivity
-        images.append(np.float32(scanner.scale) * _add_noise(rng, signal, scanner.noise))
+    for echo_ms, cosine in ((scanner.in_phase_ms, 1.0), (scanner.out_phase_ms, -1.0)):
+        real, imaginary = (
+            part * sensitivity + scanner.noise * rng.standard_normal(part.shape, dtype=np.float32)
+            for part in echo_signal(body.water, body.fat, scanner, echo_ms, cosine)
+        )
+        images.append(np.float32(scanner.scale) * np.hypot(real, imaginary))
     return images[0], images[1]
-
-
-def _add_noise(rng: np.random.Generator, signal: Floats, sd: float) -> Floats:
-    """Magnitude of the signal with complex Gaussian noise: a Rician distribution."""
-    if sd == 0:
-        return np.abs(signal)
-    real = signal + np.float32(sd) * rng.standard_normal(signal.shape, dtype=np.float32)
-    imaginary = np.float32(sd) * rng.standard_normal(signal.shape, dtype=np.float32)
-    magnitude: Floats = np.hypot(real, imaginary)
-    return magnitude

@@ -13,13 +13,14 @@ from scipy.ndimage import gaussian_filter
 from bids_mfi.grid import Grid
 from bids_mfi.synthesis.acquisition import (
     NOISE_RANGE,
-    PROTOCOLS,
+    PHANTOM_PROTOCOLS,
     acquire_phantom,
     build_body,
     draw_scanner,
 )
 from bids_mfi.synthesis.composition import draw_fat_percent, draw_participant
 from bids_mfi.synthesis.phantom import draw_shape
+from bids_mfi.synthesis.protocol import PROTOCOLS
 
 CASE_SHAPE = (160, 120, 40)
 CASE_SPACING_MM = (1.4, 1.4, 3.0)
@@ -77,7 +78,7 @@ def make_phantom_case(
     neck = draw_shape(rng, participant.sex, participant.bmi, variation)
     grid = _draw_grid(rng, spacing_mm, shape)
     body = build_body(rng, neck, draw_fat_percent(rng, participant), grid)
-    scanner = draw_scanner(rng, protocol=int(rng.integers(len(PROTOCOLS))))
+    scanner = draw_scanner(rng, PHANTOM_PROTOCOLS[int(rng.integers(len(PHANTOM_PROTOCOLS)))])
     in_phase, out_phase = _blur(
         acquire_phantom(rng, body, scanner), float(rng.uniform(*BLUR_VOXELS))
     )
@@ -121,8 +122,10 @@ def describe_phantom_variety(spacing_mm: tuple[float, float, float]) -> tuple[tu
         for size, (low, high) in zip(spacing_mm, VARIED_SHAPE, strict=True)
     )
     echoes = (
-        f"{field:g} T in phase {into:g} ms, out of phase {out:g} ms"
-        for field, into, out, _, _ in PROTOCOLS
+        "{:g} T in phase {:g} ms, out of phase {:g} ms".format(
+            PROTOCOLS[name].field_strength_t, *PROTOCOLS[name].echo_times_ms
+        )
+        for name in PHANTOM_PROTOCOLS
     )
     return (
         ("data", "synthetic scans of the built-in phantom of the neck; no scan of a person"),

@@ -2,16 +2,19 @@
 
 Must not know anatomy, files or training. Water W and fat F of a voxel give at echo time TE
 
-    S = | (W exp(-TE / T2*_w) + F exp(-TE / T2*_f) exp(i 2 pi df TE)) C | + noise
+    S = | (W exp(-TE / T2*_w) + F exp(-TE / T2*_f) exp(i 2 pi df TE)) C + noise |
 
 with df = 3.4 ppm of the imaging frequency, so that the echo times alone decide how well the two
 are in or out of phase; the magnitude of the out-of-phase image folds fat fractions at 50 %.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_mfi.measure.dixon import phase_cosine
@@ -25,6 +28,7 @@ SCALE_RANGE = (150.0, 600.0)
 BODY_SIGNAL = 0.1  # muscle = 1
 MOST_SAMPLES = 100_000  # of a quantile
 Range = tuple[float, float]
+Volume = TypeVar("Volume", NDArray[np.float32], Tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +106,42 @@ _VARIED_SHARES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class ScanSettings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scanner:
+    """What every scanner adds to water and fat, the phantom's too.
+
+    Attributes
+    ----------
+    field_strength_t : float
+    in_phase_ms, out_phase_ms : float
+        Echo times.
+    water_t2star_ms, fat_t2star_ms : float
+    noise : float
+        Standard deviation of the noise in each of the two channels, muscle = 1.
+    field : tuple of float
+        Coefficients of the receive field's logarithm, see :func:`log_receive_field`.
+    scale : float
+        Signal of muscle in the scanner's units.
+    """
+
+    field_strength_t: float
+    in_phase_ms: float
+    out_phase_ms: float
+    water_t2star_ms: float
+    fat_t2star_ms: float
+    noise: float
+    field: tuple[float, ...]
+    scale: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanSettings(Scanner):
     """One scan of a protocol, with all ranges drawn.
 
-    Attributes are those of :class:`Protocol`, and: ``field``, the nine coefficients of the receive
-    field's logarithm; ``chemical_shift_voxels``, how far fat is moved along ``readout_axis``;
+    Attributes are those of :class:`Scanner` and :class:`Protocol`, and:
+    ``chemical_shift_voxels``, how far fat is moved along ``readout_axis``;
     ``motion_voxels``, how far the body moves back and forth along ``phase_axis``; ``ghost`` and
     ``ghost_share``, strength of a ghost and its distance as a share of the field of view;
-    ``scale``, the signal of muscle in the scanner's units;
     ``middle_z_mm``, height of the field of view's middle, drawn with it if None;
     ``coils``, of each surface coil the position along x, y and z, in half fields of view from their
     middle, and its reach; ``coil_ratio``, the signal of the place in the body that the coils see
@@ -124,25 +155,17 @@ class ScanSettings:
     """
 
     protocol: str
-    field_strength_t: float
-    in_phase_ms: float
-    out_phase_ms: float
     plane: str
     spacing_mm: tuple[float, float, float]
     coverage_mm: tuple[float, float, float]
     turn_degrees: tuple[float, float, float]
-    noise: float
-    water_t2star_ms: float
-    fat_t2star_ms: float
     fat_gain: float
-    field: tuple[float, ...]
     chemical_shift_voxels: float
     readout_axis: int
     phase_axis: int
     motion_voxels: float
     ghost: float
     ghost_share: float
-    scale: float
     middle_z_mm: float | None = None
     coils: tuple[tuple[float, float, float, float], ...] = ()
     coil_ratio: float = 1.0
@@ -251,7 +274,8 @@ def acquire(
     in_phase, out_phase : Tensor of float32
     """
     generator = torch_generator(rng)  # a GPU's own would draw another noise
-    sensitivity = settings.scale * receive_field(volume.water, settings.field)
+    axes = spread_axes(volume.water)
+    sensitivity = settings.scale * torch.exp(log_receive_field(axes, settings.field))
     if settings.coil_ratio > 1:
         body = volume.water + volume.fat > BODY_SIGNAL
         sensitivity *= coil_sensitivity(body, settings.coils, settings.coil_ratio)
@@ -261,7 +285,8 @@ def acquire(
     sd = settings.scale * settings.noise
     images = []
     for echo_ms in (settings.in_phase_ms, settings.out_phase_ms):
-        real, imaginary = _signal(water, fat, settings, echo_ms)
+        cosine = phase_cosine(echo_ms / 1000, IMAGING_FREQUENCY_MHZ[settings.field_strength_t])
+        real, imaginary = echo_signal(water, fat, settings, echo_ms, cosine)
         real, imaginary = (_move(part, settings) for part in (real, imaginary))
         for part in (real, imaginary):
             part += sd * torch.randn(part.shape, generator=generator).to(part.device)
@@ -318,12 +343,7 @@ def coil_sensitivity(
     Tensor of float32, shape (x, y, z)
         1 on geometric average over the body.
     """
-    x, y, z = (
-        torch.linspace(-1, 1, size, device=body.device).reshape(
-            [-1 if i == axis else 1 for i in range(3)]
-        )
-        for axis, size in enumerate(body.shape)
-    )
+    x, y, z = spread_axes(body)
     total = torch.zeros(body.shape, device=body.device)
     for at_x, at_y, at_z, reach in coils:
         distance = (x - at_x) ** 2 + (y - at_y) ** 2 + 0.25 * (z - at_z) ** 2
@@ -338,14 +358,24 @@ def coil_sensitivity(
     return torch.exp((logarithm - seen.mean()) * power)
 
 
-def _signal(
-    water: Tensor, fat: Tensor, settings: ScanSettings, echo_ms: float
-) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part at an echo time."""
-    cosine = phase_cosine(echo_ms / 1000, IMAGING_FREQUENCY_MHZ[settings.field_strength_t])
+def echo_signal(
+    water: Volume, fat: Volume, scanner: Scanner, echo_ms: float, cosine: float
+) -> tuple[Volume, Volume]:
+    """Real and imaginary part of the signal at an echo time.
+
+    Parameters
+    ----------
+    water, fat : ndarray or Tensor of float32
+        At echo time 0.
+    scanner : Scanner
+        Gives T2*.
+    echo_ms : float
+    cosine : float
+        Of the phase of fat relative to water.
+    """
     sine = float(np.sqrt(max(0.0, 1 - cosine**2)))
-    water_left = float(np.exp(-echo_ms / settings.water_t2star_ms))
-    fat_left = float(np.exp(-echo_ms / settings.fat_t2star_ms))
+    water_left = float(np.exp(-echo_ms / scanner.water_t2star_ms))
+    fat_left = float(np.exp(-echo_ms / scanner.fat_t2star_ms))
     return water_left * water + (fat_left * cosine) * fat, (fat_left * sine) * fat
 
 
@@ -361,24 +391,30 @@ def _move(image: Tensor, settings: ScanSettings) -> Tensor:
     return (1 - settings.ghost) * image + (settings.ghost / 2) * copies
 
 
-def receive_field(like: Tensor, coefficients: tuple[float, ...]) -> Tensor:
-    """Smooth receive sensitivity, the exponential of a polynomial of degree 2.
-
-    Parameters
-    ----------
-    like : Tensor of float32, shape (x, y, z)
-        Gives shape and device.
-    coefficients : tuple of 9 float
-        Of x, y, z, x2, y2, z2, xy, yz, xz, each coordinate running from -1 to 1.
-    """
-    x, y, z = (
+def spread_axes(like: Tensor) -> list[Tensor]:
+    """Coordinates from -1 to 1 along each axis of a volume, in shapes that broadcast to its own."""
+    return [
         torch.linspace(-1, 1, size, device=like.device).reshape(
             [-1 if i == axis else 1 for i in range(3)]
         )
         for axis, size in enumerate(like.shape)
-    )
-    terms = (x, y, z, x * x, y * y, z * z, x * y, y * z, x * z)
-    total = torch.zeros_like(like)
-    for coefficient, term in zip(coefficients, terms, strict=True):
-        total += coefficient * term
-    return torch.exp(total)
+    ]
+
+
+def log_receive_field(axes: Sequence[Volume], coefficients: tuple[float, ...]) -> Volume:
+    """Logarithm of a smooth receive sensitivity, a polynomial of degree 2.
+
+    Parameters
+    ----------
+    axes : sequence of three ndarray or Tensor of float32
+        Coordinates x, y and z, each from -1 to 1, in shapes that broadcast.
+    coefficients : tuple of 9 float
+        Of x, y, z, x2, y2, z2, xy, yz, xz.
+    """
+    x, y, z = axes
+    total = coefficients[0] * x
+    for coefficient, term in zip(
+        coefficients[1:], (y, z, x * x, y * y, z * z, x * y, y * z, x * z), strict=True
+    ):
+        total = total + coefficient * term
+    return total
