@@ -8,6 +8,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,7 @@ def test_metadata_has_what_monai_asks_of_a_bundle(bundle: ModelBundle) -> None:
     }  # fmt: skip
     assert required <= set(metadata)
     assert metadata["version"] in metadata["changelog"]
+    assert metadata["monai_version"] == version("monai")
     image = metadata["network_data_format"]["inputs"]["image"]
     assert image["channel_def"] == {"0": "in_phase", "1": "out_phase"}
 

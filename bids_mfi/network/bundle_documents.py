@@ -1,6 +1,5 @@
 """The JSON documents of a bundle, made from it and parsed; must not open files."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from bids_mfi.vertebrae import vertebra_indices
 
 FORMAT_VERSION = 1
 
+MONAI_VERSION = "1.6.1"  # the tests open bundles with it
 MONAI_SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
     "meta_schema_20240725.json"
@@ -116,7 +116,7 @@ def make_metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
         "schema": MONAI_SCHEMA,
         "version": bundle.version,
         "changelog": {bundle.version: bundle.description},
-        "monai_version": version("monai"),
+        "monai_version": MONAI_VERSION,
         "pytorch_version": torch.__version__.partition("+")[0],
         "numpy_version": np.__version__,
         "required_packages_version": {},
