@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from bids_mfi.statistics.student import CONFIDENCE, f_upper_tail
+
 Floats = NDArray[np.float64]
 NAN = float("nan")
 LIMIT_SDS = 1.96
-CONFIDENCE = 0.95
 
 
 def divide(numerator: float, denominator: float) -> float:
@@ -83,7 +84,7 @@ def intraclass_correlation(ratings: ArrayLike) -> IntraclassCorrelation:
     df1, df2 = float(n - 1), float((n - 1) * (k - 1))
     f = msr / mse if mse else (np.inf if msr else NAN)
     return IntraclassCorrelation(
-        icc, lower, upper, f, df1, df2, _f_upper_tail(f, df1, df2), msr, msc, mse
+        icc, lower, upper, f, df1, df2, float(f_upper_tail(f, df1, df2)), msr, msc, mse
     )
 
 
@@ -133,11 +134,6 @@ def _f_quantile(df1: float, df2: float) -> float:
     share = float(special.betainccinv(df1 / 2, df2 / 2, tail))
     rest = float(special.betaincinv(df2 / 2, df1 / 2, tail))
     return df2 * share / (df1 * rest) if rest else np.inf
-
-
-def _f_upper_tail(f: float, df1: float, df2: float) -> float:
-    """P(F > f), exact for tiny values too."""
-    return float(special.betainc(df2 / 2, df1 / 2, df2 / (df2 + df1 * f)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,11 +40,8 @@ def measure_asymmetry(cohort: Cohort) -> Analysis:
 
 def _average_index(left: Floats, right: Floats) -> Floats:
     """Mean index of each column; NaN without a participant whose sides add up to more than 0."""
-    usable = left + right > 0
-    total = np.where(usable, left + right, 1.0)
-    index = np.where(usable, 200 * (left - right) / total, 0.0)
-    n = usable.sum(axis=0)
-    return np.asarray(index.sum(axis=0) / np.where(n > 0, n, np.nan), np.float64)
+    total = np.where(left + right > 0, left + right, np.nan)
+    return pd.DataFrame(200 * (left - right) / total).mean().to_numpy(np.float64)
 
 
 def _explain(table: pd.DataFrame, left: Floats, right: Floats) -> tuple[str, ...]:

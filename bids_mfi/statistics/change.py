@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bids_mfi.counts import choose_form, count_noun
+from bids_mfi.statistics.agreement import LIMIT_SDS
 from bids_mfi.statistics.cohort import COVARIATES, Analysis
 from bids_mfi.statistics.covariates import Usable, sort_covariates
 from bids_mfi.statistics.design import covariate_design, explain_design
@@ -27,7 +28,6 @@ from bids_mfi.statistics.student import CONFIDENCE, describe_differences, test_e
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
 NAN = float("nan")
-LIMIT_SDS = 1.96
 FEW_REPETITIONS = 10  # degrees of freedom, below which a remark is made
 LEAST_REPETITIONS = 5  # degrees of freedom, below which nothing is decided
 SEX_STEP = 2.0  # between the codes of F and M
