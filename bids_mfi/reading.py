@@ -19,7 +19,6 @@ MOST_TEXT_BYTES = 64 * 2**20
 _KINDS = (
     (stat.S_ISDIR, errno.EISDIR, "it is a folder"),
     (stat.S_ISFIFO, errno.EINVAL, "it is a named pipe, not a regular file"),
-    (stat.S_ISSOCK, errno.EINVAL, "it is a socket, not a regular file"),
     (stat.S_ISCHR, errno.EINVAL, "it is a device, not a regular file"),
     (stat.S_ISBLK, errno.EINVAL, "it is a device, not a regular file"),
 )
@@ -32,7 +31,7 @@ def open_regular_file(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        It cannot be opened, or is a folder, named pipe, socket or device; ``strerror`` says which.
+        It cannot be opened, or is a folder, named pipe or device; ``strerror`` says which.
     """
     # A named pipe without a writer would block a plain open for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -44,11 +43,6 @@ def open_regular_file(path: Path) -> Iterator[BinaryIO]:
         raise
     with file:
         yield file
-
-
-def check_regular_file(path: Path) -> None:
-    """Raise OSError, as :func:`open_regular_file` does, without opening the file."""
-    _check_regular(path, path.stat().st_mode)
 
 
 def is_file(path: Path) -> bool:

@@ -21,7 +21,6 @@ from bids_mfi.measure.pair import Contrast
 
 IN, OUT, WATER, FAT = Contrast.IN_PHASE, Contrast.OUT_PHASE, Contrast.WATER, Contrast.FAT
 
-Verdicts = tuple[Verdict, ...]
 
 # Entities by which images of one scan never differ, whatever a converter does.
 _NEVER = frozenset(

@@ -37,7 +37,6 @@ _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "ms
 _TESLA = {"t": 1.0, "tesla": 1.0, "mt": 1e-3, "millitesla": 1e-3, "g": 1e-4, "gs": 1e-4,
           "gauss": 1e-4, "kg": 0.1}  # fmt: skip
 _MEGAHERTZ = {"mhz": 1.0, "khz": 1e-3, "hz": 1e-6}
-_NAMES = {"s": "s", "ms": "ms", "t": "T", "mhz": "MHz"}
 _HARD_SEPARATORS = re.compile(r"[\\/,;|\[\]()'\"]+")
 _WHOLE_TYPE = re.compile(r"(?i)\b(?:original|derived|primary|secondary)\b")
 _PHASE_WORDS = re.compile(r"(?i)\b(in|out|out[ _-]of|opp|opposed)[ ]+(?=phase)")
