@@ -125,6 +125,19 @@ def read_json(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> Any:
     return parse_json(read_regular_file(path, most_bytes))
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; empty where there is none, or the file cannot be read.
+
+    >>> read_object(Path("none.json"))
+    {}
+    """
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def read_toml(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> dict[str, Any]:
     """Read a TOML file; errors as for :func:`read_json`."""
     text = read_regular_file(path, most_bytes).decode("utf-8-sig")

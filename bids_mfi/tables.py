@@ -10,14 +10,13 @@ import pandas as pd
 from bids_mfi.cells import (
     MISSING,
     PREFIXES,
-    Row,
+    is_index,
     is_missing,
     parse_decimal,
+    plain_index,
     read_cells,
     shorten_cell,
-    split_cells,
     strip_prefix,
-    strip_zeros,
 )
 from bids_mfi.counts import list_names
 from bids_mfi.errors import InputError
@@ -68,64 +67,14 @@ def read_long_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def read_scan_table(path: Path) -> pd.DataFrame:
-    """Read the ``*_mfi.tsv`` of one scan; as :func:`read_long_table`, without a participant.
-
-    Raises
-    ------
-    InputError
-        As there, or a muscle and side stand on two lines.
-    """
-    table = _read_measures(path, ("muscle", "hemi", *VALUES))
-    check_unique(table, ("muscle", "hemi"), path)
-    return table
-
-
-def read_scan_rows(path: Path, data: bytes | None = None) -> tuple[tuple[str, ...], list[Row]]:
-    """Read the ``*_mfi.tsv`` of one scan as plain lists, many times faster than a DataFrame.
-
-    Parameters
-    ----------
-    path : Path
-    data : bytes, optional
-        What the file holds, if it has been read already.
-
-    Returns
-    -------
-    (tuple of str, list of list)
-        Columns and cells, checked and tidied as by :func:`read_scan_table`: ``volume_ml`` and
-        ``mfi_percent`` are float, NaN where missing, all other cells text.
-
-    Raises
-    ------
-    InputError
-        As there.
-    """
-    header, lines = split_cells(path, ("muscle", "hemi", *VALUES), data)
-    muscle, hemi, *values = (header.index(name) for name in ("muscle", "hemi", *VALUES))
-    known: dict[tuple[str, str], int] = {}
-    for line, row in lines:
-        row[muscle] = _tidy_muscle(path, line, row[muscle])
-        row[hemi] = _tidy_hemi(path, line, row[hemi])
-        for column, place in zip(VALUES, values, strict=True):
-            row[place] = _parse_number(path, line, column, row[place])
-        other = known.setdefault((row[muscle], row[hemi]), line)
-        if other != line:
-            raise InputError(
-                f"{path}: lines {other} and {line} are both of {row[muscle]}_{row[hemi]}, expected "
-                "one line for each muscle and side; remove the surplus line."
-            )
-    return tuple(header), [row for _, row in lines]
-
-
 def _read_measures(
     path: Path, needed: Sequence[str], identifiers: Sequence[str] = ()
 ) -> pd.DataFrame:
     table = read_cells(path, needed, identifiers)
-    table["muscle"] = [_tidy_muscle(path, line, str(x)) for line, x in table["muscle"].items()]
-    table["hemi"] = [_tidy_hemi(path, line, str(cell)) for line, cell in table["hemi"].items()]
+    table["muscle"] = [tidy_muscle(path, line, str(x)) for line, x in table["muscle"].items()]
+    table["hemi"] = [tidy_hemi(path, line, str(cell)) for line, cell in table["hemi"].items()]
     for column in VALUES:
-        numbers = [_parse_number(path, line, column, str(x)) for line, x in table[column].items()]
+        numbers = [parse_measure(path, line, column, str(x)) for line, x in table[column].items()]
         table[column] = pd.Series(numbers, index=table.index, dtype="float64")
     return table
 
@@ -142,11 +91,17 @@ def _tidy_identifier(column: str, cell: str) -> str:
     if column != "run_id":
         return label
     whole = label.removesuffix(".0")
-    return strip_zeros(whole) if whole.isdecimal() else label
+    return plain_index("run", whole) if is_index(whole) else label
 
 
-def _tidy_muscle(path: Path, line: Any, cell: str) -> str:
-    """Write the paper's abbreviations as the paper does; a muscle must have a name."""
+def tidy_muscle(path: Path, line: Any, cell: str) -> str:
+    """Write the paper's abbreviations as the paper does.
+
+    Raises
+    ------
+    InputError
+        The cell names no muscle.
+    """
     if is_missing(cell) or cell.lower() == "mean":
         raise InputError(
             f"{path}: line {line} has '{shorten_cell(cell)}' for muscle, expected an "
@@ -155,7 +110,14 @@ def _tidy_muscle(path: Path, line: Any, cell: str) -> str:
     return KNOWN_MUSCLES.get(cell.lower(), cell)
 
 
-def _tidy_hemi(path: Path, line: Any, cell: str) -> str:
+def tidy_hemi(path: Path, line: Any, cell: str) -> str:
+    """Write a side as ``L`` or ``R``.
+
+    Raises
+    ------
+    InputError
+        The cell names no side.
+    """
     if cell.lower() not in HEMIS:
         raise InputError(
             f"{path}: line {line} has '{shorten_cell(cell)}' for hemi, expected L or R (the "
@@ -164,7 +126,14 @@ def _tidy_hemi(path: Path, line: Any, cell: str) -> str:
     return HEMIS[cell.lower()]
 
 
-def _parse_number(path: Path, line: Any, column: str, cell: str) -> float:
+def parse_measure(path: Path, line: Any, column: str, cell: str) -> float:
+    """Read a cell of one of VALUES; NaN where it is missing.
+
+    Raises
+    ------
+    InputError
+        It is no number, or outside RANGES.
+    """
     if is_missing(cell):
         return math.nan
     try:

@@ -16,8 +16,8 @@ from bids_mfi.bids.formats import encode_table
 from bids_mfi.bids.markers import SEAL
 from bids_mfi.bids.names import page_path, scan_paths
 from bids_mfi.bids.output_folder import BundleFacts, write_dataset_files
+from bids_mfi.bids.saved_scans import save_scan
 from bids_mfi.bids.scan_files import ScanRecord, ScanResults, encode_scan, fingerprint_record
-from bids_mfi.bids.scan_results import save_scan
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag, check_measure
 from bids_mfi.measure.quantify import MuscleMeasure

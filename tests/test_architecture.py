@@ -2,11 +2,31 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import SHAPE, write_scan
+from group_folder import BUNDLE, make_measure
+
+from bids_mfi.bids.names import page_path
+from bids_mfi.bids.output_folder import write_dataset_files
+from bids_mfi.bids.saved_scans import save_scan, scan_state
+from bids_mfi.bids.scan_files import ScanRecord, ScanResults, fingerprint_record
+from bids_mfi.evaluation.run import evaluate_folders
+from bids_mfi.group.collect import collect_tables
+from bids_mfi.images import encode_image, read_grid
+from bids_mfi.measure.levels import LevelMeasure
+from bids_mfi.measure.pair import DixonPair
+from bids_mfi.muscles import WEBER2021
+from bids_mfi.network.bundle_files import load_bundle
+from bids_mfi.options import RunOptions
+from bids_mfi.participant.pages import PageDesk
+from bids_mfi.report.figures import FIGURE_NAMES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bids_mfi"
@@ -118,3 +138,64 @@ def test_files_are_short():
         for path in PACKAGE.rglob("*.py")
     }
     assert {name: length for name, length in lengths.items() if length > 450} == {}
+
+
+# --- who reads a scan's results ----------------------------------------------------------------
+
+SCAN_FILES = ("_mfi.json", "_mfi.tsv", "_levels.tsv")
+READERS = {"reading.py", "cells.py"}  # read any file for their callers
+opened = None  # while it is a set, who opened a file of a scan to read it
+
+
+def write_results(bids_dir, output_dir):
+    """One scan with all the files that it can have."""
+    pair = DixonPair(*write_scan(bids_dir), (("sub", "01"), ("acq", "dixon")), "names")
+    record = ScanRecord(pair, bids_dir, BUNDLE, "computed")
+    record = replace(record, fingerprint=fingerprint_record(record))
+    write_dataset_files(output_dir, bids_dir, WEBER2021, BUNDLE)
+    labels, grid = np.zeros(SHAPE, np.int16), read_grid(pair.in_phase)
+    labels.ravel()[: len(WEBER2021) * 6] = np.repeat([one.index for one in WEBER2021], 6)
+    label_map = encode_image(labels, grid)
+    results = ScanResults(
+        dseg=label_map,
+        ffmap=label_map,
+        measures=tuple(make_measure(muscle, 10.0, 5.0) for muscle in WEBER2021),
+        flags=(),
+        figures=tuple((name, b"png") for name in FIGURE_NAMES),
+        vertebrae=label_map,
+        levels=(LevelMeasure("level", "C4", 1, "TR", "L", *[1.0] * 6, "complete"),),
+    )
+    return save_scan(output_dir, record, results), record
+
+
+def note_opening(event, arguments):
+    """Note the ending of a scan's file, and the file of the package that opened it to read it."""
+    if opened is None or event != "open" or not str(arguments[0]).endswith(SCAN_FILES):
+        return
+    if arguments[2] & os.O_ACCMODE != os.O_RDONLY:
+        return
+    frame = sys._getframe()
+    while frame := frame.f_back:
+        path = Path(frame.f_code.co_filename)
+        if PACKAGE in path.parents and path.name not in READERS:
+            ending = next(one for one in SCAN_FILES if str(arguments[0]).endswith(one))
+            opened.add((ending, path.relative_to(PACKAGE).as_posix(), frame.f_code.co_name))
+            return
+
+
+def test_one_module_reads_the_results_of_a_scan(tmp_path, tiny_bundle, monkeypatch):
+    """All flows that read results, with an eye on who opens the files; a hash reads no content."""
+    bids_dir, output_dir = tmp_path / "in", tmp_path / "out"
+    paths, record = write_results(bids_dir, output_dir)
+    options = RunOptions(bids_dir, output_dir, "participant", bundle=tiny_bundle)
+    sys.addaudithook(note_opening)
+    monkeypatch.setattr(sys.modules[__name__], "opened", set())
+    assert scan_state(paths, record.fingerprint) == "current"
+    desk = PageDesk([record.pair], {}, [], load_bundle(tiny_bundle), options)
+    assert desk.write_rest({})[1] == ()
+    assert b"cannot be shown" not in page_path(output_dir, "01").read_bytes()
+    assert len(collect_tables(options).levels) == 1
+    for measure in ("images", "tables"):
+        evaluate_folders(output_dir, output_dir, tmp_path / measure, measure)
+    found = {(ending, path) for ending, path, name in opened if name != "hash_file"}
+    assert found == {(ending, "bids/scan_results.py") for ending in SCAN_FILES}

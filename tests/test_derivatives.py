@@ -15,24 +15,21 @@ import numpy as np
 import pytest
 
 from bids_mfi import __version__, storage
-from bids_mfi.bids import scan_files, scan_results
+from bids_mfi.bids import saved_scans, scan_files
 from bids_mfi.bids.columns import COLUMN_DESCRIPTIONS
 from bids_mfi.bids.formats import encode_json, encode_table
-from bids_mfi.bids.markers import SEAL, read_sidecar, seal
+from bids_mfi.bids.markers import SEAL, seal
 from bids_mfi.bids.names import bids_uri, derivative_name, derivative_stem, page_path, scan_paths
 from bids_mfi.bids.output_folder import BundleFacts, check_output_dir, write_dataset_files
-from bids_mfi.bids.scan_files import ScanRecord, ScanResults, describe_ffmap, fingerprint_scan
-from bids_mfi.bids.scan_results import (
+from bids_mfi.bids.saved_scans import (
     explain_altered,
     find_altered,
     find_edited_copies,
-    find_markers,
-    read_flags,
-    read_measures,
-    read_record,
     save_scan,
     scan_state,
 )
+from bids_mfi.bids.scan_files import ScanRecord, ScanResults, describe_ffmap, fingerprint_scan
+from bids_mfi.bids.scan_results import find_markers, read_marker, read_measures
 from bids_mfi.errors import DatasetError, OutputError, PairError
 from bids_mfi.grid import Grid
 from bids_mfi.images import encode_image, read_labels
@@ -40,6 +37,7 @@ from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.muscles import WEBER2021, MuscleTable
+from bids_mfi.reading import read_json
 from bids_mfi.storage import remove_stale_partials, write_atomically
 
 BUNDLE = BundleFacts("tiny", "1.2", "ab" * 32, "Made for tests.", mirrored=True)
@@ -367,7 +365,7 @@ def test_dataset_files_say_who_made_them_from_what(tmp_path):
     bids_dir, output_dir = tmp_path / "b", tmp_path / "b" / "derivatives" / "mfi"
     write_description(bids_dir, Name="raw", DatasetDOI="doi:10.0/x")
     write_dataset_files(output_dir, bids_dir, WEBER2021, BUNDLE)
-    found = read_sidecar(output_dir / "dataset_description.json")
+    found = read_json(output_dir / "dataset_description.json")
     assert found["DatasetType"] == "derivative"
     assert found["DatasetLinks"] == {"raw": "../.."}
     assert found["SourceDatasets"] == [{"DOI": "doi:10.0/x", "URL": "../.."}]
@@ -388,7 +386,7 @@ def test_link_to_the_raw_data_leads_there_from_a_linked_output(tmp_path):
     bids_dir.mkdir()
     output_dir.symlink_to(tmp_path / "far" / "away" / "o")
     write_dataset_files(output_dir, bids_dir, WEBER2021, BUNDLE)
-    link = read_sidecar(output_dir / "dataset_description.json")["DatasetLinks"]["raw"]
+    link = read_json(output_dir / "dataset_description.json")["DatasetLinks"]["raw"]
     assert os.path.samefile(output_dir / link, bids_dir)
 
 
@@ -404,13 +402,13 @@ def test_what_a_user_changed_in_the_dataset_files_stays(tmp_path):
     output_dir = tmp_path / "o"
     write_dataset_files(output_dir, tmp_path, WEBER2021, BUNDLE)
     path = output_dir / "dataset_description.json"
-    path.write_text(json.dumps(read_sidecar(path) | {"Name": "mine", "Authors": ["A"]}))
+    path.write_text(json.dumps(read_json(path) | {"Name": "mine", "Authors": ["A"]}))
     (output_dir / "README.md").write_text("my notes")
     with (output_dir / ".bidsignore").open("a") as file:
         file.write("extra.txt\n")
     newer = dataclasses.replace(BUNDLE, version="2")
     write_dataset_files(output_dir, tmp_path, WEBER2021, newer)
-    found = read_sidecar(path)
+    found = read_json(path)
     assert (found["Name"], found["Authors"]) == ("mine", ["A"])
     assert found["GeneratedBy"][1]["Version"] == "2"
     assert (output_dir / "README.md").read_text() == "my notes"
@@ -455,7 +453,7 @@ def test_label_table_has_numbers_sides_and_colours(tmp_path):
     assert lines[12].split("\t") == [
         "12", "left_trapezius", "TR_L", "#62dbe3", "TR", "L", "C6"
     ]  # fmt: skip
-    described = read_sidecar(tmp_path / "o" / "seg-muscle_dseg.json")
+    described = read_json(tmp_path / "o" / "seg-muscle_dseg.json")
     assert set(lines[0].split("\t")) <= described.keys()
 
 
@@ -492,7 +490,7 @@ def test_scan_is_written_and_read_back(tmp_path):
             back = getattr(found, name)
             assert type(back) is type(value)
             assert back == value or (math.isnan(back) and math.isnan(value)), name
-    flags = read_flags(paths.mfi_json)
+    flags = read_marker(paths.mfi_json).flags
     assert flags[0] == results.flags[0]
     assert math.isnan(flags[1].value)
     assert (flags[1].muscle, flags[1].severity) == ("TR_R", "info")
@@ -523,7 +521,7 @@ def test_sidecars_tell_the_origin(tmp_path):
     raw = "bids:raw:sub-01/anat/sub-01_ses-a_acq-dixon"
     sources = [f"{raw}_inphase.nii.gz", f"{raw}_outphase.nii.gz"]
     for path in (paths.dseg_json, paths.ffmap_json, paths.mfi_json):
-        found = read_sidecar(path)
+        found = read_json(path)
         assert found["Sources"] == sources
         assert found["Bundle"] == {
             "Name": "tiny",
@@ -533,16 +531,16 @@ def test_sidecars_tell_the_origin(tmp_path):
             "Description": "Made for tests.",
         }
         assert found["Software"] == {"Name": "bids_mfi", "Version": __version__}
-    table = read_sidecar(paths.mfi_json)
+    table = read_json(paths.mfi_json)
     assert COLUMN_DESCRIPTIONS.items() <= table.items()
     assert table["EchoTimesMs"] == {"InPhase": 2.46, "OutPhase": 1.23}
     assert table["MagneticFieldStrength"] == 3.0
     assert table["FatWater"] == "computed"
     assert table["QCFlags"][1]["value"] is None
-    fraction = read_sidecar(paths.ffmap_json)
+    fraction = read_json(paths.ffmap_json)
     assert (fraction["Units"], fraction["SkullStripped"]) == ("percent", False)
     assert "NaN" in fraction["Description"]
-    assert read_sidecar(paths.dseg_json)["Manual"] is False
+    assert read_json(paths.dseg_json)["Manual"] is False
 
 
 def test_fat_fraction_of_the_scanner_names_the_scanners_images(tmp_path):
@@ -563,7 +561,7 @@ def test_the_marker_is_written_last_and_removed_first(tmp_path, monkeypatch):
         order.append(path)
         write_atomically(path, data)
 
-    monkeypatch.setattr(scan_results, "write_atomically", note)
+    monkeypatch.setattr(saved_scans, "write_atomically", note)
     for _ in range(2):
         order.clear()
         save_scan(tmp_path / "o", record, results)
@@ -663,9 +661,8 @@ def test_a_marker_changed_by_hand_is_noticed(tmp_path):
     paths.mfi_json.write_text(json.dumps(content | {"QCFlags": []}))
     assert scan_state(paths, record.fingerprint) == "altered"
     assert find_altered(paths) == [paths.mfi_json]
-    for read in (read_flags, lambda path: read_record(path, tmp_path)):
-        with pytest.raises(DatasetError, match="was edited, or damaged"):
-            read(paths.mfi_json)
+    with pytest.raises(DatasetError, match="was edited, or damaged"):
+        read_marker(paths.mfi_json)
 
 
 def test_a_marker_of_an_earlier_version_has_no_checksum(tmp_path):
@@ -676,7 +673,7 @@ def test_a_marker_of_an_earlier_version_has_no_checksum(tmp_path):
     paths.mfi_json.write_text(json.dumps(content))
     assert scan_state(paths, record.fingerprint) == "unsealed"
     assert scan_state(paths, "0" * 64) == "different"
-    assert len(read_flags(paths.mfi_json)) == 2
+    assert len(read_marker(paths.mfi_json).flags) == 2
 
 
 def places_of(value, path=()):
@@ -724,9 +721,8 @@ def test_no_value_of_a_marker_gives_anything_but_a_sentence(tmp_path, sealed):
             if content == whole:
                 continue
             assert scan_state(paths, record.fingerprint) != "current" or sealed
-            for read in (read_flags, lambda path: read_record(path, tmp_path)):
-                with contextlib.suppress(DatasetError):
-                    read(paths.mfi_json)
+            with contextlib.suppress(DatasetError):
+                read_marker(paths.mfi_json).make_record(tmp_path)
 
 
 # --- an edited label map -----------------------------------------------------------------------
@@ -864,7 +860,7 @@ def test_damaged_sidecar_is_an_error_that_names_it(tmp_path, text):
     if text is not None:
         path.write_text(text)
     with pytest.raises(DatasetError, match=path.name):
-        read_flags(path)
+        read_marker(path)
 
 
 def test_json_has_sorted_keys_and_no_nan():

@@ -12,9 +12,10 @@ from group_folder import (
     split_scans,
 )
 
-from bids_mfi.bids.markers import read_sidecar
 from bids_mfi.bids.names import page_path, scan_paths
-from bids_mfi.bids.scan_results import read_measures, read_record, scan_state
+from bids_mfi.bids.saved_scans import scan_state
+from bids_mfi.bids.scan_results import read_marker, read_measures
+from bids_mfi.reading import read_json
 
 
 def markers(output_dir):
@@ -27,7 +28,7 @@ def test_a_scan_is_complete_and_holds_the_values(tmp_path):
     rows = split_scans(tables["muscles"])
     assert len(markers(output_dir)) == len(rows) == 42
     for marker in markers(output_dir):
-        record = read_record(marker, bids_dir)
+        record = read_marker(marker).make_record(bids_dir)
         paths = scan_paths(output_dir, record.pair)
         assert scan_state(paths, record.fingerprint) == "current"
         own = rows[record.pair.participant, "", ""].set_index(["muscle", "hemi"])
@@ -54,7 +55,7 @@ def test_sessions_runs_and_bundles(tmp_path):
     stems = [f"sub-01_ses-02_acq-dixon_run-{run}_seg-muscle_mfi" for run in (1, 2)]
     assert names == [f"{stem}.tsv" for stem in stems]
     versions = [
-        read_sidecar(folder / f"{stem}.json")["Bundle"]["Version"] for stem in stems
+        read_json(folder / f"{stem}.json")["Bundle"]["Version"] for stem in stems
     ]  # fmt: skip
     assert versions == ["1.0", "2.0"]
     assert (output_dir / "sub-01_ses-02.html").is_file()
@@ -80,7 +81,7 @@ def test_large_folder_is_like_one_of_the_real_writer(tmp_path):
     bids_dir, output_dir = make_large_folder(tmp_path, sessions=5, seed=3)
     assert len(markers(output_dir)) == 5
     for marker in markers(output_dir):
-        record = read_record(marker, bids_dir)
+        record = read_marker(marker).make_record(bids_dir)
         paths = scan_paths(output_dir, record.pair)
         assert paths.mfi_json == marker
         assert scan_state(paths, record.fingerprint) == "current"

@@ -11,8 +11,9 @@ from simulated_group import simulate_cohort
 
 from bids_mfi.bids.names import scan_paths
 from bids_mfi.bids.output_folder import write_dataset_files
+from bids_mfi.bids.saved_scans import save_scan
 from bids_mfi.bids.scan_files import ScanResults
-from bids_mfi.bids.scan_results import read_measures, save_scan
+from bids_mfi.bids.scan_results import read_measures
 from bids_mfi.cli.app import main
 from bids_mfi.measure.levels import LevelMeasure
 from bids_mfi.muscles import WEBER2021

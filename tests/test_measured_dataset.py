@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from group_folder import make_group_folder
 
+from bids_mfi.bids.scan_results import list_measured_images
 from bids_mfi.cli.app import main
-from bids_mfi.group.measured import MeasuredScan, compare_scan, list_measured_images
+from bids_mfi.group.measured import MeasuredScan, compare_scan
 
 MUSCLES = ("LC", "TR")
 PEOPLE = pd.DataFrame({

@@ -24,7 +24,7 @@ from bids_datasets import (
 from bids_mfi.bids.names import split_source
 from bids_mfi.bids.output_folder import BundleFacts
 from bids_mfi.bids.scan_files import ScanRecord, describe_measures, fingerprint_scan
-from bids_mfi.bids.scan_results import read_record
+from bids_mfi.bids.scan_results import read_marker
 from bids_mfi.discovery import UnusableScan, describe_as_json, describe_as_table, find_scans
 from bids_mfi.discovery import series as series_module
 from bids_mfi.errors import PairError
@@ -260,7 +260,7 @@ def test_fingerprint_sources_and_page_name_the_volume(pair: DixonPair, dataset: 
     marker = dataset / "out" / "sub-01" / "anat" / "sub-01_acq-dixon_seg-muscle_mfi.json"
     marker.parent.mkdir(parents=True)
     marker.write_text(json.dumps(sidecar | {"Files": {"sub-01_mfi.tsv": "0" * 64}}))
-    again = read_record(marker, dataset).pair
+    again = read_marker(marker).make_record(dataset).pair
     assert (again.in_phase, again.in_phase_volume) == (pair.in_phase, 1)
     assert (again.out_phase, again.out_phase_volume) == (pair.out_phase, 0)
     assert dict(describe_images(pair, None))["In-phase image"].endswith("MEGRE.nii.gz, volume 2")

@@ -5,11 +5,12 @@ import os
 
 import pytest
 
+from bids_mfi.bids.scan_results import read_scan_table
 from bids_mfi.errors import InputError
 from bids_mfi.label_tables import check_same_labels, read_label_table
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.paired_tables import pair_tables
-from bids_mfi.tables import read_long_table, read_scan_table
+from bids_mfi.tables import read_long_table
 
 HEADER = ("participant_id", "session_id", "run_id", "index", "muscle", "hemi", "volume_ml",
           "mfi_percent")  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import make_affine, make_pair_arrays, write_description, write_nifti, write_scan
 
-from bids_mfi.bids.scan_results import read_flags, read_levels, read_measures
+from bids_mfi.bids.scan_results import read_levels, read_marker, read_measures
 from bids_mfi.cli.app import main
 from bids_mfi.errors import PairError
 from bids_mfi.images import read_image, read_labels
@@ -360,7 +360,8 @@ def test_vertebrae_and_their_levels_are_written(with_vertebrae, vertebra_bundle)
     assert not ((vertebrae > 0) & (muscles > 0)).any()
     rows = read_levels(Path(f"{stem}muscle_levels.tsv"))
     assert len(rows) == 14 * 6
-    (flag,) = [f for f in read_flags(out_dir / MARKER) if f.code.startswith(("vert", "levels"))]
+    flags = read_marker(out_dir / MARKER).flags
+    (flag,) = [f for f in flags if f.code.startswith(("vert", "levels"))]
     assert {row.extent for row in rows} == {"unknown"}, "random weights make no spine"
     page = (out_dir / "sub-01.html").read_text()
     assert flag.message in page

@@ -15,7 +15,6 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from bids_mfi.errors import DatasetError
-from bids_mfi.reading import read_json
 
 SEAL = "ContentSHA256"
 MOST_MARKER_BYTES = 4 * 2**20
@@ -63,48 +62,13 @@ def _hash_content(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """Read a JSON file of OUTPUT_DIR.
-
-    Raises
-    ------
-    DatasetError
-        It is missing, damaged or not a JSON object.
-    """
-    try:
-        content = read_json(path, MOST_MARKER_BYTES)
-    except (OSError, ValueError) as error:
-        cause = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DatasetError(f"{path}: cannot be read as JSON ({cause}). {ANEW}") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: expected a JSON object. {ANEW}")
-    return content
-
-
-def read_marker(path: Path) -> dict[str, Any]:
-    """Read a marker whose every value has the type that the program writes.
-
-    Raises
-    ------
-    DatasetError
-        It is missing, damaged, changed since it was written, or not a marker.
-    """
-    content = read_sidecar(path)
-    check_marker(path, content)
-    return content
-
-
-def check_marker(path: Path, content: Mapping[str, Any]) -> None:
-    """Raise DatasetError if a marker was changed, or holds a value of another type than expected.
-
-    A marker of an earlier version, which has no checksum, is accepted.
-    """
+def check_seal(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise DatasetError if a marker was changed since it was written."""
     if find_seal(content) == "altered":
         raise DatasetError(
             f"{path}: was edited, or damaged, after this program wrote it: its {SEAL} does not fit "
             f"its content. {ANEW}"
         )
-    check_shape(path, content)
 
 
 def check_shape(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 from bids_mfi.measure.pair import ENTITY_ORDER, Contrast, DixonPair
 
-PREFERRED = "_seg-muscle_"  # in the name of a label map, before those of other segmentations
+MFI_TABLE, MFI_SIDECAR = "_mfi.tsv", "_mfi.json"
+RAW_URI = "bids:raw:"  # begins the URI of a file of the raw dataset
+PREFERRED = "_seg-muscle_"  # in the name of a file, before those of other segmentations
 
 # Converters put hyphens and dots into labels; file managers put blanks and brackets into copies.
 _SCAN_NAME = re.compile(
@@ -71,11 +73,11 @@ class ScanPaths:
         return self.figures / f"{self.stem}_desc-{name}_figure.png"
 
 
-def prefer_muscle_maps(paths: Sequence[Path]) -> list[Path]:
-    """Label maps of one scan: those named ``seg-muscle`` if there are any, else all.
+def prefer_muscle_files(paths: Sequence[Path]) -> list[Path]:
+    """Files of one kind of one scan: those named ``seg-muscle`` if there are any, else all.
 
     >>> maps = [Path("sub-1_seg-muscle_dseg.nii"), Path("sub-1_seg-bone_dseg.nii")]
-    >>> [path.name for path in prefer_muscle_maps(maps)]
+    >>> [path.name for path in prefer_muscle_files(maps)]
     ['sub-1_seg-muscle_dseg.nii']
     """
     return [path for path in paths if PREFERRED in path.name] or list(paths)
@@ -176,7 +178,7 @@ def bids_uri(path: Path, bids_dir: Path) -> str:
     'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
     """
     relative = os.path.relpath(path, bids_dir).replace(os.sep, "/")
-    return f"bids:raw:{quote(relative)}"
+    return f"{RAW_URI}{quote(relative)}"
 
 
 def source_uri(pair: DixonPair, role: str, bids_dir: Path) -> str:

@@ -1,188 +1,287 @@
-"""Results of a scan in OUTPUT_DIR: written, found, judged and read back.
+"""Results of a scan in OUTPUT_DIR, found and read back: its sidecar and its tables.
 
-The sidecar of a scan's table is written last and marks the scan as complete. Must not know how a
-number or a picture was made.
+No other module opens ``*_mfi.json``, ``*_mfi.tsv`` or ``*_levels.tsv`` to read what they say. How
+far a damaged or foreign file is tolerated is decided by the caller, from what is found here.
 """
 
 import csv
+import hashlib
 import io
 import math
-from collections.abc import Iterator
-from itertools import count, takewhile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 from urllib.parse import unquote
 
+import pandas as pd
+
 from bids_mfi.bids.formats import MISSING, first_line
-from bids_mfi.bids.markers import ANEW, MARKER_KEYS, find_seal, read_marker, read_sidecar
-from bids_mfi.bids.names import ScanPaths, is_scan_name, parse_entities, scan_paths, split_source
-from bids_mfi.bids.output_folder import BundleFacts, read_if_there
-from bids_mfi.bids.scan_files import ScanRecord, ScanResults, encode_scan, hash_file
-from bids_mfi.errors import DatasetError, PairError
+from bids_mfi.bids.markers import (
+    ANEW,
+    MARKER_KEYS,
+    MOST_MARKER_BYTES,
+    check_seal,
+    check_shape,
+    find_seal,
+)
+from bids_mfi.bids.names import (
+    MFI_SIDECAR,
+    RAW_URI,
+    is_scan_name,
+    parse_entities,
+    scan_paths,
+    split_source,
+)
+from bids_mfi.bids.output_folder import BundleFacts
+from bids_mfi.bids.scan_files import ScanRecord
+from bids_mfi.cells import Row, split_cells
+from bids_mfi.errors import DatasetError, InputError
 from bids_mfi.measure.levels import LevelMeasure
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure
-from bids_mfi.reading import read_regular_file
-from bids_mfi.storage import explain_os_error, remove_stale_partials, write_atomically
+from bids_mfi.reading import read_json, read_object, read_regular_file
+from bids_mfi.tables import VALUES, check_unique, parse_measure, tidy_hemi, tidy_muscle
 
-EDITED = "edited"  # folder in OUTPUT_DIR
-MOST_IMAGE_BYTES = 2**31
 Measure = TypeVar("Measure", MuscleMeasure, LevelMeasure)
+Images = tuple[tuple[str, str], ...]
+"""Path below BIDS_DIR and sha256 of each image, empty where it was not recorded."""
+_FLAG_KINDS = get_type_hints(QCFlag)
 
 
-def scan_state(
-    paths: ScanPaths, fingerprint: str
-) -> Literal["missing", "current", "different", "altered", "unsealed"]:
-    """Whether a scan's results are there, and are those that would be computed now.
+# --- the sidecar -------------------------------------------------------------------------------
 
-    ``altered``: a file is not what was written, because a disk or a person changed it.
-    ``unsealed``: the marker has no checksum of its own, so that this is not known of it.
+
+@dataclass(frozen=True, slots=True)
+class ScanMarker:
+    """What the sidecar of a scan's table says; each value has the type that the program writes.
+
+    Attributes
+    ----------
+    path : Path
+    bundle : BundleFacts
+    version : str
+        Of the program that measured.
+    fat_water : str
+        ``computed`` or ``scanner``.
+    fingerprint, recognised_by : str
+    echo_times_ms : (float or None, float or None)
+        In phase and out of phase.
+    field_strength_t : float or None
+    sources : tuple of str
+        BIDS URI of each image, two or four.
+    images : tuple of (str, str)
+        From :func:`list_measured_images`.
+    files : mapping of str to str
+        sha256 of each file of the scan, by its name.
+    flags : tuple of QCFlag
     """
-    try:
-        marker = read_sidecar(paths.mfi_json)
-    except DatasetError:
-        return "missing"
-    if not MARKER_KEYS & marker.keys():
-        return "missing"
-    if find_altered(paths):
-        return "altered"
-    if not all(_find_file(paths, name).is_file() for name in marker["Files"]):
-        return "missing"
-    if marker["Fingerprint"] != fingerprint:
-        return "different"
-    return "current" if find_seal(marker) == "whole" else "unsealed"
 
+    path: Path
+    bundle: BundleFacts
+    version: str
+    fat_water: str
+    fingerprint: str
+    recognised_by: str
+    echo_times_ms: tuple[float | None, float | None]
+    field_strength_t: float | None
+    sources: tuple[str, ...]
+    images: Images
+    files: Mapping[str, str]
+    flags: tuple[QCFlag, ...]
 
-def find_altered(paths: ScanPaths) -> list[Path]:
-    """Find the files of a scan that are not what was written: the muscles' label map first.
-
-    Where the marker itself was changed it is the only one, as it vouches for the others. Files
-    that are missing are not among them.
-
-    Raises
-    ------
-    PairError
-        A file cannot be read.
-    """
-    try:
-        written = read_marker(paths.mfi_json)["Files"]
-    except DatasetError:
-        return [paths.mfi_json]
-    files = {_find_file(paths, name): mark for name, mark in written.items()}
-    altered = [p for p, mark in files.items() if p.is_file() and hash_file(p) != mark]
-    return sorted(altered, key=lambda path: (path != paths.dseg, path))
-
-
-def explain_altered(paths: ScanPaths) -> str:
-    """Say which files of a scan were changed since they were written, and what can be done.
-
-    Empty if none was.
-
-    Raises
-    ------
-    PairError
-        A file cannot be read.
-    """
-    altered = find_altered(paths)
-    if not altered:
-        return ""
-    names = ", ".join([str(altered[0]), *(path.name for path in altered[1:])])
-    found = (
-        f"{names}: edited, or damaged, after this program wrote it. The results stay as they are"
-    )
-    if not {*paths.label_maps}.isdisjoint(altered):
-        return (
-            f"{found}, but the tables are those of the label map before. An edited map cannot be "
-            "measured yet; put the earlier map back, or give --overwrite to segment the scan "
-            f"again, which keeps a copy of the edited map in OUTPUT_DIR/{EDITED}."
+    def make_record(self, bids_dir: Path) -> ScanRecord:
+        """Say where the results came from, given the dataset to which ``bids:raw:`` leads."""
+        parted = [split_source(uri) for uri in self.sources]
+        sources = [bids_dir / unquote(uri.removeprefix(RAW_URI)) for uri, _ in parted]
+        in_phase, out_phase, *scanner = sources
+        water, fat = scanner or (None, None)
+        volumes = [*(volume for _, volume in parted), None, None]
+        pair = DixonPair(
+            in_phase=in_phase,
+            out_phase=out_phase,
+            entities=parse_entities(self.path.name),
+            recognised_by=self.recognised_by,
+            water=water,
+            fat=fat,
+            echo_times_ms=self.echo_times_ms,
+            field_strength_t=self.field_strength_t,
+            in_phase_volume=volumes[0],
+            out_phase_volume=volumes[1],
+            water_volume=volumes[2],
+            fat_volume=volumes[3],
         )
-    return f"{found}. Give --overwrite to replace them, or choose another OUTPUT_DIR."
+        return ScanRecord(
+            pair, bids_dir, self.bundle, self.fat_water, self.fingerprint, self.version
+        )
 
 
-def _find_file(paths: ScanPaths, name: str) -> Path:
-    """Find a file of a scan by the name in the marker."""
-    folder = paths.figures if name.endswith(".png") else paths.mfi_json.parent
-    return folder / Path(name).name
+@dataclass(frozen=True, slots=True)
+class ScanSidecar:
+    """The JSON object beside a scan's table, whoever wrote it.
+
+    Attributes
+    ----------
+    path : Path
+    content : mapping of str to object
+        Not checked; :meth:`check` and :meth:`parse` check it.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @property
+    def is_marker(self) -> bool:
+        """Whether this program may have written it."""
+        return bool(MARKER_KEYS & self.content.keys())
+
+    @property
+    def names_weights(self) -> bool:
+        """Whether it says which weights made the table, rightly or not."""
+        return "Bundle" in self.content
+
+    @property
+    def seal(self) -> Literal["whole", "altered", "none"]:
+        """Whether its checksum fits its content."""
+        return find_seal(self.content)
+
+    @property
+    def files(self) -> Mapping[str, Any] | None:
+        """The files that it lists with their sha256, not checked; None if it has no list."""
+        files = self.content.get("Files")
+        return files if isinstance(files, dict) else None
+
+    def check(self) -> ScanMarker:
+        """Give its values, if they are those that were written.
+
+        A marker of an earlier version, which has no checksum, is accepted.
+
+        Raises
+        ------
+        DatasetError
+            It was changed since it was written, or as :meth:`parse`.
+        """
+        check_seal(self.path, self.content)
+        return self.parse()
+
+    def parse(self) -> ScanMarker:
+        """Give its values, also if somebody changed them.
+
+        Raises
+        ------
+        DatasetError
+            A value is missing, or is of another type than the program writes.
+        """
+        found = self.content
+        check_shape(self.path, found)
+        bundle, times = found["Bundle"], found["EchoTimesMs"]
+        return ScanMarker(
+            path=self.path,
+            bundle=BundleFacts(
+                bundle["Name"],
+                bundle["Version"],
+                bundle["SHA256"],
+                bundle["Description"],
+                mirrored=bundle.get("Mirrored", False),
+            ),
+            version=found["Software"]["Version"],
+            fat_water=found["FatWater"],
+            fingerprint=found["Fingerprint"],
+            recognised_by=found["RecognisedBy"],
+            echo_times_ms=(times["InPhase"], times["OutPhase"]),
+            field_strength_t=found["MagneticFieldStrength"],
+            sources=tuple(found["Sources"]),
+            images=list_measured_images(found["Sources"], found.get("SourcesSHA256")),
+            files=found["Files"],
+            flags=tuple(_parse_flag(entry) for entry in found["QCFlags"]),
+        )
 
 
-def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> ScanPaths:
-    """Write the results of a scan; the earlier marker goes first and the new one comes last.
+def _parse_flag(entry: dict[str, Any]) -> QCFlag:
+    found = {name: math.nan if entry[name] is None else entry[name] for name in _FLAG_KINDS}
+    values: dict[str, Any] = {name: kind(found[name]) for name, kind in _FLAG_KINDS.items()}
+    return QCFlag(**values)
 
-    A label map that somebody edited is copied to :func:`edited_folders` before.
+
+def read_scan_sidecar(path: Path) -> ScanSidecar:
+    """Read the ``*_mfi.json`` of a scan, whatever it says.
 
     Raises
     ------
-    OutputError
-        A file cannot be written; the scan then counts as missing.
+    DatasetError
+        It is missing, damaged or not a JSON object.
     """
-    paths = scan_paths(output_dir, record.pair)
-    files = encode_scan(paths, record, results)
-    for folder in {path.parent for path in files}:
-        remove_stale_partials(folder, [path.name for path in files])
-    ours = [path for path in paths.label_maps if _is_label_map_ours(paths, path)]
-    for path in paths.label_maps:
-        if path not in ours:
-            _keep_edited_map(output_dir, path, files.get(path, b""))
-    # Without its marker a label map of an earlier version would look like an edited one.
-    former = [path for path in paths.level_files if path not in files]
-    for path in (paths.mfi_json, *ours, *former):
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise explain_os_error(path, error) from error
-    for path, data in files.items():
-        write_atomically(path, data)
-    return paths
-
-
-def _is_label_map_ours(paths: ScanPaths, path: Path) -> bool:
-    """Whether the marker vouches for a label map that is there."""
     try:
-        mark = read_marker(paths.mfi_json)["Files"].get(path.name)
-        return path.is_file() and hash_file(path) == mark
-    except (DatasetError, PairError):
-        return False
+        content = read_json(path, MOST_MARKER_BYTES)
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{path}: cannot be read as JSON ({first_line(error)}). {ANEW}"
+        ) from error
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: expected a JSON object. {ANEW}")
+    return ScanSidecar(path, content)
 
 
-def edited_folders(output_dir: Path) -> Iterator[Path]:
-    """Folders for label maps that somebody edited, each laid out like OUTPUT_DIR.
+def read_marker(path: Path) -> ScanMarker:
+    """Read the ``*_mfi.json`` of a scan as the program wrote it.
+
+    Raises
+    ------
+    DatasetError
+        As :func:`read_scan_sidecar` and :meth:`ScanSidecar.check`.
+    """
+    return read_scan_sidecar(path).check()
+
+
+def list_measured_images(uris: Any, hashes: Any) -> Images:
+    """Read a sidecar's ``Sources`` and ``SourcesSHA256``; what is not below BIDS_DIR is left out.
 
     Examples
     --------
-    >>> folders = edited_folders(Path("out"))
-    >>> next(folders).as_posix(), next(folders).as_posix()
-    ('out/edited', 'out/edited-2')
+    >>> list_measured_images(["bids:raw:sub-1/anat/a%20b.nii#volume=2"], ["ab"])
+    (('sub-1/anat/a b.nii', 'ab'),)
+    >>> list_measured_images("x", None)
+    ()
     """
-    yield output_dir / EDITED
-    yield from (output_dir / f"{EDITED}-{number}" for number in count(2))
+    uris = uris if isinstance(uris, list) else []
+    known = hashes if isinstance(hashes, list) and len(hashes) == len(uris) else [""] * len(uris)
+    pairs = (
+        (unquote(split_source(uri)[0].removeprefix(RAW_URI)), one if isinstance(one, str) else "")
+        for uri, one in zip(uris, known, strict=True)
+        if isinstance(uri, str) and uri.startswith(RAW_URI)
+    )
+    return tuple(
+        (name, one)
+        for name, one in pairs
+        if name and not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
+    )
 
 
-def find_edited_copies(output_dir: Path, paths: ScanPaths) -> list[Path]:
-    """Find the copies that were made of edited label maps of a scan."""
-    places = [path.relative_to(output_dir) for path in paths.label_maps]
-    return [
-        copy
-        for place in places
-        for copy in takewhile(Path.exists, (f / place for f in edited_folders(output_dir)))
-    ]
+@dataclass(frozen=True, slots=True)
+class NamedSources:
+    """The images that a sidecar of any program names.
+
+    Attributes
+    ----------
+    uris : tuple of str
+        Not checked; empty if there is no list.
+    scanner : bool
+        Whether fat and water are the images that the scanner reconstructed.
+    """
+
+    uris: tuple[str, ...]
+    scanner: bool
 
 
-def _keep_edited_map(output_dir: Path, dseg: Path, new: bytes) -> None:
-    """Copy a label map that the new one would replace, unless it is the same."""
-    if not dseg.is_file():
-        return
-    try:
-        found = read_regular_file(dseg, MOST_IMAGE_BYTES)
-    except OSError as error:
-        raise explain_os_error(dseg, error) from error
-    place = dseg.relative_to(output_dir)
-    for folder in edited_folders(output_dir):
-        if found == new or read_if_there(folder / place) == found:
-            return
-        if not (folder / place).exists():
-            write_atomically(folder / place, found)
-            return
+def list_named_sources(label_map: Path) -> Iterator[NamedSources]:
+    """Images that the sidecars beside a label map name: that of its table, then its own."""
+    stem = label_map.name.rpartition("_")[0]
+    for ending in (MFI_SIDECAR, "_dseg.json"):
+        content = read_object(label_map.with_name(stem + ending))
+        uris = content.get("Sources")
+        uris = tuple(map(str, uris)) if isinstance(uris, list) else ()
+        yield NamedSources(uris, content.get("FatWater") == "scanner")
 
 
 def find_markers(output_dir: Path, participant: str) -> tuple[list[Path], list[Path]]:
@@ -208,44 +307,7 @@ def _is_in_place(marker: Path, output_dir: Path) -> bool:
     return scan_paths(output_dir, DixonPair(Path(), Path(), entities, "")).mfi_json == marker
 
 
-def read_record(marker: Path, bids_dir: Path) -> ScanRecord:
-    """Read back from a marker where a scan's results came from.
-
-    Raises
-    ------
-    DatasetError
-        It is missing, damaged, changed, or was not written by :func:`save_scan`.
-    """
-    found = read_marker(marker)
-    bundle, times = found["Bundle"], found["EchoTimesMs"]
-    parted = [split_source(uri) for uri in found["Sources"]]
-    sources = [bids_dir / unquote(uri.removeprefix("bids:raw:")) for uri, _ in parted]
-    in_phase, out_phase, *scanner = sources
-    water, fat = scanner or (None, None)
-    volumes = [*(volume for _, volume in parted), None, None]
-    pair = DixonPair(
-        in_phase=in_phase,
-        out_phase=out_phase,
-        entities=parse_entities(marker.name),
-        recognised_by=found["RecognisedBy"],
-        water=water,
-        fat=fat,
-        echo_times_ms=(times["InPhase"], times["OutPhase"]),
-        field_strength_t=found["MagneticFieldStrength"],
-        in_phase_volume=volumes[0],
-        out_phase_volume=volumes[1],
-        water_volume=volumes[2],
-        fat_volume=volumes[3],
-    )
-    facts = BundleFacts(
-        bundle["Name"],
-        bundle["Version"],
-        bundle["SHA256"],
-        bundle["Description"],
-        mirrored=bundle.get("Mirrored", False),
-    )
-    version = found["Software"]["Version"]
-    return ScanRecord(pair, bids_dir, facts, found["FatWater"], found["Fingerprint"], version)
+# --- tables as the program writes them ----------------------------------------------------------
 
 
 def read_measures(path: Path) -> list[MuscleMeasure]:
@@ -299,19 +361,82 @@ def _parse_cell(text: str, kind: type) -> Any:
     return kind("" if text == MISSING else text)
 
 
-def read_flags(path: Path) -> list[QCFlag]:
-    """Read the quality flags of a scan from its ``*_mfi.json``.
+# --- tables that a person may have edited ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanRows:
+    """The table of one scan as plain lists, read many times faster than a DataFrame.
+
+    Attributes
+    ----------
+    columns : tuple of str
+    rows : list of list
+        ``volume_ml`` and ``mfi_percent`` are float, NaN where missing, all other cells text.
+    sha256 : str
+        Of the file.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[Row]
+    sha256: str
+
+
+def read_scan_rows(path: Path) -> ScanRows:
+    """Read the ``*_mfi.tsv`` of one scan as plain lists.
 
     Raises
     ------
-    DatasetError
-        As :func:`bids_mfi.bids.markers.read_marker`.
+    InputError
+        It cannot be read, lacks a column, has no rows, a cell makes no sense, or two lines are of
+        one muscle and side.
     """
-    return [_parse_flag(entry) for entry in read_marker(path)["QCFlags"]]
+    try:
+        data = read_regular_file(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}). Give yourself the right to read "
+            "it, or run again if another program is just writing it."
+        ) from error
+    header, lines = _read_lines(path, data)
+    muscle, hemi = header.index("muscle"), header.index("hemi")
+    known: dict[tuple[str, str], int] = {}
+    for line, row in lines:
+        other = known.setdefault((row[muscle], row[hemi]), line)
+        if other != line:
+            raise InputError(
+                f"{path}: lines {other} and {line} are both of {row[muscle]}_{row[hemi]}, expected "
+                "one line for each muscle and side; remove the surplus line."
+            )
+    return ScanRows(tuple(header), [row for _, row in lines], hashlib.sha256(data).hexdigest())
 
 
-def _parse_flag(entry: dict[str, Any]) -> QCFlag:
-    kinds = get_type_hints(QCFlag)
-    found = {name: math.nan if entry[name] is None else entry[name] for name in kinds}
-    values: dict[str, Any] = {name: kind(found[name]) for name, kind in kinds.items()}
-    return QCFlag(**values)
+def read_scan_table(path: Path) -> pd.DataFrame:
+    """Read the ``*_mfi.tsv`` of one scan.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`bids_mfi.tables.read_long_table`, without a participant.
+
+    Raises
+    ------
+    InputError
+        As there, or a muscle and side stand on two lines.
+    """
+    header, lines = _read_lines(path)
+    table = pd.DataFrame([row for _, row in lines], [line for line, _ in lines], header)
+    check_unique(table, ("muscle", "hemi"), path)
+    return table
+
+
+def _read_lines(path: Path, data: bytes | None = None) -> tuple[list[str], list[tuple[int, Row]]]:
+    """Columns, and number and tidied cells of each line."""
+    header, lines = split_cells(path, ("muscle", "hemi", *VALUES), data)
+    muscle, hemi, *values = (header.index(name) for name in ("muscle", "hemi", *VALUES))
+    for line, row in lines:
+        row[muscle] = tidy_muscle(path, line, row[muscle])
+        row[hemi] = tidy_hemi(path, line, row[hemi])
+        for column, place in zip(VALUES, values, strict=True):
+            row[place] = parse_measure(path, line, column, row[place])
+    return header, lines

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_mfi.cells import plain_index
 from bids_mfi.discovery.naming import (
     ENTITY_NAMES,
-    INDEX_ENTITIES,
     ImageName,
-    is_index,
     short_entity,
 )
 from bids_mfi.errors import DatasetError
@@ -202,9 +201,7 @@ def _fits(key: str, value: str, wanted: str) -> bool:
         return True
     if key == "extension":
         return value.lstrip(".") == wanted.lstrip(".")
-    if key in INDEX_ENTITIES and is_index(value) and is_index(wanted):
-        return value.lstrip("0") == wanted.lstrip("0")
-    return value == wanted
+    return plain_index(key, value) == plain_index(key, wanted)
 
 
 def check_filter_keys(queries: FilterQueries, seen: frozenset[str]) -> None:

@@ -45,9 +45,6 @@ _ECHO_WORD = re.compile(r"e\d{1,2}[a-z]?$")
 IMAGE_EXTENSIONS = (".nii.gz", ".nii")
 EXTENSIONS = (*IMAGE_EXTENSIONS, ".json")
 
-# Entities whose values are numbers, so that ``run-1`` and ``run-01`` are the same run.
-INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "split", "chunk", "dup"})
-
 # Folders that never hold an image this program could use; they are not listed.
 OTHER_DATATYPES = frozenset(
     {"func", "dwi", "fmap", "perf", "eeg", "meg", "ieeg", "emg", "nirs", "motion", "beh", "pet",
@@ -349,15 +346,6 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def is_index(value: str) -> bool:
-    """Whether a value is a number in digits from 0 to 9; a superscript two is none.
-
-    >>> is_index("01"), is_index("\u00b2"), is_index("\u0661")
-    (True, False, False)
-    """
-    return value.isascii() and value.isdigit()
 
 
 def short_entity(name: str) -> str:

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from bids_mfi.cells import plain_index
 from bids_mfi.discovery.acquisition import Kinship, compare_acquisitions
 from bids_mfi.discovery.classify import PHASES, Verdict
 from bids_mfi.discovery.echoes import recognise
 from bids_mfi.discovery.groups import Group, ScanKey
-from bids_mfi.discovery.naming import INDEX_ENTITIES, in_bids_order, is_index
+from bids_mfi.discovery.naming import in_bids_order
 from bids_mfi.measure.pair import Contrast
 
 IN, OUT, WATER, FAT = Contrast.IN_PHASE, Contrast.OUT_PHASE, Contrast.WATER, Contrast.FAT
@@ -184,9 +185,8 @@ def _differences(first: ScanKey, second: ScanKey) -> frozenset[str] | None:
 
 
 def _kind_of_difference(key: str, own: str | None, theirs: str | None) -> str:
-    if key in INDEX_ENTITIES and own and theirs and is_index(own) and is_index(theirs):
-        if own.lstrip("0") == theirs.lstrip("0"):
-            return "padding"
+    if own and theirs and plain_index(key, own) == plain_index(key, theirs):
+        return "padding"
     if key in _NEVER:
         return "never"
     return "repeat" if key in _REPEATS else "label"

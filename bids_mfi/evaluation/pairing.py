@@ -8,21 +8,21 @@ how labels were made (``seg``, ``desc``, ``label``) or on which grid they lie (`
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
-from bids_mfi.bids.names import derivative_stem, prefer_muscle_maps, split_source
+from bids_mfi.bids.names import MFI_TABLE, derivative_stem, prefer_muscle_files, split_source
+from bids_mfi.bids.scan_results import list_named_sources
+from bids_mfi.cells import plain_index
 from bids_mfi.counts import list_names
 from bids_mfi.errors import InputError
 from bids_mfi.label_tables import check_same_labels, read_labels_of
 from bids_mfi.measure.pair import DixonPair, NamedByEntities
 from bids_mfi.muscles import WEBER2021, MuscleTable
-from bids_mfi.reading import read_json
+from bids_mfi.reading import read_object
 
 TOLERATED = frozenset({"seg", "desc", "label", "space", "res", "den"})
-NUMBERS = frozenset({"run", "echo", "chunk"})
 LABEL_MAPS = ("_dseg.nii.gz", "_dseg.nii")
-MEASURES = ("_mfi.tsv",)
+MEASURES = (MFI_TABLE,)
 PAPER = Path("the paper's Table 1")
 NAMED = 3
 
@@ -71,9 +71,7 @@ def scan_entities(name: str) -> Entities:
     """
     parts = (part.partition("-") for part in name.split("_")[:-1])
     found = {
-        key: str(int(value)) if key in NUMBERS and value.isdecimal() else value
-        for key, dash, value in parts
-        if dash and key not in TOLERATED
+        key: plain_index(key, value) for key, dash, value in parts if dash and key not in TOLERATED
     }
     ordered = (part.partition("-") for part in derivative_stem(found.items()).split("_"))
     return tuple((key, value) for key, _, value in ordered)
@@ -100,7 +98,7 @@ def find_by_scan(folder: Path, endings: Iterable[str]) -> dict[Entities, Path]:
 
 
 def _choose(folder: Path, paths: list[Path]) -> Path:
-    preferred = prefer_muscle_maps(paths)
+    preferred = prefer_muscle_files(paths)
     if len(preferred) > 1:
         names = ", ".join(path.relative_to(folder).as_posix() for path in preferred)
         raise InputError(
@@ -175,10 +173,6 @@ def read_labels_of_both(
     return tables[0][0], str(tables[0][1])
 
 
-def _sibling(label_map: Path, ending: str) -> Path:
-    return label_map.with_name(label_map.name.rpartition("_")[0] + ending)
-
-
 # --- images ------------------------------------------------------------------------------------
 
 
@@ -211,18 +205,17 @@ def find_images(
         None if no sidecar names an in-phase and an out-of-phase image that are there.
     """
     for label_map, folder in ((pair.prediction, prediction), (pair.truth, truth)):
-        for ending in ("_mfi.json", "_dseg.json"):
-            sidecar = _read_json(_sibling(label_map, ending))
-            sources = _resolve(sidecar.get("Sources"), folder, bids_dir)
+        for named in list_named_sources(label_map):
+            sources = _resolve(named.uris, folder, bids_dir)
             if len(sources) in (2, 4) and all(path.is_file() for path, _ in sources):
-                return _describe_images(pair, sources, sidecar)
+                return _describe_images(pair, sources, named.scanner)
     return None
 
 
 def _describe_images(
-    pair: ScanPair, sources: list[tuple[Path, int | None]], sidecar: dict[str, Any]
+    pair: ScanPair, sources: list[tuple[Path, int | None]], scanner: bool
 ) -> ScanImages:
-    scanner = sidecar.get("FatWater") == "scanner" and len(sources) == 4
+    scanner = scanner and len(sources) == 4
     in_phase, out_phase = sources[:2]
     water, fat = sources[2:] if scanner else ((None, None), (None, None))
     images = DixonPair(
@@ -240,12 +233,12 @@ def _describe_images(
     return ScanImages(images, "scanner" if scanner else "computed")
 
 
-def _resolve(uris: object, folder: Path, bids_dir: Path | None) -> list[tuple[Path, int | None]]:
+def _resolve(
+    uris: Iterable[str], folder: Path, bids_dir: Path | None
+) -> list[tuple[Path, int | None]]:
     """Turn BIDS URIs into paths and volumes; empty if one leads nowhere on this disk."""
-    if not isinstance(uris, list):
-        return []
-    links = _read_json(folder / "dataset_description.json").get("DatasetLinks")
-    parted = [split_source(str(uri)) for uri in uris]
+    links = read_object(folder / "dataset_description.json").get("DatasetLinks")
+    parted = [split_source(uri) for uri in uris]
     paths = [_resolve_one(uri, folder, bids_dir, links) for uri, _ in parted]
     found = [(path, one[1]) for path, one in zip(paths, parted, strict=True) if path is not None]
     return found if len(found) == len(paths) else []
@@ -264,11 +257,3 @@ def _resolve_one(uri: str, folder: Path, bids_dir: Path | None, links: object) -
     if not isinstance(link, str) or link.startswith(("http:", "https:")):
         return None
     return folder / unquote(link.removeprefix("file://")) / unquote(path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bids_mfi.bids.scan_results import read_scan_table
 from bids_mfi.errors import InputError, PairError
 from bids_mfi.evaluation.mismatch import Mismatches, find_mismatches
 from bids_mfi.evaluation.pairing import ScanImages, ScanPair
@@ -22,7 +23,6 @@ from bids_mfi.measure.pair_images import read_signals
 from bids_mfi.measure.quantify import measure_muscles
 from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.statistics.agreement import NAN
-from bids_mfi.tables import read_scan_table
 
 Labels = NDArray[np.int16]
 Box = tuple[slice, slice, slice]

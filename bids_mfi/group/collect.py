@@ -6,12 +6,13 @@ finding.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bids_mfi.bids.names import MFI_TABLE
+from bids_mfi.bids.scan_results import ScanRows, read_scan_rows
 from bids_mfi.cells import MISSING_WORDS
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
@@ -30,8 +31,6 @@ from bids_mfi.group.origin import (
 )
 from bids_mfi.muscles import PAPER_ORDER, rank_muscle
 from bids_mfi.options import RunOptions
-from bids_mfi.reading import read_regular_file
-from bids_mfi.tables import read_scan_rows
 
 NUMBERS = frozenset({
     "index", "voxels", "volume_ml", "fat_mean", "water_mean", "mfi_percent",
@@ -44,8 +43,6 @@ FLAGS = "flags"
 RESERVED = frozenset({SCAN, FLAGS, *LEADING, *ORIGIN, "analysed", "sex", "age", "bmi"})
 # The mean fat of noise can be a little below 0; beyond these limits no muscle is.
 LIMITS_PERCENT = (-20.0, 100.0)
-
-Table = tuple[tuple[str, ...], list[list[Any]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,16 +87,15 @@ def collect_tables(options: RunOptions) -> Collection:
         There is no such table, or none of the selected participants and sessions can be read.
     """
     paths, findings = find_tables(options)
-    tables: list[Table] = []
+    tables: list[ScanRows] = []
     scans: list[dict[str, Any]] = []
     failed: list[tuple[str, str]] = []
     stale: list[tuple[str, str]] = []
     for path in paths:
         name = str(path.relative_to(options.output_dir))
         try:
-            data = _read_bytes(path)
-            table = read_scan_rows(path, data)
-            scan = read_scan_origin(path, data, options.output_dir)
+            table = read_scan_rows(path)
+            scan = read_scan_origin(path, table.sha256, options.output_dir)
         except StaleTableError as error:
             stale.append((name, str(error)))
             continue
@@ -122,8 +118,8 @@ def collect_tables(options: RunOptions) -> Collection:
         reserved,
     )
     rows, odd = _clear_impossible(rows, described)
-    places = {new: scans[old]["path"] for new, old in enumerate(described["order"])}
-    levels, left_out = collect_levels(places, SCAN)
+    tables_of = [(scans[old]["path"], scans[old]["files"]) for old in described["order"]]
+    levels, left_out = collect_levels(tables_of, SCAN)
     if len(levels):
         levels, impossible = _clear_impossible(levels, described)
         odd += impossible
@@ -139,16 +135,6 @@ def collect_tables(options: RunOptions) -> Collection:
     )
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return read_regular_file(path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}). Give yourself the right to read "
-            "it, or run again if another program is just writing it."
-        ) from error
-
-
 def _list_measured(scans: Sequence[dict[str, Any]]) -> tuple[MeasuredScan, ...]:
     return tuple(
         MeasuredScan(stem, str(scan["participant_id"]), scan["images"])
@@ -159,14 +145,14 @@ def _list_measured(scans: Sequence[dict[str, Any]]) -> tuple[MeasuredScan, ...]:
 
 def _list_stems(scans: Iterable[dict[str, Any]]) -> list[str]:
     """Names of the scans as their logs have them."""
-    return [scan["path"].name.split("_seg-")[0].removesuffix("_mfi.tsv") for scan in scans]
+    return [scan["path"].name.split("_seg-")[0].removesuffix(MFI_TABLE) for scan in scans]
 
 
 # --- rows --------------------------------------------------------------------------------------
 
 
 def _join_rows(
-    tables: list[Table], scans: list[dict[str, Any]], described: pd.DataFrame
+    tables: list[ScanRows], scans: list[dict[str, Any]], described: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
     """Put the rows of all tables together, in the order of the scans and of the muscles.
 
@@ -176,11 +162,11 @@ def _join_rows(
         And the columns that were left out, because the group level has some of the same name.
     """
     place = {old: new for new, old in enumerate(described["order"])}
-    known = dict.fromkeys(name for header, _ in tables for name in header)
+    known = dict.fromkeys(name for table in tables for name in table.columns)
     columns = [name for name in known if name not in RESERVED]
     by_header: dict[tuple[str, ...], list[tuple[int, list[list[Any]]]]] = {}
-    for number, (header, lines) in enumerate(tables):
-        by_header.setdefault(header, []).append((place[number], lines))
+    for number, table in enumerate(tables):
+        by_header.setdefault(table.columns, []).append((place[number], table.rows))
     parts = []
     for header, found in by_header.items():
         part = pd.DataFrame([row for _, lines in found for row in lines], columns=list(header))
@@ -219,7 +205,7 @@ def _flags_of_rows(rows: pd.DataFrame, scans: dict[int, dict[str, Any]]) -> list
     for number, muscle, hemi in zip(rows[SCAN], rows["muscle"], rows["hemi"], strict=True):
         flags = scans[number].get("flags", ())
         names = (muscle, f"{muscle}_{hemi}")
-        found.append("; ".join(flag["code"] for flag in flags if flag["muscle"] in names))
+        found.append("; ".join(flag.code for flag in flags if flag.muscle in names))
     return found
 
 

@@ -1,20 +1,18 @@
 """The scans' tables by vertebral level as one; must not know participants' data or statistics."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bids_mfi.bids.markers import read_sidecar
-from bids_mfi.bids.names import is_vertebra_map
+from bids_mfi.bids.names import MFI_TABLE, is_vertebra_map
 from bids_mfi.bids.scan_files import hash_file
 from bids_mfi.bids.scan_results import read_levels
 from bids_mfi.errors import DatasetError, PairError
 from bids_mfi.findings import Finding, make_findings
-from bids_mfi.group.locate import ENDING
 from bids_mfi.measure.levels import LevelMeasure
 
 LEVEL_ENDING = "_levels.tsv"
@@ -44,16 +42,16 @@ class _Search:
 
 
 def collect_levels(
-    places: Mapping[int, Path], scan_column: str
+    tables: Iterable[tuple[Path, Mapping[str, Any] | None]], scan_column: str
 ) -> tuple[pd.DataFrame, list[Finding]]:
     """Read the table by vertebral level beside each scan's table of muscles, if there is one.
 
     Parameters
     ----------
-    places : mapping of int to Path
-        Table of muscles of each scan, by the number that its rows get.
+    tables : iterable of (Path, mapping or None)
+        Table of muscles of each scan, and the files that its sidecar lists with their sha256.
     scan_column : str
-        Name of the column for that number.
+        Name of the column for the scan's place in ``tables``.
 
     Returns
     -------
@@ -61,9 +59,9 @@ def collect_levels(
         A row a scan, level, muscle and side, in the order of the scans; and the tables left out.
     """
     search = _Search()
-    for number, table in sorted(places.items()):
-        path = table.with_name(table.name.removesuffix(ENDING) + LEVEL_ENDING)
-        _read(path, _list_written(table), number, scan_column, search)
+    for number, (table, written) in enumerate(tables):
+        path = table.with_name(table.name.removesuffix(MFI_TABLE) + LEVEL_ENDING)
+        _read(path, written, number, scan_column, search)
     findings = make_findings("error", LOST, search.lost)
     findings += make_findings("warning", CHANGED, search.changed)
     if search.parts:
@@ -92,15 +90,6 @@ def _read(
         part = pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS))
         part.insert(0, scan_column, number)
         search.parts.append(part)
-
-
-def _list_written(table: Path) -> Mapping[str, Any] | None:
-    """Files that the sidecar of a table of muscles lists, with their sha256; None without one."""
-    try:
-        written = read_sidecar(table.with_suffix(".json")).get("Files")
-    except DatasetError:
-        return None
-    return written if isinstance(written, dict) else None
 
 
 def _is_changed(path: Path, written: Mapping[str, Any]) -> bool:

@@ -6,20 +6,22 @@ scan.
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bids_mfi.bids.names import is_scan_name, parse_entities
+from bids_mfi.bids.names import (
+    MFI_SIDECAR,
+    MFI_TABLE,
+    is_scan_name,
+    parse_entities,
+    prefer_muscle_files,
+)
 from bids_mfi.errors import InputError
 from bids_mfi.findings import Finding, make_findings
 from bids_mfi.options import RunOptions
 
-ENDING = "_mfi.tsv"
-SIDECAR = "_mfi.json"
 ERROR_LOG = "_error.txt"
-OWN_SEGMENTATION = "muscle"
 DEEPEST = 4  # folders below OUTPUT_DIR that are searched, one more than BIDS has
 PREFERRED_FOLDER = "anat"
 
@@ -58,7 +60,7 @@ def find_tables(options: RunOptions) -> tuple[list[Path], list[Finding]]:
         _search(folder, root, search)
     if not search.tables:
         raise InputError(
-            f"{root}: holds no table sub-*/**/*{ENDING}. Expected the output of the participant "
+            f"{root}: holds no table sub-*/**/*{MFI_TABLE}. Expected the output of the participant "
             "level; run that first, or name its folder."
         )
     chosen = [path for path in search.tables if is_selected(path.name, options)]
@@ -89,7 +91,7 @@ def _search(folder: Path, root: Path, search: _Search) -> None:
         search.closed.append(str(folder.relative_to(root)))
         return
     for entry in entries:
-        path, is_table = Path(entry.path), entry.name.endswith(ENDING)
+        path, is_table = Path(entry.path), entry.name.endswith(MFI_TABLE)
         # A link to nothing or a pipe is named when it is read.
         if is_table and not entry.is_dir():
             place = path.relative_to(root)
@@ -108,7 +110,7 @@ def _search(folder: Path, root: Path, search: _Search) -> None:
 def _is_orphan(path: Path, root: Path) -> bool:
     """Whether a file is the sidecar of a scan's table that is not there."""
     return (
-        path.name.endswith(SIDECAR)
+        path.name.endswith(MFI_SIDECAR)
         and is_scan_name(path.name)
         and _is_in_place(path.relative_to(root))
         and not os.path.lexists(path.with_suffix(".tsv"))
@@ -134,16 +136,11 @@ def is_selected(name: str, options: RunOptions) -> bool:
     return all(not labels or entities.get(key) in labels for key, labels in wanted.items())
 
 
-def _segmentation(path: Path) -> str:
-    found = re.search(r"_seg-([^_]*)_", path.name)
-    return found.group(1) if found else ""
-
-
 def _choose_one_a_scan(paths: Sequence[Path]) -> tuple[list[Path], list[Finding]]:
     scans: dict[Scan, list[Path]] = {}
     for path in paths:
         scans.setdefault(tuple(sorted(parse_entities(path.name))), []).append(path)
-    kept = [min(same, key=_rank) for same in scans.values()]
+    kept = [min(prefer_muscle_files(same), key=_rank) for same in scans.values()]
     chosen = set(kept)
     return kept, make_findings(
         "warning",
@@ -153,9 +150,8 @@ def _choose_one_a_scan(paths: Sequence[Path]) -> tuple[list[Path], list[Finding]
     )
 
 
-def _rank(path: Path) -> tuple[bool, bool, str]:
-    own = _segmentation(path) == OWN_SEGMENTATION
-    return not own, path.parent.name != PREFERRED_FOLDER, path.name
+def _rank(path: Path) -> tuple[bool, str]:
+    return path.parent.name != PREFERRED_FOLDER, path.name
 
 
 def _describe_search(search: _Search, orphans: Iterable[str]) -> list[Finding]:

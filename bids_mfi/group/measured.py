@@ -12,21 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-from bids_mfi.bids.names import split_source
+from bids_mfi.bids.scan_results import Images
 from bids_mfi.errors import InputError
 from bids_mfi.findings import Finding, make_findings
-from bids_mfi.reading import open_regular_file, read_json
+from bids_mfi.reading import open_regular_file, read_object
 
 MOST_SCANS = 20  # whose images are read
 BLOCK_BYTES = 2**20
-URI = "bids:raw:"
 MOST_POINTER_BYTES = 32 * 2**10  # git-annex: a file of which only the key is here
 _ANNEX_KEY = re.compile(r"annex/objects/(?:.*/)?[A-Z0-9_]+-")
 _ANNEX_SHA256 = re.compile(r"SHA256E?-s\d+--([0-9a-f]{64})")
-Images = tuple[tuple[str, str], ...]
-"""Path below BIDS_DIR and sha256 of each image, empty where it was not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +42,6 @@ class MeasuredScan:
     name: str
     participant: str
     images: Images
-
-
-def list_measured_images(uris: Any, hashes: Any) -> Images:
-    """Read a sidecar's ``Sources`` and ``SourcesSHA256``; what is not below BIDS_DIR is left out.
-
-    Examples
-    --------
-    >>> list_measured_images(["bids:raw:sub-1/anat/a%20b.nii#volume=2"], ["ab"])
-    (('sub-1/anat/a b.nii', 'ab'),)
-    >>> list_measured_images("x", None)
-    ()
-    """
-    uris = uris if isinstance(uris, list) else []
-    known = hashes if isinstance(hashes, list) and len(hashes) == len(uris) else [""] * len(uris)
-    pairs = (
-        (unquote(split_source(uri)[0].removeprefix(URI)), one if isinstance(one, str) else "")
-        for uri, one in zip(uris, known, strict=True)
-        if isinstance(uri, str) and uri.startswith(URI)
-    )
-    return tuple(
-        (name, one)
-        for name, one in pairs
-        if name and not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
-    )
 
 
 def judge_dataset(
@@ -290,22 +262,14 @@ def _describe_unproved(bids_dir: Path, verdicts: set[str]) -> str:
 def _compare_doi(bids_dir: Path, output_dir: Path) -> str:
     """Say that two datasets have different DOIs; empty if they do not, or one is not known."""
     name = "dataset_description.json"
-    given = _plain_doi(_read_object(bids_dir / name).get("DatasetDOI"))
-    sources = _read_object(output_dir / name).get("SourceDatasets")
+    given = _plain_doi(read_object(bids_dir / name).get("DatasetDOI"))
+    sources = read_object(output_dir / name).get("SourceDatasets")
     entries = [entry for entry in sources if isinstance(entry, dict)] if isinstance(
         sources, list) else []  # fmt: skip
     recorded = {doi for entry in entries if (doi := _plain_doi(entry.get("DOI")))}
     if not given or not recorded or given in recorded:
         return ""
     return f"it has the DOI {given}, the dataset that was measured {min(recorded)}."
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _plain_doi(doi: Any) -> str:

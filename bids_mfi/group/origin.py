@@ -1,22 +1,19 @@
 """What a scan's name and sidecar say of it, and what is odd about that; must not know measures."""
 
-import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bids_mfi.bids.markers import check_shape, find_seal, read_sidecar
-from bids_mfi.bids.names import is_vertebra_map, page_path, parse_entities
+from bids_mfi.bids.names import MFI_TABLE, is_vertebra_map, page_path, parse_entities
 from bids_mfi.bids.scan_files import hash_file
+from bids_mfi.bids.scan_results import ScanMarker, read_scan_sidecar
 from bids_mfi.cells import MISSING, loosen_label
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.findings import Finding, make_findings
-from bids_mfi.group.locate import ENDING
-from bids_mfi.group.measured import list_measured_images
 
 ENTITY_COLUMNS = {"sub": "participant_id", "ses": "session_id"}
 LABEL_MAP = "_dseg.nii.gz"
@@ -71,14 +68,14 @@ class StaleTableError(InputError):
     """A table does not belong to the label map beside it."""
 
 
-def read_scan_origin(table: Path, data: bytes, output_dir: Path) -> dict[str, Any]:
+def read_scan_origin(table: Path, sha256: str, output_dir: Path) -> dict[str, Any]:
     """Read a scan's identifiers from its table's name, and its origin from the sidecar.
 
     Parameters
     ----------
     table : Path
-    data : bytes
-        What the table holds.
+    sha256 : str
+        Of the table.
     output_dir : Path
 
     Raises
@@ -91,22 +88,24 @@ def read_scan_origin(table: Path, data: bytes, output_dir: Path) -> dict[str, An
     scan |= {
         ENTITY_COLUMNS.get(key, f"{key}_id"): f"{key}-{value}" for key, value in entities.items()
     }
-    scan |= {"qc_flags": "", "page": _find_page(output_dir, entities), "path": table}
+    page = _find_page(output_dir, entities)
+    scan |= {"qc_flags": "", "page": page, "path": table, "files": None}
     sidecar = table.with_suffix(".json")
     if not sidecar.exists():
         return scan | {"doubt": "alone"}
     try:
-        content = read_sidecar(sidecar)
-        if "Bundle" not in content:
+        found = read_scan_sidecar(sidecar)
+        scan["files"] = found.files
+        if not found.names_weights:
             return scan | {"doubt": "foreign"}
-        check_shape(sidecar, content)
+        marker = found.parse()
     except DatasetError:
         return scan | {"doubt": "damaged"}
-    _refuse_stale(table, content["Files"])
-    return scan | _read_origin(content, table.name, data)
+    _refuse_stale(table, marker.files)
+    return scan | _describe_marker(marker, found.seal, sha256)
 
 
-def _refuse_stale(table: Path, written: dict[str, str]) -> None:
+def _refuse_stale(table: Path, written: Mapping[str, str]) -> None:
     """Refuse a table whose label map was changed since both were written.
 
     Only a label map that is there and can be read is judged.
@@ -131,38 +130,37 @@ def _refuse_stale(table: Path, written: dict[str, str]) -> None:
             )
 
 
-def _read_origin(content: dict[str, Any], name: str, data: bytes) -> dict[str, Any]:
-    """Take from a marker what the group level tells."""
-    bundle = content["Bundle"]
-    written = content["Files"].get(name)
-    altered = written is not None and hashlib.sha256(data).hexdigest() != written
-    owner = _find_owner(content["Files"]) if written is None else ""
-    flags = [flag for flag in content["QCFlags"] if flag["severity"] != "info"]
+def _describe_marker(marker: ScanMarker, seal: str, sha256: str) -> dict[str, Any]:
+    """Take from the marker of a table with this sha256 what the group level shows."""
+    bundle, written = marker.bundle, marker.files.get(marker.path.with_suffix(".tsv").name)
+    altered = written is not None and sha256 != written
+    owner = _find_owner(marker.files) if written is None else ""
+    flags = [flag for flag in marker.flags if flag.severity != "info"]
     doubts = {"altered": "edited", "none": "unsealed", "whole": ""}
     return {
-        "bundle": f"{bundle['Name']} {bundle['Version']}",
-        "bundle_sha256": bundle["SHA256"],
-        "mirrored": bundle.get("Mirrored", False),
-        "bundle_description": bundle["Description"],
-        "fat_water": content["FatWater"],
-        "software_version": content["Software"]["Version"],
-        "qc_flags": "; ".join(f"{flag['code']} {flag['muscle']}".strip() for flag in flags),
-        "serious": any(flag["severity"] == "error" for flag in flags),
+        "bundle": f"{bundle.name} {bundle.version}",
+        "bundle_sha256": bundle.sha256,
+        "mirrored": bundle.mirrored,
+        "bundle_description": bundle.description,
+        "fat_water": marker.fat_water,
+        "software_version": marker.version,
+        "qc_flags": "; ".join(f"{flag.code} {flag.muscle}".strip() for flag in flags),
+        "serious": any(flag.severity == "error" for flag in flags),
         "flags": flags,
-        "doubt": "altered" if altered else "moved" if owner else doubts[find_seal(content)],
+        "doubt": "altered" if altered else "moved" if owner else doubts[seal],
         "owner": owner,
-        "images": list_measured_images(content.get("Sources"), content.get("SourcesSHA256")),
+        "images": marker.images,
     }
 
 
-def _find_owner(written: dict[str, str]) -> str:
+def _find_owner(written: Mapping[str, str]) -> str:
     """Name the scan of whose table a marker is; empty if it names no table.
 
     >>> _find_owner({"sub-1_seg-muscle_mfi.tsv": ""}), _find_owner({"sub-1_FFmap.json": ""})
     ('sub-1', '')
     """
-    tables = (name for name in written if name.endswith(ENDING))
-    return next((name.removesuffix(ENDING).split("_seg-")[0] for name in tables), "")
+    tables = (name for name in written if name.endswith(MFI_TABLE))
+    return next((name.removesuffix(MFI_TABLE).split("_seg-")[0] for name in tables), "")
 
 
 def _find_page(output_dir: Path, entities: dict[str, str]) -> str:
@@ -234,7 +232,7 @@ def find_doubts(described: pd.DataFrame, scans: Sequence[dict[str, Any]]) -> lis
     findings += make_findings(
         "warning",
         "Scans with a quality flag of the gravest kind ({n}): used. Look at their reports.",
-        (scan["path"].name.removesuffix(ENDING) for scan in scans if scan.get("serious")),
+        (scan["path"].name.removesuffix(MFI_TABLE) for scan in scans if scan.get("serious")),
     )
     for column, text in MIXTURES.items():
         findings += _find_mixture(described, column, text)
@@ -271,7 +269,7 @@ def _find_mixed_views(scans: Sequence[dict[str, Any]]) -> list[Finding]:
         "with the same weights ({n}): such measures are not comparable; all are used. Run the "
         "participant level with one bundle and --overwrite.",
         (
-            scan["path"].name.removesuffix(ENDING)
+            scan["path"].name.removesuffix(MFI_TABLE)
             for scan in scans
             if scan["bundle_sha256"] in mixed and scan["mirrored"]
         ),

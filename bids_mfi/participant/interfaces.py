@@ -20,8 +20,8 @@ from nipype.interfaces.base import (
 )
 from nipype.interfaces.base.support import Bunch
 
+from bids_mfi.bids.saved_scans import save_scan
 from bids_mfi.bids.scan_files import ScanRecord, ScanResults, check_unchanged, fingerprint_record
-from bids_mfi.bids.scan_results import save_scan
 from bids_mfi.grid import Grid
 from bids_mfi.images import encode_image, read_grid, read_labels, read_zooms_mm
 from bids_mfi.measure.dixon import fat_fraction_percent

@@ -15,15 +15,9 @@ from bids_mfi import __version__
 from bids_mfi.bids.columns import COLUMN_DESCRIPTIONS, LEVEL_COLUMN_DESCRIPTIONS
 from bids_mfi.bids.names import derivative_stem, page_path, parse_entities, scan_paths
 from bids_mfi.bids.output_folder import BundleFacts
+from bids_mfi.bids.saved_scans import explain_altered
 from bids_mfi.bids.scan_files import ScanRecord
-from bids_mfi.bids.scan_results import (
-    explain_altered,
-    find_markers,
-    read_flags,
-    read_levels,
-    read_measures,
-    read_record,
-)
+from bids_mfi.bids.scan_results import find_markers, read_levels, read_marker, read_measures
 from bids_mfi.discovery import UnusableScan
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.images import read_grid
@@ -235,7 +229,8 @@ def _show_results(
     """Show the results of one scan, or say why they cannot be shown."""
     title = derivative_stem(parse_entities(marker.name))
     try:
-        record = read_record(marker, options.bids_dir)
+        found = read_marker(marker)
+        record = found.make_record(options.bids_dir)
         paths = scan_paths(options.output_dir, record.pair)
         results = [paths.dseg, paths.ffmap, paths.mfi_tsv, paths.mfi_json]
         results += [path for path in paths.level_files if path.exists()]
@@ -247,7 +242,7 @@ def _show_results(
             grid=read_grid(paths.dseg),
             measures=tuple(read_measures(paths.mfi_tsv)),
             levels=tuple(read_levels(paths.levels_tsv)),
-            flags=tuple(read_flags(paths.mfi_json)),
+            flags=found.flags,
             figures=tuple((name, read_regular_file(paths.figure(name))) for name in FIGURE_NAMES),
             files=tuple(path.relative_to(options.output_dir).as_posix() for path in results),
             problem=problem,
@@ -273,9 +268,8 @@ def _describe_provenance(
     facts, version, fat_water = bundle_facts(bundle), __version__, options.fat_water
     shown = next((sections[name] for name in sorted(sections) if sections[name].measures), None)
     if shown is not None and shown.pair is not None:
-        marker = scan_paths(options.output_dir, shown.pair).mfi_json
-        record = read_record(marker, options.bids_dir)
-        facts, fat_water, version = record.bundle, record.fat_water, record.version
+        marker = read_marker(scan_paths(options.output_dir, shown.pair).mfi_json)
+        facts, fat_water, version = marker.bundle, marker.fat_water, marker.version
     return Provenance(
         version, facts.name, facts.version, facts.sha256, facts.description, fat_water
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bids_mfi.bids.names import scan_paths
 from bids_mfi.bids.output_folder import check_output_dir, check_own_labels
+from bids_mfi.bids.saved_scans import explain_altered, scan_state
 from bids_mfi.bids.scan_files import ScanRecord, fingerprint_record
-from bids_mfi.bids.scan_results import explain_altered, scan_state
 from bids_mfi.discovery import UnusableScan, find_scans, list_participants_without_scans
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.measure.pair import DixonPair

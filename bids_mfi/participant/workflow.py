@@ -13,7 +13,8 @@ from pathlib import Path
 
 from bids_mfi.bids.names import scan_paths
 from bids_mfi.bids.output_folder import write_dataset_files, write_run_log
-from bids_mfi.bids.scan_results import find_edited_copies, find_markers
+from bids_mfi.bids.saved_scans import find_edited_copies
+from bids_mfi.bids.scan_results import find_markers
 from bids_mfi.discovery import UnusableScan
 from bids_mfi.errors import OutputError
 from bids_mfi.measure.pair import DixonPair

@@ -9,10 +9,11 @@ import numpy as np
 
 from bids_mfi import label_tables
 from bids_mfi.bids.formats import MISSING
-from bids_mfi.bids.names import derivative_stem, prefer_muscle_maps
+from bids_mfi.bids.names import derivative_stem, prefer_muscle_files
+from bids_mfi.cells import plain_index
 from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.discovery import UnusableScan, find_scans
-from bids_mfi.discovery.naming import INDEX_ENTITIES, ImageName, parse_name
+from bids_mfi.discovery.naming import ImageName, parse_name
 from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.muscles import WEBER2021, MuscleTable
@@ -159,7 +160,7 @@ def find_label_map(scan: DixonPair | UnusableScan, maps: dict[Path, ImageName]) 
         Two or more fit.
     """
     fitting = [path for path, name in maps.items() if fits_scan(name.entities, scan)]
-    fitting = prefer_muscle_maps(fitting)
+    fitting = prefer_muscle_files(fitting)
     if len(fitting) > 1:
         names = ", ".join(str(path) for path in fitting[:SHOWN])
         raise InputError(
@@ -200,8 +201,7 @@ def fits_scan(entities: Iterable[tuple[str, str]], scan: DixonPair | UnusableSca
 
 
 def _plain(key: str, value: str) -> tuple[str, str]:
-    """Make ``run-01`` and ``run-1`` the same."""
-    return key, value.lstrip("0") if key in INDEX_ENTITIES and value.isdecimal() else value
+    return key, plain_index(key, value)
 
 
 def _check_claims(scans: Iterable[LabelledScan]) -> None:
