@@ -11,7 +11,7 @@ import pandas as pd
 from bids_mfi import __version__
 from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.options import RunOptions
-from bids_mfi.report.agreement_page import MINUS, format_p
+from bids_mfi.report.numbers import format_number, format_p, format_spread
 from bids_mfi.statistics.cohort import MEAN
 
 Row = dict[str, Any]
@@ -290,7 +290,7 @@ def _tell_f(row: Row) -> str:
 def _tell_muscles(correlations: pd.DataFrame, descriptives: pd.DataFrame) -> Iterable[str]:
     known = correlations["r"].dropna()
     if len(known):
-        low, high = (_signed(r) for r in (known.min(), known.max()))
+        low, high = (format_number(r) for r in (known.min(), known.max()))
         yield f"Correlations between muscles were from {low} to {high}."
     means = descriptives.dropna(subset=["mean"]).sort_values("mean", ascending=False)
     if len(means) > 1:
@@ -313,7 +313,7 @@ def _tell_mean(ancova: list[Row]) -> Iterable[str]:
     if not math.isfinite(mean["p_sex"]):
         return
     difference = (
-        f"{_signed(mean['diff_f_minus_m'], 1)} ± {mean['diff_se']:.1f} percentage points, female "
+        f"{format_spread(mean['diff_f_minus_m'], mean['diff_se'], 1)} percentage points, female "
         f"less male, {_tell_p(mean['p_sex'])}, n = {mean['n']:.0f}"
     )
     if mean["p_sex"] < ALPHA:
@@ -353,16 +353,9 @@ def _tell_correlations(partial: pd.DataFrame) -> Iterable[str]:
 
 
 def _list_r(rows: pd.DataFrame) -> str:
-    return _join(f"{m} ({_signed(r)})" for m, r in zip(rows["muscle"], rows["r"], strict=True))
-
-
-def _signed(value: float, digits: int = 2) -> str:
-    """Format with a true minus sign.
-
-    >>> _signed(-0.126) == "\u22120.13", _signed(0.5)
-    (True, '0.50')
-    """
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    return _join(
+        f"{m} ({format_number(r)})" for m, r in zip(rows["muscle"], rows["r"], strict=True)
+    )
 
 
 def tell_extent(levels: Collection[str]) -> str:

@@ -12,7 +12,8 @@ from itertools import groupby
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.report.page import TEMPLATES, format_number, make_environment
+from bids_mfi.report.numbers import format_interval, format_number, format_p, format_spread
+from bids_mfi.report.page import TEMPLATES, make_environment
 from bids_mfi.statistics.agreement import Agreement
 from bids_mfi.statistics.summaries import (
     MuscleAgreement,
@@ -23,7 +24,6 @@ from bids_mfi.statistics.summaries import (
 
 WORST = 5
 SIDE_NAMES = {"L": "Left", "R": "Right"}
-MINUS = "\u2212"
 FIGURE_TEXTS = {
     "mfi": ("Muscle fat infiltration", "Figure 3 of the paper"),
     "volume": ("Muscle volume", "Figure 4 of the paper"),
@@ -192,14 +192,14 @@ def _headline_agreement(page: AgreementPage) -> list[tuple[str, str, str]]:
     lines = [
         (
             "Largest MFI bias",
-            f"{worst.muscle} {worst.hemi} {_signed(worst.agreement.bias, 1)}",
+            f"{worst.muscle} {worst.hemi} {format_number(worst.agreement.bias, 1)}",
             f"percentage points, limits {_range(worst.agreement, 'loa', 1)}",
         )
     ]
     with_icc = [one for one in of_mfi if math.isfinite(one.agreement.icc)]
     if with_icc:
         low = min(with_icc, key=lambda one: one.agreement.icc)
-        value = f"{low.muscle} {low.hemi} {_signed(low.agreement.icc, 3)}"
+        value = f"{low.muscle} {low.hemi} {format_number(low.agreement.icc, 3)}"
         lines.append(("Lowest MFI ICC", value, f"ICC(2,1), n = {low.agreement.n}"))
     return lines
 
@@ -207,62 +207,29 @@ def _headline_agreement(page: AgreementPage) -> list[tuple[str, str, str]]:
 # --- tables ------------------------------------------------------------------------------------
 
 
-def _signed(value: float, digits: int) -> str:
-    """Format with a true minus sign, and none before zero.
-
-    >>> _signed(-1.25, 1) == "\u22121.2", _signed(-0.01, 1), _signed(math.nan, 1)
-    (True, '0.0', 'n/a')
-    """
-    text = format_number(value, digits)
-    if text.startswith("-"):
-        return text[1:] if float(text) == 0 else MINUS + text[1:]
-    return text
-
-
 def _range(stats: Agreement, name: str, digits: int) -> str:
-    """Lower to upper limit; ``n/a`` where there is none."""
     low, high = getattr(stats, f"{name}_lower"), getattr(stats, f"{name}_upper")
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "n/a"
-    return f"{_signed(low, digits)} to {_signed(high, digits)}"
-
-
-def _spread(mean: float, se: float, digits: int) -> str:
-    if not math.isfinite(mean):
-        return "n/a"
-    error = f" ± {format_number(se, digits)}" if math.isfinite(se) else ""
-    return _signed(mean, digits) + error
-
-
-def format_p(p: float) -> str:
-    """Format a p value as the paper does.
-
-    Examples
-    --------
-    >>> format_p(1e-9), format_p(0.0141), format_p(float("nan"))
-    ('<0.001', '0.014', 'n/a')
-    """
-    return "<0.001" if p < 0.001 else format_number(p, 3)
+    return format_interval(low, high, digits)
 
 
 def _format_accuracy(stats: Agreement) -> list[str]:
     """One measure of a row of Table 2."""
     return [
         str(stats.n),
-        _spread(stats.mean_cnn, stats.se_cnn, 1),
-        _signed(stats.bias, 1),
+        format_spread(stats.mean_cnn, stats.se_cnn, 1),
+        format_number(stats.bias, 1),
         _range(stats, "loa", 1),
         format_number(stats.mae, 1),
         format_number(stats.rmse, 1),
         format_number(stats.r2, 3),
-        _signed(stats.slope_origin, 3),
+        format_number(stats.slope_origin, 3),
     ]
 
 
 def _format_reliability(stats: Agreement) -> list[str]:
     """One measure of a row of Table 3."""
     return [
-        str(stats.n), _signed(stats.icc, 3), _range(stats, "icc", 3), format_p(stats.icc_p)
+        str(stats.n), format_number(stats.icc, 3), _range(stats, "icc", 3), format_p(stats.icc_p)
     ]  # fmt: skip
 
 
@@ -319,14 +286,14 @@ def _format_group(group: OverlapByGroup) -> list[str]:
         group.lowest_muscle,
         format_number(group.lowest_dice_mean, 3),
         str(group.mfi_pairs),
-        _signed(group.mfi_bias_points, 2),
+        format_number(group.mfi_bias_points, 2),
         format_number(group.mfi_mae_points, 2),
         format_number(group.volume_ratio_mean, 3),
     ]
 
 
 def _format_spread(spread: Spread, digits: int) -> str:
-    return _spread(spread.mean, spread.se, digits)
+    return format_spread(spread.mean, spread.se, digits)
 
 
 # --- pictures and lists ------------------------------------------------------------------------
@@ -368,6 +335,6 @@ def _list_worst_values(found: Iterable[MuscleAgreement]) -> list[list[str]]:
     ]
     values.sort(key=lambda entry: (-abs(entry[0]), entry[1], entry[2]))
     return [
-        [name, muscle, _signed(gt, 1), _signed(cnn, 1), _signed(apart, 1)]
+        [name, muscle, format_number(gt, 1), format_number(cnn, 1), format_number(apart, 1)]
         for apart, name, muscle, gt, cnn in values[:WORST]
     ]

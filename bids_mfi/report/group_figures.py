@@ -29,17 +29,14 @@ from bids_mfi.report.group_marks import (
     get_number,
     index_pairs,
     list_muscles,
-    make_stars,
     spread,
     state_p,
     to_floats,
     write_above,
     write_at,
     write_correlation,
-    write_count,
-    write_number,
-    write_p,
 )
+from bids_mfi.report.numbers import format_count, format_number, format_p_short, mark_p
 from bids_mfi.report.style import INK, PALE, encode_svg, use_style
 from bids_mfi.statistics.cohort import MEAN, SEXES
 
@@ -122,8 +119,8 @@ def _draw_means(axes: "Axes", muscles: Sequence[str], descriptives: pd.DataFrame
     for place, row in enumerate(rows):
         mean, error = get_number(row, "mean"), get_number(row, "se")
         _draw_mean(axes, place, mean, error, INK, "D")
-        count = write_count(get_number(row, "n"))
-        text = f"{write_number(mean, digits)}\n{write_number(error, digits)}\n{count}"
+        count = format_count(get_number(row, "n"))
+        text = f"{format_number(mean, digits)}\n{format_number(error, digits)}\n{count}"
         write_above(axes, place, text)
 
 
@@ -154,7 +151,7 @@ def _draw_differences(
         share = difference / size if np.isfinite(difference) and size > 0 else 0.0
         face = colormaps[SHADE](0.5 + 0.22 * share)
         axes.add_patch(Rectangle((column, row), 1, 1, facecolor=face, edgecolor="white", lw=1.5))
-        text = f"{write_number(difference, digits, '+')}\n{make_stars(p)}"
+        text = f"{format_number(difference, digits, '+')}\n{mark_p(p)}"
         axes.text(
             column + 0.5, row + 0.53, text, ha="center", va="center", fontsize=SMALL,
             linespacing=1.1,
@@ -266,16 +263,14 @@ def _draw_each_sex(
 def _write_sex_test(axes: "Axes", place: float, row: Row, digits: int) -> None:
     """Write difference, error and p above; a significant one gets a bracket with stars."""
     p = get_number(row, "p_sex")
-    difference = write_number(get_number(row, "diff_f_minus_m"), digits, "+")
-    error = write_number(get_number(row, "diff_se"), digits)
-    write_above(axes, place, f"{difference}\n{error}\n{write_p(p)}")
-    if np.isfinite(p) and make_stars(p):
+    difference = format_number(get_number(row, "diff_f_minus_m"), digits, "+")
+    error = format_number(get_number(row, "diff_se"), digits)
+    write_above(axes, place, f"{difference}\n{error}\n{format_p_short(p)}")
+    if np.isfinite(p) and mark_p(p):
         ends = [place - 0.2, place - 0.2, place + 0.2, place + 0.2]
         along = axes.get_xaxis_transform()
         axes.plot(ends, [0.93, 0.945, 0.945, 0.93], color=INK, linewidth=0.9, transform=along)
-        axes.text(
-            place, 0.945, make_stars(p), ha="center", va="bottom", fontsize=10, transform=along
-        )
+        axes.text(place, 0.945, mark_p(p), ha="center", va="bottom", fontsize=10, transform=along)
 
 
 def _ends(ancova: pd.DataFrame) -> Floats:
@@ -374,7 +369,7 @@ def _draw_residuals(
     if np.isfinite(slope):
         axes.plot(ends, slope * ends, color=INK, linewidth=1.6, zorder=4)
     axes.set_title(break_name(muscle, 20, 1), loc="left", fontweight="bold", fontsize=9.5, pad=24)
-    p, n = get_number(row, "p"), write_count(get_number(row, "n"))
+    p, n = get_number(row, "p"), format_count(get_number(row, "n"))
     text = f"{write_correlation(row)}\n{state_p(p)}, n = {n}"
     axes.text(0, 1.02, text, va="bottom", fontsize=SMALL, transform=axes.transAxes)
     axes.tick_params(labelsize=SMALL)

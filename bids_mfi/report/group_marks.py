@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bids_mfi.report.numbers import format_number, format_p_short
 from bids_mfi.report.style import INK, choose_limits
 from bids_mfi.statistics.cohort import SEXES
 
@@ -27,7 +28,6 @@ UNKNOWN = "unknown"
 SEX_NAMES = {"F": "female", "M": "male", UNKNOWN: "sex not known"}
 COLORS = {"F": "#c2410c", "M": "#0063a6", UNKNOWN: "#6b7280"}
 MARKERS = {"F": "o", "M": "^", UNKNOWN: "x"}
-LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 # A file has to stay small enough for a page that holds several.
 MANY = 150  # with more points each is paler
 MOST_POINTS_PANEL = 1500
@@ -177,43 +177,9 @@ def choose_digits(errors: Sequence[float]) -> int:
     return int(np.clip(np.ceil(-np.log10(smallest)), 1, MOST_DIGITS))
 
 
-def write_number(value: float, digits: int = 2, sign: str = "") -> str:
-    """Write a number with a true minus sign.
-
-    >>> write_number(-0.256), write_number(1.0, 1, "+"), write_number(-0.001), write_number(np.nan)
-    ('−0.26', '+1.0', '0.00', 'n/a')
-    """
-    return f"{value:{sign}z.{digits}f}".replace("-", "\u2212") if np.isfinite(value) else "n/a"
-
-
-def write_count(value: float) -> str:
-    """Write a whole number with commas between thousands."""
-    return f"{value:,.0f}" if np.isfinite(value) else "n/a"
-
-
-def make_stars(p: float) -> str:
-    """Mark a significant p; no mark says that it is not, or that there is none.
-
-    >>> make_stars(0.0004), make_stars(0.004), make_stars(0.04), make_stars(0.05)
-    ('***', '**', '*', '')
-    """
-    return next((stars for level, stars in LEVELS if p < level), "")
-
-
-def write_p(p: float) -> str:
-    """Write a p-value; two decimals, three where it is small.
-
-    >>> write_p(0.0004), write_p(0.0123), write_p(0.3), write_p(np.nan)
-    ('< 0.001', '0.012', '0.30', 'n/a')
-    """
-    if not np.isfinite(p):
-        return "n/a"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
 def state_p(p: float) -> str:
     """Write ``p`` with its sign and value."""
-    text = write_p(p)
+    text = format_p_short(p)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
@@ -221,7 +187,7 @@ def write_interval(row: Row) -> str:
     """Write the 95 % confidence interval of a row in brackets."""
     ends = [get_number(row, "ci_lower"), get_number(row, "ci_upper")]
     return (
-        f"[{write_number(ends[0])}, {write_number(ends[1])}]"
+        f"[{format_number(ends[0])}, {format_number(ends[1])}]"
         if np.isfinite(ends).all()
         else "no interval"
     )
@@ -230,7 +196,7 @@ def write_interval(row: Row) -> str:
 def write_correlation(row: Row) -> str:
     """Write r with its confidence interval."""
     r = get_number(row, "r")
-    return f"r = {write_number(r)} {write_interval(row)}" if np.isfinite(r) else "r = n/a"
+    return f"r = {format_number(r)} {write_interval(row)}" if np.isfinite(r) else "r = n/a"
 
 
 def break_name(name: str, width: int, lines: int = 2) -> str:

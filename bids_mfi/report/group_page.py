@@ -17,12 +17,7 @@ from bids_mfi import __version__
 from bids_mfi.report.group_content import GroupPage, TableEntry
 from bids_mfi.report.group_files import BESIDE, arrange_pictures, list_downloads
 from bids_mfi.report.group_notes import explain_table
-from bids_mfi.report.group_people import (
-    count_people,
-    count_words,
-    list_missing,
-    prepare_finding,
-)
+from bids_mfi.report.group_people import count_people, count_words, list_missing, prepare_finding
 from bids_mfi.report.group_plots import MEASURE_NAMES, encode_script, make_plot_data
 from bids_mfi.report.group_tables import (
     VOLUME,

@@ -19,13 +19,11 @@ from bids_mfi.report.group_marks import (
     get_number,
     index_pairs,
     list_muscles,
-    make_stars,
     to_floats,
     write_at,
-    write_count,
     write_interval,
-    write_number,
 )
+from bids_mfi.report.numbers import format_count, format_number, mark_p
 from bids_mfi.report.style import INK, encode_svg, use_style
 
 if TYPE_CHECKING:
@@ -130,9 +128,9 @@ def _write_pair(axes: "Axes", row: Row) -> None:
     axes.spines[:].set_visible(False)
     axes.set(xticks=[], yticks=[])
     lines = (
-        (0.62, f"{write_number(r)}{make_stars(get_number(row, 'p'))}", 10),
+        (0.62, f"{format_number(r)}{mark_p(get_number(row, 'p'))}", 10),
         (0.38, write_interval(row), TINY),
-        (0.22, f"n = {write_count(get_number(row, 'n'))}", TINY),
+        (0.22, f"n = {format_count(get_number(row, 'n'))}", TINY),
     )
     for height, text, size in lines:
         axes.text(0.5, height, text, ha="center", va="center", fontsize=size,

@@ -11,11 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from bids_mfi.report.agreement_page import format_p
 from bids_mfi.report.group_content import GroupPage
 from bids_mfi.report.group_files import check_link
 from bids_mfi.report.group_people import take_column, take_side, take_words
-from bids_mfi.report.group_words import format_spread, format_three, mark_p_value, to_number
+from bids_mfi.report.numbers import format_p, format_spread, format_three, mark_p, to_number
 
 MEASURE_NAMES = {"mfi": "MFI", "volume": "Volume"}
 DRAWN_POINTS = 600  # participants drawn in a panel; more would only hide each other
@@ -172,9 +171,7 @@ def _collect_mean_change(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]
     found: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_dict("records"):
         plus = "+" if to_number(row["mean_change"]) > 0 else ""
-        words = (
-            f"{plus}{format_spread(row['mean_change'], row['se_change'])} {mark_p_value(row['p'])}"
-        )
+        words = f"{plus}{format_spread(row['mean_change'], row['se_change'])} {mark_p(row['p'])}"
         ends = round_numbers([row["mean_from"], row["mean_to"]])
         entry = {"session": str(row["session_to"]), "ends": ends, "text": words.rstrip()}
         found.setdefault(str(row["muscle"]), []).append(entry)
@@ -212,7 +209,7 @@ def _collect_results(page: GroupPage) -> dict[str, Any]:
         },
         "marginal": {
             str(row["muscle"]): _numbers(row, ("emm_f", "emm_f_se", "emm_m", "emm_m_se"))
-            | {"stars": mark_p_value(row.get("p_sex")), "p": format_p(to_number(row.get("p_sex")))}
+            | {"stars": mark_p(row.get("p_sex")), "p": format_p(to_number(row.get("p_sex")))}
             for row in records["ancova"]
         },
         "correlations": [
@@ -233,4 +230,4 @@ def _numbers(row: Mapping[Any, Any], names: Iterable[str]) -> dict[str, float | 
 
 def _word_r(row: Mapping[Any, Any]) -> str:
     """Correlation with its stars."""
-    return f"r = {format_three(row['r'])} {mark_p_value(row['p'])}".rstrip()
+    return f"r = {format_three(row['r'])} {mark_p(row['p'])}".rstrip()

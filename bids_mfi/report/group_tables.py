@@ -7,29 +7,32 @@ from typing import Any
 
 import pandas as pd
 
-from bids_mfi.report.agreement_page import MINUS, format_p
 from bids_mfi.report.group_content import TableEntry
 from bids_mfi.report.group_words import (
-    format_any,
-    format_blank,
-    format_df,
-    format_interval,
-    format_interval_three,
-    format_known,
-    format_one,
-    format_signed,
-    format_spread,
-    format_starred,
-    format_test,
-    format_three,
-    mark_p_value,
     name_column,
     name_correction,
     name_effect,
     name_muscle,
     name_sex,
 )
-from bids_mfi.report.page import MISSING
+from bids_mfi.report.numbers import (
+    MINUS,
+    MISSING,
+    format_any,
+    format_blank,
+    format_df,
+    format_interval,
+    format_interval_three,
+    format_known,
+    format_number,
+    format_one,
+    format_p,
+    format_spread,
+    format_starred,
+    format_test,
+    format_three,
+    mark_p,
+)
 
 LONGEST_TABLE = 200  # rows shown; the file holds all
 VOLUME = "volume_"
@@ -125,7 +128,7 @@ P = Column("p", format_starred, ("p",))
 F_TEST = Column("F", format_test, ("f", "df1", "df2"))
 ETA = Column("partial η²", format_three, ("partial_eta_sq",))
 T_TEST = (
-    Column("t", format_signed, ("t",)),
+    Column("t", format_number, ("t",)),
     Column("df", format_df, ("df",)),
     P,
     Column("p adjusted", format_starred, ("p_adjusted",)),
@@ -144,16 +147,16 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "descriptives": (
         MUSCLE, N,
-        Column("Mean", format_signed, ("mean",)),
-        Column("SD", format_signed, ("sd",)),
-        Column("SE", format_signed, ("se",)),
-        Column("Minimum", format_signed, ("min",)),
-        Column("Maximum", format_signed, ("max",)),
+        Column("Mean", format_number, ("mean",)),
+        Column("SD", format_number, ("sd",)),
+        Column("SE", format_number, ("se",)),
+        Column("Minimum", format_number, ("min",)),
+        Column("Maximum", format_number, ("max",)),
     ),
     "sphericity": (
         Column("Covariates", str, ("covariates",), text=True), N,
         Column("Mauchly's W", format_three, ("w",)),
-        Column("χ²", format_signed, ("chi2",)),
+        Column("χ²", format_number, ("chi2",)),
         Column("df", format_df, ("df",)),
         Column("p", format_starred, ("p_chi2",)),
         Column("Greenhouse-Geisser ε", format_three, ("greenhouse_geisser",)),
@@ -202,18 +205,18 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "asymmetry": (
         MUSCLE, N,
-        Column("Left", format_signed, ("mean_left",)),
-        Column("Right", format_signed, ("mean_right",)),
-        Column(f"Left {MINUS} right", format_signed, ("mean_diff",)),
-        Column("SD", format_signed, ("sd_diff",)),
+        Column("Left", format_number, ("mean_left",)),
+        Column("Right", format_number, ("mean_right",)),
+        Column(f"Left {MINUS} right", format_number, ("mean_diff",)),
+        Column("SD", format_number, ("sd_diff",)),
         CI, *T_TEST,
-        Column("Index, %", format_signed, ("index_percent",)),
+        Column("Index, %", format_number, ("index_percent",)),
     ),
     "outliers": (
         PARTICIPANT, MUSCLE,
-        Column("Value", format_signed, ("value",)),
-        Column("Expected", format_signed, ("expected",)),
-        Column("Studentised residual", format_signed, ("studentised",)),
+        Column("Value", format_number, ("value",)),
+        Column("Expected", format_number, ("expected",)),
+        Column("Studentised residual", format_number, ("studentised",)),
         Column("p, Bonferroni", format_p, ("p_bonferroni",)),
     ),
     "model": (
@@ -224,8 +227,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         MUSCLE, Column("Factor", format_any, ("factor",), text=True),
         Column("Level", format_any, ("level",), text=True),
         Column("Less", format_blank, ("versus",), text=True), N,
-        Column("Estimate", format_signed, ("estimate",)),
-        Column("SE", format_signed, ("se",)),
+        Column("Estimate", format_number, ("estimate",)),
+        Column("SE", format_number, ("se",)),
         CI, *T_TEST,
     ),
     "model_coefficients": (
@@ -237,8 +240,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "change": (
         MUSCLE, *SESSIONS, N,
-        Column("Mean, from", format_signed, ("mean_from",)),
-        Column("Mean, to", format_signed, ("mean_to",)),
+        Column("Mean, from", format_number, ("mean_from",)),
+        Column("Mean, to", format_number, ("mean_to",)),
         Column("Change ± SE", format_spread, ("mean_change", "se_change")),
         CI,
         Column("Change, %", format_one, ("percent_change",)),
@@ -250,32 +253,32 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Participants", format_any, ("n_participants",)),
         Column("Estimate ± SE", format_spread, ("estimate", "se")),
         CI, *T_TEST,
-        Column("SD between", format_signed, ("sd_participants",)),
-        Column("SD within", format_signed, ("sd_residual",)),
+        Column("SD between", format_number, ("sd_participants",)),
+        Column("SD within", format_number, ("sd_residual",)),
     ),
     "repeatability": (
         MUSCLE,
         Column("Sessions", format_any, ("n_sessions",)),
         Column("Scans", format_any, ("n_scans",)),
-        Column("SD within", format_signed, ("sw",)),
-        Column("Smallest detectable change", format_signed, ("sdc",)),
+        Column("SD within", format_number, ("sw",)),
+        Column("Smallest detectable change", format_number, ("sdc",)),
         Column("95 % CI", format_interval, ("sdc_ci_lower", "sdc_ci_upper")),
-        Column("CV, %", format_signed, ("cv_percent",)),
+        Column("CV, %", format_number, ("cv_percent",)),
     ),
     "change_participants": (
         PARTICIPANT, MUSCLE, *SESSIONS,
-        Column("Value, from", format_signed, ("value_from",)),
-        Column("Value, to", format_signed, ("value_to",)),
-        Column("Change", format_signed, ("change",)),
-        Column("Smallest detectable", format_signed, ("sdc",)),
+        Column("Value, from", format_number, ("value_from",)),
+        Column("Value, to", format_number, ("value_to",)),
+        Column("Change", format_number, ("change",)),
+        Column("Smallest detectable", format_number, ("sdc",)),
         Column("Larger than that", format_any, ("exceeds_sdc",), text=True),
     ),
     "centiles": (
         PARTICIPANT, MUSCLE,
         Column("Control", format_any, ("is_control",), text=True),
-        Column("Value", format_signed, ("value",)),
-        Column("Expected", format_signed, ("expected",)),
-        Column("z", format_signed, ("z",)),
+        Column("Value", format_number, ("value",)),
+        Column("Expected", format_number, ("expected",)),
+        Column("z", format_number, ("z",)),
         Column("Centile", format_one, ("centile",)),
         Column("Outside the controls' range", format_any, ("outside_range",), text=True),
     ),
@@ -386,7 +389,7 @@ def show_matrix(entry: TableEntry, name: str, caption: str) -> list[TableView]:
         return []
     digits = 3 if name == "r" else 2
     cells = {
-        (row["muscle_b"], row["muscle_a"]): _star(format_signed(row[name], digits), row["p"])
+        (row["muscle_b"], row["muscle_a"]): _star(format_number(row[name], digits), row["p"])
         for row in table.to_dict("records")
     }
     first, second = (list(dict.fromkeys(table[column])) for column in ("muscle_a", "muscle_b"))
@@ -398,7 +401,7 @@ def show_matrix(entry: TableEntry, name: str, caption: str) -> list[TableView]:
 
 
 def _star(text: str, p: object) -> str:
-    return f"{text} {mark_p_value(p)}".rstrip()
+    return f"{text} {mark_p(p)}".rstrip()
 
 
 def split_stars(cell: str) -> tuple[str, str]:

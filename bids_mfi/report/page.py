@@ -5,7 +5,6 @@ are inside it, and a content security policy forbids the rest.
 """
 
 import base64
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -20,13 +19,13 @@ from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure
 from bids_mfi.muscles import Muscle, MuscleTable
+from bids_mfi.report.numbers import format_cell, format_number
 from bids_mfi.report.panels import group_by_muscle, long_name
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parents[1] / "data" / "report"
-MISSING = "n/a"
 SEVERITIES = ("error", "warning", "info")
 SIDES = (("R", "right"), ("L", "left"))
 
@@ -353,32 +352,6 @@ def _prepare_picture(name: str, png: bytes) -> dict[str, str]:
         "caption": caption,
         "uri": "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
     }
-
-
-def format_number(value: float | int | None, digits: int) -> str:
-    """Format a number with so many digits after the point; ``n/a`` if there is none.
-
-    Examples
-    --------
-    >>> format_number(12.345, 1), format_number(float("nan"), 1), format_number(0.0, 1)
-    ('12.3', 'n/a', '0.0')
-    """
-    if value is None or not math.isfinite(value):
-        return MISSING
-    return f"{value:.{digits}f}"
-
-
-def format_cell(value: object) -> str:
-    """Format any value of the full table.
-
-    Examples
-    --------
-    >>> format_cell(1234.5678), format_cell(float("nan")), format_cell(3), format_cell("a")
-    ('1234.57', 'n/a', '3', 'a')
-    """
-    if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else MISSING
-    return MISSING if value is None else str(value)
 
 
 def check_color(text: str) -> str:
