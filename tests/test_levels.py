@@ -7,7 +7,7 @@ import pytest
 from toy_neck import FIRST_SLICE, LEVEL_SLICES, toy_grid, toy_labels, toy_rows
 from toy_neck import LEVELS as TOY_LEVELS
 
-from bids_mfi.bids.columns import LEVEL_COLUMN_DESCRIPTIONS
+from bids_mfi.bids.columns import LEVEL_COLUMNS
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.measure.levels import Level, LevelMeasure, find_levels, measure_levels
 from bids_mfi.muscles import LONG_NAMES, WEBER2021, MuscleTable, paper_table
@@ -323,4 +323,6 @@ class TestMeasuring:
 
 
 def test_every_column_is_described():
-    assert list(LEVEL_COLUMN_DESCRIPTIONS) == [field.name for field in fields(LevelMeasure)]
+    assert [column.name for column in LEVEL_COLUMNS] == [
+        field.name for field in fields(LevelMeasure)
+    ]

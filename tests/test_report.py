@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bids_mfi.bids.columns import MUSCLE_COLUMNS
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.measure.levels import LevelMeasure
 from bids_mfi.measure.pair import DixonPair
@@ -494,9 +495,9 @@ def test_full_table_has_every_column_and_row(section):
     assert (absent["index"], absent["voxels"], absent["mfi_percent"]) == ("1", "0", "n/a")
 
 
-def test_column_descriptions_are_shown_if_given(section):
-    html = render(section, column_descriptions=(("mfi_percent", "What it < means."),))
-    assert "What it < means." in text_of(html)
+def test_each_column_is_described(section):
+    text = text_of(render(section))
+    assert all(column.description in text for column in MUSCLE_COLUMNS)
 
 
 def test_flags_are_words_and_not_colour_alone(section):

@@ -1,129 +1,214 @@
-"""Columns of the tables of a scan: name, description, unit and levels; must not know values."""
+"""Columns of the tables of a scan, each declared once; must not know values.
 
-from typing import Any
+The declaration feeds the table itself, its JSON sidecar, the pages, the tables of the group and the
+Boutiques descriptor.
+"""
 
-COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
-    "index": {"Description": "Value of the muscle in the label map."},
-    "name": {"Description": "Name of the muscle, with its side."},
-    "muscle": {"Description": "Abbreviation of the muscle, without its side."},
-    "hemi": {"Description": "The participant's side: L is left, R is right."},
-    "voxels": {"Description": "Voxels that carry the label.", "Units": "1"},
-    "volume_ml": {
-        "Description": "Labelled voxels times the volume of a voxel; n/a where none is labelled.",
-        "Units": "ml",
-    },
-    "fat_mean": {
-        "Description": "Mean fat signal of the labelled voxels that have signal.",
-        "Units": "arbitrary",
-    },
-    "water_mean": {
-        "Description": "Mean water signal of the labelled voxels that have signal.",
-        "Units": "arbitrary",
-    },
-    "mfi_percent": {
-        "Description": (
-            "Muscle fat infiltration 100 F / (F + W), F and W being fat_mean and water_mean "
-            "(Weber et al. 2021, doi:10.1038/s41598-021-95972-x)."
-        ),
-        "Units": "percent",
-    },
-    "mfi_voxelwise_percent": {
-        "Description": "Mean of the fat fraction of each labelled voxel that has signal.",
-        "Units": "percent",
-    },
-    "mfi_median_percent": {
-        "Description": "Median of the fat fraction of each labelled voxel that has signal.",
-        "Units": "percent",
-    },
-    "near_fold_percent": {
-        "Description": (
-            "Share of the labelled voxels with a fat fraction above 40 percent, near the 50 "
-            "percent at which fat and water of magnitude images are exchanged."
-        ),
-        "Units": "percent",
-    },
-    "swapped_percent": {
-        "Description": (
-            "Share of the labelled voxels with a fat fraction above 50 percent: replaced by fat, "
-            "or fat and water swapped by the scanner. Always 0 where fat and water were computed "
-            "from magnitude images."
-        ),
-        "Units": "percent",
-    },
-    "signal_voxels": {
-        "Description": "Labelled voxels with F + W above 0; all fat measures rest on these.",
-        "Units": "1",
-    },
-    "extent": {
-        "Description": "Whether the whole muscle is in the field of view.",
-        "Levels": {
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ResultColumn:
+    """A column of a table of a scan.
+
+    Attributes
+    ----------
+    name : str
+    description : str
+    kind : str
+        ``text``, ``count`` for whole numbers, or ``number``.
+    unit : str
+        Empty for text and labels.
+    levels : mapping of str to str
+        What each word of a column of few words means.
+    head : str
+        Head in the table of muscles on the participant's page; empty if the column is not in it.
+    place : int
+        Place in that table.
+    digits : int
+        After the point on that page.
+    """
+
+    name: str
+    description: str
+    kind: Literal["text", "count", "number"] = "text"
+    unit: str = ""
+    levels: Mapping[str, str] = field(default_factory=dict)
+    head: str = ""
+    place: int = 0
+    digits: int = 0
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the column for a JSON sidecar of BIDS."""
+        facts = {"Description": self.description, "Units": self.unit, "Levels": {**self.levels}}
+        return {key: value for key, value in facts.items() if value}
+
+
+def describe_result_columns(columns: Iterable[ResultColumn]) -> dict[str, dict[str, Any]]:
+    """Describe columns for a JSON sidecar of BIDS.
+
+    >>> describe_result_columns([ResultColumn("index", "Value of the muscle.")])
+    {'index': {'Description': 'Value of the muscle.'}}
+    """
+    return {column.name: column.describe() for column in columns}
+
+
+_INDEX = ResultColumn("index", "Value of the muscle in the label map.", "count")
+_NAME = ResultColumn("name", "Name of the muscle, with its side.")
+_MUSCLE = ResultColumn("muscle", "Abbreviation of the muscle, without its side.")
+_HEMI = ResultColumn("hemi", "The participant's side: L is left, R is right.")
+_LEVELS = ResultColumn("levels", "Vertebral levels on which the weights label this muscle.")
+
+MUSCLE_COLUMNS = (
+    _INDEX,
+    _NAME,
+    _MUSCLE,
+    _HEMI,
+    ResultColumn("voxels", "Voxels that carry the label.", "count", "1", head="Voxels", place=3),
+    ResultColumn(
+        "volume_ml",
+        "Labelled voxels times the volume of a voxel; n/a where none is labelled.",
+        "number",
+        "ml",
+        head="Volume, ml",
+        place=2,
+        digits=2,
+    ),
+    ResultColumn(
+        "fat_mean",
+        "Mean fat signal of the labelled voxels that have signal.",
+        "number",
+        "arbitrary",
+    ),
+    ResultColumn(
+        "water_mean",
+        "Mean water signal of the labelled voxels that have signal.",
+        "number",
+        "arbitrary",
+    ),
+    ResultColumn(
+        "mfi_percent",
+        "Muscle fat infiltration 100 F / (F + W), F and W being fat_mean and "
+        "water_mean (Weber et al. 2021, doi:10.1038/s41598-021-95972-x).",
+        "number",
+        "percent",
+        head="MFI, %",
+        place=1,
+        digits=1,
+    ),
+    ResultColumn(
+        "mfi_voxelwise_percent",
+        "Mean of the fat fraction of each labelled voxel that has signal.",
+        "number",
+        "percent",
+    ),
+    ResultColumn(
+        "mfi_median_percent",
+        "Median of the fat fraction of each labelled voxel that has signal.",
+        "number",
+        "percent",
+    ),
+    ResultColumn(
+        "near_fold_percent",
+        "Share of the labelled voxels with a fat fraction above 40 percent, near the "
+        "50 percent at which fat and water of magnitude images are exchanged.",
+        "number",
+        "percent",
+    ),
+    ResultColumn(
+        "swapped_percent",
+        "Share of the labelled voxels with a fat fraction above 50 percent: replaced "
+        "by fat, or fat and water swapped by the scanner. Always 0 where fat and "
+        "water were computed from magnitude images.",
+        "number",
+        "percent",
+    ),
+    ResultColumn(
+        "signal_voxels",
+        "Labelled voxels with F + W above 0; all fat measures rest on these.",
+        "count",
+        "1",
+    ),
+    ResultColumn(
+        "extent",
+        "Whether the whole muscle is in the field of view.",
+        levels={
             "complete": "The label touches no border of the volume.",
             "cut": "The label reaches a border, so that the volume is that of the part seen.",
             "absent": "No voxel carries the label.",
         },
-    },
-    "levels": {"Description": "Vertebral levels on which the weights label this muscle."},
-}
+        head="Extent",
+        place=4,
+    ),
+    _LEVELS,
+)
 
-LEVEL_COLUMN_DESCRIPTIONS: dict[str, dict[str, Any]] = {
-    "scope": {
-        "Description": "What the row is of.",
-        "Levels": {
+LEVEL_COLUMNS = (
+    ResultColumn(
+        "scope",
+        "What the row is of.",
+        levels={
             "paper": "The levels of Table 1 of Weber et al. 2021 for the muscle, together.",
             "level": "One vertebral level.",
         },
-    },
-    "levels": {
-        "Description": (
-            "Vertebral levels. Axial slices belong to a level by the body of its vertebra; "
-            "neighbouring levels meet in the middle of their disc."
-        )
-    },
-    "index": COLUMN_DESCRIPTIONS["index"],
-    "muscle": COLUMN_DESCRIPTIONS["muscle"],
-    "hemi": COLUMN_DESCRIPTIONS["hemi"],
-    "slices": {"Description": "Axial slices of the levels.", "Units": "1"},
-    "voxels": {"Description": "Voxels that carry the label in these slices.", "Units": "1"},
-    "volume_ml": {"Description": "Their volume.", "Units": "ml"},
-    "area_mm2": {
-        "Description": (
-            "Mean area of the label over these slices. Most muscles cross axial slices at a slant."
-        ),
-        "Units": "mm2",
-    },
-    "mfi_percent": {
-        "Description": "Muscle fat infiltration of these voxels, as in the table of whole muscles.",
-        "Units": "percent",
-    },
-    "mfi_median_percent": {
-        "Description": "Median of the fat fraction of each of these voxels that has signal.",
-        "Units": "percent",
-    },
-    "extent": {
-        "Description": "Whether all of the muscle at these levels is in the field of view.",
-        "Levels": {
+    ),
+    ResultColumn(
+        "levels",
+        "Vertebral levels. Axial slices belong to a level by the body of its "
+        "vertebra; neighbouring levels meet in the middle of their disc.",
+    ),
+    _INDEX,
+    _MUSCLE,
+    _HEMI,
+    ResultColumn("slices", "Axial slices of the levels.", "count", "1"),
+    ResultColumn("voxels", "Voxels that carry the label in these slices.", "count", "1"),
+    ResultColumn("volume_ml", "Their volume.", "number", "ml"),
+    ResultColumn(
+        "area_mm2",
+        "Mean area of the label over these slices. Most muscles cross axial slices at a slant.",
+        "number",
+        "mm2",
+    ),
+    ResultColumn(
+        "mfi_percent",
+        "Muscle fat infiltration of these voxels, as in the table of whole muscles.",
+        "number",
+        "percent",
+        digits=1,
+    ),
+    ResultColumn(
+        "mfi_median_percent",
+        "Median of the fat fraction of each of these voxels that has signal.",
+        "number",
+        "percent",
+    ),
+    ResultColumn(
+        "extent",
+        "Whether all of the muscle at these levels is in the field of view.",
+        levels={
             "complete": "Levels and label touch no border of the volume.",
             "cut": "A vertebral body or the label reaches a border.",
             "absent": "No voxel carries the label there.",
             "unlabelled": "The weights do not label the muscle at all of these levels.",
             "unknown": "A level was not found, so that nothing is measured.",
         },
-    },
-}
+    ),
+)
 
-LABEL_COLUMN_DESCRIPTIONS = {
-    "index": COLUMN_DESCRIPTIONS["index"],
-    "name": COLUMN_DESCRIPTIONS["name"],
-    "abbreviation": {"Description": "Abbreviation of the muscle, with its side."},
-    "color": {"Description": "Colour in the pictures, #rrggbb."},
-    "muscle": COLUMN_DESCRIPTIONS["muscle"],
-    "hemi": COLUMN_DESCRIPTIONS["hemi"],
-    "levels": COLUMN_DESCRIPTIONS["levels"],
-}
+LABEL_COLUMNS = (
+    _INDEX,
+    _NAME,
+    ResultColumn("abbreviation", "Abbreviation of the muscle, with its side."),
+    ResultColumn("color", "Colour in the pictures, #rrggbb."),
+    _MUSCLE,
+    _HEMI,
+    _LEVELS,
+)
 
-VERTEBRA_COLUMN_DESCRIPTIONS: dict[str, Any] = {
-    "Description": "Labels of the vertebral bodies.",
-    "index": {"Description": "Value of the vertebral body in the label map."},
-    "name": {"Description": "Name of the vertebra."},
-    "abbreviation": {"Description": "Its level."},
-}
+VERTEBRA_COLUMNS = (
+    ResultColumn("index", "Value of the vertebral body in the label map.", "count"),
+    ResultColumn("name", "Name of the vertebra."),
+    ResultColumn("abbreviation", "Its level."),
+)

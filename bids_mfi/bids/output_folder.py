@@ -16,7 +16,12 @@ from typing import Any
 from urllib.parse import quote
 
 from bids_mfi import __version__
-from bids_mfi.bids.columns import LABEL_COLUMN_DESCRIPTIONS, VERTEBRA_COLUMN_DESCRIPTIONS
+from bids_mfi.bids.columns import (
+    LABEL_COLUMNS,
+    VERTEBRA_COLUMNS,
+    ResultColumn,
+    describe_result_columns,
+)
 from bids_mfi.bids.formats import encode_json, encode_table, first_line
 from bids_mfi.errors import OutputError
 from bids_mfi.muscles import LABEL_TABLE, VERTEBRA_TABLE, MuscleTable
@@ -125,16 +130,24 @@ def write_dataset_files(
     described.setdefault("Name", "Muscle fat infiltration of the neck")
     _write_if_changed(description, encode_json(described))
     _write_if_changed(output_dir / LABEL_TABLE, labels)
-    columns = {"Description": "Labels of the muscles.", **LABEL_COLUMN_DESCRIPTIONS}
-    _write_if_changed(output_dir / LABEL_TABLE.replace(".tsv", ".json"), encode_json(columns))
+    _write_if_changed(
+        output_dir / LABEL_TABLE.replace(".tsv", ".json"),
+        _encode_columns("Labels of the muscles.", LABEL_COLUMNS),
+    )
     if vertebrae:
         _check_own_vertebrae(output_dir / VERTEBRA_TABLE, vertebrae)
         _write_if_changed(output_dir / VERTEBRA_TABLE, encode_vertebra_table(vertebrae))
-        sidecar = output_dir / VERTEBRA_TABLE.replace(".tsv", ".json")
-        _write_if_changed(sidecar, encode_json(VERTEBRA_COLUMN_DESCRIPTIONS))
+        _write_if_changed(
+            output_dir / VERTEBRA_TABLE.replace(".tsv", ".json"),
+            _encode_columns("Labels of the vertebral bodies.", VERTEBRA_COLUMNS),
+        )
     _write_ignore_list(output_dir / ".bidsignore")
     for name in ("README.md", "CITATION.md"):
         _write_text_of_ours(output_dir / name)
+
+
+def _encode_columns(description: str, columns: Iterable[ResultColumn]) -> bytes:
+    return encode_json({"Description": description, **describe_result_columns(columns)})
 
 
 def describe_dataset(output_dir: Path, bids_dir: Path, bundle: BundleFacts) -> dict[str, Any]:
@@ -175,19 +188,8 @@ def _read_doi(path: Path) -> str | None:
 
 def encode_label_table(table: MuscleTable) -> bytes:
     """BIDS ``dseg.tsv`` of the label map."""
-    rows = [
-        {
-            "index": muscle.index,
-            "name": muscle.name,
-            "abbreviation": muscle.abbreviation,
-            "color": muscle.color,
-            "muscle": muscle.muscle,
-            "hemi": muscle.hemi,
-            "levels": muscle.levels,
-        }
-        for muscle in table
-    ]
-    return encode_table(list(LABEL_COLUMN_DESCRIPTIONS), rows)
+    names = [column.name for column in LABEL_COLUMNS]
+    return encode_table(names, ({n: getattr(muscle, n) for n in names} for muscle in table))
 
 
 def encode_vertebra_table(vertebrae: Sequence[str]) -> bytes:
@@ -200,8 +202,7 @@ def encode_vertebra_table(vertebrae: Sequence[str]) -> bytes:
         {"index": index, "name": f"vertebra_{name}", "abbreviation": name}
         for index, name in enumerate(vertebrae, start=1)
     ]
-    columns = [name for name in VERTEBRA_COLUMN_DESCRIPTIONS if name != "Description"]
-    return encode_table(columns, rows)
+    return encode_table([column.name for column in VERTEBRA_COLUMNS], rows)
 
 
 def check_own_labels(output_dir: Path, table: MuscleTable) -> None:

@@ -5,13 +5,18 @@ No file holds a date, so that two runs on the same data leave the same bytes.
 
 import hashlib
 import io
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from bids_mfi import __version__
-from bids_mfi.bids.columns import COLUMN_DESCRIPTIONS, LEVEL_COLUMN_DESCRIPTIONS
+from bids_mfi.bids.columns import (
+    LEVEL_COLUMNS,
+    MUSCLE_COLUMNS,
+    ResultColumn,
+    describe_result_columns,
+)
 from bids_mfi.bids.formats import encode_json, encode_table, make_finite
 from bids_mfi.bids.markers import seal
 from bids_mfi.bids.names import ScanPaths, bids_uri, source_uri
@@ -163,14 +168,12 @@ def fingerprint_record(record: ScanRecord) -> str:
 
 def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> dict[Path, bytes]:
     """Encode the files of a scan, in the order of writing; writes nothing."""
-    columns = [field.name for field in fields(MuscleMeasure)]
-    rows = [{name: getattr(measure, name) for name in columns} for measure in results.measures]
     files = {paths.figure(name): png for name, png in results.figures} | {
         paths.dseg: results.dseg,
         paths.dseg_json: encode_json(describe_dseg(record)),
         paths.ffmap: results.ffmap,
         paths.ffmap_json: encode_json(describe_ffmap(record)),
-        paths.mfi_tsv: encode_table(columns, rows),
+        paths.mfi_tsv: _encode_measures(MUSCLE_COLUMNS, results.measures),
     }
     if results.vertebrae is not None:
         files |= _encode_levels(paths, record, results.vertebrae, results.levels)
@@ -183,14 +186,19 @@ def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> d
 def _encode_levels(
     paths: ScanPaths, record: ScanRecord, vertebrae: bytes, levels: Iterable[LevelMeasure]
 ) -> dict[Path, bytes]:
-    columns = [field.name for field in fields(LevelMeasure)]
-    rows = [{name: getattr(measure, name) for name in columns} for measure in levels]
     return {
         paths.vertebrae: vertebrae,
         paths.vertebrae_json: encode_json(describe_vertebrae(record)),
-        paths.levels_tsv: encode_table(columns, rows),
+        paths.levels_tsv: _encode_measures(LEVEL_COLUMNS, levels),
         paths.levels_json: encode_json(describe_levels(record)),
     }
+
+
+def _encode_measures(
+    columns: Sequence[ResultColumn], measures: Iterable[MuscleMeasure | LevelMeasure]
+) -> bytes:
+    names = [column.name for column in columns]
+    return encode_table(names, ({n: getattr(one, n) for n in names} for one in measures))
 
 
 def _hash_sources(record: ScanRecord) -> list[str | None]:
@@ -234,7 +242,7 @@ def describe_levels(record: ScanRecord) -> dict[str, Any]:
         "Description": (
             "Fat and area of each muscle by vertebral level. n/a is not measurable; 0 means zero."
         ),
-        **LEVEL_COLUMN_DESCRIPTIONS,
+        **describe_result_columns(LEVEL_COLUMNS),
         "FatWater": record.fat_water,
         **_describe_origin(record, tuple(list_images(record.pair, record.fat_water))),
     }
@@ -261,7 +269,7 @@ def describe_measures(record: ScanRecord, flags: Iterable[QCFlag]) -> dict[str, 
     in_phase_ms, out_phase_ms = record.pair.echo_times_ms
     return {
         "Description": "Fat and volume of each muscle. n/a is not measurable; 0 means zero.",
-        **COLUMN_DESCRIPTIONS,
+        **describe_result_columns(MUSCLE_COLUMNS),
         "EchoTimesMs": {"InPhase": in_phase_ms, "OutPhase": out_phase_ms},
         "FatWater": record.fat_water,
         "FatWaterMethod": FF_METHOD[record.fat_water],

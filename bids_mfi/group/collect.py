@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bids_mfi.bids.columns import MUSCLE_COLUMNS
 from bids_mfi.bids.names import MFI_TABLE
 from bids_mfi.bids.scan_results import ScanRows, read_scan_rows
 from bids_mfi.cells import MISSING_WORDS
@@ -32,11 +33,7 @@ from bids_mfi.group.origin import (
 from bids_mfi.muscles import PAPER_ORDER, rank_muscle
 from bids_mfi.options import RunOptions
 
-NUMBERS = frozenset({
-    "index", "voxels", "volume_ml", "fat_mean", "water_mean", "mfi_percent",
-    "mfi_voxelwise_percent", "mfi_median_percent", "near_fold_percent", "swapped_percent",
-    "signal_voxels",
-})  # fmt: skip
+NUMBERS = frozenset(column.name for column in MUSCLE_COLUMNS if column.kind != "text")
 SCAN = "scan"
 FLAGS = "flags"
 # Columns of group_mfi.tsv that do not come from the scans' tables.

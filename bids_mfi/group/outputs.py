@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bids_mfi import __version__
-from bids_mfi.bids.columns import COLUMN_DESCRIPTIONS, LEVEL_COLUMN_DESCRIPTIONS
+from bids_mfi.bids.columns import LEVEL_COLUMNS, MUSCLE_COLUMNS, describe_result_columns
 from bids_mfi.bids.formats import encode_json
 from bids_mfi.bids.output_folder import PROGRAM
 from bids_mfi.cells import MISSING
@@ -55,8 +55,8 @@ TITLES = {
 }
 COUNTS = frozenset({
     "n", "n_f", "n_m", "rank", "df", "df1", "df2", "df_error_between", "df_error_within",
-    "n_participants", "n_age", "n_bmi", "n_sessions", "n_scans", "index", "voxels", "signal_voxels",
-    "slices",
+    "n_participants", "n_age", "n_bmi", "n_sessions", "n_scans",
+    *(column.name for column in (*MUSCLE_COLUMNS, *LEVEL_COLUMNS) if column.kind == "count"),
 })  # fmt: skip
 
 P_VALUE = "p (of t two-tailed), not adjusted for multiple comparisons"
@@ -259,17 +259,18 @@ def describe_table(key: str, file: TableEntry, facts: Mapping[str, Any]) -> byte
 def _describe_column(key: str, name: str) -> dict[str, Any]:
     table = key.removeprefix(VOLUME)
     unit = "ml" if key.startswith(VOLUME) else "percent"
-    if table == MEASURES_TABLE and name in COLUMN_DESCRIPTIONS:
-        return COLUMN_DESCRIPTIONS[name]
-    if table == LEVELS_TABLE and name in LEVEL_COLUMN_DESCRIPTIONS:
-        return LEVEL_COLUMN_DESCRIPTIONS[name]
+    measured = {MEASURES_TABLE: MUSCLE_COLUMNS, LEVELS_TABLE: LEVEL_COLUMNS}.get(table, ())
+    found = describe_result_columns(measured).get(name)
+    if found is not None:
+        return found
     if table == WIDE_TABLE and name not in DESCRIPTIONS:
         return {"Description": f"Value of {LONG_NAMES.get(name, name)}.", "Units": unit}
     if name.endswith("_adjusted"):
         return {"Description": f"{name.removesuffix('_adjusted')}, adjusted by --correction."}
     text = SPECIAL.get((table, name)) or DESCRIPTIONS.get(name)
     if text is None:
-        return COLUMN_DESCRIPTIONS.get(name, {"Description": "As in the input."})
+        of_muscles = describe_result_columns(MUSCLE_COLUMNS)
+        return of_muscles.get(name, {"Description": "As in the input."})
     described: dict[str, Any] = {"Description": f"{text}."}
     if name in IN_UNIT and table not in WITHOUT_UNIT:
         described["Units"] = unit

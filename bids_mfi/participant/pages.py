@@ -9,10 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.bids.columns import COLUMN_DESCRIPTIONS, LEVEL_COLUMN_DESCRIPTIONS
 from bids_mfi.bids.names import derivative_stem, page_path, parse_entities, scan_paths
 from bids_mfi.bids.output_folder import BundleFacts
 from bids_mfi.bids.saved_scans import explain_altered
@@ -170,8 +168,6 @@ def _make_pages(
                 session=session,
                 scans=tuple(sections[name] for name in sorted(sections)),
                 provenance=_describe_provenance(sections, bundle, options),
-                column_descriptions=_describe_columns(COLUMN_DESCRIPTIONS),
-                level_descriptions=_describe_columns(LEVEL_COLUMN_DESCRIPTIONS),
             )
 
 
@@ -273,7 +269,3 @@ def _describe_provenance(
     return Provenance(
         version, facts.name, facts.version, facts.sha256, facts.description, fat_water
     )
-
-
-def _describe_columns(columns: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, str(facts["Description"])) for name, facts in columns.items())

@@ -7,11 +7,12 @@ are inside it, and a content security policy forbids the rest.
 import base64
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from bids_mfi.bids.columns import LEVEL_COLUMNS, MUSCLE_COLUMNS, ResultColumn
 from bids_mfi.counts import count_noun
 from bids_mfi.grid import Grid
 from bids_mfi.measure.levels import LevelMeasure
@@ -145,16 +146,12 @@ class ParticipantPage:
         Label without ``ses-`` if the page is of one session only.
     scans : tuple of ScanSection
     provenance : Provenance
-    column_descriptions, level_descriptions : tuple of (str, str)
-        Name and description of each column of the full tables.
     """
 
     participant: str
     session: str | None
     scans: tuple[ScanSection, ...]
     provenance: Provenance
-    column_descriptions: tuple[tuple[str, str], ...] = ()
-    level_descriptions: tuple[tuple[str, str], ...] = ()
 
 
 def make_environment() -> "Environment":
@@ -174,18 +171,26 @@ def make_environment() -> "Environment":
 def render_page(page: ParticipantPage) -> str:
     """Render a page as HTML that needs no other file, no script and no network."""
     environment = make_environment()
-    environment.filters |= {"number": format_number, "cell": format_cell, "color": check_color}
+    environment.filters |= {"show": _show_value, "cell": format_cell, "color": check_color}
     return environment.get_template("participant.html").render(
         page=page,
         title=name_page(page),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         scans=[_prepare_scan(scan) for scan in page.scans],
-        columns=[field.name for field in fields(MuscleMeasure)],
-        level_columns=[field.name for field in fields(LevelMeasure)],
+        columns=MUSCLE_COLUMNS,
+        shown_columns=sorted(
+            (column for column in MUSCLE_COLUMNS if column.head), key=lambda column: column.place
+        ),
+        level_columns=LEVEL_COLUMNS,
+        level_mfi=next(column for column in LEVEL_COLUMNS if column.name == "mfi_percent"),
         display=DISPLAY,
         fat_water=FAT_WATER_SENTENCES[page.provenance.fat_water],
         sides=SIDES,
     )
+
+
+def _show_value(value: Any, column: ResultColumn) -> str:
+    return str(value) if column.kind == "text" else format_number(value, column.digits)
 
 
 def name_page(page: ParticipantPage) -> str:
