@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test deploy-test check test-tools lock benchmark clean
+.PHONY: demo test deploy-test check test-tools descriptors lock benchmark clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m bids_mfi demo $(DEMO)
@@ -52,6 +52,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# Rewrites the Boutiques descriptors from the parsers; run after changing an option, output or column.
+descriptors: $(VENV)/.installed
+	$(BIN)/python descriptors/generate.py
 
 # Rewrites the lock file from pyproject.toml; run after changing a dependency.
 lock:

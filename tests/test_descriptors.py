@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -65,7 +66,17 @@ def actions_of(name):
 
 
 def test_each_verb_and_the_app_has_a_descriptor_and_there_is_no_other():
-    assert {path.stem for path in FOLDER.iterdir()} == set(NAMES)
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(NAMES)
+
+
+@every_descriptor
+def test_the_descriptor_is_current(name):
+    """It is what `make descriptors` writes."""
+    spec = importlib.util.spec_from_file_location("generate", FOLDER / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    made = generate.encode_descriptors()[f"{name}.json"]
+    assert Path(path_of(name)).read_text(encoding="utf-8") == made, "run make descriptors"
 
 
 @every_descriptor
