@@ -46,7 +46,9 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"bids_mfi {__version__}")
     _add_selection(parser.add_argument_group("which scans"))
     _add_measuring(parser.add_argument_group("what is measured"))
-    _add_running(parser.add_argument_group("how it runs"))
+    running = parser.add_argument_group("how it runs")
+    _add_resources(running)
+    _add_steps(running)
     _add_statistics(parser.add_argument_group("statistics of the level group"))
     return parser
 
@@ -81,7 +83,8 @@ def _add_measuring(group: "argparse._ArgumentGroup") -> None:
     )
 
 
-def _add_running(group: "argparse._ArgumentGroup") -> None:
+def _add_resources(group: "argparse._ArgumentGroup") -> None:
+    """Add what of the machine the run may use."""
     group.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -109,6 +112,10 @@ def _add_running(group: "argparse._ArgumentGroup") -> None:
         help="gigabytes that the steps at work may claim together; each claims a fixed estimate, "
         "a segmentation 2.5 GB (default: nine tenths of the machine's memory)",
     )
+
+
+def _add_steps(group: "argparse._ArgumentGroup") -> None:
+    """Add how nipype runs the steps, and what it leaves behind."""
     group.add_argument(
         "-w",
         "--work-dir",

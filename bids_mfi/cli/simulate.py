@@ -31,6 +31,12 @@ def add_simulate(verbs: "argparse._SubParsersAction[Parser]") -> None:
         metavar="S",
         help="the same seed gives the same bytes (default: %(default)s)",
     )
+    _add_anatomy(simulate)
+    simulate.set_defaults(handler=_run_simulate)
+
+
+def _add_anatomy(simulate: Parser) -> None:
+    """Add the options for persons on the anatomy of label maps."""
     simulate.add_argument(
         "--labels",
         type=Path,
@@ -66,7 +72,6 @@ def add_simulate(verbs: "argparse._SubParsersAction[Parser]") -> None:
         help="with --labels: where scans are made; the same seed gives the same bytes on the same "
         "device (default: %(default)s)",
     )
-    simulate.set_defaults(handler=_run_simulate)
 
 
 def _run_simulate(arguments: argparse.Namespace) -> int:

@@ -31,7 +31,9 @@ def add_train(verbs: "argparse._SubParsersAction[Parser]") -> None:
     )
     _add_training_data(train.add_argument_group("what is learnt from (default: synthetic scans)"))
     _add_result(train.add_argument_group("the bundle"))
-    _add_recipe(train.add_argument_group("how it is learnt"))
+    learning = train.add_argument_group("how it is learnt")
+    _add_recipe(learning)
+    _add_schedule(learning)
     train.set_defaults(handler=_run_train)
 
 
@@ -86,6 +88,7 @@ def _add_result(group: "argparse._ArgumentGroup") -> None:
 
 
 def _add_recipe(group: "argparse._ArgumentGroup") -> None:
+    """Add the recipe and the values that decide what is learnt."""
     group.add_argument(
         "--recipe",
         metavar="NAME|FILE",
@@ -109,6 +112,10 @@ def _add_recipe(group: "argparse._ArgumentGroup") -> None:
         help="voxel size on which the network works",
     )
     group.add_argument("--normalization", choices=("batch", "instance"), help="of the network")
+
+
+def _add_schedule(group: "argparse._ArgumentGroup") -> None:
+    """Add when the training validates and stops, and where it calculates."""
     group.add_argument(
         "--validate-every",
         type=positive_int,

@@ -1,4 +1,4 @@
-"""What the values of a bundle must be; must not know files."""
+"""What the values of a bundle must be."""
 
 import math
 from itertools import pairwise
@@ -24,23 +24,27 @@ MOST_WINDOW, MOST_WINDOW_VOXELS = 1024, 2**25
 MOST_PADDING = 256
 
 
+Check = tuple[bool, str, str]
+"""Whether a value fits, what was found, and what was expected."""
+
+
 def check_values(bundle: ModelBundle) -> None:
     """Raise BundleError at the first value that cannot be."""
-    for finding, expected in _misfits(bundle):
-        raise BundleError(f"{bundle.folder / METADATA}: {finding}, expected {expected}. {REMEDY}")
+    for list_checks in (_check_images, _check_passes, _check_network, _check_labels):
+        for fits, finding, expected in list_checks(bundle):
+            if not fits:
+                raise BundleError(
+                    f"{bundle.folder / METADATA}: {finding}, expected {expected}. {REMEDY}"
+                )
 
 
-def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
-    """List what was found and what was expected, for each value that does not fit."""
+def _check_images(bundle: ModelBundle) -> tuple[Check, ...]:
+    """Check how images are brought to the model grid and standardised."""
     percentiles = _expected_percentiles(bundle)
     knots = len(percentiles)
     pairs_of_axes = ({"L", "R"}, {"P", "A"}, {"I", "S"})
-    windows = bundle.inference in ("windows", "niftynet")
     axes = set(bundle.axcodes)
-    margins = [*zip(bundle.border, bundle.window, strict=True)]
-    checks = (
-        (not bundle.mirrored or bundle.inference != "niftynet", "mirrored with NiftyNet's path",
-         "mirrored only with whole_volume or windows"),
+    return (
         (bundle.channels == CHANNELS, f"channels {bundle.channels}", f"{CHANNELS}"),
         (bundle.landmark_percentiles == percentiles,
          f"landmark_percentiles {list(bundle.landmark_percentiles)}", f"{list(percentiles)}"),
@@ -48,10 +52,6 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
          f"{[len(row) for row in bundle.landmarks]} landmarks", f"{knots} for each channel"),
         (all(all(a <= b for a, b in pairwise(row)) and (row[:1] < row[-1:] or not knots)
              for row in bundle.landmarks), "landmarks that fall", "rising ones"),
-        (bundle.vertebrae in _runs_of_vertebrae(), f"vertebrae {list(bundle.vertebrae)}",
-         f"neighbours in their order, each once, of {', '.join(VERTEBRAE)}"),
-        (not bundle.vertebrae or bundle.inference != "niftynet", "vertebrae with NiftyNet's path",
-         "none there"),
         (bundle.intensity in INTENSITIES, f"intensity {bundle.intensity!r}",
          " or ".join(INTENSITIES)),
         (bundle.intensity == LANDMARKS or bundle.inference != "niftynet",
@@ -61,13 +61,18 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
          f"numbers from {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g}"),
         (all(len(pair & axes) == 1 for pair in pairs_of_axes),
          f"axcodes {bundle.axcodes}", "one of L/R, one of P/A, one of I/S"),
+    )  # fmt: skip
+
+
+def _check_passes(bundle: ModelBundle) -> tuple[Check, ...]:
+    """Check how the volume is given to the network: mirrored, padded, in windows."""
+    windows = bundle.inference in ("windows", "niftynet")
+    margins = [*zip(bundle.border, bundle.window, strict=True)]
+    return (
+        (not bundle.mirrored or bundle.inference != "niftynet", "mirrored with NiftyNet's path",
+         "mirrored only with whole_volume or windows"),
         (bundle.inference in INFERENCE_MODES, f"inference {bundle.inference!r}",
          " or ".join(INFERENCE_MODES)),
-        (bundle.normalization in NORMALIZATIONS, f"normalization {bundle.normalization!r}",
-         " or ".join(NORMALIZATIONS)),
-        (set(bundle.stem_stride) <= set(STEM_STRIDES), f"stem_stride {bundle.stem_stride}",
-         f"of {STEM_STRIDES}"),
-        (bundle.widths in WIDTHS, f"widths {bundle.widths!r}", " or ".join(WIDTHS)),
         (all(0 <= size <= MOST_PADDING for size in bundle.padding),
          f"padding {bundle.padding}", f"0 to {MOST_PADDING} voxels"),
         (not windows or (all(0 < w <= MOST_WINDOW and w % SIZE_DIVISOR == 0 for w in bundle.window)
@@ -76,12 +81,32 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
          f"{MOST_WINDOW_VOXELS} voxels in all"),
         (not windows or all(0 <= 2 * b < w for b, w in margins),
          f"border {bundle.border}", "less than half of the window"),
+    )  # fmt: skip
+
+
+def _check_network(bundle: ModelBundle) -> tuple[Check, ...]:
+    """Check the arguments of the network."""
+    return (
+        (bundle.normalization in NORMALIZATIONS, f"normalization {bundle.normalization!r}",
+         " or ".join(NORMALIZATIONS)),
+        (set(bundle.stem_stride) <= set(STEM_STRIDES), f"stem_stride {bundle.stem_stride}",
+         f"of {STEM_STRIDES}"),
+        (bundle.widths in WIDTHS, f"widths {bundle.widths!r}", " or ".join(WIDTHS)),
+    )  # fmt: skip
+
+
+def _check_labels(bundle: ModelBundle) -> tuple[Check, ...]:
+    """Check the labels of muscles and vertebrae."""
+    return (
+        (bundle.vertebrae in _runs_of_vertebrae(), f"vertebrae {list(bundle.vertebrae)}",
+         f"neighbours in their order, each once, of {', '.join(VERTEBRAE)}"),
+        (not bundle.vertebrae or bundle.inference != "niftynet", "vertebrae with NiftyNet's path",
+         "none there"),
         (len(bundle.table) > 0, "no labels", "at least one"),
         (isinstance(bundle.mirrored, bool), f"mirrored {bundle.mirrored!r}", "true or false"),
         (not bundle.mirrored or bundle.table.has_both_sides,
          "mirrored, and a muscle on one side or twice", "every muscle once on both sides"),
     )  # fmt: skip
-    return [(finding, expected) for fits, finding, expected in checks if not fits]
 
 
 def _runs_of_vertebrae() -> set[tuple[str, ...]]:
