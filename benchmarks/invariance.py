@@ -25,8 +25,9 @@ from bids_mfi.measure.quality import check_noise
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
+from bids_mfi.network.inference import choose_inference
 from bids_mfi.network.model_grid import working_shape
-from bids_mfi.network.segment import model_shape, segment_scan
+from bids_mfi.network.segment import segment_scan
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
 from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.protocol import PROTOCOLS, ScanSettings, draw_settings, noise_range
@@ -85,7 +86,7 @@ def measure(
 
 def with_windows(bundle: ModelBundle, window: tuple[int, int, int], grid: Grid) -> ModelBundle:
     """Let a bundle work in windows, no longer than the volume, which they would enlarge."""
-    shape = working_shape(model_shape(grid, bundle, grid.spacing_mm), bundle)
+    shape = working_shape(choose_inference(bundle).model_shape(grid, grid.spacing_mm), bundle)
     x, y, z = (min(size, length) for size, length in zip(window, shape, strict=True))
     across, along, up = (min(b, (n - 1) // 2) for b, n in zip(BORDER, (x, y, z), strict=True))
     return replace(bundle, inference="windows", window=(x, y, z), border=(across, along, up))

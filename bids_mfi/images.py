@@ -1,4 +1,4 @@
-"""NIfTI images on the disk: read and checked, encoded; must not know what they show."""
+"""NIfTI images on the disk: read and checked, encoded."""
 
 # nibabel's functions are untyped.
 # mypy: untyped-calls-exclude=nibabel
@@ -6,6 +6,7 @@
 import gzip
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -128,20 +129,35 @@ def read_zooms_mm(path: Path) -> tuple[float, float, float]:
     return x, y, z
 
 
-def read_second_grid(path: Path) -> tuple[Grid, str] | None:
-    """Read what else the header says about where the voxels lie, beside the grid that is used.
+@dataclass(frozen=True, slots=True)
+class SecondGrid:
+    """What a header says once more about where the voxels lie, beside the grid that is used.
 
-    Returns
-    -------
-    (Grid, str) or None
-        That of the qform and ``qform`` where both codes are above 0; else that of the voxel sizes
-        (``pixdim``) along the axes of the sform and ``pixdim``. None if the header says nothing
-        else, or nothing that could be a grid. Errors as for :func:`read_grid`.
+    Attributes
+    ----------
+    used, stated : Grid
+    source : str
+        ``qform`` where the codes of sform and qform are above 0: ``stated`` is that of the qform.
+        Else ``pixdim``: that of the voxel sizes along the axes of the sform.
+    sform_code : int
+    """
+
+    used: Grid
+    stated: Grid
+    source: str
+    sform_code: int
+
+
+def read_second_grid(path: Path) -> SecondGrid | None:
+    """Read what else the header says about where the voxels lie.
+
+    None if it says nothing else, or nothing that could be a grid. Errors as for :func:`read_grid`.
     """
     content = read_start(path)
     header = _parse_header(path, content)
     used = _checked_grid(path, header)
-    if int(header["sform_code"]) <= 0:
+    code = int(header["sform_code"])
+    if code <= 0:
         return None
     stored = type(header)(content[: header.sizeof_hdr], check=False)  # before sizes of 0 become 1
     sizes_mm = np.asarray(stored["pixdim"][1:4], dtype=np.float64)
@@ -149,10 +165,11 @@ def read_second_grid(path: Path) -> tuple[Grid, str] | None:
         return None
     qform = _read_qform(header) if int(header["qform_code"]) > 0 else None
     if qform is not None:
-        return Grid.from_array(used.shape, qform, _measure_rounding(header)), "qform"
+        stated = Grid.from_array(used.shape, qform, _measure_rounding(header))
+        return SecondGrid(used, stated, "qform", code)
     matrix = used.matrix
     matrix[:3, :3] *= np.abs(sizes_mm) / used.spacing_mm
-    return Grid.from_array(used.shape, matrix), "pixdim"
+    return SecondGrid(used, Grid.from_array(used.shape, matrix), "pixdim", code)
 
 
 def _read_qform(header: nib.Nifti1Header) -> NDArray[np.float64] | None:
@@ -162,12 +179,6 @@ def _read_qform(header: nib.Nifti1Header) -> NDArray[np.float64] | None:
     except (HeaderDataError, ValueError):
         return None
     return matrix if np.isfinite(matrix).all() else None
-
-
-def read_form_codes(path: Path) -> tuple[int, int]:
-    """Codes of sform and qform; errors as for :func:`read_grid`."""
-    header = _parse_header(path, read_start(path))
-    return int(header["sform_code"]), int(header["qform_code"])
 
 
 def _read_volume(

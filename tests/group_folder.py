@@ -17,7 +17,7 @@ from bids_mfi.bids.markers import SEAL
 from bids_mfi.bids.names import page_path, scan_paths
 from bids_mfi.bids.output_folder import BundleFacts, write_dataset_files
 from bids_mfi.bids.saved_scans import save_scan
-from bids_mfi.bids.scan_files import ScanRecord, ScanResults, encode_scan, fingerprint_record
+from bids_mfi.bids.scan_files import ScanRecord, ScanResults, encode_scan, identify_scan
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag, check_measure
 from bids_mfi.measure.quantify import MuscleMeasure
@@ -139,8 +139,7 @@ def make_record(
     pair = DixonPair(
         *images, entities, "names", echo_times_ms=(2.46, 1.23), field_strength_t=3.0
     )  # fmt: skip
-    record = ScanRecord(pair, bids_dir, bundle, "computed")
-    return ScanRecord(pair, bids_dir, bundle, "computed", fingerprint_record(record))
+    return identify_scan(ScanRecord(pair, bids_dir, bundle, "computed"))
 
 
 # --- OUTPUT_DIR --------------------------------------------------------------------------------

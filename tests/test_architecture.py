@@ -6,7 +6,6 @@ import os
 import statistics
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from group_folder import BUNDLE, make_measure
 from bids_mfi.bids.names import page_path
 from bids_mfi.bids.output_folder import write_dataset_files
 from bids_mfi.bids.saved_scans import save_scan, scan_state
-from bids_mfi.bids.scan_files import ScanRecord, ScanResults, fingerprint_record
+from bids_mfi.bids.scan_files import ScanRecord, ScanResults, identify_scan
 from bids_mfi.evaluation.run import evaluate_folders
 from bids_mfi.group.collect import collect_tables
 from bids_mfi.images import encode_image, read_grid
@@ -27,6 +26,8 @@ from bids_mfi.muscles import WEBER2021
 from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.pages import PageDesk
+from bids_mfi.participant.plan import RunPlan
+from bids_mfi.participant.plugins import choose_plugin
 from bids_mfi.report.figures import FIGURE_NAMES
 
 ROOT = Path(__file__).parents[1]
@@ -156,8 +157,7 @@ opened = None  # while it is a set, who opened a file of a scan to read it
 def write_results(bids_dir, output_dir):
     """One scan with all the files that it can have."""
     pair = DixonPair(*write_scan(bids_dir), (("sub", "01"), ("acq", "dixon")), "names")
-    record = ScanRecord(pair, bids_dir, BUNDLE, "computed")
-    record = replace(record, fingerprint=fingerprint_record(record))
+    record = identify_scan(ScanRecord(pair, bids_dir, BUNDLE, "computed"))
     write_dataset_files(output_dir, bids_dir, WEBER2021, BUNDLE)
     labels, grid = np.zeros(SHAPE, np.int16), read_grid(pair.in_phase)
     labels.ravel()[: len(WEBER2021) * 6] = np.repeat([one.index for one in WEBER2021], 6)
@@ -197,7 +197,15 @@ def test_one_module_reads_the_results_of_a_scan(tmp_path, tiny_bundle, monkeypat
     sys.addaudithook(note_opening)
     monkeypatch.setattr(sys.modules[__name__], "opened", set())
     assert scan_state(paths, record.fingerprint) == "current"
-    desk = PageDesk([record.pair], {}, [], load_bundle(tiny_bundle), options)
+    plan = RunPlan(
+        options,
+        load_bundle(tiny_bundle),
+        BUNDLE,
+        choose_plugin(options),
+        scans=(record.pair,),
+        states={record.pair.scan: "current"},
+    )
+    desk = PageDesk(plan)
     assert desk.write_rest({})[1] == ()
     assert b"cannot be shown" not in page_path(output_dir, "01").read_bytes()
     assert len(collect_tables(options).levels) == 1

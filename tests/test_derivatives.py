@@ -28,7 +28,7 @@ from bids_mfi.bids.saved_scans import (
     save_scan,
     scan_state,
 )
-from bids_mfi.bids.scan_files import ScanRecord, ScanResults, describe_ffmap, fingerprint_scan
+from bids_mfi.bids.scan_files import ScanRecord, ScanResults, describe_ffmap, identify_scan
 from bids_mfi.bids.scan_results import find_markers, read_marker, read_measures
 from bids_mfi.errors import DatasetError, OutputError, PairError
 from bids_mfi.grid import Grid
@@ -86,9 +86,12 @@ def make_results():
 
 
 def make_record(bids_dir, fat_water="computed"):
-    pair = make_pair(bids_dir)
-    mark = fingerprint_scan(pair, bids_dir, BUNDLE.sha256, fat_water)
-    return ScanRecord(pair, bids_dir, BUNDLE, fat_water, mark)
+    return identify_scan(ScanRecord(make_pair(bids_dir), bids_dir, BUNDLE, fat_water))
+
+
+def fingerprint_of(pair, bids_dir, fat_water="computed", identity="0"):
+    bundle = dataclasses.replace(BUNDLE, identity=identity)
+    return identify_scan(ScanRecord(pair, bids_dir, bundle, fat_water)).fingerprint
 
 
 def files_below(folder):
@@ -818,10 +821,10 @@ def test_a_named_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
 def test_fingerprint_changes_with_all_that_decides_the_result(tmp_path, monkeypatch):
     pair = make_pair(tmp_path)
 
-    def mark(pair=pair, sha256="0", fat_water="computed"):
-        return fingerprint_scan(pair, tmp_path, sha256, fat_water)
+    def mark(pair=pair, **changes):
+        return fingerprint_of(pair, tmp_path, **changes)
 
-    marks = [mark(), mark(sha256="1"), mark(fat_water="scanner")]
+    marks = [mark(), mark(identity="1"), mark(fat_water="scanner")]
     marks.append(mark(dataclasses.replace(pair, echo_times_ms=(2.46, 3.69))))
     marks.append(mark(dataclasses.replace(pair, in_phase=pair.out_phase)))
     pair.out_phase.write_bytes(b"changed")
@@ -833,17 +836,17 @@ def test_fingerprint_changes_with_all_that_decides_the_result(tmp_path, monkeypa
 
 def test_fingerprint_ignores_images_that_are_not_used(tmp_path):
     pair = make_pair(tmp_path)
-    first = {kind: fingerprint_scan(pair, tmp_path, "0", kind) for kind in ("computed", "scanner")}
+    first = {kind: fingerprint_of(pair, tmp_path, kind) for kind in ("computed", "scanner")}
     pair.fat.write_bytes(b"changed")
-    assert fingerprint_scan(pair, tmp_path, "0", "computed") == first["computed"]
-    assert fingerprint_scan(pair, tmp_path, "0", "scanner") != first["scanner"]
+    assert fingerprint_of(pair, tmp_path) == first["computed"]
+    assert fingerprint_of(pair, tmp_path, "scanner") != first["scanner"]
 
 
 def test_fingerprint_of_an_unreadable_image_names_it(tmp_path):
     pair = make_pair(tmp_path)
     pair.in_phase.unlink()
     with pytest.raises(PairError, match=str(pair.in_phase)):
-        fingerprint_scan(pair, tmp_path, "0", "computed")
+        fingerprint_of(pair, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "index\tname\n1\tx\n", None])

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,8 @@ from bids_mfi import storage
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.options import RunOptions
 from bids_mfi.participant import workflow
-from bids_mfi.participant.plugins import check_plugin, choose_plugin
+from bids_mfi.participant.plan import RunPlan, bundle_facts
+from bids_mfi.participant.plugins import Plugin, choose_plugin
 from bids_mfi.participant.work_folder import ROOM_PER_SCAN_BYTES, make_work_dir
 from bids_mfi.participant.workflow import find_lost_scans
 from bids_mfi.storage import keep_in_use, make_partial_folder, remove_stale_partials
@@ -131,7 +133,7 @@ def test_work_folder_is_in_use_while_the_steps_wait(monkeypatch, tmp_path):
         wait_until(lambda: time.time() - folder.stat().st_mtime < 100)
 
     pending = SimpleNamespace(base_dir=str(folder), run=wait_in_the_queue)
-    workflow.run_workflow(pending, options, 1, lambda *_: None)
+    workflow.run_workflow(pending, choose_plugin(options), 1, lambda *_: None)
     assert remove_stale_partials(tmp_path) == []
 
 
@@ -165,7 +167,7 @@ def pretend_room(monkeypatch, temporary, output):
 )
 def test_work_folder_is_where_there_is_room(monkeypatch, options, temporary, output, in_output):
     pretend_room(monkeypatch, temporary, output)
-    folder = make_work_dir(options, at_once=2)
+    folder = make_work_dir(options, choose_plugin(options), at_once=2)
     assert folder.is_dir()
     assert (folder.parent == options.output_dir) == in_output
     if in_output:
@@ -176,7 +178,7 @@ def test_work_folder_is_where_there_is_room(monkeypatch, options, temporary, out
 def test_named_work_folder_is_taken_whatever_its_room(monkeypatch, options, tmp_path):
     pretend_room(monkeypatch, 0, 10**12)
     named = RunOptions(**{**_fields(options), "work_dir": tmp_path / "w"})
-    assert make_work_dir(named, at_once=2).parent == tmp_path / "w"
+    assert make_work_dir(named, choose_plugin(named), at_once=2).parent == tmp_path / "w"
 
 
 def _fields(options):
@@ -190,9 +192,10 @@ def with_plugin(options, tmp_path, name):
 
 def test_work_folder_of_a_cluster_is_one_that_all_nodes_see(monkeypatch, options, tmp_path):
     pretend_room(monkeypatch, 10**12, 10**12)
-    shared = make_work_dir(with_plugin(options, tmp_path, "SLURM"), at_once=1)
+    slurm, linear = (Plugin(name, {}, from_file=True) for name in ("SLURM", "Linear"))
+    shared = make_work_dir(options, slurm, at_once=1)
     assert shared.parent == options.output_dir
-    local = make_work_dir(with_plugin(options, tmp_path, "Linear"), at_once=1)
+    local = make_work_dir(options, linear, at_once=1)
     assert local.parent != options.output_dir
     local.rmdir()
 
@@ -201,7 +204,7 @@ def test_work_folder_that_cannot_be_made_is_said_with_the_option(options, tmp_pa
     (tmp_path / "file").touch()
     named = RunOptions(**{**_fields(options), "work_dir": tmp_path / "file"})
     with pytest.raises(OutputError, match="--work-dir"):
-        make_work_dir(named, at_once=1)
+        make_work_dir(named, choose_plugin(named), at_once=1)
 
 
 # --- nipype's plugins --------------------------------------------------------------------------
@@ -210,19 +213,20 @@ def test_work_folder_that_cannot_be_made_is_said_with_the_option(options, tmp_pa
 @pytest.mark.parametrize("name", ["SGEGraph", "CondorDAGMan", "SomaFlow"])
 def test_plugin_that_returns_before_its_jobs_is_refused(options, tmp_path, name):
     with pytest.raises(MFIError, match="array of participants"):
-        choose_plugin(with_plugin(options, tmp_path, name), nprocs=1)
+        choose_plugin(with_plugin(options, tmp_path, name))
 
 
-def test_scan_without_results_or_crash_is_lost_with_a_plugin_only(options, tmp_path):
+def test_scan_without_results_or_crash_is_lost_with_a_plugin_only(options):
     from bids_mfi.measure.pair import DixonPair
 
     entities = (("sub", "01"), ("acq", "dixon"))
     pair = DixonPair(Path("a.nii"), Path("b.nii"), entities, "test")
-    queued = with_plugin(options, tmp_path, "SLURMGraph")
-    (text,) = find_lost_scans([pair], {}, queued).values()
+    own = RunPlan(options, None, None, choose_plugin(options))
+    queued = replace(own, plugin=Plugin("SLURMGraph", {}, from_file=True))
+    (text,) = find_lost_scans(queued, [pair], {}).values()
     assert workflow.explain_crash(text) == workflow.LOST
-    assert find_lost_scans([pair], {pair.scan: "why"}, queued) == {}
-    assert find_lost_scans([pair], {}, options) == {}
+    assert find_lost_scans(queued, [pair], {pair.scan: "why"}) == {}
+    assert find_lost_scans(own, [pair], {}) == {}
 
 
 def test_slurm_plugins_ask_for_what_a_step_claims(tiny_bundle, options):
@@ -233,7 +237,9 @@ def test_slurm_plugins_ask_for_what_a_step_claims(tiny_bundle, options):
     entities = (("sub", "01"), ("acq", "dixon"))
     pair = DixonPair(Path("a.nii"), Path("b.nii"), entities, "test")
     work = options.output_dir
-    graph = workflow.build_workflow([pair], load_bundle(tiny_bundle), options, work, threads=3)
+    bundle = load_bundle(tiny_bundle)
+    plan = RunPlan(options, bundle, bundle_facts(bundle), choose_plugin(options))
+    graph = workflow.build_workflow(plan, [pair], work, threads=3)
     request_resources(graph, {"sbatch_args": "--time=5"})
     asked = {
         name.split(".")[-1]: graph.get_node(name).plugin_args["sbatch_args"]
@@ -271,9 +277,9 @@ def test_missing_commands_of_slurm_are_said_before_anything_starts(
     assert list(options.output_dir.iterdir()) == []
     (tmp_path / "bin" / "sbatch").unlink()
     with pytest.raises(MFIError, match="PATH has no sbatch and no squeue"):
-        check_plugin(queued)
+        choose_plugin(queued)
     put_programs(monkeypatch, tmp_path / "bin", sbatch="", squeue="")
-    check_plugin(queued)
+    choose_plugin(queued)
 
 
 def test_squeue_is_asked_for_all_jobs_whatever_the_user_has_set(monkeypatch):

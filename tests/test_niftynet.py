@@ -447,14 +447,15 @@ def test_voxel_sizes_of_the_header_win_over_the_affine(
     assert channels.shape[1:] == model_grid.shape == (80, 36, 24)
     by_affine, _ = resample_channels(volume, volume, grid, bundle)
     assert by_affine.shape[1:] == (57, 51, 4)
-    assert segment.model_shape(grid, bundle, zooms) == (80, 36, 24)
-    assert segment.model_shape(grid, replace(bundle, inference="windows"), zooms) == (57, 51, 4)
+    assert choose_inference(bundle).model_shape(grid, zooms) == (80, 36, 24)
+    windows = choose_inference(replace(bundle, inference="windows"))
+    assert windows.model_shape(grid, zooms) == (57, 51, 4)
 
 
 def test_voxel_sizes_follow_their_axes() -> None:
     affine = ((0, 0, -1.0, 0), (1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 0, 1.0))
     grid = Grid((10, 20, 30), affine)  # voxel axes A, S, L
-    shape = segment.model_shape(grid, tiny_bundle(), (7.0, 3.0, 0.7))
+    shape = choose_inference(tiny_bundle()).model_shape(grid, (7.0, 3.0, 0.7))
     assert shape == (30, 100, 20)
 
 
@@ -482,7 +483,7 @@ def test_small_scan_is_extended_and_flagged(
     """Half the scan along z is less than a window without its padding."""
     in_phase, out_phase, grid = scan
     part = Grid.from_array((40, 36, 6), grid.matrix)
-    shape = segment.model_shape(part, bundle, grid.spacing_mm)
+    shape = choose_inference(bundle).model_shape(part, grid.spacing_mm)
     assert shape[2] < choose_inference(bundle).least_shape[2]
     images = []
     for name, volume in (("ip", in_phase), ("op", out_phase)):

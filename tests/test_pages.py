@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import write_description, write_scan
@@ -112,8 +113,13 @@ def desk_of(tmp_path, monkeypatch):
             return bad
 
         monkeypatch.setattr(pages.PageDesk, "_write", write)
-        options = RunOptions(tmp_path, tmp_path, "participant")
-        return pages.PageDesk(scans, problems, waiting, None, options), written
+        plan = SimpleNamespace(
+            options=RunOptions(tmp_path, tmp_path, "participant"),
+            scans=scans,
+            problems=dict(problems),
+            waiting=[scan for scan in scans if scan.scan in waiting],
+        )
+        return pages.PageDesk(plan), written
 
     return make
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from conftest import write_description, write_nifti, write_scan
 
-from bids_mfi.bids.scan_files import fingerprint_scan
+from bids_mfi.bids.output_folder import BundleFacts
+from bids_mfi.bids.scan_files import ScanRecord, identify_scan
 from bids_mfi.discovery import find_scans
 from bids_mfi.errors import PairError
 from bids_mfi.images import encode_image, read_grid
@@ -333,10 +334,9 @@ class TestSlopes:
             sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | more))
         (scan,) = find_scans(RunOptions(tmp_path, tmp_path / "out", "participant"))
         assert scan.scale_slopes == (("PhilipsScaleSlope", 0.5, 0.25), ("RescaleSlope", 1.0, 1.0))
-        prints = {
-            fingerprint_scan(one, tmp_path, "bundle", "computed")
-            for one in (scan, replace(scan, scale_slopes=()))
-        }
+        record = ScanRecord(scan, tmp_path, BundleFacts("b", "1", "0" * 64), "computed")
+        pairs = (scan, replace(scan, scale_slopes=()))
+        prints = {identify_scan(replace(record, pair=one)).fingerprint for one in pairs}
         assert len(prints) == 2
 
 

@@ -23,7 +23,7 @@ from bids_datasets import (
 
 from bids_mfi.bids.names import split_source
 from bids_mfi.bids.output_folder import BundleFacts
-from bids_mfi.bids.scan_files import ScanRecord, describe_measures, fingerprint_scan
+from bids_mfi.bids.scan_files import ScanRecord, describe_measures, identify_scan
 from bids_mfi.bids.scan_results import read_marker
 from bids_mfi.discovery import UnusableScan, describe_as_json, describe_as_table, find_scans
 from bids_mfi.discovery import series as series_module
@@ -272,10 +272,9 @@ def test_a_source_with_an_impossible_volume_names_none(number: str) -> None:
 
 
 def test_the_fingerprint_depends_on_the_volume(pair: DixonPair, dataset: Path) -> None:
-    marks = {
-        fingerprint_scan(replace(pair, in_phase_volume=number), dataset, "b", "computed")
-        for number in (0, 1, None)
-    }
+    record = ScanRecord(pair, dataset, BundleFacts("b", "1", "0" * 64), "computed")
+    pairs = [replace(pair, in_phase_volume=number) for number in (0, 1, None)]
+    marks = {identify_scan(replace(record, pair=one)).fingerprint for one in pairs}
     assert len(marks) == 3
 
 

@@ -24,8 +24,8 @@ from bids_mfi.options import RunOptions
 from bids_mfi.participant.crashes import explain_crash, read_crashes
 from bids_mfi.participant.failures import ScanFailure
 from bids_mfi.participant.graph import STEPS, build_workflow, prepare_environment, scan_node_names
-from bids_mfi.participant.plan import describe_scan
-from bids_mfi.participant.plugins import choose_threads
+from bids_mfi.participant.plan import RunPlan, bundle_facts
+from bids_mfi.participant.plugins import choose_plugin, choose_threads
 from bids_mfi.participant.workflow import RunSummary
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +33,14 @@ ROOT = Path(__file__).parents[1]
 
 def options(**changes):
     return replace(RunOptions(Path("in"), Path("out"), "participant"), **changes)
+
+
+def plan_of(bundle_dir, **changes):
+    """The plan of a run that has found no scan."""
+    from bids_mfi.network.bundle_files import load_bundle
+
+    asked, bundle = options(**changes), load_bundle(bundle_dir)
+    return RunPlan(asked, bundle, bundle_facts(bundle), choose_plugin(asked))
 
 
 def run(bids_dir, out_dir, bundle, *more):
@@ -58,12 +66,8 @@ def pair(label="01"):
 
 
 def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
-    from bids_mfi.network.bundle_files import load_bundle
-
     prepare_environment(tmp_path, 0, 1)
-    workflow = build_workflow(
-        [pair("01"), pair("a+b")], load_bundle(tiny_bundle), options(), tmp_path, 1
-    )
+    workflow = build_workflow(plan_of(tiny_bundle), [pair("01"), pair("a+b")], tmp_path, 1)
     assert workflow.name == "bids_mfi_0_1_0"
     scan = workflow.get_node("scan00001_sub_a_b_acq_dixon")
     assert sorted(scan.list_node_names()) == sorted(STEPS)
@@ -72,14 +76,19 @@ def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
         for source, target, data in scan._graph.edges(data=True)
     }
     assert edges == {
-        ("Resample", "Segment"): [("channels", "channels"), ("model_grid", "model_grid")],
+        ("Resample", "Segment"): [
+            ("channels", "channels"),
+            ("grid", "grid"),
+            ("model_grid", "model_grid"),
+        ],
+        ("Resample", "Quantify"): [("model_grid", "model_grid")],
         ("Segment", "Quantify"): [("labels", "labels"), ("vertebrae", "vertebrae")],
         ("Segment", "Report"): [("labels", "labels"), ("vertebrae", "vertebrae")],
         ("Quantify", "Report"): [("fat_fraction", "fat_fraction"), ("water", "water")],
         ("Segment", "Save"): [("labels", "labels"), ("vertebrae", "vertebrae")],
         ("Quantify", "Save"): [("fat_fraction", "fat_fraction"), ("measures", "measures")],
         ("Report", "Save"): [("figures", "figures")],
-        ("Resample", "Save"): [("fingerprint", "fingerprint")],
+        ("Resample", "Save"): [("record", "record")],
     }
 
 
@@ -566,17 +575,15 @@ def test_relative_paths_mean_the_same_to_every_process(bids_dir, tiny_bundle, mo
 
 
 def test_images_that_change_during_the_work_are_noticed(bids_dir, tiny_bundle):
-    from bids_mfi.bids.scan_files import check_unchanged, fingerprint_record
+    from bids_mfi.bids.scan_files import check_unchanged, identify_scan
     from bids_mfi.discovery import find_scans
-    from bids_mfi.network.bundle_files import load_bundle
 
     scan = find_scans(options(bids_dir=bids_dir))[0]
-    record = describe_scan(scan, load_bundle(tiny_bundle), options(bids_dir=bids_dir))
-    mark = fingerprint_record(record)
-    check_unchanged(mark, record)
+    record = identify_scan(plan_of(tiny_bundle, bids_dir=bids_dir).make_record(scan))
+    check_unchanged(record)
     scan.out_phase.write_bytes(scan.out_phase.read_bytes() + b"x")
     with pytest.raises(PairError, match="changed while"):
-        check_unchanged(mark, record)
+        check_unchanged(record)
 
 
 def test_an_unknown_plugin_is_one_line(bids_dir, tmp_path, tiny_bundle, capsys):

@@ -6,7 +6,7 @@ No file holds a date, so that two runs on the same data leave the same bytes.
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,9 +51,12 @@ class ScanRecord:
     fat_water : str
         ``computed`` or ``scanner``.
     fingerprint : str
-        From :func:`fingerprint_scan`.
+        From :func:`identify_scan`; empty before.
     version : str
         Of the program that measured.
+    images_sha256 : tuple of str
+        From :func:`identify_scan`: of each image in the order of ``Sources``. The group level
+        compares them, to notice a BIDS_DIR that holds other people.
     """
 
     pair: DixonPair
@@ -62,6 +65,7 @@ class ScanRecord:
     fat_water: str
     fingerprint: str = ""
     version: str = __version__
+    images_sha256: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +95,35 @@ class ScanResults:
     levels: tuple[LevelMeasure, ...] = ()
 
 
-def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_identity: str, fat_water: str) -> str:
-    """sha256 over all that decides the results of a scan.
+def identify_scan(record: ScanRecord) -> ScanRecord:
+    """Hash the images of a scan, and add the fingerprint of all that decides its results.
 
-    The content and names of its images, what the sidecars said, the bundle's identity, the
-    version and how fat and water are had.
+    That is the content and names of its images, what the sidecars said, the bundle's identity,
+    the version and the source of fat and water.
 
     Raises
     ------
     PairError
         An image cannot be read.
     """
+    pair = record.pair
+    hashes = {role: hash_file(path) for role, path in list_images(pair, record.fat_water).items()}
     decisive: dict[str, Any] = {
         "version": __version__,
-        "bundle": bundle_identity,
-        "fat_water": fat_water,
+        "bundle": record.bundle.identity,
+        "fat_water": record.fat_water,
         "entities": pair.entities,
         "echo_times_ms": pair.echo_times_ms,
         "field_strength_t": pair.field_strength_t,
         "images": {
-            role: (source_uri(pair, role, bids_dir), hash_file(path))
-            for role, path in list_images(pair, fat_water).items()
+            role: (source_uri(pair, role, record.bids_dir), sha256)
+            for role, sha256 in hashes.items()
         },
     }
     if pair.scale_slopes:
         decisive["scale_slopes"] = pair.scale_slopes
-    return hashlib.sha256(encode_json(decisive)).hexdigest()
+    fingerprint = hashlib.sha256(encode_json(decisive)).hexdigest()
+    return replace(record, fingerprint=fingerprint, images_sha256=tuple(hashes.values()))
 
 
 def list_images(pair: DixonPair, fat_water: str) -> dict[str, Path]:
@@ -145,25 +152,19 @@ def hash_file(path: Path) -> str:
         ) from error
 
 
-def check_unchanged(fingerprint: str, record: ScanRecord) -> None:
-    """Check that a scan's images are still those on which the work began.
+def check_unchanged(record: ScanRecord) -> None:
+    """Check that a scan's images are still those that were hashed when the work began.
 
     Raises
     ------
     PairError
         An image was changed or exchanged meanwhile.
     """
-    now = fingerprint_record(record)
-    if now != fingerprint:
+    if identify_scan(record) != record:
         raise PairError(
             f"{record.pair.in_phase} or an image beside it was changed while the scan was being "
             "measured, so the results belong to no file. Run it again when nothing writes there."
         )
-
-
-def fingerprint_record(record: ScanRecord) -> str:
-    """Make the fingerprint of what a record describes, see :func:`fingerprint_scan`."""
-    return fingerprint_scan(record.pair, record.bids_dir, record.bundle.identity, record.fat_water)
 
 
 def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> dict[Path, bytes]:
@@ -179,7 +180,7 @@ def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> d
         files |= _encode_levels(paths, record, results.vertebrae, results.levels)
     written = {path.name: hashlib.sha256(data).hexdigest() for path, data in files.items()}
     marker = make_finite(describe_measures(record, results.flags)) | {"Files": written}
-    marker["SourcesSHA256"] = _hash_sources(record)
+    marker["SourcesSHA256"] = list(record.images_sha256)
     return files | {paths.mfi_json: encode_json(seal(marker))}
 
 
@@ -199,20 +200,6 @@ def _encode_measures(
 ) -> bytes:
     names = [column.name for column in columns]
     return encode_table(names, ({n: getattr(one, n) for n in names} for one in measures))
-
-
-def _hash_sources(record: ScanRecord) -> list[str | None]:
-    """sha256 of each image in the order of ``Sources``, None where it cannot be read.
-
-    The group level compares them, to notice a BIDS_DIR that holds other people.
-    """
-    hashes: list[str | None] = []
-    for path in list_images(record.pair, record.fat_water).values():
-        try:
-            hashes.append(hash_file(path))
-        except PairError:
-            hashes.append(None)
-    return hashes
 
 
 def describe_dseg(record: ScanRecord) -> dict[str, Any]:

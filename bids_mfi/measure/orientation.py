@@ -2,7 +2,7 @@
 
 A NIfTI header can hold two affines, sform and qform, and voxel sizes beside them. Results follow
 the sform. Where the other says that left is right or that voxels are larger, one of them is wrong,
-and with it every side or every volume. It must not know labels.
+and with it every side or every volume.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.grid import SAME_PLACE_VOXELS, Grid, measure_distance, same_grid
-from bids_mfi.images import read_form_codes, read_grid, read_second_grid
+from bids_mfi.images import read_second_grid
 from bids_mfi.measure.quality import QCFlag
 
 MOST_SIZE_PERCENT = 1.0
@@ -139,15 +139,16 @@ def check_orientation(images: Mapping[str, Path]) -> list[QCFlag]:
         A header cannot be read.
     """
     found: dict[str, Disagreement] = {}
+    codes: dict[str, int] = {}
     for name, path in images.items():
         second = read_second_grid(path)
-        disagreement = compare_grids(read_grid(path), *second) if second else None
-        if disagreement is not None:
-            found[name] = disagreement
+        disagreement = second and compare_grids(second.used, second.stated, second.source)
+        if second and disagreement:
+            found[name], codes[name] = disagreement, second.sform_code
     if not found:
         return []
     gravest = min(found, key=lambda name: _rank(found[name]))
-    return [_make_flag(found[gravest], list(found), read_form_codes(images[gravest])[0])]
+    return [_make_flag(found[gravest], list(found), codes[gravest])]
 
 
 def _rank(one: Disagreement) -> tuple[bool, bool, float]:

@@ -66,7 +66,7 @@ class Inference(ABC):
 
     @abstractmethod
     def model_shape(self, grid: Grid, zooms_mm: tuple[float, ...]) -> Triple:
-        """Voxels of the model grid; as :func:`bids_mfi.network.segment.model_shape`."""
+        """Voxels of the model grid for a scan whose header states ``zooms_mm`` along its axes."""
 
     @abstractmethod
     def resample_labels(self, labels: NDArray[np.int16], shape: Triple) -> NDArray[np.int16]:

@@ -1,4 +1,4 @@
-"""Two images in, labels on their own grid out; must not know files, BIDS or reports.
+"""Two images in, labels on their own grid out.
 
 What depends on the kind of a bundle is that of its :class:`bids_mfi.network.inference.Inference`.
 """
@@ -11,7 +11,7 @@ from bids_mfi.grid import Grid
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.devices import cached_network
-from bids_mfi.network.inference import Triple, Zooms, choose_inference
+from bids_mfi.network.inference import Zooms, choose_inference
 
 
 def segment_scan(
@@ -75,11 +75,6 @@ def resample_channels(
         The field of view is too small, or the two headers disagree about it.
     """
     return choose_inference(bundle).resample((in_phase, out_phase), grid, zooms_mm)
-
-
-def model_shape(grid: Grid, bundle: ModelBundle, zooms_mm: tuple[float, ...]) -> Triple:
-    """Voxels of the model grid for a scan whose header states ``zooms_mm`` along its own axes."""
-    return choose_inference(bundle).model_shape(grid, zooms_mm)
 
 
 def label_channels(

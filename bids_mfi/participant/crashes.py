@@ -1,4 +1,4 @@
-"""Why a node of the graph failed, in a sentence; must not know scans or files of results."""
+"""Why a node of the graph failed, in a sentence."""
 
 import errno
 import os

@@ -1,14 +1,11 @@
 """Scans without results: the sentence and the file under ``logs/`` that say why."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_mfi.discovery import UnusableScan
 from bids_mfi.errors import OutputError
-from bids_mfi.measure.pair import DixonPair
-from bids_mfi.options import RunOptions
+from bids_mfi.participant.plan import RunPlan
 from bids_mfi.storage import write_atomically
 
 
@@ -21,11 +18,11 @@ class ScanFailure:
     log: Path | None = None
 
 
-def refuse_scans(problems: Mapping[str, str], options: RunOptions) -> dict[str, ScanFailure]:
+def refuse_scans(plan: RunPlan) -> dict[str, ScanFailure]:
     """Write the failures of scans that will not be run at all."""
     return {
-        scan: write_failure(options.output_dir, scan, problem)
-        for scan, problem in sorted(problems.items())
+        scan: write_failure(plan.options.output_dir, scan, problem)
+        for scan, problem in sorted(plan.problems.items())
     }
 
 
@@ -45,20 +42,19 @@ def failure_log(output_dir: Path, scan: str) -> Path:
     return output_dir / "logs" / f"{scan}_error.txt"
 
 
-def remove_old_failures(
-    scans: list[DixonPair | UnusableScan], failed: set[str], options: RunOptions
-) -> None:
+def remove_old_failures(plan: RunPlan, failed: set[str]) -> None:
     """Remove error files of scans that have results now.
 
     Of a participant without failures all go, unless only some sessions were selected: a scan may
     have had another name when it failed.
     """
-    logs = options.output_dir / "logs"
+    scans, output_dir = plan.scans, plan.options.output_dir
+    logs = output_dir / "logs"
     unclear = {scan.participant for scan in scans if scan.scan in failed}
     for scan in scans:
         if scan.scan not in failed:
-            _unlink_quietly(failure_log(options.output_dir, scan.scan))
-        if scan.participant not in unclear and not options.session_label:
+            _unlink_quietly(failure_log(output_dir, scan.scan))
+        if scan.participant not in unclear and not plan.options.session_label:
             for pattern in (
                 f"sub-{scan.participant}_error.txt",
                 f"sub-{scan.participant}_*_error.txt",

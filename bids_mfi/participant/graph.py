@@ -1,4 +1,4 @@
-"""The nipype graph of a run: one sub-workflow of five nodes a scan; must not know any formula."""
+"""The nipype graph of a run: one sub-workflow of five nodes a scan."""
 
 import os
 import re
@@ -9,11 +9,9 @@ from typing import Any
 
 from bids_mfi import __version__
 from bids_mfi.measure.pair import DixonPair
-from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.options import RunOptions
 from bids_mfi.participant.crashes import describe_end, read_crashes
-from bids_mfi.participant.plan import describe_scan
-from bids_mfi.participant.plugins import SLURM_PLUGINS, choose_plugin
+from bids_mfi.participant.plan import RunPlan
+from bids_mfi.participant.plugins import SLURM_PLUGINS, Plugin
 from bids_mfi.signals import hold_signals
 from bids_mfi.storage import explain_os_error, keep_in_use
 
@@ -29,14 +27,8 @@ step, and ``explained``; before all, with an empty step and ``queued``.
 """
 
 
-def build_workflow(
-    pairs: Iterable[DixonPair],
-    bundle: ModelBundle,
-    options: RunOptions,
-    work_dir: Path,
-    threads: int,
-) -> Any:
-    """Build the nipype workflow of all scans.
+def build_workflow(plan: RunPlan, pairs: Iterable[DixonPair], work_dir: Path, threads: int) -> Any:
+    """Build the nipype workflow of these scans.
 
     Returns
     -------
@@ -54,12 +46,10 @@ def build_workflow(
         "job_finished_timeout": str(JOB_FINISHED_TIMEOUT_S),
         "poll_sleep_duration": str(POLL_S),
         "remove_node_directories": "false",
-        "stop_on_first_crash": str(options.stop_on_first_crash).lower(),
+        "stop_on_first_crash": str(plan.options.stop_on_first_crash).lower(),
     }
     names = scan_node_names(pairs)
-    workflow.add_nodes(
-        [_build_scan(names[pair.scan], pair, bundle, options, threads) for pair in pairs]
-    )
+    workflow.add_nodes([_build_scan(names[pair.scan], plan, pair, threads) for pair in pairs])
     return workflow
 
 
@@ -71,9 +61,7 @@ def scan_node_names(pairs: Iterable[DixonPair]) -> dict[str, str]:
     }
 
 
-def _build_scan(
-    name: str, pair: DixonPair, bundle: ModelBundle, options: RunOptions, threads: int
-) -> Any:
+def _build_scan(name: str, plan: RunPlan, pair: DixonPair, threads: int) -> Any:
     from nipype.pipeline import engine
 
     from bids_mfi.participant import interfaces
@@ -88,27 +76,27 @@ def _build_scan(
         for step in STEPS
     }
     resample, segment, quantify, report, save = (nodes[step] for step in STEPS)
-    for node in (segment, quantify, report):
-        node.inputs.pair = pair
-        node.inputs.bundle = bundle
-    resample.inputs.bundle = bundle
-    resample.inputs.record = save.inputs.record = describe_scan(pair, bundle, options)
-    segment.inputs.weights = str(bundle.weights)
-    segment.inputs.device = options.device
+    for node in (resample, segment, quantify, report):
+        node.inputs.bundle = plan.bundle
+    resample.inputs.record = plan.make_record(pair)
+    segment.inputs.weights = str(plan.bundle.weights)
+    segment.inputs.device = plan.options.device
     segment.inputs.threads = threads
-    quantify.inputs.fat_water = options.fat_water
-    save.inputs.output_dir = str(options.output_dir)
+    quantify.inputs.pair = pair
+    quantify.inputs.fat_water = plan.options.fat_water
+    save.inputs.output_dir = str(plan.options.output_dir)
     scan = engine.Workflow(name=name)
     scan.connect(
         [
-            (resample, segment, [("channels", "channels"), ("model_grid", "model_grid")]),
+            (resample, segment, [(name, name) for name in ("channels", "model_grid", "grid")]),
+            (resample, quantify, [("model_grid", "model_grid")]),
             (segment, quantify, [("labels", "labels"), ("vertebrae", "vertebrae")]),
             (segment, report, [("labels", "labels"), ("vertebrae", "vertebrae")]),
             (quantify, report, [("water", "water"), ("fat_fraction", "fat_fraction")]),
             (segment, save, [("labels", "labels"), ("vertebrae", "vertebrae")]),
             (quantify, save, [("measures", "measures"), ("fat_fraction", "fat_fraction")]),
             (report, save, [("figures", "figures")]),
-            (resample, save, [("fingerprint", "fingerprint")]),
+            (resample, save, [("record", "record")]),
         ]
     )
     return scan
@@ -133,7 +121,7 @@ def prepare_environment(work_dir: Path, verbose: int, threads: int) -> None:
 
 
 def run_workflow(
-    workflow: Any, options: RunOptions, nprocs: int, on_status: StatusCallback
+    workflow: Any, plugin: Plugin, nprocs: int, on_status: StatusCallback
 ) -> tuple[dict[str, str], str]:
     """Run all nodes.
 
@@ -143,14 +131,9 @@ def run_workflow(
         From :func:`read_crashes`.
     ended_by : str
         The traceback that ended the run before all nodes were done; empty if nothing did.
-
-    Raises
-    ------
-    UsageError
-        The plugin file cannot be used.
     """
-    plugin, plugin_args = choose_plugin(options, nprocs)
-    if plugin in SLURM_PLUGINS:
+    plugin_args = plugin.make_arguments(nprocs)
+    if plugin.name in SLURM_PLUGINS:
         from bids_mfi.participant.plugin_slurm import prepare_submission, request_resources
 
         prepare_submission(Path(workflow.base_dir))
@@ -162,7 +145,7 @@ def run_workflow(
             shutil.rmtree(Path(workflow.base_dir) / workflow.name / scan, ignore_errors=True)
         on_status(scan, node.name, status)
 
-    runner = _make_runner(plugin, plugin_args | {"status_callback": tell})
+    runner = _make_runner(plugin.name, plugin_args | {"status_callback": tell})
     ended_by, failure = "", None
     try:
         with keep_in_use(Path(workflow.base_dir)):

@@ -1,11 +1,11 @@
-"""The nipype doors of a scan's graph: load, one pure call, save; must not hide any decision.
+"""The nipype doors of a scan's graph: load, one pure call, save.
 
 Inputs are files or frozen dataclasses of scalars: nipype caches these rightly, and arrays or
 folders wrongly.
 """
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,9 @@ from nipype.interfaces.base import (
 from nipype.interfaces.base.support import Bunch
 
 from bids_mfi.bids.saved_scans import save_scan
-from bids_mfi.bids.scan_files import ScanRecord, ScanResults, check_unchanged, fingerprint_record
+from bids_mfi.bids.scan_files import ScanRecord, ScanResults, check_unchanged, identify_scan
 from bids_mfi.grid import Grid
-from bids_mfi.images import encode_image, read_grid, read_labels, read_zooms_mm
+from bids_mfi.images import encode_image, read_grid, read_labels
 from bids_mfi.measure.dixon import fat_fraction_percent
 from bids_mfi.measure.levels import LevelMeasure, find_levels, measure_levels
 from bids_mfi.measure.muscle_order import check_order
@@ -36,7 +36,7 @@ from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.devices import cached_network, choose_device
 from bids_mfi.network.inference import choose_inference
-from bids_mfi.network.segment import model_shape, resample_channels, segment_to_grid
+from bids_mfi.network.segment import resample_channels, segment_to_grid
 from bids_mfi.report.figures import draw_figures
 
 
@@ -48,7 +48,8 @@ class _ResampleInputSpec(BaseInterfaceInputSpec):
 class _ResampleOutputSpec(TraitedSpec):
     channels = File(exists=True, desc="npy, float32, shape (channel, x, y, z), model grid")
     model_grid = traits.Instance(Grid)
-    fingerprint = traits.Str(desc="of the images at the beginning")
+    grid = traits.Instance(Grid, desc="of the scan")
+    record = traits.Instance(ScanRecord, desc="with the sha256 of the images at the beginning")
 
 
 class Resample(SimpleInterface):
@@ -59,7 +60,7 @@ class Resample(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         pair, bundle = self.inputs.record.pair, self.inputs.bundle
-        self._results["fingerprint"] = fingerprint_record(self.inputs.record)
+        self._results["record"] = identify_scan(self.inputs.record)
         in_phase, out_phase, grid = read_pair(pair)
         zooms = read_pair_zooms_mm(pair)
         channels, model_grid = resample_channels(in_phase, out_phase, grid, bundle, zooms)
@@ -67,13 +68,14 @@ class Resample(SimpleInterface):
         np.save(path, channels)
         self._results["channels"] = str(path)
         self._results["model_grid"] = model_grid
+        self._results["grid"] = grid
         return runtime
 
 
 class _SegmentInputSpec(BaseInterfaceInputSpec):
     channels = File(exists=True, mandatory=True)
     model_grid = traits.Instance(Grid, mandatory=True)
-    pair = traits.Instance(DixonPair, mandatory=True)
+    grid = traits.Instance(Grid, mandatory=True, desc="of the scan")
     bundle = traits.Instance(ModelBundle, mandatory=True)
     weights = File(exists=True, mandatory=True, desc="the bundle's weights, for nipype's hash")
     device = traits.Str(mandatory=True)
@@ -92,8 +94,7 @@ class Segment(SimpleInterface):
     output_spec = _SegmentOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        bundle, pair = self.inputs.bundle, self.inputs.pair
-        scan_grid = read_grid(pair.in_phase, pair.in_phase_volume)
+        bundle, scan_grid = self.inputs.bundle, self.inputs.grid
         torch.set_num_threads(self.inputs.threads)
         network = cached_network(bundle, choose_device(self.inputs.device))
         labels, vertebrae = segment_to_grid(
@@ -111,6 +112,7 @@ class _QuantifyInputSpec(BaseInterfaceInputSpec):
     labels = File(exists=True, mandatory=True)
     vertebrae = File(exists=True, desc="where the bundle labels them")
     pair = traits.Instance(DixonPair, mandatory=True)
+    model_grid = traits.Instance(Grid, mandatory=True)
     bundle = traits.Instance(ModelBundle, mandatory=True)
     fat_water = traits.Enum("computed", "scanner", mandatory=True, usedefault=False)
 
@@ -133,9 +135,8 @@ class Quantify(SimpleInterface):
         water, fat, computed = signals.water, signals.fat, self.inputs.fat_water == "computed"
         labels, _ = read_labels(Path(self.inputs.labels))
         measures = measure_muscles(labels, water, fat, grid.voxel_volume_ml, table)
-        shape = model_shape(grid, bundle, read_zooms_mm(self.inputs.pair.in_phase))
         flags = check_orientation(images_of(self.inputs.pair, self.inputs.fat_water))
-        flags += check_size(shape, choose_inference(bundle).least_shape)
+        flags += check_size(self.inputs.model_grid.shape, choose_inference(bundle).least_shape)
         flags += check_pair(signals, self.inputs.pair, computed)
         flags += check_order(labels, grid, table)
         flags += check_scan(measures, labels, grid, table, computed, signals)
@@ -166,7 +167,6 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     vertebrae = File(exists=True, desc="where the bundle labels them")
     water = File(exists=True, mandatory=True)
     fat_fraction = File(exists=True, mandatory=True)
-    pair = traits.Instance(DixonPair, mandatory=True)
     bundle = traits.Instance(ModelBundle, mandatory=True)
 
 
@@ -201,7 +201,6 @@ class _SaveInputSpec(BaseInterfaceInputSpec):
     measures = File(exists=True, mandatory=True)
     figures = traits.List(File(exists=True), mandatory=True)
     record = traits.Instance(ScanRecord, mandatory=True)
-    fingerprint = traits.Str(mandatory=True, desc="of the images at the beginning")
     output_dir = traits.Str(mandatory=True)
 
 
@@ -216,9 +215,8 @@ class Save(SimpleInterface):
     output_spec = _SaveOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        mark, labels = self.inputs.fingerprint, Path(self.inputs.labels)
-        vertebrae = self.inputs.vertebrae
-        check_unchanged(mark, self.inputs.record)
+        labels, vertebrae = Path(self.inputs.labels), self.inputs.vertebrae
+        check_unchanged(self.inputs.record)
         found = json.loads(Path(self.inputs.measures).read_text())
         results = ScanResults(
             dseg=labels.read_bytes(),
@@ -231,8 +229,6 @@ class Save(SimpleInterface):
             vertebrae=Path(vertebrae).read_bytes() if isdefined(vertebrae) else None,
             levels=tuple(LevelMeasure(**row) for row in found["levels"]),
         )
-        paths = save_scan(
-            Path(self.inputs.output_dir), replace(self.inputs.record, fingerprint=mark), results
-        )
+        paths = save_scan(Path(self.inputs.output_dir), self.inputs.record, results)
         self._results["table"] = str(paths.mfi_tsv)
         return runtime

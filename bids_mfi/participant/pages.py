@@ -1,18 +1,17 @@
-"""Report pages from what is on the disk; must not know how it was measured.
+"""Report pages from what is on the disk.
 
 A page shows what OUTPUT_DIR holds after a run, so a scan that was skipped looks as it did when it
 was made, and a scan that failed says why. Damaged results cost their own section, no other.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from bids_mfi import __version__
 from bids_mfi.bids.names import derivative_stem, page_path, parse_entities, scan_paths
-from bids_mfi.bids.output_folder import BundleFacts
 from bids_mfi.bids.saved_scans import explain_altered
 from bids_mfi.bids.scan_files import ScanRecord
 from bids_mfi.bids.scan_results import find_markers, read_levels, read_marker, read_measures
@@ -20,8 +19,7 @@ from bids_mfi.discovery import UnusableScan
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.images import read_grid
 from bids_mfi.measure.pair import DixonPair
-from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.options import RunOptions
+from bids_mfi.participant.plan import RunPlan
 from bids_mfi.reading import read_regular_file
 from bids_mfi.report.figures import FIGURE_NAMES
 from bids_mfi.report.page import ParticipantPage, Provenance, ScanSection, render_page
@@ -31,18 +29,6 @@ from bids_mfi.storage import write_atomically
 Scan = DixonPair | UnusableScan
 
 
-def bundle_facts(bundle: ModelBundle) -> BundleFacts:
-    """Reduce a bundle to what the outputs say about it."""
-    return BundleFacts(
-        name=bundle.name,
-        version=bundle.version,
-        sha256=bundle.sha256,
-        description=bundle.description,
-        identity=bundle.identity,
-        mirrored=bundle.mirrored,
-    )
-
-
 class PageDesk:
     """Writes the pages of each participant when all its scans have ended, and then no more.
 
@@ -50,38 +36,26 @@ class PageDesk:
 
     Parameters
     ----------
-    scans : iterable of DixonPair or UnusableScan
-        All scans of the run.
-    problems : mapping of str to str
-        For each scan that is not measured at all the sentence that says why.
-    waiting : iterable of str
-        Names of the scans that will be measured.
-    bundle : ModelBundle
-    options : RunOptions
+    plan : RunPlan
     """
 
-    def __init__(
-        self,
-        scans: Iterable[Scan],
-        problems: Mapping[str, str],
-        waiting: Iterable[str],
-        bundle: ModelBundle,
-        options: RunOptions,
-    ) -> None:
-        self._bundle, self._options = bundle, options
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
         self._scans: dict[str, list[Scan]] = {}
-        for scan in sorted(scans, key=lambda scan: scan.participant):
+        for scan in sorted(plan.scans, key=lambda scan: scan.participant):
             self._scans.setdefault(scan.participant, []).append(scan)
         self._owner = {one.scan: who for who, own in self._scans.items() for one in own}
-        self._problems = dict(problems)
-        self._waiting = set(waiting)
+        self._problems = plan.problems
+        self._waiting = {pair.scan for pair in plan.waiting}
         self._written: dict[str, tuple[dict[str, str] | None, tuple[Path, ...]]] = {}
 
     def write_missing(self) -> None:
         """Write pages that are not there, of participants who have no scan to wait for."""
         for participant, own in self._scans.items():
             places = (None, *{scan.session for scan in own})
-            pages = (page_path(self._options.output_dir, participant, place) for place in places)
+            pages = (
+                page_path(self._plan.options.output_dir, participant, place) for place in places
+            )
             if not self._waits_for(participant) and not any(map(Path.exists, pages)):
                 self._write_if_possible(participant)
 
@@ -140,9 +114,8 @@ class PageDesk:
         written: list[Path] = []
         unwritten: list[str] = []
         problems = self._problems_of(participant)
-        own = self._scans[participant]
-        for page in _make_pages(participant, own, problems, self._bundle, self._options):
-            path = page_path(self._options.output_dir, participant, page.session)
+        for page in _make_pages(self._plan, participant, self._scans[participant], problems):
+            path = page_path(self._plan.options.output_dir, participant, page.session)
             try:
                 write_atomically(path, render_page(page).encode(errors="backslashreplace"))
                 written.append(path)
@@ -153,32 +126,25 @@ class PageDesk:
 
 
 def _make_pages(
-    participant: str,
-    scans: list[Scan],
-    problems: Mapping[str, str],
-    bundle: ModelBundle,
-    options: RunOptions,
+    plan: RunPlan, participant: str, scans: list[Scan], problems: Mapping[str, str]
 ) -> Iterator[ParticipantPage]:
     """Make the page of a participant, or of each session where there are several."""
     selected = {scan.session for scan in scans}
-    for session, sections in _collect(participant, scans, problems, bundle, options).items():
+    for session, sections in _collect(plan, participant, scans, problems).items():
         if session is None or session in selected:
             yield ParticipantPage(
                 participant=participant,
                 session=session,
                 scans=tuple(sections[name] for name in sorted(sections)),
-                provenance=_describe_provenance(sections, bundle, options),
+                provenance=_describe_provenance(plan, sections),
             )
 
 
 def _collect(
-    participant: str,
-    scans: list[Scan],
-    problems: Mapping[str, str],
-    bundle: ModelBundle,
-    options: RunOptions,
+    plan: RunPlan, participant: str, scans: list[Scan], problems: Mapping[str, str]
 ) -> dict[str | None, dict[str, ScanSection]]:
     """Sections by page and by name: results on the disk first, then scans that only failed."""
+    options = plan.options
     by_session = has_sessions(options.bids_dir, participant)
     pages: dict[str | None, dict[str, ScanSection]] = {}
     folders = {
@@ -198,11 +164,11 @@ def _collect(
     for marker in markers:
         entities = parse_entities(marker.name)
         problem = reasons.get(derivative_stem(entities), "")
-        put(entities, _show_results(marker, problem, bundle, options))
+        put(entities, _show_results(plan, marker, problem))
     for scan in scans:
         pair = scan if isinstance(scan, DixonPair) else None
         problem = problems.get(scan.scan, "its results are not there")
-        put(scan.entities, ScanSection(scan.scan, bundle.table, pair, problem=problem))
+        put(scan.entities, ScanSection(scan.scan, plan.bundle.table, pair, problem=problem))
     return pages
 
 
@@ -219,10 +185,9 @@ def has_sessions(bids_dir: Path, participant: str) -> bool:
     return sum(entry.name.startswith("ses-") for entry in entries) > 1
 
 
-def _show_results(
-    marker: Path, problem: str, bundle: ModelBundle, options: RunOptions
-) -> ScanSection:
+def _show_results(plan: RunPlan, marker: Path, problem: str) -> ScanSection:
     """Show the results of one scan, or say why they cannot be shown."""
+    options, table = plan.options, plan.bundle.table
     title = derivative_stem(parse_entities(marker.name))
     try:
         found = read_marker(marker)
@@ -233,7 +198,7 @@ def _show_results(
         problem = problem or explain_altered(paths)
         return ScanSection(
             title=record.pair.scan,
-            table=bundle.table,
+            table=table,
             pair=record.pair,
             grid=read_grid(paths.dseg),
             measures=tuple(read_measures(paths.mfi_tsv)),
@@ -246,7 +211,7 @@ def _show_results(
         )
     except (MFIError, OSError) as error:
         reason = problem or f"results are there but cannot be shown: {error}"
-        return ScanSection(title, bundle.table, problem=reason)
+        return ScanSection(title, table, problem=reason)
 
 
 def _describe_weights(record: ScanRecord) -> str:
@@ -254,17 +219,15 @@ def _describe_weights(record: ScanRecord) -> str:
     return f"{bundle.name} {bundle.version}, sha256 {bundle.sha256[:12]}..."
 
 
-def _describe_provenance(
-    sections: Mapping[str, ScanSection], bundle: ModelBundle, options: RunOptions
-) -> Provenance:
+def _describe_provenance(plan: RunPlan, sections: Mapping[str, ScanSection]) -> Provenance:
     """Tell by what the first results of a page were made; the run's bundle if there are none.
 
     Results of an earlier run stay when a scan is refused, and must not be put down to this one.
     """
-    facts, version, fat_water = bundle_facts(bundle), __version__, options.fat_water
+    facts, version, fat_water = plan.facts, __version__, plan.options.fat_water
     shown = next((sections[name] for name in sorted(sections) if sections[name].measures), None)
     if shown is not None and shown.pair is not None:
-        marker = read_marker(scan_paths(options.output_dir, shown.pair).mfi_json)
+        marker = read_marker(scan_paths(plan.options.output_dir, shown.pair).mfi_json)
         facts, fat_water, version = marker.bundle, marker.fat_water, marker.version
     return Provenance(
         version, facts.name, facts.version, facts.sha256, facts.description, fat_water

@@ -3,13 +3,14 @@
 ``docs/decisions/workflow.md`` gives the reasons.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bids_mfi.bids.names import scan_paths
-from bids_mfi.bids.output_folder import check_output_dir, check_own_labels
+from bids_mfi.bids.output_folder import BundleFacts, check_output_dir, check_own_labels
 from bids_mfi.bids.saved_scans import explain_altered, scan_state
-from bids_mfi.bids.scan_files import ScanRecord, fingerprint_record
+from bids_mfi.bids.scan_files import ScanRecord, identify_scan
 from bids_mfi.discovery import UnusableScan, find_scans, list_participants_without_scans
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.measure.pair import DixonPair
@@ -17,8 +18,7 @@ from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.devices import choose_device
 from bids_mfi.options import RunOptions
-from bids_mfi.participant.pages import bundle_facts
-from bids_mfi.participant.plugins import check_plugin
+from bids_mfi.participant.plugins import Plugin, choose_plugin
 from bids_mfi.storage import check_writable
 
 DEFAULT_BUNDLE = Path(__file__).parents[1] / "data" / "bundle"
@@ -26,23 +26,41 @@ DEFAULT_BUNDLE = Path(__file__).parents[1] / "data" / "bundle"
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run is going to do.
+    """What a run needs, found once; nothing below finds it again.
 
     Attributes
     ----------
+    options : RunOptions
     bundle : ModelBundle
-    scans : list of DixonPair or UnusableScan
-    states : dict of str to str
+        Each process that segments verifies its weights once more.
+    facts : BundleFacts
+        What the outputs say about the bundle.
+    plugin : Plugin
+    scans : tuple of DixonPair or UnusableScan
+    states : mapping of str to str
         Of each pair's results, by the scan's name: ``missing``, ``current``, or the sentence why
         other results stay.
     passed_over : tuple of str
         Participants without a Dixon image.
     """
 
+    options: RunOptions
     bundle: ModelBundle
-    scans: list[DixonPair | UnusableScan]
-    states: dict[str, str]
+    facts: BundleFacts
+    plugin: Plugin
+    scans: tuple[DixonPair | UnusableScan, ...] = ()
+    states: Mapping[str, str] = field(default_factory=dict)
     passed_over: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[DixonPair, ...]:
+        """The scans that can be measured."""
+        return tuple(scan for scan in self.scans if isinstance(scan, DixonPair))
+
+    @property
+    def waiting(self) -> tuple[DixonPair, ...]:
+        """The scans that will be measured."""
+        return tuple(pair for pair in self.pairs if self.states[pair.scan] == "missing")
 
     @property
     def problems(self) -> dict[str, str]:
@@ -56,11 +74,32 @@ class RunPlan:
         """1 if some scan cannot be measured, as it would be of the run."""
         return MFIError.exit_code if self.problems else 0
 
+    def make_record(self, pair: DixonPair) -> ScanRecord:
+        """Say where a scan's results will come from; its images are hashed when work begins."""
+        return ScanRecord(pair, self.options.bids_dir, self.facts, self.options.fat_water)
 
-def describe_scan(pair: DixonPair, bundle: ModelBundle, options: RunOptions) -> ScanRecord:
-    """Describe where a scan's results will come from; its fingerprint is made when work begins."""
-    facts = bundle_facts(bundle)
-    return ScanRecord(pair, options.bids_dir, facts, options.fat_water, fingerprint="")
+    def find_state(self, pair: DixonPair) -> str:
+        """``missing``, ``current``, or the sentence why the results in OUTPUT_DIR stay."""
+        paths = scan_paths(self.options.output_dir, pair)
+        if not paths.mfi_json.exists():
+            return "missing"
+        try:
+            state = scan_state(paths, identify_scan(self.make_record(pair)).fingerprint)
+            if state == "altered":
+                return explain_altered(paths)
+        except MFIError as error:
+            return str(error)
+        reasons = {
+            "different": "results of another version, bundle, option or input are there.",
+            "unsealed": "the sidecar beside it has no checksum of its own: an earlier version "
+            "wrote it, or it was edited.",
+        }
+        if state not in reasons:
+            return state
+        return (
+            f"{paths.mfi_tsv}: {reasons[state]} Give --overwrite to replace them, or choose "
+            "another OUTPUT_DIR."
+        )
 
 
 def plan_run(options: RunOptions) -> RunPlan:
@@ -73,15 +112,38 @@ def plan_run(options: RunOptions) -> RunPlan:
     """
     check_output_dir(options.bids_dir, options.output_dir)
     bundle = load_bundle(options.bundle or DEFAULT_BUNDLE)
-    choose_device(options.device)
-    check_plugin(options)
+    choose_device(options.device)  # a worker on another machine chooses its own
+    plan = RunPlan(options, bundle, bundle_facts(bundle), choose_plugin(options))
     scans = find_scans(options)
-    pairs = (scan for scan in scans if isinstance(scan, DixonPair))
-    states = {pair.scan: find_state(pair, bundle, options) for pair in pairs}
-    if options.dry_run or "current" not in states.values():  # else the run says what is done
+    plan = replace(
+        plan,
+        scans=tuple(scans),
+        passed_over=tuple(list_participants_without_scans(options, scans)),
+    )
+    plan = replace(plan, states=_find_states(plan))
+    if options.dry_run or "current" not in plan.states.values():  # else the run says what is done
         _check_folders(options)
     check_own_labels(options.output_dir, bundle.table)
-    return RunPlan(bundle, scans, states, tuple(list_participants_without_scans(options, scans)))
+    return plan
+
+
+def bundle_facts(bundle: ModelBundle) -> BundleFacts:
+    """Reduce a bundle to what the outputs say about it."""
+    return BundleFacts(
+        name=bundle.name,
+        version=bundle.version,
+        sha256=bundle.sha256,
+        description=bundle.description,
+        identity=bundle.identity,
+        mirrored=bundle.mirrored,
+    )
+
+
+def _find_states(plan: RunPlan) -> dict[str, str]:
+    """Find the state of each pair's results; with ``--overwrite`` all are to be made."""
+    if plan.options.overwrite:
+        return dict.fromkeys((pair.scan for pair in plan.pairs), "missing")
+    return {pair.scan: plan.find_state(pair) for pair in plan.pairs}
 
 
 def _check_folders(options: RunOptions) -> None:
@@ -91,27 +153,3 @@ def _check_folders(options: RunOptions) -> None:
         check_writable(options.work_dir or options.output_dir)
     except OutputError as error:
         raise OutputError(f"--work-dir {error}") from None
-
-
-def find_state(pair: DixonPair, bundle: ModelBundle, options: RunOptions) -> str:
-    """``missing``, ``current``, or the sentence why the scan's earlier results stay."""
-    paths = scan_paths(options.output_dir, pair)
-    if options.overwrite or not paths.mfi_json.exists():
-        return "missing"
-    try:
-        state = scan_state(paths, fingerprint_record(describe_scan(pair, bundle, options)))
-        if state == "altered":
-            return explain_altered(paths)
-    except MFIError as error:
-        return str(error)
-    reasons = {
-        "different": "results of another version, bundle, option or input are there.",
-        "unsealed": "the sidecar beside it has no checksum of its own: an earlier version wrote "
-        "it, or it was edited.",
-    }
-    if state not in reasons:
-        return state
-    return (
-        f"{paths.mfi_tsv}: {reasons[state]} Give --overwrite to replace them, or choose another "
-        "OUTPUT_DIR."
-    )

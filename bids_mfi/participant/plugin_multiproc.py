@@ -1,4 +1,4 @@
-"""nipype's MultiProc plugin, made to survive a killed worker; must not know what a node does.
+"""nipype's MultiProc plugin, made to survive a killed worker.
 
 It also takes nodes in the order of their names, one sub-workflow after the other, so that a long
 run yields results from the beginning and its work folder stays small.

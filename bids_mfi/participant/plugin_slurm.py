@@ -1,4 +1,4 @@
-"""nipype's plugins of Slurm, made to ask for memory and to wait; must not know what a node does.
+"""nipype's plugins of Slurm, made to ask for memory and to wait.
 
 SLURMGraph of nipype 1.11 returns when the jobs are submitted. Here it waits until they have left
 the queue. Its jobs are found by their scripts, which lie in the work folder of the run.

@@ -1,7 +1,8 @@
-"""Which nipype plugin runs the graph, and how; must not know scans."""
+"""Which nipype plugin runs the graph, and how."""
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,36 +51,74 @@ def choose_threads(options: RunOptions, scans: int) -> tuple[int, int]:
     return nprocs, min(options.omp_nthreads or shared_out, nprocs)
 
 
-def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]]:
-    """Read which nipype plugin to use, and how.
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A nipype plugin, and how it runs the graph.
+
+    Attributes
+    ----------
+    name : str
+        One of PLUGINS.
+    arguments : dict of str to object
+        As nipype's ``plugin_args``.
+    from_file : bool
+        The user named it by ``--use-plugin``; its arguments then count as they are.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    from_file: bool
+
+    @property
+    def is_on_own_machine(self) -> bool:
+        """Whether no other machine works on the steps."""
+        return self.name in OWN_MACHINE_PLUGINS
+
+    def make_arguments(self, nprocs: int) -> dict[str, Any]:
+        """Make the arguments of a turn that may take this many processors."""
+        return self.arguments if self.from_file else {**self.arguments, "n_procs": nprocs}
+
+
+def choose_plugin(options: RunOptions) -> Plugin:
+    """Read which nipype plugin to use, and refuse one that cannot run here.
 
     Raises
     ------
     UsageError
-        The plugin file cannot be used.
+        The plugin file cannot be used, or a command of the queue is missing.
     """
     if options.use_plugin is None:
-        plugin_args: dict[str, Any] = {
-            "n_procs": nprocs,
-            "raise_insufficient": False,
-            "mp_context": "spawn",
-        }
-        if options.mem_gb is not None:
-            plugin_args["memory_gb"] = options.mem_gb
-        return "MultiProc", plugin_args
-    name, plugin_args = _read_plugin_file(options.use_plugin)
+        memory = {} if options.mem_gb is None else {"memory_gb": options.mem_gb}
+        own = {"raise_insufficient": False, "mp_context": "spawn", **memory}
+        return Plugin("MultiProc", own, from_file=False)
+    name, arguments = _read_plugin_file(options.use_plugin)
+    _check_name(name, options.use_plugin)
+    _check_commands(name, options.use_plugin)
+    return Plugin(name, arguments, from_file=True)
+
+
+def _check_name(name: str, path: Path) -> None:
     if name not in PLUGINS:
         raise UsageError(
-            f"{options.use_plugin}: nipype has no plugin {name!r}, expected one of "
-            f"{', '.join(PLUGINS)}. Correct `plugin:` in the file."
+            f"{path}: nipype has no plugin {name!r}, expected one of {', '.join(PLUGINS)}. "
+            "Correct `plugin:` in the file."
         )
     if name in HASTY_PLUGINS:
         raise UsageError(
-            f"{options.use_plugin}: nipype's {name} returns before the jobs have run, so that "
-            "nothing could be said of them. Take another plugin, or an array of participants "
-            "(docs/hpc.md)."
+            f"{path}: nipype's {name} returns before the jobs have run, so that nothing could be "
+            "said of them. Take another plugin, or an array of participants (docs/hpc.md)."
         )
-    return name, plugin_args
+
+
+def _check_commands(name: str, path: Path) -> None:
+    wanted = QUEUE_COMMANDS.get(name, ())
+    missing = [command for command in wanted if shutil.which(command) is None]
+    if missing:
+        raise UsageError(
+            f"{path}: nipype's {name} needs {' and '.join(wanted)}, but PATH has no "
+            f"{' and no '.join(missing)}. Start it outside a container on a machine that may "
+            "submit jobs, or take an array of participants (docs/hpc.md)."
+        )
 
 
 def _read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
@@ -97,22 +136,3 @@ def _read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
             "`plugin:` and, if wanted, `plugin_args:`."
         ) from error
     return name, plugin_args
-
-
-def check_plugin(options: RunOptions) -> None:
-    """Refuse a plugin that cannot be used before anything starts.
-
-    Raises
-    ------
-    UsageError
-        The plugin file cannot be used, or a command of the queue is missing.
-    """
-    plugin, _ = choose_plugin(options, nprocs=1)
-    wanted = QUEUE_COMMANDS.get(plugin, ())
-    missing = [command for command in wanted if shutil.which(command) is None]
-    if missing:
-        raise UsageError(
-            f"{options.use_plugin}: nipype's {plugin} needs {' and '.join(wanted)}, but "
-            f"PATH has no {' and no '.join(missing)}. Start it outside a container on a machine "
-            "that may submit jobs, or take an array of participants (docs/hpc.md)."
-        )

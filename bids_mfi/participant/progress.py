@@ -1,4 +1,4 @@
-"""Which scan is at which step, on a terminal or as plain lines; must not know what a step does."""
+"""Which scan is at which step, on a terminal or as plain lines."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""Slurm scripts of a study as text; must not know how a scan is measured, and submits nothing.
+"""Slurm scripts of a study as text.
 
 An array job measures the participants, a job that depends on it runs the group level.
 ``submit.sh`` keeps one small state file a participant, so that it can say what became of each

@@ -1,4 +1,4 @@
-"""Where a run puts its intermediate files; must not know scans."""
+"""Where a run puts its intermediate files."""
 
 import shutil
 import tempfile
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from bids_mfi.errors import OutputError
 from bids_mfi.options import RunOptions
-from bids_mfi.participant.plugins import OWN_MACHINE_PLUGINS, choose_plugin
+from bids_mfi.participant.plugins import Plugin
 from bids_mfi.storage import TEMPORARY_FOLDER, make_partial_folder
 
 ROOM_PER_SCAN_BYTES = 500 * 10**6  # ten times what a scan of the paper's size takes
 
 
-def make_work_dir(options: RunOptions, at_once: int) -> Path:
+def make_work_dir(options: RunOptions, plugin: Plugin, at_once: int) -> Path:
     """Make a new folder for the intermediate files of one run.
 
     Without ``-w`` it is in the system's temporary folder. Where that has no room for the scans at
@@ -27,7 +27,7 @@ def make_work_dir(options: RunOptions, at_once: int) -> Path:
     try:
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
-        elif _is_shared(options) or _has_more_room(options.output_dir, at_once):
+        elif not plugin.is_on_own_machine or _has_more_room(options.output_dir, at_once):
             return make_partial_folder(options.output_dir, "work")
         else:
             return make_partial_folder(Path(tempfile.gettempdir()), TEMPORARY_FOLDER)
@@ -37,12 +37,6 @@ def make_work_dir(options: RunOptions, at_once: int) -> Path:
             f"{parent or tempfile.gettempdir()}: no work folder can be made there "
             f"({error.strerror}). Name another by --work-dir."
         ) from error
-
-
-def _is_shared(options: RunOptions) -> bool:
-    """Whether the nodes of a cluster work in the work folder."""
-    plugin, _ = choose_plugin(options, nprocs=1)
-    return plugin not in OWN_MACHINE_PLUGINS
 
 
 def _has_more_room(output_dir: Path, at_once: int) -> bool:

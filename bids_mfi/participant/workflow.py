@@ -2,12 +2,12 @@
 
 A scan that fails leaves a file under ``logs/`` and does not stop the others.
 ``docs/decisions/workflow.md`` says why the work folder is new for every run and how a killed worker
-is survived. With the command line the only place that catches errors.
+is survived.
 """
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from bids_mfi.bids.scan_results import find_markers
 from bids_mfi.discovery import UnusableScan
 from bids_mfi.errors import OutputError
 from bids_mfi.measure.pair import DixonPair
-from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.crashes import LOST, describe_end, explain_crash, read_crashes, was_killed
 from bids_mfi.participant.failures import (
@@ -36,14 +35,15 @@ from bids_mfi.participant.graph import (
     scan_node_names,
     write_graph,
 )
-from bids_mfi.participant.pages import PageDesk, bundle_facts
-from bids_mfi.participant.plan import find_state, plan_run
+from bids_mfi.participant.pages import PageDesk
+from bids_mfi.participant.plan import RunPlan, plan_run
 from bids_mfi.participant.plugins import choose_threads
 from bids_mfi.participant.work_folder import make_work_dir
 from bids_mfi.signals import hold_signals
 from bids_mfi.storage import TEMPORARY_FOLDER, remove_folders_of_the_dead, remove_stale_partials
 
 RECORDED_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "pybids")
+STOPPED = "Not run: the run stopped at an earlier failure. Run it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,61 +91,54 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
     """
     plan = plan_run(options)
     remove_folders_of_the_dead(Path(tempfile.gettempdir()), TEMPORARY_FOLDER)
-    bundle, scans, states = plan.bundle, plan.scans, plan.states
-    pairs = [scan for scan in scans if isinstance(scan, DixonPair)]
-    if set(states.values()) & {"missing", "current"} or not pairs:
-        _write_dataset_files(states, bundle, options)
-    copies = _list_edited_copies(pairs, options)
-    failures = refuse_scans(plan.problems, options)
-    waiting = [pair for pair in pairs if states[pair.scan] == "missing"]
-    desk = PageDesk(scans, plan.problems, [pair.scan for pair in waiting], bundle, options)
-    if waiting and not (failures and options.stop_on_first_crash):
+    if set(plan.states.values()) & {"missing", "current"} or not plan.pairs:
+        _write_dataset_files(plan)
+    copies = _list_edited_copies(plan)
+    failures = refuse_scans(plan)
+    desk = PageDesk(plan)
+    if plan.waiting and not (failures and options.stop_on_first_crash):
         desk.write_missing()
-        failures |= _run_scans(waiting, bundle, options, _tell_pages(desk, on_status))
+        failures |= _run_scans(plan, _tell_pages(desk, on_status))
     summary = replace(
-        _summarise(scans, states, failures, bundle, options),
+        _summarise(plan, failures),
         passed_over=plan.passed_over,
-        notes=(
-            *_describe_copies(copies, _list_edited_copies(pairs, options)),
-            *_describe_strays(scans, options),
-        ),
+        notes=(*_describe_copies(copies, _list_edited_copies(plan)), *_describe_strays(plan)),
     )
-    return _write_account(summary, desk, bundle, options)
+    return _write_account(plan, summary, desk)
 
 
-def _write_dataset_files(states: dict[str, str], bundle: ModelBundle, options: RunOptions) -> None:
+def _write_dataset_files(plan: RunPlan) -> None:
     """Write the files of the whole dataset; where the disk takes none say what is done."""
-    facts = bundle_facts(bundle)
+    options, bundle = plan.options, plan.bundle
     try:
         write_dataset_files(
-            options.output_dir, options.bids_dir, bundle.table, facts, bundle.vertebrae
+            options.output_dir, options.bids_dir, bundle.table, plan.facts, bundle.vertebrae
         )
     except OutputError as error:
-        done = sorted(scan for scan, state in states.items() if state == "current")
+        done = sorted(scan for scan, state in plan.states.items() if state == "current")
         if not done:
             raise
         raise OutputError(f"{error} Scans done before: {', '.join(done)}.") from error
 
 
-def _write_account(
-    summary: RunSummary, desk: PageDesk, bundle: ModelBundle, options: RunOptions
-) -> RunSummary:
+def _write_account(plan: RunPlan, summary: RunSummary, desk: PageDesk) -> RunSummary:
     """Write the record and the pages of a run; what cannot be written costs nothing else."""
     problems = {failure.scan: failure.problem for failure in summary.failed}
     unwritten: list[str] = []
     try:
-        write_run_record(options, summary, bundle)
+        write_run_record(plan, summary)
     except OutputError as error:
         unwritten.append(str(error))
     pages, missing = desk.write_rest(problems)
     return replace(summary, pages=pages, unwritten=(*unwritten, *missing))
 
 
-def _list_edited_copies(pairs: list[DixonPair], options: RunOptions) -> list[Path]:
+def _list_edited_copies(plan: RunPlan) -> list[Path]:
+    output_dir = plan.options.output_dir
     return [
         path
-        for pair in pairs
-        for path in find_edited_copies(options.output_dir, scan_paths(options.output_dir, pair))
+        for pair in plan.pairs
+        for path in find_edited_copies(output_dir, scan_paths(output_dir, pair))
     ]
 
 
@@ -159,87 +152,80 @@ def _describe_copies(before: list[Path], now: list[Path]) -> list[str]:
     ]
 
 
-def _describe_strays(scans: list[DixonPair | UnusableScan], options: RunOptions) -> list[str]:
+def _describe_strays(plan: RunPlan) -> list[str]:
     """Name files that look like sidecars of results and are none."""
     return [
         f"{path}: passed over, as no scan's results have this name. A copy? Remove it."
-        for participant in sorted({scan.participant for scan in scans})
-        for path in find_markers(options.output_dir, participant)[1]
+        for participant in sorted({scan.participant for scan in plan.scans})
+        for path in find_markers(plan.options.output_dir, participant)[1]
     ]
 
 
-def _run_scans(
-    pairs: list[DixonPair], bundle: ModelBundle, options: RunOptions, on_status: StatusCallback
-) -> dict[str, ScanFailure]:
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Scans that run together, the processors they share and the threads of a segmentation."""
+
+    pairs: tuple[DixonPair, ...]
+    nprocs: int
+    threads: int
+
+
+def _make_turn(plan: RunPlan, pairs: tuple[DixonPair, ...], one_by_one: bool = False) -> Turn:
+    nprocs, threads = choose_threads(plan.options, len(pairs))
+    return Turn(pairs, threads if one_by_one else nprocs, threads)
+
+
+def _run_scans(plan: RunPlan, on_status: StatusCallback) -> dict[str, ScanFailure]:
     """Run the graph; scans whose worker was killed get a second turn, one at a time."""
-    for pair in pairs:
+    for pair in plan.waiting:
         on_status(pair.scan, "", "queued")
-    crashes = _run_once(pairs, bundle, options, on_status, at_once=None)
-    killed = [pair for pair in pairs if was_killed(crashes.get(pair.scan, ""))]
-    if killed and len(pairs) > 1 and not options.stop_on_first_crash:
+    crashes = _run_once(plan, _make_turn(plan, plan.waiting), on_status)
+    killed = tuple(pair for pair in plan.waiting if was_killed(crashes.get(pair.scan, "")))
+    if killed and len(plan.waiting) > 1 and not plan.options.stop_on_first_crash:
         for pair in killed:
             crashes.pop(pair.scan)
-        crashes |= _run_once(killed, bundle, options, on_status, at_once=1)
+        crashes |= _run_once(plan, _make_turn(plan, killed, one_by_one=True), on_status)
     return {
-        scan: write_failure(options.output_dir, scan, explain_crash(text), text)
+        scan: write_failure(plan.options.output_dir, scan, explain_crash(text), text)
         for scan, text in crashes.items()
     }
 
 
-def _run_once(
-    pairs: list[DixonPair],
-    bundle: ModelBundle,
-    options: RunOptions,
-    on_status: StatusCallback,
-    at_once: int | None,
-) -> dict[str, str]:
+def _run_once(plan: RunPlan, turn: Turn, on_status: StatusCallback) -> dict[str, str]:
     """Run these scans in a work folder of their own; the text of each failure by scan."""
     work_dir, crashes = None, None
     try:
         with hold_signals():
-            work_dir = make_work_dir(
-                options, min(choose_threads(options, len(pairs))[0], len(pairs))
-            )
-        crashes = _run_in(work_dir, pairs, bundle, options, on_status, at_once)
+            at_once = min(turn.nprocs, len(turn.pairs))
+            work_dir = make_work_dir(plan.options, plan.plugin, at_once)
+        crashes = _run_in(work_dir, plan, turn, on_status)
         return crashes
     finally:
-        if work_dir is not None and (crashes == {} or options.work_dir is None):
+        if work_dir is not None and (crashes == {} or plan.options.work_dir is None):
             with hold_signals():
                 shutil.rmtree(work_dir, ignore_errors=True)
 
 
-def _run_in(
-    work_dir: Path,
-    pairs: list[DixonPair],
-    bundle: ModelBundle,
-    options: RunOptions,
-    on_status: StatusCallback,
-    at_once: int | None,
-) -> dict[str, str]:
+def _run_in(work_dir: Path, plan: RunPlan, turn: Turn, on_status: StatusCallback) -> dict[str, str]:
     """Run these scans in this folder; the text of each failure by scan."""
-    nprocs, threads = choose_threads(options, len(pairs))
-    scans = {node: scan for scan, node in scan_node_names(pairs).items()}
+    scans = {node: scan for scan, node in scan_node_names(turn.pairs).items()}
     try:
-        prepare_environment(work_dir, options.verbose, threads)
-        workflow = build_workflow(pairs, bundle, options, work_dir, threads)
-        if options.write_graph:
-            write_graph(workflow, options.output_dir / "logs")
-        found, ended_by = run_workflow(
-            workflow,
-            options,
-            nprocs if at_once is None else max(at_once, threads),
-            _explain_failures(work_dir, scans, on_status),
-        )
+        prepare_environment(work_dir, plan.options.verbose, turn.threads)
+        workflow = build_workflow(plan, turn.pairs, work_dir, turn.threads)
+        if plan.options.write_graph:
+            write_graph(workflow, plan.options.output_dir / "logs")
+        tell = _explain_failures(work_dir, scans, on_status)
+        found, ended_by = run_workflow(workflow, plan.plugin, turn.nprocs, tell)
     except KeyboardInterrupt:
         with hold_signals():
-            _clear_unfinished(pairs, options)
+            _clear_unfinished(turn.pairs, plan.options)
         raise
     except OSError as error:
         found, ended_by = {}, describe_end(error, work_dir)
     crashes = {scans[node]: text for node, text in found.items()}
     if ended_by:
-        crashes |= dict.fromkeys(_list_unfinished(pairs, crashes, bundle, options), ended_by)
-    return crashes | find_lost_scans(pairs, crashes, options)
+        crashes |= dict.fromkeys(_list_unfinished(plan, turn.pairs, crashes), ended_by)
+    return crashes | find_lost_scans(plan, turn.pairs, crashes)
 
 
 def _explain_failures(
@@ -279,18 +265,17 @@ def _tell_pages(desk: PageDesk, on_status: StatusCallback) -> StatusCallback:
 
 
 def _list_unfinished(
-    pairs: list[DixonPair], crashes: dict[str, str], bundle: ModelBundle, options: RunOptions
+    plan: RunPlan, pairs: Iterable[DixonPair], crashes: Mapping[str, str]
 ) -> list[str]:
     """Find scans that neither failed nor have the results that this run makes."""
-    now = replace(options, overwrite=False)
     return [
         pair.scan
         for pair in pairs
-        if pair.scan not in crashes and find_state(pair, bundle, now) != "current"
+        if pair.scan not in crashes and plan.find_state(pair) != "current"
     ]
 
 
-def _clear_unfinished(pairs: list[DixonPair], options: RunOptions) -> None:
+def _clear_unfinished(pairs: Iterable[DixonPair], options: RunOptions) -> None:
     """Remove the half-written files of workers that were ended."""
     for pair in pairs:
         paths = scan_paths(options.output_dir, pair)
@@ -299,40 +284,23 @@ def _clear_unfinished(pairs: list[DixonPair], options: RunOptions) -> None:
 
 
 def find_lost_scans(
-    pairs: list[DixonPair], crashes: dict[str, str], options: RunOptions
+    plan: RunPlan, pairs: Iterable[DixonPair], crashes: Mapping[str, str]
 ) -> dict[str, str]:
     """Find scans of which a queue's jobs left neither results nor a crash file."""
-    if options.use_plugin is None or options.stop_on_first_crash:
+    if not plan.plugin.from_file or plan.options.stop_on_first_crash:
         return {}
     return {
         pair.scan: LOST
         for pair in pairs
-        if pair.scan not in crashes and not scan_paths(options.output_dir, pair).mfi_json.exists()
+        if pair.scan not in crashes and not _has_marker(plan, pair)
     }
 
 
-def _summarise(
-    scans: list[DixonPair | UnusableScan],
-    states: dict[str, str],
-    failures: dict[str, ScanFailure],
-    bundle: ModelBundle,
-    options: RunOptions,
-) -> RunSummary:
+def _summarise(plan: RunPlan, failures: Mapping[str, ScanFailure]) -> RunSummary:
     """Sort the scans by outcome, as it is on the disk; remove error files of the past."""
-    now = replace(options, overwrite=False)
-    outcome: dict[str, ScanFailure | str] = {}
-    for scan in scans:
-        if scan.scan in failures:
-            outcome[scan.scan] = failures[scan.scan]
-        elif states[scan.scan] == "current" and _has_marker(scan, options):
-            outcome[scan.scan] = "skipped"
-        elif isinstance(scan, DixonPair) and find_state(scan, bundle, now) == "current":
-            outcome[scan.scan] = "done"
-        else:
-            problem = _explain_absence(scan, failures, bundle, now)
-            outcome[scan.scan] = ScanFailure(scan.scan, problem)
+    outcome = {scan.scan: _find_outcome(plan, scan, failures) for scan in plan.scans}
     failed = tuple(found for found in outcome.values() if isinstance(found, ScanFailure))
-    remove_old_failures(scans, {failure.scan for failure in failed}, options)
+    remove_old_failures(plan, {failure.scan for failure in failed})
     done, skipped = (
         tuple(scan for scan, found in outcome.items() if found == word)
         for word in ("done", "skipped")
@@ -340,31 +308,39 @@ def _summarise(
     return RunSummary(done, failed, skipped)
 
 
-def _has_marker(scan: DixonPair | UnusableScan, options: RunOptions) -> bool:
-    """Whether results that were there when the run began still are."""
-    return isinstance(scan, DixonPair) and scan_paths(options.output_dir, scan).mfi_json.exists()
+def _find_outcome(
+    plan: RunPlan, scan: DixonPair | UnusableScan, failures: Mapping[str, ScanFailure]
+) -> ScanFailure | str:
+    """``done``, ``skipped``, or why the scan has none of the results that this run makes."""
+    if scan.scan in failures or isinstance(scan, UnusableScan):
+        return failures[scan.scan]
+    if plan.states[scan.scan] == "current" and _has_marker(plan, scan):
+        return "skipped"
+    state = plan.find_state(scan)
+    if state == "current":
+        return "done"
+    stopped = failures and plan.options.stop_on_first_crash
+    return ScanFailure(scan.scan, STOPPED if stopped else _explain_absence(state, plan.options))
 
 
-def _explain_absence(
-    scan: DixonPair | UnusableScan,
-    failures: Mapping[str, ScanFailure],
-    bundle: ModelBundle,
-    options: RunOptions,
-) -> str:
+def _has_marker(plan: RunPlan, pair: DixonPair) -> bool:
+    """Whether OUTPUT_DIR holds results of a scan."""
+    return scan_paths(plan.options.output_dir, pair).mfi_json.exists()
+
+
+def _explain_absence(state: str, options: RunOptions) -> str:
     """Say why a scan that did not fail has none of the results that this run makes."""
-    if failures and options.stop_on_first_crash:
-        return "Not run: the run stopped at an earlier failure. Run it again."
-    found = find_state(scan, bundle, options) if isinstance(scan, DixonPair) else "missing"
-    if found == "missing":
+    if state == "missing":
         return (
             f"Its results were removed from {options.output_dir} while the run went on, by another "
             "program or person. Leave OUTPUT_DIR alone during a run, and run it again."
         )
-    return f"Its results were replaced or changed while the run went on, by another run? {found}"
+    return f"Its results were replaced or changed while the run went on, by another run? {state}"
 
 
-def write_run_record(options: RunOptions, summary: RunSummary, bundle: ModelBundle) -> None:
+def write_run_record(plan: RunPlan, summary: RunSummary) -> None:
     """Write every option, version and outcome of this run to ``logs/``."""
+    bundle = plan.bundle
     weights = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
     outcome = {
         "bundle": weights | {"mirrored": bundle.mirrored},
@@ -373,4 +349,4 @@ def write_run_record(options: RunOptions, summary: RunSummary, bundle: ModelBund
         "failed": {failure.scan: failure.problem for failure in summary.failed},
         "notes": list(summary.notes),
     }
-    write_run_log(options.output_dir, options, RECORDED_PACKAGES, outcome)
+    write_run_log(plan.options.output_dir, plan.options, RECORDED_PACKAGES, outcome)
