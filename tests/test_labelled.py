@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_affine, make_pair_arrays, write_description, write_nifti, write_scan
+from toy_training import plan_of
 
 from bids_mfi.errors import DatasetError, InputError, PairError
 from bids_mfi.grid import reorient
@@ -123,7 +124,7 @@ def test_impossible_splits_are_refused(dataset: Path, asked: tuple[str, ...], fi
 def test_validation_on_the_training_scans_holds_nobody_out(dataset: Path) -> None:
     options = replace(OPTIONS, validation="training")
     assert set(roles_of(dataset, options).values()) == {TRAINING}
-    data, _ = load_labelled_data(source_of(dataset), options, None, lambda line: None)
+    data, _ = load_labelled_data(plan_of(options), source_of(dataset), lambda line: None)
     assert data.validated_on == LEARNT_FROM
     assert len(data.validation) == data.count == 5
     with pytest.raises(InputError, match="holds nobody out"):
@@ -325,7 +326,7 @@ def test_a_labelled_scan_that_cannot_be_used_is_an_error(dataset: Path) -> None:
 
 
 def test_each_round_shows_every_case_once(dataset: Path) -> None:
-    data, plan = load_labelled_data(source_of(dataset), OPTIONS, None, lambda line: None)
+    data, plan = load_labelled_data(plan_of(OPTIONS), source_of(dataset), lambda line: None)
     count = data.count or 0
     assert count + len(data.validation) == len(plan.scans) == 5
     rounds = [[id(data.case_at(n)) for n in range(k * count, (k + 1) * count)] for k in range(6)]
@@ -337,7 +338,7 @@ def test_each_round_shows_every_case_once(dataset: Path) -> None:
 
 def test_changed_labels_are_other_data(dataset: Path) -> None:
     def fingerprint() -> str:
-        return dict(load_labelled_data(source_of(dataset), OPTIONS, None, print)[0].ranges)[
+        return dict(load_labelled_data(plan_of(OPTIONS), source_of(dataset), print)[0].ranges)[
             "scans_sha256"
         ]
 
@@ -349,7 +350,7 @@ def test_changed_labels_are_other_data(dataset: Path) -> None:
 
 def test_muscles_that_nobody_has_are_named(dataset: Path) -> None:
     lines: list[str] = []
-    load_labelled_data(source_of(dataset), OPTIONS, None, lines.append)
+    load_labelled_data(plan_of(OPTIONS), source_of(dataset), lines.append)
     assert any(line.startswith("labelled in no scan: LC_R, LC_L") for line in lines)
 
 

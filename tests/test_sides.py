@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import make_affine, write_description, write_nifti, write_scan
+from toy_training import plan_of
 
 from bids_mfi.errors import InputError, PairError
 from bids_mfi.grid import Grid, reorient
@@ -208,7 +209,7 @@ def write_map(bids_dir, person, labels):
 def load(bids_dir, options=OPTIONS):
     lines = []
     selection = RunOptions(bids_dir, bids_dir.parent / "out", "participant")
-    load_labelled_data(LabelledSource(selection), options, None, lines.append)
+    load_labelled_data(plan_of(options), LabelledSource(selection), lines.append)
     return lines
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from toy_neck import toy_rows, write_toy_neck
+from toy_training import plan_of
 
 from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import InputError
@@ -34,11 +35,11 @@ from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.protocol import PROTOCOLS, draw_settings
 from bids_mfi.synthesis.sources import AnatomySource, draw_person
 from bids_mfi.synthesis.subject import draw_subject
+from bids_mfi.training.plan import check_relabelled
 from bids_mfi.training.run import (
     MOST_CASES,
     TRAINING_SEED,
     VALIDATION_SEED,
-    check_relabelled,
     synthetic_data,
 )
 
@@ -230,7 +231,7 @@ def test_phantom_and_label_maps_are_mixed(label_map, share, monkeypatch):
 
     monkeypatch.setattr("bids_mfi.training.run.make_varied_case", count("phantom"))
     monkeypatch.setattr("bids_mfi.synthesis.anatomical.make_case", count("anatomy"))
-    data = synthetic_data(TrainOptions(phantom_share=share, device="cpu"), [label_map])
+    data = synthetic_data(plan_of(TrainOptions(phantom_share=share, device="cpu"), [label_map]))
     for number in range(40):
         data.case_at(number)
     total = made["phantom"] + made["anatomy"]
@@ -274,7 +275,7 @@ def test_the_share_of_randomised_scans_is_the_options(label_map, share, monkeypa
         anatomical, "make_case", lambda maps, seed, mm, name, *_: protocols.append(name)
     )
     options = TrainOptions(phantom_share=0.0, randomised_share=share, device="cpu")
-    data = synthetic_data(options, [label_map])
+    data = synthetic_data(plan_of(options, [label_map]))
     for number in range(40):
         data.case_at(number)
     found = np.mean([name == anatomical.RANDOMISED for name in protocols])
@@ -299,7 +300,7 @@ def test_noisy_scans_carry_what_the_bundle_says_of_their_quiet_twins(
     """What is validated on carries the truth."""
     monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
     bundle, maps = load_bundle(tiny_bundle), [load_label_map(label_map)]
-    data = synthetic_data(relabelled_options(1.0), [label_map], bundle)
+    data = synthetic_data(plan_of(relabelled_options(1.0), [label_map], bundle))
     case = data.case_at(2)
     quiet, noisy = anatomical.make_noise_pair(maps, TRAINING_SEED + MOST_CASES + 2, SPACING_MM)
     network = load_network(bundle, torch.device("cpu"))
@@ -319,7 +320,7 @@ def test_a_share_of_the_scans_learnt_from_is_relabelled(label_map, tiny_bundle, 
     monkeypatch.setattr(anatomical, "make_noise_pair", lambda *_: pair)
     monkeypatch.setattr(anatomical, "make_case", lambda *_, **__: pair[0])
     monkeypatch.setattr("bids_mfi.training.run.label_quietly", lambda *_: zeros)
-    data = synthetic_data(relabelled_options(share), [label_map], load_bundle(tiny_bundle))
+    data = synthetic_data(plan_of(relabelled_options(share), [label_map], load_bundle(tiny_bundle)))
     labels = [data.case_at(number).labels for number in range(60)]
     relabelled = sum(not found.any() for found in labels) / 60
     assert relabelled == pytest.approx(share, abs=0.2 if share == 0.5 else 0)
@@ -334,7 +335,7 @@ def test_muscles_that_are_not_learnt_are_not_relabelled(tiny_bundle, tmp_path, m
     rows = [{**r, "name": r["name"].replace("trapezius", "other")} for r in toy_rows()]
     path = write_toy_neck(tmp_path, rows=rows)
     bundle = load_bundle(tiny_bundle)
-    data = synthetic_data(relabelled_options(1.0), [path], bundle)
+    data = synthetic_data(plan_of(relabelled_options(1.0), [path], bundle))
     known = {muscle.index for muscle in data.table}
     assert len(known) == 12
     found = set(np.unique(data.case_at(2).labels).tolist())
@@ -347,7 +348,9 @@ def test_what_relabels_is_part_of_the_training(label_map, tiny_bundle, monkeypat
     monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
     bundle = load_bundle(tiny_bundle)
     told = [
-        dict(synthetic_data(relabelled_options(0.5), [label_map], start).ranges)["relabelled"]
+        dict(synthetic_data(plan_of(relabelled_options(0.5), [label_map], start)).ranges)[
+            "relabelled"
+        ]
         for start in (bundle, replace(bundle, mirrored=True))
     ]
     assert told[0] != told[1]
@@ -376,15 +379,15 @@ def test_relabelling_needs_a_bundle_and_label_maps(label_map, tiny_bundle, tmp_p
     assert not out.exists()
     imported = replace(whole, inference="niftynet")
     with pytest.raises(InputError, match="converted from NiftyNet"):
-        check_relabelled(relabelled_options(0.5), [label_map], imported)
+        check_relabelled(plan_of(relabelled_options(0.5), [label_map], imported))
 
 
 def test_phantom_without_levels_is_refused_beside_scans_with_levels(label_map, monkeypatch):
     with pytest.raises(InputError, match=r"phantom_share is 0\.25"):
-        synthetic_data(TrainOptions(levels="paper", device="cpu"), [label_map])
+        synthetic_data(plan_of(TrainOptions(levels="paper", device="cpu"), [label_map]))
     monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
     options = TrainOptions(levels="paper", phantom_share=0.0, spacing_mm=SPACING_MM, device="cpu")
-    data = synthetic_data(options, [label_map])
+    data = synthetic_data(plan_of(options, [label_map]))
     assert {m.muscle: m.levels for m in data.table} == PAPER_LEVELS
 
 
@@ -556,7 +559,7 @@ def test_training_at_levels_needs_vertebrae_too(tmp_path):
     path = write_toy_neck(tmp_path / "maps", rows=rows)
     options = TrainOptions(levels="paper", phantom_share=0.0, device="cpu")
     with pytest.raises(InputError, match="has no vertebrae C3, C4, C5, C6"):
-        synthetic_data(options, [path])
+        synthetic_data(plan_of(options, [path]))
 
 
 def test_maps_of_different_muscles_are_refused(label_map, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from toy_neck import toy_rows, write_toy_neck
+from toy_training import plan_of
 
 from bids_mfi.cli import main_verbs
 from bids_mfi.errors import InputError
@@ -37,7 +38,8 @@ from bids_mfi.synthesis.volumes import (
     muscle_volume_ml,
     solve_growth,
 )
-from bids_mfi.training.run import check_vertebrae, synthetic_data
+from bids_mfi.training.plan import check_vertebrae
+from bids_mfi.training.run import synthetic_data
 from bids_mfi.vertebrae import NO_MUSCLE, VERTEBRAE
 
 SPACING_MM = (3.0, 3.0, 5.0)
@@ -373,13 +375,13 @@ def vertebra_options(**changes):
 def test_maps_must_name_every_vertebra_that_is_learnt(label_map, tmp_path):
     path = write_toy_neck(tmp_path)
     with pytest.raises(InputError, match="name no vertebrae C6, C7, T1, expected C2 to T1"):
-        synthetic_data(vertebra_options(), [Path("neck-a")])
-    synthetic_data(vertebra_options(), [Path("neck-a"), path])
+        synthetic_data(plan_of(vertebra_options(), [Path("neck-a")]))
+    synthetic_data(plan_of(vertebra_options(), [Path("neck-a"), path]))
 
 
 def test_vertebrae_and_the_papers_levels_are_not_learnt_together():
     with pytest.raises(InputError, match='vertebrae and for levels "paper"'):
-        check_vertebrae(vertebra_options(levels="paper"), [Path("neck-a")], None)
+        check_vertebrae(plan_of(vertebra_options(levels="paper"), [Path("neck-a")]))
 
 
 class TestAnatomies:

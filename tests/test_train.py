@@ -15,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from toy_training import train
 
 from bids_mfi.errors import BundleError, InputError, MFIError, OutputError
 from bids_mfi.grid import Grid
@@ -38,13 +39,13 @@ from bids_mfi.training.batches import (
     make_batch,
     prepare_case,
 )
-from bids_mfi.training.begin import draft_bundle, make_progress, settle_options
+from bids_mfi.training.begin import draft_bundle
 from bids_mfi.training.bundle_card import custom_card
-from bids_mfi.training.checks import BUNDLE, LOG, describe_lacking, describe_network
+from bids_mfi.training.checks import BUNDLE, LOG, check_table, describe_lacking, describe_network
 from bids_mfi.training.describe import describe_windows
-from bids_mfi.training.loop import LOSS_FUNCTIONS, rate_factor, train
+from bids_mfi.training.loop import LOSS_FUNCTIONS, rate_factor
+from bids_mfi.training.plan import TrainingOrder, check_stated, settle_options
 from bids_mfi.training.recipes import read_recipe, recipe_keys
-from bids_mfi.training.run import TrainingOrder, check_stated
 from bids_mfi.training.state import CHECKPOINT, Progress
 from bids_mfi.training.validation import has_plateaued
 
@@ -818,9 +819,7 @@ def test_niftynets_path_has_no_mirror_images(tmp_path: Path) -> None:
     start = train(replace(OPTIONS, steps=1), tiny_data(), tmp_path / "start")
     start = replace(start, inference="niftynet")
     with pytest.raises(BundleError, match=r"NiftyNet's path.*Leave mirrored out"):
-        make_progress(
-            replace(OPTIONS, mirrored=True), tiny_data(), custom_card("x"), start, CPU_DEVICE
-        )
+        check_table(tiny_data().table, replace(OPTIONS, mirrored=True), start)
 
 
 def test_mirror_images_of_one_sided_labels_are_refused_early(tmp_path: Path) -> None:

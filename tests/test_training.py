@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from toy_neck import write_toy_neck
+from toy_training import plan_of
 
 import bids_mfi
 from bids_mfi.cli.verbs import build_verb_parser, main_verbs
@@ -20,7 +21,8 @@ from bids_mfi.report.curve import draw_curve, lowest_dice
 from bids_mfi.synthesis import simulate, sources
 from bids_mfi.training.batches import NEW_SEEDS
 from bids_mfi.training.model_cards import read_card
-from bids_mfi.training.run import TrainingOrder, choose_card, synthetic_data
+from bids_mfi.training.plan import TrainingOrder, choose_card
+from bids_mfi.training.run import synthetic_data
 
 INCLUDED = Path(bids_mfi.__file__).parent / "data" / "bundle"
 OWN_CARD = "synthetic-neck"
@@ -231,13 +233,13 @@ def test_synthetic_scans_are_not_called_held_out(
     """Only the seeds are others; the anatomies are those learnt from."""
     monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
     options = TrainOptions(spacing_mm=(8.0, 8.0, 8.0), phantom_share=0.0, device="cpu")
-    assert synthetic_data(options).validated_on == NEW_SEEDS
-    assert synthetic_data(options, [write_toy_neck(tmp_path)]).validated_on == NEW_SEEDS
+    assert synthetic_data(plan_of(options)).validated_on == NEW_SEEDS
+    assert synthetic_data(plan_of(options, [write_toy_neck(tmp_path)])).validated_on == NEW_SEEDS
 
 
 def test_synthetic_cases_are_decided_by_seed_and_number() -> None:
     first, same, other = (
-        synthetic_data(TrainOptions(seed=seed, spacing_mm=(5.0, 5.0, 6.0))).case_at(3)
+        synthetic_data(plan_of(TrainOptions(seed=seed, spacing_mm=(5.0, 5.0, 6.0)))).case_at(3)
         for seed in (1, 1, 2)
     )
     assert np.array_equal(first.in_phase, same.in_phase)

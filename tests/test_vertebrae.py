@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toy_training import plan_of, train
 
 from bids_mfi.errors import BundleError, InputError
 from bids_mfi.muscles import WEBER2021, paper_table
@@ -22,10 +23,10 @@ from bids_mfi.options import LOCAL, TrainOptions
 from bids_mfi.synthesis.cases import make_phantom_case
 from bids_mfi.training.augment import mirror
 from bids_mfi.training.batches import TrainingData, check_labels
-from bids_mfi.training.loop import train
 from bids_mfi.training.loss import fold_unknown_vertebrae as fold_unknown
 from bids_mfi.training.loss import smooth_dice_and_cross_entropy
-from bids_mfi.training.run import check_vertebrae, without_vertebrae
+from bids_mfi.training.plan import check_vertebrae
+from bids_mfi.training.run import without_vertebrae
 from bids_mfi.training.widen import set_classes
 from bids_mfi.vertebrae import NO_MUSCLE, VERTEBRAE, vertebra_indices
 
@@ -168,10 +169,10 @@ class TestLearning:
     def test_vertebrae_need_a_label_map_to_be_learnt(self, bundle):
         wanted = TrainOptions(vertebrae=True)
         with pytest.raises(InputError, match="--label-map"):
-            check_vertebrae(wanted, (), None)
-        check_vertebrae(wanted, (Path("neck.nii.gz"),), None)
-        check_vertebrae(wanted, (), bundle)  # which knows them already
-        check_vertebrae(TrainOptions(), (), None)
+            check_vertebrae(plan_of(wanted, (), None))
+        check_vertebrae(plan_of(wanted, (Path("neck.nii.gz"),), None))
+        check_vertebrae(plan_of(wanted, (), bundle))  # which knows them already
+        check_vertebrae(plan_of(TrainOptions(), (), None))
 
     def test_where_vertebrae_are_unknown_they_count_as_background(self):
         torch.manual_seed(3)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from test_train import OPTIONS, TABLE, tiny_data
 from torch import Tensor
+from toy_training import train
 
 from bids_mfi.errors import InputError
 from bids_mfi.network.dense_vnet import WIDTHS, DenseVNet, Widths
 from bids_mfi.network.weights import load_network
 from bids_mfi.training.begin import begin_network
-from bids_mfi.training.loop import train
-from bids_mfi.training.run import TrainingOrder, check_stated
+from bids_mfi.training.plan import TrainingOrder, check_stated
 from bids_mfi.training.widen import widen
 
 CPU = torch.device("cpu")

@@ -195,7 +195,8 @@ def _check_train_arguments(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace, options: TrainOptions, stated: frozenset[str]) -> int:
-    from bids_mfi.training.run import TrainingOrder, check_training_order, run_training
+    from bids_mfi.training.plan import TrainingOrder, plan_training
+    from bids_mfi.training.run import run_training
     from bids_mfi.training.scan_plan import LabelledSource, describe_plan, plan_scans
 
     source = None
@@ -215,8 +216,8 @@ def _train(arguments: argparse.Namespace, options: TrainOptions, stated: frozens
         stated=stated,
     )
     if source and arguments.dry_run:
-        _, settled, _ = check_training_order(order)
-        print_out("\n".join(describe_plan(plan_scans(source, settled))))
+        options = plan_training(order).options
+        print_out("\n".join(describe_plan(plan_scans(source, options))))
         return 0
     bundle = run_training(order, print_out)
     print_out(f"bundle: {bundle.folder}")

@@ -1,4 +1,4 @@
-"""Random geometry for training; must not know the network's layers, files or losses.
+"""Random geometry for training.
 
 Left and right are exchanged, then one sampling grid is composed of elastic deformation, rotation
 and scaling, so that a volume is resampled once. It is NiftyNet's order (scaling, rotation, elastic

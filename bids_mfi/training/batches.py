@@ -1,4 +1,4 @@
-"""What a training learns from, and how steps are made of it; must not know losses or optimisers.
+"""What a training learns from, and how steps are made of it.
 
 case -> standardise and pad -> augment -> window or box -> batch. A case is asked for by its number
 and all chance is drawn from seed and number, so that the same step is the same in every process.

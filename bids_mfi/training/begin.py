@@ -11,16 +11,16 @@ from bids_mfi.errors import InputError
 from bids_mfi.muscles import MuscleTable
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_values import check_texts
-from bids_mfi.network.dense_vnet import PUBLISHED_WIDTHS, DebiasedBatchNorm, DenseVNet
-from bids_mfi.network.inference import choose_inference
+from bids_mfi.network.dense_vnet import DebiasedBatchNorm, DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks, learn_landmarks
 from bids_mfi.network.weights import load_network
 from bids_mfi.options import LANDMARKS, LOCAL, TrainOptions
 from bids_mfi.training.average import average_weights
 from bids_mfi.training.batches import TrainingData, channels_of
 from bids_mfi.training.bundle_card import UNNAMED_CARD
-from bids_mfi.training.checks import check_average, check_table, check_validation
+from bids_mfi.training.checks import check_average, check_validation
 from bids_mfi.training.model_cards import ModelCard
+from bids_mfi.training.plan import TrainingPlan
 from bids_mfi.training.state import Progress
 from bids_mfi.training.widen import set_classes, widen
 from bids_mfi.vertebrae import VERTEBRAE
@@ -29,47 +29,16 @@ LANDMARK_CASES = 16
 SETTLED_UPDATES = 1000
 
 
-def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOptions:
-    """Let the bundle from which a training starts decide what belongs to its weights."""
-    if start is None:
-        vertebrae = bool(options.vertebrae)
-        return replace(options, intensity=options.intensity or LANDMARKS, vertebrae=vertebrae)
-    whole = choose_inference(start).whole
-    return replace(
-        options,
-        spacing_mm=start.spacing_mm,
-        normalization=start.normalization,
-        stem_stride=start.stem_stride,
-        widths=start.widths if start.widths != PUBLISHED_WIDTHS else options.widths,
-        intensity=options.intensity or start.intensity,
-        vertebrae=bool(start.vertebrae) if options.vertebrae is None else options.vertebrae,
-        mirrored=start.mirrored if options.mirrored is None else options.mirrored,
-        window=None if whole else start.window,
-        least_crop=options.least_crop if whole else None,
-        border=(0, 0, 0) if whole else start.border,
-        padding=start.padding,
-        samples_per_volume=1 if whole and not options.least_crop else options.samples_per_volume,
-    )
-
-
-def make_progress(
-    options: TrainOptions,
-    data: TrainingData,
-    card: ModelCard,
-    start: ModelBundle | None,
-    device: torch.device,
-) -> Progress:
-    """Begin: random weights, landmarks yet to be learnt; or both from ``start``.
+def make_progress(plan: TrainingPlan, data: TrainingData) -> Progress:
+    """Begin: random weights, landmarks yet to be learnt; or both from the bundle to start from.
 
     Raises
     ------
-    BundleError
-        The labels of the data do not fit ``start``.
     InputError
-        Cases are to be mirrored, and a muscle has no counterpart; a number is too large; no
-        validation case holds a muscle; or a text cannot stand in a bundle.
+        Averaged weights would have the running statistics of others; no validation case holds a
+        muscle; or a text cannot stand in a bundle.
     """
-    check_table(data.table, options, start)
+    options, start, device = plan.options, plan.start, plan.device
     check_average(options)
     check_validation(data)
     torch.manual_seed(options.seed)
@@ -77,7 +46,7 @@ def make_progress(
     if device.type == "cpu":  # oneDNN's convolutions are faster where channels lie side by side
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
-    draft = draft_bundle(options, data.table, card, start)
+    draft = draft_bundle(options, data.table, plan.card, start)
     check_texts(draft)
     bfloat16 = device.type == "cuda" if options.bfloat16 is None else options.bfloat16
     averaged = average_weights(network, options.average_steps) if options.average_steps else None

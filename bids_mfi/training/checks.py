@@ -1,4 +1,4 @@
-"""What is refused or said before the first step; must not know losses or steps."""
+"""What is refused or said before the first step."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Labelled scans of a BIDS dataset as cases to learn from; must not know how to learn.
+"""Labelled scans of a BIDS dataset as cases to learn from.
 
 Which label map belongs to a scan is decided by names alone (``scan_plan``).
 """
@@ -33,6 +33,7 @@ from bids_mfi.options import TrainOptions
 from bids_mfi.training.batches import HELD_OUT, LEARNT_FROM, TrainingData
 from bids_mfi.training.begin import draft_bundle
 from bids_mfi.training.checks import check_table
+from bids_mfi.training.plan import TrainingPlan
 from bids_mfi.training.scan_plan import (
     ROUND_CHANCE,
     TRAINING,
@@ -64,20 +65,16 @@ class LabelledCase:
 
 
 def load_labelled_data(
-    source: LabelledSource,
-    options: TrainOptions,
-    start: ModelBundle | None,
-    report: Callable[[str], None],
+    plan: TrainingPlan, source: LabelledSource, report: Callable[[str], None]
 ) -> tuple[TrainingData, ScanPlan]:
     """Find, check and read all labelled scans; they are kept in memory on the model grid.
 
     Parameters
     ----------
+    plan : TrainingPlan
+        Grid, split and seed are used; a bundle that is tuned decides how a scan reaches the model
+        grid.
     source : LabelledSource
-    options : TrainOptions
-        Grid, split and seed are used.
-    start : ModelBundle or None
-        The bundle that is tuned; it decides how a scan reaches the model grid.
     report : callable
         Gets lines that say what was found.
 
@@ -85,28 +82,31 @@ def load_labelled_data(
     ------
     InputError
         Data cannot be used; a failing scan is named.
+    BundleError
+        The labels do not fit the bundle to start from.
     """
-    plan = plan_scans(source, options)
-    for line in describe_plan(plan):
+    options = plan.options
+    found = plan_scans(source, options)
+    for line in describe_plan(found):
         report(line)
-    check_table(plan.table, options, start)  # before many scans are read
-    draft = draft_bundle(options, plan.table, start=start)
-    cases = [load_case(scan, plan.table, draft) for scan in plan.scans]
-    for line in [*describe_absent(cases, plan.table), *check_cases(plan, cases, options)]:
+    check_table(found.table, options, plan.start)  # before many scans are read
+    draft = draft_bundle(options, found.table, plan.card, plan.start)
+    cases = [load_case(scan, found.table, draft) for scan in found.scans]
+    for line in [*describe_absent(cases, found.table), *check_cases(found, cases, options)]:
         report(line)
     learnt, held = (
-        [case for case, scan in zip(cases, plan.scans, strict=True) if scan.role == role]
+        [case for case, scan in zip(cases, found.scans, strict=True) if scan.role == role]
         for role in (TRAINING, VALIDATION)
     )
     data = TrainingData(
         case_at=in_rounds(learnt, options.seed),
         validation=held or learnt,
-        table=plan.table,
-        ranges=describe_labelled_scans(plan, cases),
+        table=found.table,
+        ranges=describe_labelled_scans(found, cases),
         count=len(learnt),
         validated_on=HELD_OUT if held else LEARNT_FROM,
     )
-    return data, plan
+    return data, found
 
 
 def in_rounds(cases: Sequence[LabelledCase], seed: int) -> Callable[[int], LabelledCase]:

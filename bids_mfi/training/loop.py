@@ -1,4 +1,4 @@
-"""The loop of a training; must not know where cases come from, BIDS or reports.
+"""The loop of a training.
 
 One loop, in the order of time: batch (see ``batches``) -> network -> loss -> Adam -> running
 average of the weights, if asked for; at every validation the validation cases are segmented,
@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,15 +17,12 @@ from torch import Tensor
 
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import write_bundle
-from bids_mfi.network.devices import choose_device
 from bids_mfi.options import LANDMARKS, TrainOptions
 from bids_mfi.training.augment import draw_corner_affines, logits_through_affine
 from bids_mfi.training.batches import TrainingData, iterate_batches, name_dead_workers
-from bids_mfi.training.begin import learn_from_cases, make_progress, settle_options
-from bids_mfi.training.bundle_card import UNNAMED_CARD
+from bids_mfi.training.begin import learn_from_cases, make_progress
 from bids_mfi.training.checks import (
     BUNDLE,
-    check_folder,
     describe_lacking,
     describe_large_window,
     describe_network,
@@ -38,7 +34,7 @@ from bids_mfi.training.loss import (
     fold_unknown_vertebrae,
     smooth_dice_and_cross_entropy,
 )
-from bids_mfi.training.model_cards import ModelCard
+from bids_mfi.training.plan import TrainingPlan
 from bids_mfi.training.state import CHECKPOINT, Progress, read_checkpoint, write_checkpoint
 from bids_mfi.training.validation import diverged, has_plateaued, validate, write_log
 
@@ -54,44 +50,31 @@ LOSS_FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def train(
-    options: TrainOptions,
-    data: TrainingData,
-    out_dir: Path,
-    card: ModelCard = UNNAMED_CARD,
-    report: Callable[[str], None] = lambda line: None,
-    start: ModelBundle | None = None,
+    plan: TrainingPlan, data: TrainingData, report: Callable[[str], None] = lambda line: None
 ) -> ModelBundle:
     """Train a network and write it as a bundle to ``out_dir/bundle``.
 
     Parameters
     ----------
-    options : TrainOptions
+    plan : TrainingPlan
+        Its ``out_dir`` gets ``log.tsv``, ``checkpoint.pt`` and ``bundle/``; a checkpoint found
+        there is resumed.
     data : TrainingData
-    out_dir : Path
-        Gets ``log.tsv``, ``checkpoint.pt`` and ``bundle/``; a checkpoint found there is resumed.
-    card : ModelCard
     report : callable
         Gets a line at every validation, after log and checkpoint were written; before the first
         step one on labels or windows that do not quite fit.
-    start : ModelBundle, optional
-        Weights to start from; it also decides grid, normalisation, windows and landmarks, and
-        widths unless the options ask for wider ones.
 
     Raises
     ------
     OutputError
         The folder cannot be written, or holds a checkpoint of another training.
-    BundleError
-        The labels of the data do not fit ``start``.
     InputError
-        The cases have no signal, or labels that cannot be learnt.
+        As :func:`bids_mfi.training.begin.make_progress`, or the cases have no signal.
     MFIError
         The training diverged.
     """
-    options = settle_options(options, start)
-    device = choose_device(options.device)
-    check_folder(out_dir)
-    progress = make_progress(options, data, card, start, device)
+    options, out_dir, start = plan.options, plan.out_dir, plan.start
+    progress = make_progress(plan, data)
     if (out_dir / CHECKPOINT).exists():
         read_checkpoint(out_dir / CHECKPOINT, options, data, progress)
         report(f"going on from step {progress.step}")
@@ -110,19 +93,15 @@ def train(
         write_log(progress, data.table, out_dir)
         report(line)
     with name_dead_workers():
-        take_all_steps(options, data, progress, device, out_dir, report)
-    return write_trained_bundle(options, data, progress, out_dir, card)
+        take_all_steps(plan, data, progress, report)
+    return write_trained_bundle(plan, data, progress)
 
 
 def take_all_steps(
-    options: TrainOptions,
-    data: TrainingData,
-    progress: Progress,
-    device: torch.device,
-    out_dir: Path,
-    report: Callable[[str], None],
+    plan: TrainingPlan, data: TrainingData, progress: Progress, report: Callable[[str], None]
 ) -> None:
     """Learn from the current step to the last, or until validations bring nothing more."""
+    options, device, out_dir = plan.options, plan.device, plan.out_dir
     losses: list[float] = []
     started = time.monotonic() - progress.seconds
     done = has_plateaued(progress.rows, options)
@@ -190,16 +169,14 @@ def take_step(progress: Progress, options: TrainOptions, images: Tensor, labels:
     return value
 
 
-def write_trained_bundle(
-    options: TrainOptions, data: TrainingData, progress: Progress, out_dir: Path, card: ModelCard
-) -> ModelBundle:
+def write_trained_bundle(plan: TrainingPlan, data: TrainingData, progress: Progress) -> ModelBundle:
     """Write the best weights, or the last, as a bundle, with the recipe and their Dice."""
     bundle = replace(
         progress.draft,
-        folder=out_dir / BUNDLE,
-        training=(*data.ranges, *describe_recipe(options, data, progress)),
+        folder=plan.out_dir / BUNDLE,
+        training=(*data.ranges, *describe_recipe(plan.options, data, progress)),
     )
     last = progress.result.state_dict()
-    state = progress.best_state if options.keep == "best" else last
+    state = progress.best_state if plan.options.keep == "best" else last
     plain = {name: tensor.contiguous() for name, tensor in state.items()}
-    return write_bundle(bundle, plain, card.licence_text)
+    return write_bundle(bundle, plain, plan.card.licence_text)

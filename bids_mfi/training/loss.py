@@ -1,4 +1,4 @@
-"""Losses for the dense V-Net; must not know the network, files or labels' names."""
+"""Losses for the dense V-Net."""
 
 import torch
 from torch import Tensor

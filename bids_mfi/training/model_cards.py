@@ -1,4 +1,4 @@
-"""Model cards: what a person has to know of a bundle; must not know networks, scans or BIDS.
+"""Model cards: what a person has to know of a bundle.
 
 A card is a TOML file with the fields of :class:`ModelCard` as keys. Those of the package's own
 bundles lie in ``data/cards``.

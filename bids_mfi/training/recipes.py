@@ -1,4 +1,4 @@
-"""Recipes of a training: TOML files -> TrainOptions; must not know networks, scans or BIDS.
+"""Recipes of a training: TOML files -> TrainOptions.
 
 A recipe holds the names of :class:`bids_mfi.options.TrainOptions` as keys. What it leaves out has
 the default of that class. Every value is checked here, before anything is computed.

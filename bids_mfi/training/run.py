@@ -1,11 +1,8 @@
-"""From data to a bundle: joins cases, training and curve; must not know parsers or how to learn.
-
-``loop`` does not know where cases come from or what a picture is; here they meet.
-"""
+"""From data to a bundle: joins cases, training and curve."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +12,11 @@ from numpy.typing import NDArray
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.bundle_files import load_bundle
-from bids_mfi.network.devices import cached_network, choose_device
-from bids_mfi.network.inference import choose_inference
+from bids_mfi.network.devices import cached_network
 from bids_mfi.network.segment import label_channels
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve
-from bids_mfi.storage import check_writable, write_atomically
+from bids_mfi.storage import write_atomically
 from bids_mfi.synthesis import anatomical
 from bids_mfi.synthesis.cases import (
     TrainingCase,
@@ -38,13 +33,11 @@ from bids_mfi.training.batches import (
     TrainingData,
     channels_of,
 )
-from bids_mfi.training.begin import settle_options
-from bids_mfi.training.bundle_card import DEFAULT_NAME, custom_card
-from bids_mfi.training.checks import CURVE, LOG, SCANS, check_folder
+from bids_mfi.training.checks import CURVE, LOG, SCANS, check_table
 from bids_mfi.training.labelled_scans import load_labelled_data
 from bids_mfi.training.loop import train
-from bids_mfi.training.model_cards import ModelCard, read_card
-from bids_mfi.training.scan_plan import LabelledSource, ScanPlan, encode_scan_list
+from bids_mfi.training.plan import TrainingOrder, TrainingPlan, plan_training
+from bids_mfi.training.scan_plan import ScanPlan, encode_scan_list
 from bids_mfi.vertebrae import NO_MUSCLE, VERTEBRAE
 
 # Seeds of synthetic cases: validation below training, so that no case is in both.
@@ -52,42 +45,7 @@ VALIDATION_SEED = 1_000
 VALIDATION_CASES = 8
 TRAINING_SEED = 1_000_000_000
 MOST_CASES = 10_000_000
-# How bundles for whole volumes are tuned; one with windows keeps them, and is tuned all the same.
-YIELDING = frozenset({"least_crop"})
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOrder:
-    """What is asked for by ``python -m bids_mfi train``.
-
-    Attributes
-    ----------
-    out_dir : Path
-        Gets the log, the curve, the checkpoint and the bundle.
-    options : TrainOptions
-    source : LabelledSource or None
-        Labelled scans; None for synthetic ones.
-    label_maps : tuple of Path
-        Label maps of necks, or folders of them, that synthetic scans are made from.
-    start : Path or None
-        Folder of the bundle to start from; None for random weights.
-    name, licence : str or None
-        Of the bundle that is made.
-    card : str or None
-        Name or file of a card that says these and more.
-    stated : frozenset of str
-        Options that the user or the recipe stated, the others being defaults.
-    """
-
-    out_dir: Path
-    options: TrainOptions
-    source: LabelledSource | None = None
-    label_maps: tuple[Path, ...] = ()
-    start: Path | None = None
-    name: str | None = None
-    licence: str | None = None
-    card: str | None = None
-    stated: frozenset[str] = frozenset()
+WHOLE_TABLE = paper_table(dict.fromkeys(LONG_NAMES, "all"))  # of the phantom
 
 
 def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBundle:
@@ -102,109 +60,51 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
     Raises
     ------
     MFIError
-        As :func:`bids_mfi.training.loop.train`; data or the start bundle cannot be used.
+        As :func:`plan_training` and :func:`bids_mfi.training.loop.train`; the data cannot be used.
     """
-    out_dir = order.out_dir
-    start, options, card = check_training_order(order)
-    plan = None
-    if order.source is None:
+    plan = plan_training(order)
+    scans = None
+    if plan.source is None:
         report(f"making {VALIDATION_CASES} synthetic scans for validation ...")
-        data = synthetic_data(options, order.label_maps, start)
+        data = synthetic_data(plan)
     else:
-        data, plan = load_labelled_data(order.source, options, start, report)
-        data = mark_vertebrae_unknown(data, options)
+        data, scans = load_labelled_data(plan, plan.source, report)
+        data = mark_vertebrae_unknown(data, plan.options)
 
     def show(line: str) -> None:
-        write_side_files(out_dir, data, plan)
+        write_side_files(plan.out_dir, data, scans)
         report(line)
 
-    bundle = train(options, data, out_dir, card, show, start)
-    write_side_files(out_dir, data, plan)
+    bundle = train(plan, data, show)
+    write_side_files(plan.out_dir, data, scans)
     return bundle
 
 
-def check_training_order(
-    order: TrainingOrder,
-) -> tuple[ModelBundle | None, TrainOptions, ModelCard]:
-    """Find what can be found before the data are looked at; a dry run begins with it too.
-
-    Returns
-    -------
-    start : ModelBundle or None
-    options : TrainOptions
-        Those of the order, with what the bundle to start from decides.
-    card : ModelCard
-        Of the bundle that is made.
-
-    Raises
-    ------
-    MFIError
-        The folder, the bundle to start from, the device, the card or an option cannot be used.
-    """
-    check_folder(order.out_dir)
-    check_writable(order.out_dir.absolute())
-    start = None if order.start is None else load_bundle(order.start)
-    choose_device(order.options.device)
-    options = settle_options(order.options, start)
-    check_stated(order, options)
-    check_relabelled(options, order.label_maps, start)
-    check_vertebrae(options, order.label_maps, start)
-    return start, options, choose_card(order, start)
-
-
-def check_stated(order: TrainingOrder, options: TrainOptions) -> None:
-    """Refuse stated options that the bundle to start from decides otherwise.
-
-    Raises
-    ------
-    InputError
-    """
-    for key in sorted(order.stated - YIELDING):
-        wanted, decided = getattr(order.options, key), getattr(options, key)
-        if wanted != decided:
-            raise InputError(
-                f"{order.start}: was made with {key} {decided}, but the recipe or the command line "
-                f"states {wanted}; expected the bundle's own, which its weights need. Leave {key} "
-                "out, or train from random weights, without --from."
-            )
-
-
-def choose_card(order: TrainingOrder, start: ModelBundle | None) -> ModelCard:
-    """Read the card that is named, or make one from name and licence."""
-    if order.card is not None:
-        return read_card(order.card)
-    return custom_card(order.name or DEFAULT_NAME, order.licence, start)
-
-
-def synthetic_data(
-    options: TrainOptions, label_maps: Sequence[Path] = (), start: ModelBundle | None = None
-) -> TrainingData:
+def synthetic_data(plan: TrainingPlan) -> TrainingData:
     """Synthetic scans, made when they are asked for: of label maps and of the built-in phantom.
 
-    Parameters
-    ----------
-    options : TrainOptions
-    label_maps : sequence of Path
-        Files or folders; without them all scans are of the phantom.
-    start : ModelBundle, optional
-        The bundle from which the training starts; it labels the share ``relabelled_share``.
+    Without label maps all scans are of the phantom. The bundle to start from labels the share
+    ``relabelled_share``.
 
     Raises
     ------
-    InputError
-        A label map cannot be used.
+    InputError, BundleError
+        A label map cannot be used, or its labels do not fit the bundle to start from.
     """
+    options, start = plan.options, plan.start
     first = TRAINING_SEED + options.seed * MOST_CASES
-    if not label_maps:
+    if not plan.label_maps:
+        check_table(WHOLE_TABLE, options, start)
         return mark_vertebrae_unknown(_phantom_data(options, first), options)
-    paths = find_label_maps(label_maps)
+    paths = find_label_maps(plan.label_maps)
     maps = [load_label_map(path) for path in paths]
     table = common_table(paths, maps, options.levels)
     check_phantom(table, options)
     if start is None or not start.vertebrae:
         check_named_vertebrae(options, paths, maps)
+    check_table(table, options, start)
     # Processes beside the one that trains cannot share its GPU.
-    device = torch.device("cpu") if options.workers else choose_device(options.device)
+    device = torch.device("cpu") if options.workers else plan.device
 
     def case_at(seed: int) -> Case:
         if np.random.default_rng([seed, 2]).random() < options.phantom_share:
@@ -245,30 +145,6 @@ def choose_protocol(seed: int, options: TrainOptions) -> str:
     """Choose whether a scan of a label map is drawn from the wide ranges."""
     randomised = np.random.default_rng([seed, 6]).random() < options.randomised_share
     return anatomical.RANDOMISED if randomised else VARIED
-
-
-def check_vertebrae(
-    options: TrainOptions, label_maps: Sequence[Path], start: ModelBundle | None
-) -> None:
-    """Refuse to call classes vertebrae that nothing teaches.
-
-    Raises
-    ------
-    InputError
-    """
-    known = start is not None and bool(start.vertebrae)
-    if options.vertebrae and options.levels != "all":
-        raise InputError(
-            f'the recipe asks for vertebrae and for levels "{options.levels}"; expected levels '
-            '"all" where vertebrae are learnt, because levels are then cut at inference. Set '
-            'levels to "all", or vertebrae to false.'
-        )
-    if options.vertebrae and not label_maps and not known:
-        raise InputError(
-            "vertebrae is true, but neither label maps nor the bundle to start from know any. "
-            "Expected label maps that name vertebrae: give --label-map, or set vertebrae to false "
-            "in the recipe."
-        )
 
 
 def check_named_vertebrae(
@@ -329,34 +205,6 @@ def describe_relabelled(options: TrainOptions, start: ModelBundle) -> str:
     )
 
 
-def check_relabelled(
-    options: TrainOptions, label_maps: Sequence[Path], start: ModelBundle | None
-) -> None:
-    """Refuse to let a bundle label scans where there is none, or none of its kind.
-
-    Raises
-    ------
-    InputError
-    """
-    if not options.relabelled_share:
-        return
-    whole = start is not None and all(muscle.levels == "all" for muscle in start.table)
-    findings = {
-        "no label map is given (--label-map)": not label_maps,
-        "there is no bundle to start from (--from)": start is None,
-        "the bundle was converted from NiftyNet": start and not choose_inference(start).mirrors,
-        "the bundle labels muscles at some levels only": start and not whole,
-        'the recipe asks for levels other than "all"': options.levels != "all",
-    }
-    for finding, found in findings.items():
-        if found:
-            raise InputError(
-                f"relabelled_share is {options.relabelled_share:g}, but {finding}. Expected scans "
-                "of label maps, labelled over the muscles' whole length by the bundle to start "
-                "from. Give what is missing, or set relabelled_share to 0 in the recipe."
-            )
-
-
 def _phantom_data(options: TrainOptions, first: int) -> TrainingData:
     spacing_mm = options.spacing_mm
     return TrainingData(
@@ -364,7 +212,7 @@ def _phantom_data(options: TrainOptions, first: int) -> TrainingData:
         validation=[
             make_phantom_case(VALIDATION_SEED + i, spacing_mm) for i in range(VALIDATION_CASES)
         ],
-        table=paper_table(dict.fromkeys(LONG_NAMES, "all")),
+        table=WHOLE_TABLE,
         ranges=describe_phantom_variety(spacing_mm),
         validated_on=NEW_SEEDS,
     )
@@ -377,8 +225,7 @@ def check_phantom(table: MuscleTable, options: TrainOptions) -> None:
     ------
     InputError
     """
-    whole = paper_table(dict.fromkeys(LONG_NAMES, "all"))
-    if options.phantom_share > 0 and table != whole:
+    if options.phantom_share > 0 and table != WHOLE_TABLE:
         raise InputError(
             f"phantom_share is {options.phantom_share:g}, but the phantom has no vertebral levels "
             "and holds all fourteen muscles, unlike these scans. Set it to 0 in the recipe."
