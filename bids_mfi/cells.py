@@ -1,4 +1,4 @@
-"""Cells of tab-separated tables that users bring; must not know what a column means.
+"""Cells of tab-separated tables that users bring.
 
 Takes what spreadsheets do to a table without changing its content: a byte order mark, UTF-16,
 any line end, quotes, invisible characters, empty columns. Whatever could mean two things is

@@ -1,4 +1,4 @@
-"""Counts and lists as words; must not know what is counted or listed."""
+"""Counts and lists as words."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""The error tree and its exit statuses; must not know anything else of the package.
+"""The error tree and its exit statuses.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Findings about the data, made from names; must not know where they are shown."""
+"""Findings about the data, made from names."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A voxel grid in space: shape and affine; turned, resampled and compared. Must not know files.
+"""A voxel grid in space: shape and affine; turned, resampled and compared.
 
 Inside the package every volume is an array of shape (x, y, z) with a :class:`Grid`. Orientation is
 always taken from the affine, whose world axes point to the subject's right, anterior and superior.

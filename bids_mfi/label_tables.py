@@ -1,4 +1,4 @@
-"""BIDS ``dseg.tsv``: which muscle and side each label is; must not know images."""
+"""BIDS ``dseg.tsv``: which muscle and side each label is."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Muscles and label tables; must not know arrays, files or models.
+"""Muscles and label tables.
 
 The numbers and abbreviations are those of Table 1 of Weber et al. 2021
 (doi:10.1038/s41598-021-95972-x): even is left, odd is right, and left is the subject's left.

@@ -1,4 +1,4 @@
-"""Bytes of NIfTI files: opened, unpacked and decoded; must not know where a voxel lies.
+"""Bytes of NIfTI files: opened, unpacked and decoded.
 
 A header is read before the voxels, and of the voxels no more than the header claims and at most
 one slice beyond, so that a small packed file cannot fill the memory.

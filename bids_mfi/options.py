@@ -1,4 +1,4 @@
-"""The options of a run, as data; must not parse, print or open anything."""
+"""The options of a run, as data."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Text from users' files, made safe to print; must not know what is printed.
+"""Text from users' files, made safe to print.
 
 A file name may hold anything but a slash: escape sequences that a terminal obeys, marks that turn
 the direction of reading, bytes that are not UTF-8. And a terminal may know ASCII only.

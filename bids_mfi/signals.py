@@ -1,4 +1,4 @@
-"""Signals that end a run in order; must not know what is running.
+"""Signals that end a run in order.
 
 SIGINT (Ctrl-C), SIGTERM (``docker stop``, Slurm) and SIGHUP (a closed terminal) raise one
 exception, which passes every clean-up on its way out. A second signal changes nothing, as the

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all; must not know what is in them or how they are named.
+"""Files that are whole or not there at all.
 
 Every file is written to a temporary name, brought to the disk and renamed. What a killed process
 left behind is cleared by the next one.

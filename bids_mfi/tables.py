@@ -1,4 +1,4 @@
-"""Tables of measures, one row a scan, muscle and side: read and checked; must not know images."""
+"""Tables of measures, one row a scan, muscle and side: read and checked."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Columns of the tables of a scan, each declared once; must not know values.
+"""Columns of the tables of a scan, each declared once.
 
 The declaration feeds the table itself, its JSON sidecar, the pages, the tables of the group and the
 Boutiques descriptor.

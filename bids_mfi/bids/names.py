@@ -1,4 +1,4 @@
-"""Names and paths of the derivatives, made and read back; must not know what files hold."""
+"""Names and paths of the derivatives, made and read back."""
 
 import os
 import re

@@ -1,6 +1,6 @@
 """OUTPUT_DIR as a dataset: who owns it, the files that describe it, logs of runs.
 
-Every file is written to a temporary name and renamed. Must not know what a scan's results are.
+Every file is written to a temporary name and renamed.
 """
 
 import csv

@@ -1,8 +1,7 @@
-"""Parsers and one handler a verb; must not know how anything is done.
+"""Parsers and one handler a verb.
 
 ``run.py`` speaks the BIDS App grammar (``app``), ``python -m bids_mfi`` the verbs around it
-(``verbs``). With ``participant.workflow`` the only place that catches errors, prints or exits.
-Nothing heavy is imported before the arguments are parsed.
+(``verbs``). Nothing heavy is imported before the arguments are parsed.
 """
 
 from bids_mfi.cli.app import build_parser, main

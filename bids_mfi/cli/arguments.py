@@ -1,4 +1,4 @@
-"""argparse made brief and helpful; must not know any option.
+"""argparse made brief and helpful.
 
 An error is two lines: what is wrong, with the nearest word that would be right, and how to call
 the program. ``_`` stands for ``-`` in the names of options, as BIDS Apps spell some of them.

@@ -1,4 +1,4 @@
-"""BIDS dataset -> scans: every query and naming convention; must not know models or reports.
+"""BIDS dataset -> scans: every query and naming convention.
 
 Rooms: ``naming`` names and ``phrases`` descriptions as data, ``filters`` the user's filter file,
 ``bystanders`` files that are no images of a scan, ``classify`` one image's contrast, ``glued``

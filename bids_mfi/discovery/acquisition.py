@@ -1,4 +1,4 @@
-"""Whether two images come from one acquisition, by their sidecars; must not know names or pairs."""
+"""Whether two images come from one acquisition, by their sidecars."""
 
 import re
 from collections.abc import Mapping

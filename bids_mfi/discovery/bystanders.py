@@ -1,7 +1,6 @@
 """Files beside the images of a scan that are none of them: masks, labels, maps, and copies.
 
-They are left out before names are read, so that they never change a scan's name or status. Must not
-know sidecars or contrasts.
+They are left out before names are read, so that they never change a scan's name or status.
 """
 
 import gzip

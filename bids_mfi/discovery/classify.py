@@ -1,4 +1,4 @@
-"""From one image's name and metadata to its contrast; must not know files, pairs or PyBIDS.
+"""From one image's name and metadata to its contrast.
 
 The sources speak in a fixed order: the user's filter file, ImageType, the file name, the
 SeriesDescription. The first that speaks decides and the others must agree. Where all are silent,

@@ -1,4 +1,4 @@
-"""From a BIDS dataset's folder to its scans; must not know naming conventions or arrays.
+"""From a BIDS dataset's folder to its scans.
 
 Participants and sessions come from :mod:`bids_mfi.discovery.listing`; the sidecars are read through
 one small PyBIDS layout a participant (see :mod:`bids_mfi.discovery.metadata`).

@@ -1,4 +1,4 @@
-"""Scans as text for --dry-run; must not look for scans or open files."""
+"""Scans as text for --dry-run."""
 
 import json
 import os

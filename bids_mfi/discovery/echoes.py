@@ -1,4 +1,4 @@
-"""Which images of a group are which contrast, the echo time included; must not know names' rules.
+"""Which images of a group are which contrast, the echo time included.
 
 The echo time speaks last, and only where a phase is missing.
 """

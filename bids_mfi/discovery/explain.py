@@ -1,6 +1,6 @@
 """Sentences about scans that cannot be used, and about how images were recognised.
 
-Must not decide anything: that is done in :mod:`bids_mfi.discovery.pair`.
+What cannot be used is decided in :mod:`bids_mfi.discovery.pair`.
 """
 
 from collections.abc import Iterable

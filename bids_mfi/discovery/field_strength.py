@@ -1,4 +1,4 @@
-"""Field strength of images that are known by their paths; must not know scans or contrasts.
+"""Field strength of images that are known by their paths.
 
 The sidecars are those that a search of the dataset would use, through the same PyBIDS layout.
 """

@@ -1,4 +1,4 @@
-"""The user's --bids-filter-file; must not know sidecars, contrasts' names in files or PyBIDS.
+"""The user's --bids-filter-file.
 
 The file is a JSON object ``{query: {entity: value}}`` with the queries ``ip``, ``oop``, ``fat`` and
 ``water``. An entity is one of the name, or ``suffix``, ``extension``, ``datatype`` or ``word`` (any

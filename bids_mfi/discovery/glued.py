@@ -2,7 +2,7 @@
 
 BIDScoin writes a whole series description into ``acq-``, without its underscores. That ``train``
 ends with ``in`` means nothing by itself; beside a name that has ``opp`` in the same place, and is
-otherwise the same, it does. Must not know files, sidecars or pairs.
+otherwise the same, it does.
 """
 
 import re

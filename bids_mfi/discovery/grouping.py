@@ -1,4 +1,4 @@
-"""From a participant's images to groups of one scan each; must not judge if they are usable."""
+"""From a participant's images to groups of one scan each."""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Groups of images that make one scan, by what their names share; must not know the sidecars.
+"""Groups of images that make one scan, by what their names share.
 
 A scan's name is made of what its images share.
 """

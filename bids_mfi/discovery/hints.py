@@ -3,7 +3,7 @@
 A protocol's name, an ``acq-`` label or a description such as ``dixon fat quant`` belongs to all
 images of a series, the in-phase image as well as the fat image. Where images that differ in their
 contrast have the same text, it says nothing. Elsewhere it sets an image aside, before the
-echo-time rule could take a water image for the in-phase image. Must not know files or pairs.
+echo-time rule could take a water image for the in-phase image.
 """
 
 from collections import defaultdict

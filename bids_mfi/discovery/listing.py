@@ -1,4 +1,4 @@
-"""What lies in a dataset's folders; must not know contrasts, sidecars' content or PyBIDS.
+"""What lies in a dataset's folders.
 
 Everything is listed by scandir, which also sees links whose target is not there. What keeps images
 of a participant from being seen is kept as an unusable scan: nothing vanishes without a word. A

@@ -1,4 +1,4 @@
-"""Inheritance of one participant's sidecar metadata by PyBIDS; must not know contrasts or pairs.
+"""Inheritance of one participant's sidecar metadata by PyBIDS.
 
 PyBIDS applies the inheritance principle. Its own naming rules would drop values such as
 ``part-inphase``, and a sidecar of one image would then apply to the other; so each layout gets

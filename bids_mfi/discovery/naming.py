@@ -1,4 +1,4 @@
-"""What file names and sidecar texts say of a Dixon image, as data; must not open any file.
+"""What file names and sidecar texts say of a Dixon image, as data.
 
 :data:`NAMINGS` holds every naming convention, :data:`IMAGE_TYPE_TOKENS` the vendors' words in the
 DICOM field ImageType. ``None`` stands for an image that is none of the four contrasts and is set

@@ -1,8 +1,7 @@
 """From a participant's images to scans: in-phase and out-of-phase joined, or a reason why not.
 
-Must not know how files are listed or metadata are read. Nothing is guessed: where sources
-disagree, a partner is missing or there are two candidates, the scan becomes an
-:class:`UnusableScan` whose problem names the files and says what to do.
+Nothing is guessed: where sources disagree, a partner is missing or there are two candidates, the
+scan becomes an :class:`UnusableScan` whose problem names the files and says what to do.
 """
 
 from collections.abc import Callable, Iterable, Mapping

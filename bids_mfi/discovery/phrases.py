@@ -1,9 +1,9 @@
 """What a free text says of a Dixon image: a series description, or an entity's value as a text.
 
-Must not know files or sidecars. A token decides where it stands at the end of the text, as
-scanners append it (``t1_vibe_dixon_tra_W_ND``), or before a colon, as GE writes it (``WATER: Ax
-LAVA-Flex``), or where it names a phase in words (``in phase``). Any other token is a mere hint:
-``fat`` in the middle of a text may belong to the protocol's name.
+A token decides where it stands at the end of the text, as scanners append it
+(``t1_vibe_dixon_tra_W_ND``), or before a colon, as GE writes it (``WATER: Ax LAVA-Flex``), or where
+it names a phase in words (``in phase``). Any other token is a mere hint: ``fat`` in the middle of a
+text may belong to the protocol's name.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Images of one scan that a converter named as if they were of several; must not open files.
+"""Images of one scan that a converter named as if they were of several.
 
 Converters number the contrasts of a series (``run-01`` to ``run-04``, ``T1w1``, ``T1wa``,
 ``__dup-01``) or put its description into ``acq-``. Such images are brought together only where

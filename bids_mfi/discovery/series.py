@@ -1,4 +1,4 @@
-"""4-D files of echoes or contrasts as the images that they hold; must not know pairs.
+"""4-D files of echoes or contrasts as the images that they hold.
 
 A header is opened only where the search without it has left a question: a scan that cannot be
 used, a participant without a pair, a list of echo times. A participant whose images are 3-D and

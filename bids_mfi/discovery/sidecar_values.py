@@ -1,4 +1,4 @@
-"""Values of sidecar fields as somebody meant them; must not know images, files or pairs.
+"""Values of sidecar fields as somebody meant them.
 
 BIDS wants EchoTime in seconds, MagneticFieldStrength in tesla, ImagingFrequency in megahertz and
 ImageType as a list of words. Converters and spreadsheets write text, other units and lists of one.

@@ -1,4 +1,4 @@
-"""Reads JSON sidecars and decides to which images each applies; must not know contrasts or PyBIDS.
+"""Reads JSON sidecars and decides to which images each applies.
 
 Every sidecar of the dataset is opened here and nowhere else.
 """

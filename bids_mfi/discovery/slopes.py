@@ -1,4 +1,4 @@
-"""Slopes of the stored values that vendors write; must not know files, contrasts or pairs.
+"""Slopes of the stored values that vendors write.
 
 Philips scanners scale each image for display by slopes of its own. dcm2niix writes them into the
 sidecar; if it does not undo them, the two images of a pair lie on different scales.

@@ -1,4 +1,4 @@
-"""The filter file that would pair two images, tried before it is shown; must not open files."""
+"""The filter file that would pair two images, tried before it is shown."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Figures of an evaluation by groups of scans; must not know label maps, files or pages.
+"""Figures of an evaluation by groups of scans.
 
 What a scan is comes from the grid of its true label map and from the field strength of its images.
 Quartiles of the true MFI are taken within each muscle and side, over the scans of the evaluation:

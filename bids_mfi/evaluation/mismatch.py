@@ -1,4 +1,4 @@
-"""Why two label maps that should agree do not; must not know files, pages or other scans' metrics.
+"""Why two label maps that should agree do not.
 
 Dice 0 has a few common causes that have nothing to do with a segmentation: the two maps call left
 and right the other way, number the muscles differently, or one of them was turned over. Each is

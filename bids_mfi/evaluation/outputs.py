@@ -1,4 +1,4 @@
-"""Files of an evaluation: names, columns, what they say; must not know how a number was made."""
+"""Files of an evaluation: names, columns, what they say."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What belongs together in two derivative folders; must not know voxels or statistics.
+"""What belongs together in two derivative folders.
 
 Scans are matched by participant, session and the other entities of the scan. Entities that tell
 how labels were made (``seg``, ``desc``, ``label``) or on which grid they lie (``space``, ``res``,

@@ -1,4 +1,4 @@
-"""Order of an evaluation from input to files; must not know formulas, names or how to print.
+"""Order of an evaluation from input to files.
 
 A scan that fails costs itself only. What has no partner is counted and named.
 """

@@ -1,4 +1,4 @@
-"""One scan: two label maps against each other; must not know other scans, statistics or pages.
+"""One scan: two label maps against each other.
 
 MFI and volume of both maps are measured on the same images, as in the paper, or taken from the
 tables beside them. A muscle without a voxel has neither: both are NaN, not 0.

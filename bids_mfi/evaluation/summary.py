@@ -1,4 +1,4 @@
-"""The tables of Weber et al. 2021 from many scans; must not know files, images or pages."""
+"""The tables of Weber et al. 2021 from many scans."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""Units and codes of a table's columns, from its JSON sidecars; must not know who is in the table.
+"""Units and codes of a table's columns, from its JSON sidecars.
 
 Cells are brought into the units of the group level once, where a table is read. A unit that is not
 known makes the value missing, and a finding says so.

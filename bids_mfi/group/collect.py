@@ -1,4 +1,4 @@
-"""All tables of OUTPUT_DIR as one; must not know participants' data, statistics or pages.
+"""All tables of OUTPUT_DIR as one.
 
 A table that cannot be read costs its scan only. Nothing is dropped silently: what is left out is a
 finding.

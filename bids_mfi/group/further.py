@@ -1,4 +1,4 @@
-"""Analyses beyond the paper that depend on what the data hold; must not know formulas or files."""
+"""Analyses beyond the paper that depend on what the data hold."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The scans' tables by vertebral level as one; must not know participants' data or statistics."""
+"""The scans' tables by vertebral level as one."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence

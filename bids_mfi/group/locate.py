@@ -1,4 +1,4 @@
-"""Where OUTPUT_DIR's tables lie and which are wanted; must not know what is in them.
+"""Where OUTPUT_DIR's tables lie and which are wanted.
 
 A table is looked for where BIDS has it: ``sub-X[/ses-Y][/DATATYPE]``, with the same ``sub`` and
 ``ses`` in its name. What lies elsewhere is named and left out: a copy in a backup folder is no

@@ -1,4 +1,4 @@
-"""Whether BIDS_DIR is the dataset that was measured; must not know what its tables say.
+"""Whether BIDS_DIR is the dataset that was measured.
 
 Two studies may have the same labels, and datasets move: a path proves nothing. The images that a
 scan was measured on prove it, by their names and by their sha256 in the scan's sidecar.

@@ -1,4 +1,4 @@
-"""What a scan's name and sidecar say of it, and what is odd about that; must not know measures."""
+"""What a scan's name and sidecar say of it, and what is odd about that."""
 
 import re
 from collections.abc import Mapping, Sequence

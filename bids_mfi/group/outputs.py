@@ -1,4 +1,4 @@
-"""Files of the group level: names, columns, what they say; must not know how a number was made."""
+"""Files of the group level: names, columns, what they say."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What is known of the participants: sex, age, BMI and more; must not know any measure or test.
+"""What is known of the participants: sex, age, BMI and more.
 
 ``participants.tsv`` and the ``sub-*_sessions.tsv`` of BIDS, or one table that the user names. A
 value that makes no sense is missing, and a finding names whose it is.

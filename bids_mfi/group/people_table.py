@@ -1,4 +1,4 @@
-"""Lines of ``participants.tsv`` and its like by identifier; must not know what they say."""
+"""Lines of ``participants.tsv`` and its like by identifier."""
 
 from collections.abc import Sequence
 from pathlib import Path

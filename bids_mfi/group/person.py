@@ -1,4 +1,4 @@
-"""Sex, age and BMI of one participant from the cells of a table; must not know files.
+"""Sex, age and BMI of one participant from the cells of a table.
 
 A cell that makes no sense is missing, and is remembered with the name of its owner.
 """

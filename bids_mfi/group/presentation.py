@@ -1,4 +1,4 @@
-"""What the page and the figures of a group run are given; must not know formulas or files."""
+"""What the page and the figures of a group run are given."""
 
 from collections.abc import Mapping
 from dataclasses import replace

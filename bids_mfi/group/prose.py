@@ -1,4 +1,4 @@
-"""Methods and results of a group run in words for a paper; must not know files or pages."""
+"""Methods and results of a group run in words for a paper."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Order of the group level from OUTPUT_DIR's tables to files; must not know formulas or print."""
+"""Order of the group level from OUTPUT_DIR's tables to files."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Which scan stands for a participant; must not know measures, people or statistics."""
+"""Which scan stands for a participant."""
 
 from dataclasses import dataclass
 

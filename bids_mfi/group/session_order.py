@@ -1,4 +1,4 @@
-"""In which order the sessions of a study were; must not know measures, covariates or statistics.
+"""In which order the sessions of a study were.
 
 It is taken from, in this order: the user, the times of acquisition, the lines of ``sessions.tsv``,
 the numbers in the labels, labels as *pre* and *post*. Where there is none of them, it is that of

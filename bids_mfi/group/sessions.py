@@ -1,4 +1,4 @@
-"""The ``sub-*_sessions.tsv`` of BIDS with their sidecars; must not know measures or statistics."""
+"""The ``sub-*_sessions.tsv`` of BIDS with their sidecars."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Everything that is known of a study before statistics begin; must not know tests or pages."""
+"""Everything that is known of a study before statistics begin."""
 
 from dataclasses import dataclass, replace
 from itertools import chain

@@ -1,4 +1,4 @@
-"""Lines of participants and sessions against the scans that were measured; must not know files.
+"""Lines of participants and sessions against the scans that were measured.
 
 Identifiers are never repaired: what differs by a zero or by case is named, and what it would have
 replaced is missing, because a wrong age is worse than none.

@@ -1,4 +1,4 @@
-"""Fat and water of in-phase and out-of-phase signals; must not know files.
+"""Fat and water of in-phase and out-of-phase signals.
 
 IP = W + F and OOP = W - F of water W and fat F. Of *magnitude* images OOP = |W - F|, so that the
 arithmetic of :func:`fat_and_water` gives the smaller and the larger of the two signals: it folds

@@ -1,4 +1,4 @@
-"""Vertebral levels from labelled vertebral bodies; must not know networks, files or pages.
+"""Vertebral levels from labelled vertebral bodies.
 
 As the raters of Weber et al. 2021 did it (doi:10.1038/s41598-021-95972-x): the bodies of the
 vertebrae tell which axial slices belong to a level. Neighbouring levels meet in the middle of

@@ -1,4 +1,4 @@
-"""Whether labelled muscles lie as in a human neck; must not know images, files or pages.
+"""Whether labelled muscles lie as in a human neck.
 
 An image whose header is upside down, or exchanges front and back, is segmented all the same. The
 labels then lie in an order that no neck has, or most of them are missing. Left and right are

@@ -1,4 +1,4 @@
-"""Noise of a pair, estimated from second differences; must not know files."""
+"""Noise of a pair, estimated from second differences."""
 
 import math
 from itertools import combinations

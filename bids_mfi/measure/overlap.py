@@ -1,4 +1,4 @@
-"""Overlap and surface distance of two label maps; must not know files or statistics."""
+"""Overlap and surface distance of two label maps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A Dixon pair as paths and entities; must not know voxels."""
+"""A Dixon pair as paths and entities."""
 
 from dataclasses import dataclass
 from enum import StrEnum

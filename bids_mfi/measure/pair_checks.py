@@ -1,4 +1,4 @@
-"""What the values of two Dixon images say about each other; must not know files, labels or flags.
+"""What the values of two Dixon images say about each other.
 
 Of a true pair of magnitudes IP = W + F and OOP = |W - F|. Pure water and pure fat are therefore as
 bright in one as in the other, up to T2* decay between the echoes, and every neck holds some of

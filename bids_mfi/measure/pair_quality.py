@@ -1,4 +1,4 @@
-"""Doubts about whether the images of a scan belong together; must not know labels, files or pages.
+"""Doubts about whether the images of a scan belong together.
 
 Each flag is of the whole scan, and an error unless it says otherwise: no number of the scan can be
 trusted.

@@ -1,4 +1,4 @@
-"""Reasons to doubt a number: measures and labels in, flags out; must not know files or reports.
+"""Reasons to doubt a number: measures and labels in, flags out.
 
 A flag never changes or removes a value. Thresholds are named here and written into each flag.
 """

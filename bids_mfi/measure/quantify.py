@@ -1,4 +1,4 @@
-"""Fat and volume of each labelled muscle; must not know files, models or quality limits.
+"""Fat and volume of each labelled muscle.
 
 The muscle fat infiltration (MFI) of a muscle is that of Weber et al. 2021
 (doi:10.1038/s41598-021-95972-x): 100 mean(F) / (mean(F) + mean(W)) over its voxels, F fat and W

@@ -1,7 +1,4 @@
-"""A model bundle as a value: identity, grid, labels and how images are given to the network.
-
-Must not know files or how it is written.
-"""
+"""A model bundle as a value: identity, grid, labels and how images are given to the network."""
 
 import hashlib
 from dataclasses import dataclass

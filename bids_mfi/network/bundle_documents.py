@@ -1,4 +1,4 @@
-"""The JSON documents of a bundle, made from it and parsed; must not open files."""
+"""The JSON documents of a bundle, made from it and parsed."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The dense V-Net of NiftyNet 0.6.0 in PyTorch; must not know files, intensities or labels.
+"""The dense V-Net of NiftyNet 0.6.0 in PyTorch.
 
 The network of Gibson et al. 2018 (doi:10.1109/TMI.2018.2806309) as NiftyNet's ``dense_vnet``
 builds it with its default parameters, which Weber et al. 2021

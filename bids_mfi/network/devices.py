@@ -1,4 +1,4 @@
-"""Devices that networks run on, and the networks loaded there; must not know images."""
+"""Devices that networks run on, and the networks loaded there."""
 
 import os
 

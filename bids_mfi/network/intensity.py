@@ -1,4 +1,4 @@
-"""Standardisation of image intensities; must not know the network, files or labels.
+"""Standardisation of image intensities.
 
 The signal of an MR image has no unit. Percentiles of the tissue are moved to a model's landmarks
 by a piecewise linear map (Nyul and Udupa 1999, doi:10.1002/(SICI)1522-2594(199912)42:6<1072), then

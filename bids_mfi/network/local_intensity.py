@@ -1,4 +1,4 @@
-"""Division of both images by the signal of their surroundings; must not know networks or files.
+"""Division of both images by the signal of their surroundings.
 
 The signal of an MR image has no unit, and a surface coil makes it fall by a factor of three and
 more from skin to spine. The in-phase image is divided by its own local mean, and the out-of-phase

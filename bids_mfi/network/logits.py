@@ -1,4 +1,4 @@
-"""Logits of channels on the model grid, in one pass or in windows; must not know scans' grids."""
+"""Logits of channels on the model grid, in one pass or in windows."""
 
 from collections.abc import Iterator
 from itertools import product

@@ -1,4 +1,4 @@
-"""Size of the model grid and of what the network is given; must not know networks."""
+"""Size of the model grid and of what the network is given."""
 
 from typing import Any
 

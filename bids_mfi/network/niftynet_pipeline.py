@@ -1,4 +1,4 @@
-"""NiftyNet 0.6.0's inference, step for step; must not know files, BIDS or how a bundle was made.
+"""NiftyNet 0.6.0's inference, step for step.
 
 A bundle whose ``inference`` is ``niftynet`` takes this path, so that it gives the labels that
 NiftyNet gave. Much here would be done otherwise today (end-point aligned resampling, padding before

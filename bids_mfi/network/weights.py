@@ -1,4 +1,4 @@
-"""Weights of a bundle: verified, checked against the network, loaded; must not know metadata."""
+"""Weights of a bundle: verified, checked against the network, loaded."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Settings of the published model (``inference.ini``), read and checked; must not know tensors."""
+"""Settings of the published model (``inference.ini``), read and checked."""
 
 import configparser
 import math

@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints ("tensor bundles") read without TensorFlow; must not know any network.
+"""TensorFlow checkpoints ("tensor bundles") read without TensorFlow.
 
 A checkpoint ``model.ckpt-N`` is an index, a table in LevelDB's format that says for each variable
 its type, shape, place and checksum, and a data file with the values one after the other. All that

@@ -1,4 +1,4 @@
-"""Figures 3 and 4 of Weber et al. 2021 as SVG; must not know files, pages or how to compute.
+"""Figures 3 and 4 of Weber et al. 2021 as SVG.
 
 For each muscle a correlation plot and a Bland-Altman plot. Left has filled circles and thick lines,
 right open triangles and thin lines, so that the sides differ in form and not in colour alone. The

@@ -1,4 +1,4 @@
-"""The page of an evaluation or of two tables as self-contained HTML; must not compute statistics.
+"""The page of an evaluation or of two tables as self-contained HTML.
 
 Numbers come in as given; here they are chosen, rounded and worded. Like the participant's page it
 loads nothing.

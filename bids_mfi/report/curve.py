@@ -1,4 +1,4 @@
-"""The course of a training as a picture; must not know networks, files or how it was measured."""
+"""The course of a training as a picture."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Pictures of a scan as PNG; must not know files, names or what the numbers mean.
+"""Pictures of a scan as PNG.
 
 All pictures are in radiological display: the subject's left is on the right of the picture, in
 axial pictures anterior is up, in the others superior. Sides come from the affine alone.

@@ -1,4 +1,4 @@
-"""What the page of a cohort shows, as given to it; must not know words, plots or HTML."""
+"""What the page of a cohort shows, as given to it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

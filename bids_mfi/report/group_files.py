@@ -1,4 +1,4 @@
-"""Pictures and files of a cohort's page: what is inside it, what beside; must not know numbers."""
+"""Pictures and files of a cohort's page: what is inside it, what beside."""
 
 import base64
 from collections.abc import Iterable, Mapping

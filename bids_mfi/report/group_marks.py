@@ -1,4 +1,4 @@
-"""Points, words and places that the figures of a cohort share; must not know any figure.
+"""Points, words and places that the figures of a cohort share.
 
 Females are filled circles, males open triangles and participants whose sex is not known crosses,
 so that they differ in form and not in colour alone.

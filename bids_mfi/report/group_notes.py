@@ -1,4 +1,4 @@
-"""Notes of a cohort's tables, short enough to be read; must not know which test they are of."""
+"""Notes of a cohort's tables, short enough to be read."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The page of a cohort as self-contained HTML; must not compute statistics, open or write results.
+"""The page of a cohort as self-contained HTML.
 
 Numbers come in as given; here they are arranged as sections, tables, plots and files. The page
 loads nothing: plotly.js and the data are inside it, and a content security policy forbids the rest.

@@ -1,4 +1,4 @@
-"""Participants, what they lack and what was found about them; must not know tables or plots."""
+"""Participants, what they lack and what was found about them."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the plots of a cohort's page draw, as one block of JSON; must not know HTML or files.
+"""What the plots of a cohort's page draw, as one block of JSON.
 
 Nothing is computed: numbers of tables are rounded and put in the order of the participants.
 """

@@ -1,4 +1,4 @@
-"""Tables of a cohort as they are shown: which columns, which words; must not know HTML or plots."""
+"""Tables of a cohort as they are shown: which columns, which words."""
 
 import re
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Names in a cohort's tables as words; must not know tables, plots or HTML."""
+"""Names in a cohort's tables as words."""
 
 TIMES = "\u00d7"
 MUSCLE_NAMES = {

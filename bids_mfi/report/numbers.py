@@ -1,4 +1,4 @@
-"""Numbers as the pages and figures show them: the one formatter; must not know tables or HTML."""
+"""Numbers as the pages and figures show them: the one formatter."""
 
 import math
 

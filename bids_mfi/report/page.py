@@ -1,4 +1,4 @@
-"""The page of a participant as self-contained HTML; must not compute, open or write any result.
+"""The page of a participant as self-contained HTML.
 
 Numbers come in as given and are only formatted. The page loads nothing: its style and pictures
 are inside it, and a content security policy forbids the rest.

@@ -1,4 +1,4 @@
-"""Parts of a picture of a scan: panels, letters, outlines, legend; must not know which pictures."""
+"""Parts of a picture of a scan: panels, letters, outlines, legend."""
 
 import io
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""A scan turned for display, and the slices that are shown; must not know how they are drawn."""
+"""A scan turned for display, and the slices that are shown."""
 
 from dataclasses import dataclass
 from typing import Any

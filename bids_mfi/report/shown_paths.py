@@ -1,4 +1,4 @@
-"""Paths in sentences of a page that may be shared; must not open anything.
+"""Paths in sentences of a page that may be shared.
 
 Messages name files with their whole path, which tells names of people, machines and projects.
 """

@@ -1,4 +1,4 @@
-"""p-values adjusted for multiple comparisons; must not know what was tested."""
+"""p-values adjusted for multiple comparisons."""
 
 import numpy as np
 import pandas as pd

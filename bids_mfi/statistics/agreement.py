@@ -1,4 +1,4 @@
-"""Agreement of two raters: ICC, bias, limits of agreement; must not know files, images or pages."""
+"""Agreement of two raters: ICC, bias, limits of agreement."""
 
 from dataclasses import asdict, dataclass
 

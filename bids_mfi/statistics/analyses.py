@@ -1,4 +1,4 @@
-"""All analyses of a cohort in the order of the paper; must not know files or pages."""
+"""All analyses of a cohort in the order of the paper."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Left-right asymmetry of the muscles; must not know covariates, files or pages.
+"""Left-right asymmetry of the muscles.
 
 Left is the participant's left, and all differences are left less right.
 """

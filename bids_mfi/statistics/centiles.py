@@ -1,4 +1,4 @@
-"""Where a participant stands among controls of the same sex, age and BMI; must not know files.
+"""Where a participant stands among controls of the same sex, age and BMI.
 
 A linear model of the controls, value ~ sex + age + bmi, expects a value of each participant. What
 departs from it, by the standard error of a single new value, follows Student's t if the model

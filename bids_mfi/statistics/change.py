@@ -1,4 +1,4 @@
-"""Change between sessions; must not know cohorts, files or pages.
+"""Change between sessions.
 
 All functions take ``visits``: a row a participant, session and muscle, with columns
 ``participant_id``, ``session_id``, ``muscle``, ``value`` (unit of the measure), ``sex`` (F, M or

@@ -1,4 +1,4 @@
-"""One value of each participant and muscle; must not know files, pages or any test.
+"""One value of each participant and muscle.
 
 A muscle's value is the mean of its left and right side, as in Weber et al. 2021
 (doi:10.1038/s41598-021-95972-x). What a missing side does is a rule that the user chooses.

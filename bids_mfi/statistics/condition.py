@@ -1,4 +1,4 @@
-"""Conditions on participants in the user's words; must not know files, measures or tests.
+"""Conditions on participants in the user's words.
 
 Nothing of a condition is ever run: Python's own grammar takes it apart, and what is allowed is
 computed here.

@@ -1,4 +1,4 @@
-"""Analyses of covariance with sex, age and BMI; must not know files or pages.
+"""Analyses of covariance with sex, age and BMI.
 
 Those of Weber et al. 2021. One design for all: intercept, sex (+1 F, -1 M), age, BMI, Type III.
 Each analysis takes the participants that have all it needs. What cannot be estimated is NaN, with

@@ -1,4 +1,4 @@
-"""Which of sex, age and BMI a model can have; must not know any test."""
+"""Which of sex, age and BMI a model can have."""
 
 from dataclasses import dataclass
 

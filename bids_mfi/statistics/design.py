@@ -1,4 +1,4 @@
-"""Between-participants designs: matrices and what their columns mean; must not know any test.
+"""Between-participants designs: matrices and what their columns mean.
 
 Sex is coded +1 (F) and -1 (M), so that the intercept weighs both alike, as SPSS does with Type III
 sums of squares.

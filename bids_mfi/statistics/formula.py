@@ -1,4 +1,4 @@
-"""Models that the user writes as a formula: fits and tests; must not know files or pages."""
+"""Models that the user writes as a formula: fits and tests."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Designs of models that the user writes as a formula; must not know values or any test.
+"""Designs of models that the user writes as a formula.
 
 Columns that hold text are factors, coded so that their levels sum to 0 and all weigh alike (Type
 III, as SPSS has it); columns that hold numbers are covariates.

@@ -1,4 +1,4 @@
-"""Ordinary least squares of one outcome; must not know participants, muscles or designs' names.
+"""Ordinary least squares of one outcome.
 
 The matrix must be of full rank; :func:`bids_mfi.statistics.design.explain_design` says whether it
 is. Everything rests on orthonormal columns. The inverse of X'X is never formed, because it would

@@ -1,4 +1,4 @@
-"""Marginal means of the factors of a user's model; must not know files or pages.
+"""Marginal means of the factors of a user's model.
 
 The marginal mean of a level is what the model expects there, averaged over all combinations of the
 levels of the other factors, which weigh alike, with covariates at the means of the participants

@@ -1,4 +1,4 @@
-"""Linear mixed model with a random intercept, by REML; must not know participants or muscles.
+"""Linear mixed model with a random intercept, by REML.
 
 y = X b + u[group] + e, u ~ N(0, sigma_u^2), e ~ N(0, sigma^2). With the variance ratio
 q = sigma_u^2 / sigma^2 and groups of n_i rows, the inverse covariance of a group is, up to

@@ -1,4 +1,4 @@
-"""Participants whose value does not fit their sex, age and BMI; must not know files or pages."""
+"""Participants whose value does not fit their sex, age and BMI."""
 
 import numpy as np
 import pandas as pd

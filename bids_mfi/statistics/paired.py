@@ -1,4 +1,4 @@
-"""Descriptives, paired t-tests and correlations of muscles; must not know covariates or files.
+"""Descriptives, paired t-tests and correlations of muscles.
 
 As in Weber et al. 2021: two-tailed, uncorrected, each pair of muscles with its own complete cases.
 """

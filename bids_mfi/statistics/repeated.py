@@ -1,4 +1,4 @@
-"""Repeated-measures analysis of covariance of the muscles; must not know cohorts, files or pages.
+"""Repeated-measures analysis of covariance of the muscles.
 
 The multivariate linear model Y = X B + E, a column of Y a muscle, a row of X a participant. With
 C an orthonormal basis of the contrasts between the muscles, H the hypothesis matrix of an effect in

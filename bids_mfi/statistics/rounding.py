@@ -1,4 +1,4 @@
-"""When a difference is nothing but the rounding of floating point; must not know any test."""
+"""When a difference is nothing but the rounding of floating point."""
 
 import numpy as np
 from numpy.typing import NDArray

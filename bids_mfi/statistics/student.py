@@ -1,4 +1,4 @@
-"""Student's t of estimates and of paired differences; must not know participants or muscles.
+"""Student's t of estimates and of paired differences.
 
 All functions take arrays and treat their columns alike, so that many muscles cost no more than one.
 """

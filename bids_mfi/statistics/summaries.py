@@ -1,4 +1,4 @@
-"""Summaries of overlap and agreement by muscle; must not know files or pages."""
+"""Summaries of overlap and agreement by muscle."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The text of a model's formula; must not know participants, values or any test.
+"""The text of a model's formula.
 
 A formula is ``mfi ~ group + age + sex``. Nothing of the text is ever run: it is taken apart here,
 and only names made here go to formulaic, which does the algebra of terms (Wilkinson & Rogers 1973,

@@ -1,4 +1,4 @@
-"""Random scans of the anatomy of label maps; must not know networks, files of BIDS or training.
+"""Random scans of the anatomy of label maps.
 
 Every scan is decided by its seed: label map, person, protocol, field of view.
 """

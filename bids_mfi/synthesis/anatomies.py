@@ -1,4 +1,4 @@
-"""Label maps of necks that come with the package; must not know what is made of them."""
+"""Label maps of necks that come with the package."""
 
 from pathlib import Path
 

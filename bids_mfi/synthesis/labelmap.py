@@ -1,4 +1,4 @@
-"""A label map of a neck, prepared for random subjects; must not know signals, scanners or BIDS.
+"""A label map of a neck, prepared for random subjects.
 
 A label map names the structure at every voxel of one body. For each voxel the distance to the next
 other structure, which one that is, and the depth below the skin are found once. Growth, wasting,

@@ -1,4 +1,4 @@
-"""Where the vertebral levels of a subject lie in a scan; must not know signals or files."""
+"""Where the vertebral levels of a subject lie in a scan."""
 
 import numpy as np
 import torch

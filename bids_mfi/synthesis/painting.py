@@ -1,4 +1,4 @@
-"""Voxels of a random person: water, fat and labels on a grid; must not know scanners or files.
+"""Voxels of a random person: water, fat and labels on a grid.
 
 The order: put the person's airway and vessels into the label map -> look every point of a voxel up
 in the map through the deformation -> let structures grow, waste and part -> average the points of

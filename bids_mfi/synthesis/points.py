@@ -1,4 +1,4 @@
-"""Where the voxels of a grid lie in a subject's label map; must not know signals."""
+"""Where the voxels of a grid lie in a subject's label map."""
 
 from dataclasses import dataclass
 

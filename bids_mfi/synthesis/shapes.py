@@ -1,4 +1,4 @@
-"""Curves in cross-sections to polygons, and polygons to voxels; must not know anatomy.
+"""Curves in cross-sections to polygons, and polygons to voxels.
 
 A structure is drawn in cross-sections at some heights. Each becomes a closed polygon of VERTICES
 points, split into a *core* (the midline of a ribbon, the centre of an oval) and an *offset* from

@@ -1,4 +1,4 @@
-"""A BIDS dataset of synthetic neck scans with the truth; must not know discovery or derivatives.
+"""A BIDS dataset of synthetic neck scans with the truth.
 
 ::
 

@@ -1,7 +1,7 @@
 """Where the scans of a simulated dataset come from: the built-in phantom, or label maps.
 
-Must not know the files of a dataset. A source gives the scans of a participant in the order of
-sessions; participant and number decide them.
+A source gives the scans of a participant in the order of sessions; participant and number decide
+them.
 """
 
 from collections.abc import Iterator, Sequence

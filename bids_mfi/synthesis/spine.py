@@ -1,4 +1,4 @@
-"""Where the vertebral bodies of a label map lie; must not know signals."""
+"""Where the vertebral bodies of a label map lie."""
 
 import numpy as np
 from numpy.typing import NDArray

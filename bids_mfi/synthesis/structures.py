@@ -1,4 +1,4 @@
-"""Structures of a label map by their names: tissue, muscle, vertebra; must not know voxels."""
+"""Structures of a label map by their names: tissue, muscle, vertebra."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A random person on the anatomy of a label map; must not know voxels, points or scanners.
+"""A random person on the anatomy of a label map.
 
 What is drawn here is small: numbers and curves. :mod:`bids_mfi.synthesis.painting` makes voxels.
 """
