@@ -596,8 +596,27 @@ def test_an_unknown_plugin_is_one_line(bids_dir, tmp_path, tiny_bundle, capsys):
     assert "MultiProc" in error
 
 
-def test_another_plugin_gives_the_same_bytes(finished, tmp_path, tiny_bundle):
+def list_first_arguments(monkeypatch, module, name):
+    """Each first argument with which a function is called from now on."""
+    function, found = getattr(module, name), []
+
+    def call(*arguments):
+        found.append(arguments[0])
+        return function(*arguments)
+
+    monkeypatch.setattr(module, name, call)
+    return found
+
+
+def test_another_plugin_gives_the_same_bytes(finished, tmp_path, tiny_bundle, monkeypatch):
+    """In one process, so that what it reads can be counted."""
+    from bids_mfi.bids import scan_files
+    from bids_mfi.participant import plan, plugins
+
     bids_dir, out_dir, _ = finished
+    plugin_files = list_first_arguments(monkeypatch, plugins, "read_regular_file")
+    bundles = list_first_arguments(monkeypatch, plan, "load_bundle")
+    images = list_first_arguments(monkeypatch, scan_files, "hash_file")
     (tmp_path / "plugin.yml").write_text("plugin: Linear\n")
     linear = tmp_path / "x" / "out put"
     shutil.copytree(bids_dir, tmp_path / "x" / bids_dir.name)
@@ -605,6 +624,9 @@ def test_another_plugin_gives_the_same_bytes(finished, tmp_path, tiny_bundle):
     assert run(tmp_path / "x" / bids_dir.name, linear, tiny_bundle, *more) == 0
     expected = {k: v for k, v in tree(out_dir).items() if not k.startswith("sub-02")}
     assert tree(linear) == expected
+    assert plugin_files == [tmp_path / "plugin.yml"]
+    assert bundles == [tiny_bundle]
+    assert sorted(images.count(image) for image in set(images)) == [3, 3]  # begin, save, end
 
 
 def test_provenance_holds_every_option(finished):
