@@ -107,7 +107,7 @@ def test_only_the_door_and_the_graph_print_or_exit():
     assert not offenders
 
 
-def test_every_module_says_what_it_must_not_know():
+def test_every_module_has_a_docstring():
     for path in sorted(PACKAGE.rglob("*.py")):
         assert ast.get_docstring(ast.parse(path.read_text())), path
 

@@ -1,4 +1,4 @@
-"""The filter file that would pair two images, tried before it is shown; must not open files."""
+"""The filter file that would pair two images, tried before it is shown."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -49,7 +49,7 @@ def suggest_partners(finding: FoundScan, groups: Iterable[Group], images: list[I
 
 def _doubt(own: Lone, partners: list[Lone]) -> str:
     if len(partners) > 1:
-        return "more than one would fit"
+        return "more than one fits"
     if own.kinship(partners[0]) is Kinship.DIFFERENT:
         return "the sidecars give another acquisition time or other settings"
     return "nothing in the sidecars proves that both come from one acquisition"
