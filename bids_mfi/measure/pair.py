@@ -1,4 +1,4 @@
-"""A Dixon pair as paths and entities; must not know voxels."""
+"""A Dixon pair as paths and entities."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,7 +23,7 @@ class Contrast(StrEnum):
 
 
 class NamedByEntities:
-    """What is named by the BIDS entities that its files share."""
+    """Something named by the BIDS entities that its files share."""
 
     __slots__ = ()
 
