@@ -1,4 +1,4 @@
-"""The common look of the figures that are SVG; must not know what any of them shows."""
+"""Common style of the SVG figures."""
 
 import io
 from collections.abc import Sequence
