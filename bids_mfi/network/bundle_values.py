@@ -1,4 +1,4 @@
-"""What the values of a bundle must be; must not know files."""
+"""Limits on the values of a bundle."""
 
 import math
 from itertools import pairwise
@@ -25,7 +25,7 @@ MOST_PADDING = 256
 
 
 def check_values(bundle: ModelBundle) -> None:
-    """Raise BundleError at the first value that cannot be."""
+    """Raise BundleError at the first impossible value."""
     for finding, expected in _misfits(bundle):
         raise BundleError(f"{bundle.folder / METADATA}: {finding}, expected {expected}. {REMEDY}")
 
@@ -47,7 +47,7 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
         (all(len(row) == knots for row in bundle.landmarks),
          f"{[len(row) for row in bundle.landmarks]} landmarks", f"{knots} for each channel"),
         (all(all(a <= b for a, b in pairwise(row)) and (row[:1] < row[-1:] or not knots)
-             for row in bundle.landmarks), "landmarks that fall", "rising ones"),
+             for row in bundle.landmarks), "landmarks that decrease", "rising ones"),
         (bundle.vertebrae in _runs_of_vertebrae(), f"vertebrae {list(bundle.vertebrae)}",
          f"neighbours in their order, each once, of {', '.join(VERTEBRAE)}"),
         (not bundle.vertebrae or bundle.inference != "niftynet", "vertebrae with NiftyNet's path",
@@ -85,7 +85,7 @@ def _misfits(bundle: ModelBundle) -> list[tuple[str, str]]:
 
 
 def _runs_of_vertebrae() -> set[tuple[str, ...]]:
-    """Vertebrae that follow each other, from the top down; also none."""
+    """Consecutive vertebrae, from the top down; may be empty."""
     ends = range(len(VERTEBRAE) + 1)
     return {VERTEBRAE[first:last] for first in ends for last in ends}
 
@@ -104,7 +104,7 @@ def _expected_percentiles(bundle: ModelBundle) -> tuple[float, ...]:
 def check_texts(bundle: ModelBundle) -> None:
     """Refuse names, texts and labels that :func:`load_bundle` would refuse once they are written.
 
-    A training calls it before it starts, not when its weights are to be saved.
+    A training calls it before it starts, not only when it saves its weights.
 
     Raises
     ------
@@ -124,6 +124,6 @@ def check_texts(bundle: ModelBundle) -> None:
             read(value)
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"{what}: {error}. A model bundle with this could not be read; correct the "
+                f"{what}: {error}. A model bundle with this value could not be read; correct the "
                 f"{source}."
             ) from error
