@@ -1,1 +1,1 @@
-"""Statistics of a cohort, tables in and tables out; must not know files, images or pages."""
+"""Statistics of a cohort, tables in and tables out."""

@@ -1,4 +1,4 @@
-"""Sentences for what is missing in a table; must not know any test."""
+"""Sentences for what is missing in a table."""
 
 from collections.abc import Iterable
 
