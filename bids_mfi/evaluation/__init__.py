@@ -1,4 +1,4 @@
-"""Two raters, or a model and the truth, compared; must not know nipype, models or how to print.
+"""Two raters, or a model and the truth, compared.
 
 ``pairing`` finds what belongs together, ``scans`` measures one scan, ``summary`` makes the tables
 of Weber et al. 2021 of many, ``groups`` the figures of groups of scans, ``outputs`` writes them,
