@@ -1,4 +1,4 @@
-"""Muscles and label tables; must not know arrays, files or models.
+"""Muscles and label tables.
 
 The numbers and abbreviations are those of Table 1 of Weber et al. 2021
 (doi:10.1038/s41598-021-95972-x): even is left, odd is right, and left is the subject's left.
@@ -80,18 +80,18 @@ class MuscleTable:
 
     @property
     def has_both_sides(self) -> bool:
-        """Whether every muscle stands in the table once left and once right."""
+        """Whether every muscle is in the table once left and once right."""
         sides = [(muscle.muscle, muscle.hemi) for muscle in self.muscles]
         both = all((m.muscle, side) in sides for m in self.muscles for side in "LR")
         return both and len(sides) == len(set(sides))
 
     def mirrored_indices(self) -> dict[int, int]:
-        """For each index that of the same muscle on the other side.
+        """For each index, the index of the same muscle on the other side.
 
         Raises
         ------
         KeyError
-            A muscle stands in the table with one side only.
+            A muscle is in the table with one side only.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Names and numbers of vertebrae and of their levels; must not know networks or images."""
+"""Names and numbers of vertebrae and of their levels."""
 
 LEVELS = ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3")
 # Bodies of the vertebrae between which the paper's levels lie, from the top down.
