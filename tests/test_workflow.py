@@ -494,7 +494,7 @@ def test_an_output_disk_that_takes_nothing_hides_no_result(
     assert run(bids_dir, out_dir, tiny_bundle) == 5
     said = capsys.readouterr()
     assert "0 scans done, 2 already done, 1 failed" in said.out
-    assert "scans that are done: sub-02_ses-a_acq-dixon, sub-02_ses-b_acq-dixon" in said.err
+    assert "completed scans: sub-02_ses-a_acq-dixon, sub-02_ses-b_acq-dixon" in said.err
     assert os.strerror(number) in said.err
     assert tree(out_dir) == before
     (out_dir / ".bidsignore").unlink()

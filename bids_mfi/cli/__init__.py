@@ -1,7 +1,7 @@
-"""Parsers and one handler a verb; must not know how anything is done.
+"""Parsers, and one handler per verb.
 
-``run.py`` speaks the BIDS App grammar (``app``), ``python -m bids_mfi`` the verbs around it
-(``verbs``). With ``participant.workflow`` the only place that catches errors, prints or exits.
+``app`` is the BIDS App ``run.py``, ``verbs`` is ``python -m
+bids_mfi``. Only this folder and ``participant.workflow`` catch errors, print or exit.
 Nothing heavy is imported before the arguments are parsed.
 """
 
