@@ -395,7 +395,7 @@ def test_a_wrong_bids_dir_is_refused_and_a_right_one_means_images(truth, tmp_pat
     for person in PEOPLE:
         write_measures(truth, person, [("TR", "L", 10, 20)])
     out, wrong = tmp_path / "out", tmp_path / "wrong"
-    with pytest.raises(InputError, match="wrong: is no folder"):
+    with pytest.raises(InputError, match="wrong: is not a folder"):
         evaluate_folders(truth, truth, out, bids_dir=wrong)
     wrong.mkdir()
     with pytest.raises(InputError, match=r"wrong: holds no image of the 4 scans.*--bids-dir"):
@@ -494,7 +494,7 @@ def test_the_label_table_of_the_truth_decides(truth, tmp_path):
 
 def test_folders_that_cannot_be_compared_are_named(truth, tmp_path):
     empty = tmp_path / "empty"
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         evaluate_folders(truth, empty, tmp_path / "out")
     empty.mkdir()
     with pytest.raises(InputError, match="has no label map"):

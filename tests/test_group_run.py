@@ -298,7 +298,7 @@ def test_mirror_images_with_the_same_weights_are_named(people, tmp_path, capsys)
     older.write_text(json.dumps(content))
     assert run(folders) == 0
     said = capsys.readouterr().err
-    assert re.search(r"saw the mirror image too.*\(1\).*sub-12_acq-dixon", said)
+    assert re.search(r"with test-time mirroring.*\(1\).*sub-12_acq-dixon", said)
     assert re.search(r"note: .* without a checksum .*\(1\).*sub-01_acq-dixon", said)
     assert "different model bundles" not in said
 
@@ -499,7 +499,7 @@ def test_lines_of_one_participant_that_differ_are_missing(people, tmp_path, caps
 def test_without_a_table_of_participants_the_rest_is_analysed(people, tmp_path, capsys):
     folders = make_group_folder(tmp_path, make_muscles(people), None)
     assert run(folders) == 0
-    assert "participants.tsv is not there" in capsys.readouterr().err
+    assert "participants.tsv does not exist" in capsys.readouterr().err
     assert read(folders, "pairedt")["p"].notna().all()
     assert read(folders, "ancova")["p_sex"].isna().all()
     page = (folders[1] / "group.html").read_text()

@@ -385,7 +385,8 @@ def test_words_for_nothing(cell, tmp_path):
 
 @pytest.mark.parametrize(
     ("cells", "kind", "said"),
-    [(("1", "2", "n/a", "4"), "f", ""), (("1", "2", "-", "4"), "f", r"taken as missing.*sub-03: -"),
+    [(("1", "2", "n/a", "4"), "f", ""),
+     (("1", "2", "-", "4"), "f", r"treated as missing.*sub-03: -"),
      (("1", "2", "3,5", "4"), "O", r"read as text.*sub-03: 3,5"),
      (("1", "2", "l0", "4"), "O", r"read as text.*sub-03: l0"),
      (("1", "2", "999", "4"), "f", r"codes for missing values \(1\).*sub-03: 999"),

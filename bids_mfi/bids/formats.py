@@ -1,4 +1,4 @@
-"""JSON and tab-separated text as the program writes and reads them; must not know columns."""
+"""JSON and tab-separated text as the program writes and reads them."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The marker of a finished scan as a checked document; must not know what its values mean.
+"""The marker of a finished scan as a checked document.
 
 The marker is the sidecar ``*_mfi.json`` of a scan's table. It holds a checksum of its own content,
 so that a value changed by hand is noticed, and each of its values is checked for its type before

@@ -66,7 +66,7 @@ class ScanRecord:
 
 @dataclass(frozen=True, slots=True)
 class ScanResults:
-    """What is written of a scan.
+    """What is written for a scan.
 
     Attributes
     ----------
@@ -92,10 +92,10 @@ class ScanResults:
 
 
 def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_identity: str, fat_water: str) -> str:
-    """sha256 over all that decides the results of a scan.
+    """sha256 of everything that determines the results of a scan.
 
     The content and names of its images, what the sidecars said, the bundle's identity, the
-    version and how fat and water are had.
+    version and the source of fat and water.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def fingerprint_scan(pair: DixonPair, bids_dir: Path, bundle_identity: str, fat_
 
 
 def list_images(pair: DixonPair, fat_water: str) -> dict[str, Path]:
-    """Find the images on which the results rest, by role."""
+    """Find the images on which the results are based, by role."""
     images: dict[str, Path | None] = {"in_phase": pair.in_phase, "out_phase": pair.out_phase}
     if fat_water == "scanner":
         images |= {"water": pair.water, "fat": pair.fat}
@@ -140,7 +140,7 @@ def hash_file(path: Path) -> str:
             return hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
     except OSError as error:
         raise PairError(
-            f"{path}: cannot be read ({error.strerror}). Expected an image; check that it is there "
+            f"{path}: cannot be read ({error.strerror}). Expected an image; check that it exists "
             "and that you may read it."
         ) from error
 
@@ -255,7 +255,7 @@ def describe_ffmap(record: ScanRecord) -> dict[str, Any]:
         "Description": (
             f"Fat fraction 100 F / (F + W) of every voxel. {FF_METHOD[record.fat_water]} NaN where "
             "F + W is not above 0, that is where there is no signal; 0 means "
-            f"{'no fat' if scanner else 'no fat, or nothing but fat'}."
+            f"{'no fat' if scanner else 'no fat, or only fat'}."
         ),
         "SkullStripped": False,
         "SpatialReference": bids_uri(record.pair.in_phase, record.bids_dir),
