@@ -416,9 +416,7 @@ def test_a_stray_file_is_named_and_costs_nothing(finished, tmp_path, tiny_bundle
         (marker.parent / name).write_text('{"Files": 5}')
     assert run(bids_dir, out_dir, tiny_bundle) == 0
     said = capsys.readouterr().err
-    assert [
-        name for name in strays if f"note: {marker.parent / name}: passed over" in said
-    ] == strays
+    assert [name for name in strays if f"note: {marker.parent / name}: ignored" in said] == strays
     assert {k: v for k, v in tree(out_dir).items() if Path(k).name not in strays} == before
 
 

@@ -1,4 +1,4 @@
-"""What a participant run is going to do, decided before anything is computed; writes nothing.
+"""What a participant run does, decided before anything is computed; writes nothing.
 
 ``docs/decisions/workflow.md`` gives the reasons.
 """
@@ -53,7 +53,7 @@ class RunPlan:
 
     @property
     def exit_code(self) -> int:
-        """1 if some scan cannot be measured, as it would be of the run."""
+        """1 if a scan cannot be measured, as for the run."""
         return MFIError.exit_code if self.problems else 0
 
 
@@ -105,9 +105,8 @@ def find_state(pair: DixonPair, bundle: ModelBundle, options: RunOptions) -> str
     except MFIError as error:
         return str(error)
     reasons = {
-        "different": "results of another version, bundle, option or input are there.",
-        "unsealed": "the sidecar beside it has no checksum of its own: an earlier version wrote "
-        "it, or it was edited.",
+        "different": "results of another version, bundle, option or input exist.",
+        "unsealed": "its sidecar has no checksum: an earlier version wrote it, or it was edited.",
     }
     if state not in reasons:
         return state

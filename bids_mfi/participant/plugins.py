@@ -1,4 +1,4 @@
-"""Which nipype plugin runs the graph, and how; must not know scans."""
+"""Which nipype plugin runs the graph, and how."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def count_cpus() -> int:
 
 
 def choose_threads(options: RunOptions, scans: int) -> tuple[int, int]:
-    """Choose the processes at a time, and the threads of a segmentation.
+    """Choose the number of parallel processes and the threads of a segmentation.
 
     With at least as many scans as processors each segmentation takes one thread, which gives
     the most scans an hour; with fewer the processors are shared out.
@@ -75,8 +75,8 @@ def choose_plugin(options: RunOptions, nprocs: int) -> tuple[str, dict[str, Any]
         )
     if name in HASTY_PLUGINS:
         raise UsageError(
-            f"{options.use_plugin}: nipype's {name} returns before the jobs have run, so that "
-            "nothing could be said of them. Take another plugin, or an array of participants "
+            f"{options.use_plugin}: nipype's {name} returns before the jobs have run, so nothing "
+            "would be known about them. Use another plugin, or an array of participants "
             "(docs/hpc.md)."
         )
     return name, plugin_args
@@ -94,7 +94,7 @@ def _read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise UsageError(
             f"{path}: cannot be used as a nipype plugin file ({reason}). Expected YAML with "
-            "`plugin:` and, if wanted, `plugin_args:`."
+            "`plugin:` and, optionally, `plugin_args:`."
         ) from error
     return name, plugin_args
 
@@ -114,5 +114,5 @@ def check_plugin(options: RunOptions) -> None:
         raise UsageError(
             f"{options.use_plugin}: nipype's {plugin} needs {' and '.join(wanted)}, but "
             f"PATH has no {' and no '.join(missing)}. Start it outside a container on a machine "
-            "that may submit jobs, or take an array of participants (docs/hpc.md)."
+            "that may submit jobs, or use an array of participants (docs/hpc.md)."
         )
