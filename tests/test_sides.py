@@ -163,7 +163,7 @@ def test_exchanged_sides_are_found_in_any_storage_order(axcodes):
 def test_one_exchanged_muscle_of_one_map():
     labels = draw()
     labels[labels == 11], labels[draw() == 12] = 12, 11
-    with pytest.raises(InputError, match=r"^map 1: the left label of TR lies to the right"):
+    with pytest.raises(InputError, match=r"^map 1: the left label of TR is to the right"):
         check([draw(), labels])
 
 

@@ -1,4 +1,4 @@
-"""Running averages of a network's weights; must not know losses, cases or bundles.
+"""Running averages of a network's weights.
 
 Steps of one case each leave the weights noisy: snapshots a few hundred steps apart differ by more
 than what is learnt between them. An average over the last steps is what a falling rate would give,
@@ -25,7 +25,7 @@ def average_weights(network: nn.Module, steps: int) -> AveragedModel:
     network : nn.Module
         Copied, with its device and memory format.
     steps : int
-        Over about how many of the last steps; fewer where fewer were taken.
+        Approximate number of last steps; fewer if fewer were taken.
 
     Returns
     -------

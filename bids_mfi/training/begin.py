@@ -67,7 +67,7 @@ def make_progress(
         The labels of the data do not fit ``start``.
     InputError
         Cases are to be mirrored, and a muscle has no counterpart; a number is too large; no
-        validation case holds a muscle; or a text cannot stand in a bundle.
+        validation case holds a muscle; or a text cannot be part of a bundle.
     """
     check_table(data.table, options, start)
     check_average(options)

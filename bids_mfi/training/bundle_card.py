@@ -1,4 +1,4 @@
-"""The card of a bundle that a user trains: name, licence and origin; must not know networks."""
+"""The card of a bundle that a user trains: name, licence and origin."""
 
 from bids_mfi.errors import BundleError
 from bids_mfi.network.bundle import LICENSE, ModelBundle

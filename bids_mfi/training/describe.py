@@ -1,4 +1,4 @@
-"""How weights were made, in words for the bundle's metadata; must not know networks."""
+"""How weights were made, in words for the bundle's metadata."""
 
 from collections.abc import Mapping, Sequence
 

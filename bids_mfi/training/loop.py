@@ -1,9 +1,9 @@
-"""The loop of a training; must not know where cases come from, BIDS or reports.
+"""The loop of a training.
 
 One loop, in the order of time: batch (see ``batches``) -> network -> loss -> Adam -> running
-average of the weights, if asked for; at every validation the validation cases are segmented,
+average of the weights, if requested; at every validation the validation cases are segmented,
 ``log.tsv`` gets a row and ``checkpoint.pt`` is written. All chance is drawn from seed and number,
-so a training that was interrupted goes on as if it had not been.
+so an interrupted training continues as if it had not been interrupted.
 """
 
 import math
@@ -68,7 +68,8 @@ def train(
     options : TrainOptions
     data : TrainingData
     out_dir : Path
-        Gets ``log.tsv``, ``checkpoint.pt`` and ``bundle/``; a checkpoint found there is resumed.
+        Receives ``log.tsv``, ``checkpoint.pt`` and ``bundle/``; a checkpoint found there is
+        resumed.
     card : ModelCard
     report : callable
         Gets a line at every validation, after log and checkpoint were written; before the first

@@ -1,4 +1,4 @@
-"""From data to a bundle: joins cases, training and curve; must not know parsers or how to learn.
+"""From data to a bundle: joins cases, training and curve.
 
 ``loop`` does not know where cases come from or what a picture is; here they meet.
 """
@@ -58,7 +58,7 @@ YIELDING = frozenset({"least_crop"})
 
 @dataclass(frozen=True, slots=True)
 class TrainingOrder:
-    """What is asked for by ``python -m bids_mfi train``.
+    """What ``python -m bids_mfi train`` was asked to do.
 
     Attributes
     ----------
@@ -179,7 +179,7 @@ def choose_card(order: TrainingOrder, start: ModelBundle | None) -> ModelCard:
 def synthetic_data(
     options: TrainOptions, label_maps: Sequence[Path] = (), start: ModelBundle | None = None
 ) -> TrainingData:
-    """Synthetic scans, made when they are asked for: of label maps and of the built-in phantom.
+    """Synthetic scans, made on request: of label maps and of the built-in phantom.
 
     Parameters
     ----------
@@ -265,7 +265,7 @@ def check_vertebrae(
         )
     if options.vertebrae and not label_maps and not known:
         raise InputError(
-            "vertebrae is true, but neither label maps nor the bundle to start from know any. "
+            "vertebrae is true, but neither the label maps nor the starting bundle have any. "
             "Expected label maps that name vertebrae: give --label-map, or set vertebrae to false "
             "in the recipe."
         )
@@ -284,9 +284,10 @@ def check_named_vertebrae(
     missing = [name for name in VERTEBRAE if name not in named]
     if options.vertebrae and missing:
         raise InputError(
-            f"{', '.join(map(str, paths))}: name no vertebrae {', '.join(missing)}, expected "
-            f"{VERTEBRAE[0]} to {VERTEBRAE[-1]} in one map or another, because the network has a "
-            "class for each. Add a map that names them, or set vertebrae to false in the recipe."
+            f"{', '.join(map(str, paths))}: do not name the vertebrae {', '.join(missing)}, "
+            f"expected {VERTEBRAE[0]} to {VERTEBRAE[-1]} in one map or another, because the "
+            "network has a class for each. Add a map that names them, or set vertebrae to false in "
+            "the recipe."
         )
 
 
@@ -309,9 +310,9 @@ def without_vertebrae(case: Case, options: TrainOptions) -> Case:
 def label_quietly(
     case: TrainingCase, bundle: ModelBundle, options: TrainOptions, device: torch.device
 ) -> NDArray[np.int16]:
-    """Labels that a bundle gives a case, with mirror images where it takes them in use.
+    """Labels that a bundle gives a case, with test-time mirroring if the bundle has it.
 
-    In the precision of the training, but for CUDA devices, where it is float32 unless asked for.
+    In the precision of the training, but for CUDA devices, where it is float32 unless requested.
     """
     network = cached_network(bundle, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bool(options.bfloat16)):

@@ -1,4 +1,4 @@
-"""All that a training needs to go on, and its checkpoint; must not know how a step is taken."""
+"""All that a training needs to go on, and its checkpoint."""
 
 import io
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Dice of the weights on the validation cases, and the log; must not know how a step is taken."""
+"""Dice of the weights on the validation cases, and the log."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Begin a wider dense V-Net with the weights of a narrower one; must not know files or training.
+"""Begin a wider dense V-Net with the weights of a narrower one.
 
 The wider network gives the same logits: what it has more is fed with random weights, and nothing
 reads it yet, because the weights that would are 0. Normalisation works on each channel alone, so
