@@ -1,7 +1,6 @@
 """Synthetic neck scans: random anatomy to in-phase and out-of-phase images.
 
-Must not know networks, BIDS discovery, derivatives or reports. Two ways lead to a scan, and
-``sources`` joins them for ``simulate`` (a BIDS dataset):
+Two ways lead to a scan, and ``sources`` joins them for ``simulate`` (a BIDS dataset):
 
 The built-in phantom, from the ground up: ``tissues`` (what there is), ``sections`` (the hand-drawn
 cross-sections), ``shapes`` (curves to voxels), ``phantom`` (a random neck), ``composition`` (fat in

@@ -1,4 +1,4 @@
-"""A two-point Dixon scan of a synthetic neck; must not know files, participants or training.
+"""A two-point Dixon scan of a synthetic neck.
 
 Tissue is painted finer than the voxels. The complex signals of water and fat add up within a
 voxel, so partial volume is exact for this physics: with true water W and fat F,

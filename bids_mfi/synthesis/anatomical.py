@@ -1,4 +1,4 @@
-"""Random scans of the anatomy of label maps; must not know networks, files of BIDS or training.
+"""Random scans of the anatomy of label maps.
 
 Every scan is decided by its seed: label map, person, protocol, field of view.
 """
@@ -246,8 +246,8 @@ def make_noise_pair(
 ) -> tuple[TrainingCase, TrainingCase]:
     """Scan one person twice, with QUIET_NOISE at most and with noise from STRONG_NOISE.
 
-    Both are made with the scan's own voxels and resampled as in use, so that air and dark tissue
-    keep the floor that magnitudes give them.
+    Both are made with the scan's own voxels and resampled as at inference, so that air and dark
+    tissue keep the floor that magnitudes give them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Label maps of necks that come with the package; must not know what is made of them."""
+"""Label maps of necks that come with the package."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def list_anatomies() -> tuple[str, ...]:
 
 
 def find_anatomy(name: str) -> Path:
-    """Path of the label map with a name; its licence and source lie beside it.
+    """Path of the label map with a name; its licence and source are beside it.
 
     Raises
     ------

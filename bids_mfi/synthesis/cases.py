@@ -1,4 +1,4 @@
-"""Training cases made on the fly; must not know networks, files or BIDS.
+"""Training cases made on the fly.
 
 Every case is decided by its seed alone. Axes point to R, A, S.
 """

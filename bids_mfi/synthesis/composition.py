@@ -1,4 +1,4 @@
-"""How much fat a subject's muscles hold, and where; must not know shapes, scanners or files.
+"""How much fat a subject's muscles hold, and where.
 
 The means follow Table 2 of Weber et al. 2021 (doi:10.1038/s41598-021-95972-x) and the effects of
 sex, age and body mass index its text: women 1.8 points above men, age in the deep muscles, body

@@ -1,4 +1,4 @@
-"""Random smooth maps between a subject and a label map; must not know tissues, voxels or scanners.
+"""Random smooth maps between a subject and a label map.
 
 A map goes from points of the subject to points of the label map, both in millimetres with the
 origin in the spine at C4: posture is undone first, then the warp, then size.

@@ -1,4 +1,4 @@
-"""Smooth random numbers at any points; must not know anatomy, signals or files."""
+"""Smooth random numbers at any points."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Voxels of a random person: water, fat and labels on a grid; must not know scanners or files.
+"""Voxels of a random person: water, fat and labels on a grid.
 
 The order: put the person's airway and vessels into the label map -> look every point of a voxel up
 in the map through the deformation -> let structures grow, waste and part -> average the points of
@@ -362,8 +362,8 @@ def _grain(
 def label_voxels(parts: list[Tensor]) -> Tensor:
     """Label each voxel by its points.
 
-    Fat leaves a voxel without label; that two muscles meet in it does not. A voxel of which each
-    of two muscles has half goes to the one or the other in turn, so that neither side gains.
+    Fat leaves a voxel without label; that two muscles meet in it does not. A voxel shared equally
+    by two muscles goes to the one or the other in turn, so that neither side gains.
 
     Parameters
     ----------

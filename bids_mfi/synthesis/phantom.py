@@ -1,4 +1,4 @@
-"""A random synthetic neck on a grid; must not know signals, scanners or files.
+"""A random synthetic neck on a grid.
 
 The cross-sections of :mod:`bids_mfi.synthesis.sections` are interpolated along the neck once. A
 :class:`NeckShape` then says how one subject differs: size, muscles, fat, posture and a smooth

@@ -1,6 +1,6 @@
 """Scan protocols of two-point Dixon imaging and what a scanner does to water and fat.
 
-Must not know anatomy, files or training. Water W and fat F of a voxel give at echo time TE
+Water W and fat F of a voxel give at echo time TE
 
     S = | (W exp(-TE / T2*_w) + F exp(-TE / T2*_f) exp(i 2 pi df TE)) C + noise |
 

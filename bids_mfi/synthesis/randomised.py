@@ -1,4 +1,4 @@
-"""Persons and scans more varied than any site's, to learn from; must not know voxels or files.
+"""Persons and scans more varied than any site's, to learn from.
 
 A network that has learnt from all that could be is not surprised by what is (domain randomisation:
 Billot et al. 2023, doi:10.1016/j.media.2023.102789). Muscles have the volumes of people; brightness

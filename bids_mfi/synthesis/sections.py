@@ -1,4 +1,4 @@
-"""Parts of the phantom's neck between its cross-sections; must not know voxels or signals."""
+"""Parts of the phantom's neck between its cross-sections."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Curves in cross-sections to polygons, and polygons to voxels; must not know anatomy.
+"""Curves in cross-sections to polygons, and polygons to voxels.
 
 A structure is drawn in cross-sections at some heights. Each becomes a closed polygon of VERTICES
 points, split into a *core* (the midline of a ribbon, the centre of an oval) and an *offset* from
@@ -106,7 +106,7 @@ def outline_section(half: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
 def fill_polygons(
     volume: NDArray[np.uint8], polygons: NDArray[np.float32], slices: NDArray[np.intp], value: int
 ) -> None:
-    """Set the voxels whose centres lie in a polygon; winding number not 0 counts as inside.
+    """Set the voxels whose centres are in a polygon; winding number not 0 counts as inside.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Slices of a label map between those that were drawn; must not know tissues, persons or files.
+"""Slices of a label map between those that were drawn.
 
 Labels drawn on slices several millimetres apart are interpolated by shape (Raya and Udupa 1990,
 doi:10.1109/42.52980): in each drawn slice every structure has a signed distance to its outline,

@@ -1,7 +1,7 @@
 """Where the scans of a simulated dataset come from: the built-in phantom, or label maps.
 
-Must not know the files of a dataset. A source gives the scans of a participant in the order of
-sessions; participant and number decide them.
+A source gives the scans of a participant in the order of sessions; participant and number decide
+them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -292,7 +292,7 @@ class AnatomySource:
         self.variation = variation
         self.table = common_table(files, self.maps, levels)
         self.notes = tuple(
-            f"{label_map.name}: taken as soft tissue: {', '.join(label_map.unrecognised)}"
+            f"{label_map.name}: treated as soft tissue: {', '.join(label_map.unrecognised)}"
             for label_map in self.maps
             if label_map.unrecognised
         )

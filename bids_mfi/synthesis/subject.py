@@ -1,4 +1,4 @@
-"""A random person on the anatomy of a label map; must not know voxels, points or scanners.
+"""A random person on the anatomy of a label map.
 
 What is drawn here is small: numbers and curves. :mod:`bids_mfi.synthesis.painting` makes voxels.
 """
@@ -92,7 +92,7 @@ class Subject:
     seed : int
         Of the random fields.
     plain : bool
-        Whether there is nothing but fat between structures.
+        Whether there is only fat between structures.
     most_wasted : float
         How far neighbours may move into a structure, as a share of its half-thickness.
     fascia_share : float

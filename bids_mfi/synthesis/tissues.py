@@ -1,4 +1,4 @@
-"""Tissues of the synthetic neck and their signal; must not know shapes, grids or files.
+"""Tissues of the synthetic neck and their signal.
 
 Indices 1 to 14 are the fourteen muscles of :mod:`bids_mfi.muscles`; all other tissues follow.
 """

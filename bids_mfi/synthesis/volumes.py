@@ -1,4 +1,4 @@
-"""Muscles as large as those of people; must not know signals, scanners or files.
+"""Muscles as large as those of people.
 
 A label map shows one body. Here the growth of each muscle is found with which a person drawn on
 that body has muscles of given volumes. Growth moves surfaces (see ``labelmap``), so the volume of a
