@@ -39,6 +39,7 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python tools/prose.py
 
 # The documentation site, in site/. Open site/index.html; the search needs a server:
 # .venv/bin/python -m http.server --directory site

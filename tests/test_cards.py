@@ -42,10 +42,7 @@ def test_cards_of_the_package_say_what_was_never_seen(path: Path) -> None:
 
 
 WRONG = {
-    "missing": (
-        {k: v for k, v in GOOD.items() if k != "licence"},
-        "licence is missing",
-    ),
+    "missing": ({k: v for k, v in GOOD.items() if k != "licence"}, "licence is missing"),
     "unknown": ({**GOOD, "author": "x"}, "author is missing or not a key"),
     "number": ({**GOOD, "version": 1}, "a value is empty or not text"),
     "empty": ({**GOOD, "name": " "}, "a value is empty or not text"),
