@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test deploy-test check test-tools descriptors lock benchmark clean
+.PHONY: demo test deploy-test check test-tools descriptors docs lock benchmark clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m bids_mfi demo $(DEMO)
@@ -39,6 +39,12 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python tools/prose.py
+
+# The documentation site, in site/. Open site/index.html; the search needs a server:
+# .venv/bin/python -m http.server --directory site
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python benchmarks/participant.py
@@ -64,4 +70,4 @@ lock:
 	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(DEMO) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,8 +1,7 @@
 """Cells of tab-separated tables that users bring.
 
-Takes what spreadsheets do to a table without changing its content: a byte order mark, UTF-16,
-any line end, quotes, invisible characters, empty columns. Whatever could mean two things is
-refused with file and line.
+Changes by spreadsheets that keep the content are accepted: a byte order mark, UTF-16, any line
+end, quotes, invisible characters, empty columns. Anything ambiguous is refused, with file and line.
 """
 
 import codecs
@@ -50,16 +49,16 @@ MOST_SHOWN = 40  # characters of a cell in a message
 def read_cells(path: Path, needed: Sequence[str], identifiers: Sequence[str] = ()) -> pd.DataFrame:
     """Read a tab-separated file as text, stripped; the index is the line in the file.
 
-    BIDS knows no quoting, but spreadsheets quote: quotes around a whole cell are taken off.
+    BIDS has no quoting, but spreadsheets quote: quotes around a whole cell are removed.
     Columns without name and content are left out. A column that :func:`find_alias` finds for one of
     ``identifiers`` gets its name.
 
     Raises
     ------
     InputError
-        It is missing, no regular file or no text, lacks one of the ``needed`` columns, has two
-        columns of one name, no rows, a row with more or fewer cells than the header, or a cell
-        whose quotes are not balanced.
+        It is missing, not a regular file or not text; or it lacks one of the ``needed``
+        columns, has two columns of the same name, no rows, a row with more or fewer cells than the
+        header, or a cell with unbalanced quotes.
     """
     header, rows = split_cells(path, (), None)
     header = _rename_identifiers(path, header, identifiers)
@@ -74,8 +73,8 @@ def _rename_identifiers(path: Path, header: Sequence[str], identifiers: Sequence
         found = find_alias(header, wanted)
         if len(found) > 1:
             raise InputError(
-                f"{path}: has no column {wanted}, but {' and '.join(found)}. Name the one that "
-                f"holds it {wanted}."
+                f"{path}: has no column {wanted}, but {' and '.join(found)}. Rename the column "
+                f"that holds it to {wanted}."
             )
         renamed = [wanted if name in found else name for name in renamed]
     return renamed
@@ -84,9 +83,9 @@ def _rename_identifiers(path: Path, header: Sequence[str], identifiers: Sequence
 def split_cells(
     path: Path, needed: Sequence[str], data: bytes | None = None
 ) -> tuple[list[str], list[tuple[int, Row]]]:
-    """Header, and the number and cells of each line, as :func:`read_cells` has them.
+    """Header, and the number and cells of each line, as in :func:`read_cells`.
 
-    ``data`` is what the file holds, if it has been read already.
+    ``data`` is the content of the file, if it has already been read.
     """
     text = _decode(path, _read(path) if data is None else data)
     rows = [
@@ -119,7 +118,7 @@ def _split_lines(text: str) -> list[str]:
 
 
 def _drop_empty_columns(rows: Sequence[tuple[int, Row]]) -> None:
-    """Take columns without name and content away, which spreadsheets append.
+    """Remove columns without name and content, which spreadsheets append.
 
     A row may have more or fewer cells than the header, as long as only such columns differ.
     """
@@ -139,12 +138,12 @@ def _drop_empty_columns(rows: Sequence[tuple[int, Row]]) -> None:
 
 
 def _count_cells(cells: Row) -> int:
-    """Cells up to the last that is not empty."""
+    """Cells up to the last non-empty one."""
     return max((place for place, cell in enumerate(cells, start=1) if cell), default=0)
 
 
 def _unquote(path: Path, line: int, cell: str) -> str:
-    """Take the quotes off a cell that a spreadsheet put in quotes.
+    """Remove the quotes around a cell that a spreadsheet added.
 
     >>> [_unquote(Path("a.tsv"), 2, cell) for cell in ('"TR"', '"5"" cut"', '5" cut')]
     ['TR', '5" cut', '5" cut']
@@ -189,7 +188,7 @@ def _decode(path: Path, data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = len(_split_lines(data[: error.start].decode("latin-1")))
         raise InputError(
-            f"{path}: is no UTF-8 text from line {line} on. Expected tab-separated text; export "
+            f"{path}: is not UTF-8 text from line {line} on. Expected tab-separated text; export "
             "the table again and choose UTF-8 as its encoding."
         ) from None
     if "\0" in text:
@@ -206,7 +205,7 @@ def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> N
     if missing:
         raise InputError(
             f"{path}: has no column {' and no column '.join(missing)}; it has "
-            f"{list_columns(header)}. Expected a table as group_mfi.tsv."
+            f"{list_columns(header)}. Expected a table like group_mfi.tsv."
             f"{hint_at_separator(header)}"
         )
     twice = [name for name, count in Counter(header).items() if count > 1]
@@ -228,16 +227,16 @@ def list_columns(header: Sequence[str]) -> str:
 
 
 def hint_at_separator(header: Sequence[str]) -> str:
-    """Say what to do with a table that is probably not separated by tabs; else nothing."""
+    """Say what to do with a table that is probably not separated by tabs; otherwise empty."""
     if len(header) != 1:
         return ""
     found = next((word for sign, word in SEPARATORS.items() if sign in header[0]), "")
-    what = f"It seems to be separated by {found}" if found else "It has one column only"
+    what = f"It seems to be separated by {found}" if found else "It has only one column"
     return f" {what}: save it as tab-separated text."
 
 
 def find_alias(header: Sequence[str], wanted: str) -> list[str]:
-    """List the columns that stand for an identifier's column which is not there itself.
+    """List the columns that may replace the missing column of an identifier.
 
     Examples
     --------
@@ -251,7 +250,7 @@ def find_alias(header: Sequence[str], wanted: str) -> list[str]:
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell says that there is no value."""
+    """Whether a cell marks a missing value."""
     return cell.lower() in MISSING_WORDS
 
 
@@ -261,7 +260,7 @@ def parse_decimal(cell: str) -> float:
     Raises
     ------
     ValueError
-        It is no number, or not finite.
+        It is not a number, or not finite.
 
     Examples
     --------
@@ -295,7 +294,7 @@ _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 
 
 def is_index(label: str) -> bool:
-    """Whether a label is a number in digits from 0 to 9; a superscript two is none.
+    """Whether a label is a number in digits from 0 to 9; a superscript two is not.
 
     >>> is_index("01"), is_index("\u00b2"), is_index("\u0661")
     (True, False, False)
@@ -313,7 +312,7 @@ def plain_index(entity: str, label: str) -> str:
 
 
 def strip_prefix(column: str, cell: str) -> str:
-    """Take the prefix off an identifier, also where a spreadsheet changed its case.
+    """Remove the prefix of an identifier, even if a spreadsheet changed its case.
 
     Examples
     --------
@@ -325,9 +324,9 @@ def strip_prefix(column: str, cell: str) -> str:
 
 
 def loosen_label(label: str) -> str:
-    """Make identifiers alike that a spreadsheet or a typist may have made different.
+    """Make identifiers equal that a spreadsheet or a typist may have made different.
 
-    Leading zeros, case, prefixes, signs and spaces do not count; ``1E5`` is 100000, and ``1-Mar``
+    Leading zeros, case, prefixes, signs and spaces are ignored; ``1E5`` is 100000, and ``1-Mar``
     is MAR1.
 
     >>> [loosen_label(label) for label in ("01", "1.0", "Sub-1", "P01", "000", "sub-sub_1")]

@@ -10,9 +10,9 @@ def count_noun(count: int, noun: str, plural: str | None = None) -> str:
     ----------
     count : int
     noun : str
-        Singular; in a phrase the word that is counted comes last.
+        Singular; in a phrase, the counted word comes last.
     plural : str or None
-        Only where it is not the singular with an s.
+        Only if it is not the singular with an s.
 
     Examples
     --------

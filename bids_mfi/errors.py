@@ -2,8 +2,8 @@
 
 ::
 
-    MFIError                 exit status 1   some scan failed, or an error of no other kind
-    |- UsageError                        2   an option that cannot be followed here
+    MFIError                 exit status 1   a scan failed, or any other error
+    |- UsageError                        2   an option that cannot be used here
     |- InputError                        3   the user's data
     |  |- DatasetError                       the dataset as a whole
     |  `- PairError                          one scan: its in-phase and out-of-phase images
@@ -23,7 +23,7 @@ class MFIError(Exception):
 
 
 class UsageError(MFIError):
-    """An option cannot be followed: it is wrong, or this machine lacks what it needs."""
+    """An option cannot be used: it is wrong, or this machine lacks what it needs."""
 
     exit_code = 2
 
@@ -43,7 +43,7 @@ class PairError(InputError):
 
 
 class BundleError(MFIError):
-    """The model bundle is incomplete, altered or unsuitable."""
+    """The model bundle is incomplete, changed or unsuitable."""
 
     exit_code = 4
 

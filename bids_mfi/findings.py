@@ -26,13 +26,13 @@ class Finding:
 
 
 def make_findings(severity: str, text: str, names: Iterable[str]) -> list[Finding]:
-    """Make a finding of this severity, or none where there is no name.
+    """Make a finding of this severity, or none if there are no names.
 
     Parameters
     ----------
     severity : str
-        ``error`` (something is missing that should be there), ``warning`` (numbers are to be
-        doubted) or ``note`` (decided by rule, nothing to be done).
+        ``error`` (something is missing that should be there), ``warning`` (numbers are
+        doubtful) or ``note`` (decided by a rule, no action needed).
     text : str
         What was found, ``({n})``, which becomes the number of names, a colon, what was done, and
         what the user can do.
@@ -49,5 +49,5 @@ def make_findings(severity: str, text: str, names: Iterable[str]) -> list[Findin
 
 
 def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Put the gravest first."""
+    """Put the most serious first."""
     return tuple(sorted(findings, key=lambda finding: GRADES.index(finding.severity)))

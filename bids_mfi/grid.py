@@ -28,7 +28,7 @@ Affine = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Where the voxels of a volume lie.
+    """Positions of the voxels of a volume.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Grid:
 
     @property
     def voxel_volume_ml(self) -> float:
-        """|det| of the affine, millilitres; right for sheared grids too.
+        """|det| of the affine, millilitres; correct for sheared grids too.
 
         >>> Grid((2, 2, 2), ((2., 0, 0, 0), (0, 1., 0, 0), (0, 0, 3., 0), (0, 0, 0, 1.)))\
 .voxel_volume_ml
@@ -85,9 +85,9 @@ class Grid:
 def same_grid(first: Grid, second: Grid) -> bool:
     """Whether two grids put every voxel at the same place, within SAME_PLACE_VOXELS.
 
-    The corners are compared, so that a small difference of angle counts where it matters. The
-    corner that moves least must stay within the limit; the others may also turn about it by what
-    the rounding of a quaternion explains.
+    The corners are compared, so a small difference in angle counts where it matters. The
+    corner that moves least must stay within the limit; the others may also rotate about it by as
+    much as the rounding of a quaternion explains.
     """
     if first.shape != second.shape:
         return False
@@ -98,20 +98,20 @@ def same_grid(first: Grid, second: Grid) -> bool:
 
 
 def measure_distance(first: Grid, second: Grid) -> tuple[float, float]:
-    """How far two grids of one shape lie apart at the corner where it is most.
+    """Largest distance between the corners of two grids of the same shape.
 
     Returns
     -------
     distance_mm : float
     distance_voxels : float
-        Along the voxel axis of ``first`` where it is most.
+        Along the voxel axis of ``first`` where it is largest.
     """
     mm, voxels = _measure_shifts(first, second)
     return float(mm.max()), float(voxels.max())
 
 
 def _measure_shifts(first: Grid, second: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shift of each of the eight corners: millimetres, and voxels along the axis of most."""
+    """Shift of the eight corners: millimetres, and voxels along the axis where it is largest."""
     shift_mm = shift_corners(first, second)
     shift_voxels = shift_mm @ np.linalg.inv(first.matrix[:3, :3]).T
     return np.linalg.norm(shift_mm, axis=1), np.abs(shift_voxels).max(axis=1)
@@ -140,7 +140,7 @@ def describe_difference(first: Grid, second: Grid) -> str:
 
 
 def times(values: tuple[float, ...]) -> str:
-    """Write numbers with crosses between them."""
+    """Write numbers with multiplication signs between them."""
     return " x ".join(f"{value:g}" for value in values)
 
 
@@ -149,7 +149,7 @@ def reorient(
 ) -> tuple[NDArray[np.generic], Grid]:
     """Permute and flip the voxel axes so that they point nearest to ``axcodes``; no interpolation.
 
-    Trailing axes beyond the third are kept as they are.
+    Axes beyond the third are kept.
     """
     return _turn(volume, grid, ornt_transform(io_orientation(grid.matrix), axcodes2ornt(axcodes)))
 
@@ -159,7 +159,7 @@ def reorient_like(
 ) -> tuple[NDArray[np.generic], Grid]:
     """Permute and flip the voxel axes so that they point nearest to those of ``wanted``.
 
-    Between two affines of the same voxels this is sure, where :func:`reorient` may choose
+    This is unambiguous for two affines of the same voxels, where :func:`reorient` may choose
     differently for an axis halfway between two anatomical directions.
     """
     return _turn(volume, grid, io_orientation(np.linalg.inv(wanted.matrix) @ grid.matrix))
@@ -192,13 +192,13 @@ def resize_linear(volume: NDArray[np.float32], shape: tuple[int, int, int]) -> N
     """Separable linear interpolation between grids of the same field of view.
 
     When an axis gets fewer voxels, the triangular kernel is widened by that factor, so that
-    nothing aliases. Beyond the outermost voxel centres the kernel is renormalised.
+    there is no aliasing. Beyond the outermost voxel centres the kernel is renormalised.
 
     Parameters
     ----------
     volume : ndarray of float32, shape (x, y, z)
     shape : tuple of int
-        Wanted voxels along x, y, z.
+        Number of voxels along x, y, z.
     """
     for axis, size in enumerate(shape):
         if volume.shape[axis] == size:

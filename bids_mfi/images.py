@@ -1,4 +1,4 @@
-"""NIfTI images on the disk: read and checked, encoded."""
+"""NIfTI images on disk: reading, checking and encoding."""
 
 # nibabel's functions are untyped.
 # mypy: untyped-calls-exclude=nibabel
@@ -47,12 +47,12 @@ def read_image(path: Path, volume: int | None = None) -> tuple[NDArray[np.float6
     volume : ndarray of float64, shape (x, y, z)
         Scaled values.
     grid : Grid
-        From the sform if its code is not 0, else from the qform.
+        From the sform if its code is not 0, otherwise from the qform.
 
     Raises
     ------
     PairError
-        The file is missing, truncated, damaged, no NIfTI, not 3-D, has one slice, an impossible
+        The file is missing, truncated, damaged, not NIfTI or not 3-D, has one slice, an impossible
         geometry, colours or complex numbers, values that are not finite, or no signal.
     """
     values, grid, _ = _read_volume(path, volume)
@@ -76,15 +76,15 @@ def read_labels(path: Path) -> tuple[NDArray[np.int16], Grid]:
     wrong = ~(whole & (labels >= 0) & (labels <= np.iinfo(np.int16).max))
     if wrong.any():
         raise PairError(
-            f"{path}: {np.count_nonzero(wrong)} of {volume.size} voxels are no label (the first is "
-            f"{volume[wrong][0]:.9g}), expected whole numbers from 0 to 32767; "
+            f"{path}: {np.count_nonzero(wrong)} of {volume.size} voxels are not labels (the first "
+            f"is {volume[wrong][0]:.9g}), expected whole numbers from 0 to 32767; "
             f"{_explain_labels(volume[wrong], header)}."
         )
     return labels.astype(np.int16), grid
 
 
 def _explain_labels(wrong: NDArray[np.float64], header: nib.Nifti1Header) -> str:
-    """Say where numbers that are no labels come from, as far as they show it, and what to do."""
+    """Explain numbers that are not labels, as far as possible, and say what to do."""
     slope, inter = header.get_slope_inter()
     if slope is not None and (slope, inter) != (1.0, 0.0):
         return (
@@ -95,14 +95,14 @@ def _explain_labels(wrong: NDArray[np.float64], header: nib.Nifti1Header) -> str
         return "export the labels again with 0 for the background"
     if ((wrong > 0) & (wrong < 1)).all():
         return (
-            "these look like probabilities; export the labels again, in each voxel the number of "
-            "the likeliest"
+            "these look like probabilities; export the labels again, with the number of the most "
+            "likely label in each voxel"
         )
     return "export the labels again, without interpolation"
 
 
 def read_grid(path: Path, volume: int | None = None) -> Grid:
-    """Read only the header; errors as for :func:`read_image`, those of the voxels left out."""
+    """Read only the header; errors as for :func:`read_image`, except those of the voxels."""
     header = _parse_header(path, read_start(path))
     _check_volume(path, header, volume)
     return _checked_grid(path, header)
@@ -116,9 +116,9 @@ def read_series_shape(path: Path) -> tuple[int, ...]:
 def read_zooms_mm(path: Path) -> tuple[float, float, float]:
     """Voxel sizes that the header states (``pixdim``), float32 numbers along the voxel axes.
 
-    They should be those of the affine and sometimes are not. What is computed here goes by the
-    affine; a published model may go by these. One that cannot be a voxel size is replaced by
-    that of the affine. Errors as for :func:`read_grid`.
+    They should agree with the affine but sometimes do not. This package computes with the affine; a
+    published model may use these sizes. An impossible voxel size is replaced by that of the affine.
+    Errors as for :func:`read_grid`.
     """
     header = _parse_header(path, read_start(path))
     spacing = _checked_grid(path, header).spacing_mm
@@ -131,7 +131,7 @@ def read_zooms_mm(path: Path) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, slots=True)
 class SecondGrid:
-    """What a header says once more about where the voxels lie, beside the grid that is used.
+    """The header's other statement about the positions of voxels, beside the grid that is used.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ class SecondGrid:
 
 
 def read_second_grid(path: Path) -> SecondGrid | None:
-    """Read what else the header says about where the voxels lie.
+    """Read the header's other statement about the positions of voxels, if there is one.
 
     None if it says nothing else, or nothing that could be a grid. Errors as for :func:`read_grid`.
     """
@@ -173,7 +173,7 @@ def read_second_grid(path: Path) -> SecondGrid | None:
 
 
 def _read_qform(header: nib.Nifti1Header) -> NDArray[np.float64] | None:
-    """Read the qform; None if it is no rotation."""
+    """Read the qform; None if it is not a rotation."""
     try:
         matrix = np.asarray(header.get_qform(), dtype=np.float64)
     except (HeaderDataError, ValueError):
@@ -222,7 +222,7 @@ def _read_affine(header: nib.Nifti1Header) -> NDArray[np.float64]:
 
 
 def _check_unrepairable(path: Path, header: nib.Nifti1Header) -> None:
-    """Raise PairError for what nibabel would repair by a guess: voxels of 1 mm, no scaling."""
+    """Raise PairError for what nibabel would guess: voxels of 1 mm, no scaling."""
     if np.isinf(header["scl_slope"]):
         raise PairError(
             f"{path}: the header scales the values by infinity, expected a finite scl_slope; "
@@ -248,8 +248,8 @@ def _check_volume(path: Path, header: nib.Nifti1Header, volume: int | None) -> N
     count = math.prod(shape[3:])
     if volume is None and len(shape) > 3:
         raise PairError(
-            f"{path}: has {len(shape)} dimensions ({times(shape)}), expected one 3-D volume; "
-            "split a series into one file an image, or convert the DICOM files again."
+            f"{path}: has {len(shape)} dimensions ({times(shape)}), expected one 3-D volume; split "
+            "a series into one file per image, or convert the DICOM files again."
         )
     if volume is not None and not (0 <= volume < count <= MOST_VOLUMES):
         raise PairError(
@@ -268,8 +268,8 @@ def _checked_grid(path: Path, header: nib.Nifti1Header) -> Grid:
         )
     if min(shape) < MIN_SIZE:
         raise PairError(
-            f"{path}: has a single slice or less along an axis ({times(shape)} voxels), expected "
-            "a volume; name another series by --bids-filter-file."
+            f"{path}: has a single slice or less along an axis ({times(shape)} voxels), expected a "
+            "volume; name another series with --bids-filter-file."
         )
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
@@ -286,8 +286,8 @@ def _checked_grid(path: Path, header: nib.Nifti1Header) -> Grid:
 def _measure_rounding(header: nib.Nifti1Header) -> float:
     """How far rounding of the quaternion may move the corner opposite to voxel 0, in voxels.
 
-    The first number of the quaternion is not stored. Near a half turn, as of an image whose axes
-    point to left and posterior, it is the root of a small difference of rounded numbers.
+    The first number of the quaternion is not stored. Near a half turn, as for an image with axes
+    to left and posterior, it is the root of a small difference between rounded numbers.
     """
     vector = np.array([header[f"quatern_{axis}"] for axis in "bcd"], dtype=np.float64)
     square = max(0.0, 1.0 - float(vector @ vector))
@@ -307,13 +307,13 @@ def _check_geometry(path: Path, header: nib.Nifti1Header) -> None:
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         raise PairError(
             f"{path}: the header gives no orientation (sform and qform codes are 0), so left and "
-            "right cannot be told apart. Expected one of them; convert the DICOM files again, for "
-            "example by dcm2niix."
+            "right are unknown. Expected one of the two; convert the DICOM files again, for "
+            "example with dcm2niix."
         )
     matrix = _read_affine(header)
     if not np.isfinite(matrix).all() or _is_flat(matrix):
         raise PairError(
-            f"{path}: the affine is singular or not finite, so voxels have no place in space. "
+            f"{path}: the affine is singular or not finite, so voxels have no position in space. "
             "Expected one that can be inverted; correct the header or convert the DICOM files "
             "again."
         )
@@ -329,14 +329,14 @@ def _explain_unit(header: nib.Nifti1Header) -> str:
     unit = {1: "metres", 3: "micrometres"}.get(int(header["xyzt_units"]) & 7)
     if unit:
         return (
-            f"The header says that it counts in {unit} (xyzt_units). Expected millimetres; "
-            "multiply sform, qform and pixdim accordingly, or convert the DICOM files again."
+            f"The unit of the header is {unit} (xyzt_units). Expected millimetres; multiply sform, "
+            "qform and pixdim accordingly, or convert the DICOM files again."
         )
     return "Check the unit of the header (NIfTI counts in millimetres)."
 
 
 def _is_flat(matrix: NDArray[np.float64]) -> bool:
-    """Whether the three voxel axes lie in one plane, or nearly."""
+    """Whether the three voxel axes are in one plane, or nearly."""
     box = float(np.linalg.norm(matrix[:3, :3], axis=0).prod())
     return float(abs(np.linalg.det(matrix[:3, :3]))) <= MIN_BOX_SHARE * box
 

@@ -23,13 +23,14 @@ MOST_LABELS = 32767  # of a label map in int16
 def read_label_table(path: Path) -> MuscleTable:
     """Read a BIDS ``dseg.tsv``: which muscle and side each label is.
 
-    Columns ``muscle`` and ``hemi`` say it; without them the ``abbreviation`` (``TR_L``) or the
-    ``name`` (``left_trapezius``). Lines with n/a for both, and index 0, are no muscles.
+    It is read from the columns ``muscle`` and ``hemi``, or without them from
+    the ``abbreviation`` (``TR_L``) or the ``name`` (``left_trapezius``). Lines with n/a for both,
+    and index 0, are not muscles.
 
     Raises
     ------
     InputError
-        It cannot be read, or a line names no muscle and side, or one that another line has.
+        It cannot be read, a line names no muscle and side, or two lines name the same.
     """
     cells = read_cells(path, ("index", "name"))
     muscles = []
@@ -56,7 +57,7 @@ def _find_muscle(row: dict[str, str], where: str) -> Muscle | None:
     if is_missing(muscle) or hemi.lower() not in HEMIS:
         raise InputError(
             f"{where} ({row['name']}) names no muscle and side. Expected columns muscle (for "
-            "example TR) and hemi (L or R); write n/a in both where the label is no muscle."
+            "example TR) and hemi (L or R); write n/a in both if the label is not a muscle."
         )
     if find_side(row["name"]) not in ("", HEMIS[hemi.lower()]):
         raise InputError(
@@ -97,7 +98,7 @@ def parse_index(cell: str, where: str) -> int:
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """Abbreviation and side of a full name; of a muscle that the paper lacks its whole name.
+    """Abbreviation and side of a full name; for a muscle that is not in the paper, its full name.
 
     >>> _split_name("left_trapezius"), _split_name("right_rhomboids")
     (('TR', 'left'), ('rhomboids', 'right'))
@@ -108,7 +109,7 @@ def _split_name(name: str) -> tuple[str, str]:
 
 def _check_labels(path: Path, muscles: Sequence[Muscle]) -> None:
     if not muscles:
-        raise InputError(f"{path}: names no muscle, expected one line a label.")
+        raise InputError(f"{path}: names no muscle, expected one line per label.")
     for what, names in (
         ("index", [str(muscle.index) for muscle in muscles]),
         ("muscle", [muscle.abbreviation for muscle in muscles]),
@@ -116,8 +117,8 @@ def _check_labels(path: Path, muscles: Sequence[Muscle]) -> None:
         twice = _find_twice(names)
         if twice:
             raise InputError(
-                f"{path}: the {what} {twice} stands on two lines, expected one label for each "
-                "muscle and side; correct the table."
+                f"{path}: the {what} {twice} is on two lines, expected one label for each muscle "
+                "and side; correct the table."
             )
 
 
@@ -136,9 +137,9 @@ def read_labels_of(folder: Path, maps: Iterable[Path]) -> tuple[MuscleTable, Pat
     Parameters
     ----------
     folder : Path
-        Its own table goes before others; LABEL_TABLE before ``*dseg.tsv`` of another name.
+        Its own table takes precedence over others, LABEL_TABLE over ``*dseg.tsv`` of another name.
     maps : iterable of Path
-        Label maps; a table beside one has its name, ending in ``.tsv``.
+        Label maps; a table beside a map has the same name, ending in ``.tsv``.
 
     Returns
     -------

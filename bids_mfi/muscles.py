@@ -80,18 +80,18 @@ class MuscleTable:
 
     @property
     def has_both_sides(self) -> bool:
-        """Whether every muscle stands in the table once left and once right."""
+        """Whether every muscle is in the table once left and once right."""
         sides = [(muscle.muscle, muscle.hemi) for muscle in self.muscles]
         both = all((m.muscle, side) in sides for m in self.muscles for side in "LR")
         return both and len(sides) == len(set(sides))
 
     def mirrored_indices(self) -> dict[int, int]:
-        """For each index that of the same muscle on the other side.
+        """For each index, the index of the same muscle on the other side.
 
         Raises
         ------
         KeyError
-            A muscle stands in the table with one side only.
+            A muscle is in the table with one side only.
 
         Examples
         --------

@@ -1,7 +1,7 @@
-"""Bytes of NIfTI files: opened, unpacked and decoded.
+"""Bytes of NIfTI files: opening, unpacking and decoding.
 
-A header is read before the voxels, and of the voxels no more than the header claims and at most
-one slice beyond, so that a small packed file cannot fill the memory.
+The header is read before the voxels. No more voxels are read than the header claims, plus at most
+one slice, so a small packed file cannot fill the memory.
 """
 
 # nibabel's functions are untyped.
@@ -31,20 +31,20 @@ CHUNK_BYTES = 2**20  # a multiple of the size of every number type
 
 @contextmanager
 def open_unpacked(path: Path) -> Iterator[BinaryIO]:
-    """Open a ``.nii`` or ``.nii.gz`` as a stream of what is in it, in which one can seek.
+    """Open a ``.nii`` or ``.nii.gz`` as a seekable stream of its unpacked content.
 
     Reading a gzip file to its end includes the check of length and checksum.
 
     Raises
     ------
     PairError
-        By its name the file is no NIfTI, it is missing, not fetched or no regular file; or, from
-        reading in the body of the ``with``, it is no gzip file, ends early or is damaged.
+        The file is not named as NIfTI, is missing, not fetched or not a regular file; or, from
+        reading in the body of the ``with``, it is not a gzip file, ends early or is damaged.
     """
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise PairError(
             f"{path}: its name does not end in .nii or .nii.gz, expected a NIfTI image; convert "
-            "the DICOM files, for example by dcm2niix."
+            "the DICOM files, for example with dcm2niix."
         )
     try:
         with open_regular_file(path) as file:
@@ -89,7 +89,7 @@ def read_start(path: Path) -> bytes:
 
 
 def _check_fetched(path: Path, start: bytes) -> None:
-    """Raise PairError for the text that stands for a large file kept elsewhere."""
+    """Raise PairError for the placeholder text of a large file that is stored elsewhere."""
     if start.startswith((b"/annex/objects/", b"version https://git-lfs")):
         raise PairError(
             f"{path}: the content has not been fetched (the file only points to it). Expected the "
@@ -101,7 +101,7 @@ def _explain_missing(path: Path) -> str:
     if path.is_symlink():
         return (
             f"{path}: the content has not been fetched (a symbolic link to {path.readlink()}, "
-            f"which is not there). Run `datalad get {path}` or `git annex get {path}` first."
+            f"which does not exist). Run `datalad get {path}` or `git annex get {path}` first."
         )
     return f"{path}: no such file. Expected a NIfTI image there; check the path."
 
@@ -159,7 +159,7 @@ def decode_voxels(path: Path, header: nib.Nifti1Header, stream: BinaryIO) -> NDA
 
 
 def _fill(volume: NDArray[np.float64], dtype: np.dtype[np.generic], stream: BinaryIO) -> int:
-    """Fill a volume from the stream, a piece after the other; return how many voxels there were."""
+    """Fill a volume from the stream piece by piece; return the number of voxels."""
     decoded = 0
     while decoded < volume.size:
         content = stream.read(min(CHUNK_BYTES, (volume.size - decoded) * dtype.itemsize))
@@ -172,7 +172,7 @@ def _fill(volume: NDArray[np.float64], dtype: np.dtype[np.generic], stream: Bina
 
 
 def _check_surplus(path: Path, header: nib.Nifti1Header, stream: BinaryIO) -> None:
-    """Raise PairError for data after the last voxel, unless they are a little padding."""
+    """Raise PairError for data after the last voxel, unless they are padding."""
     x, y, *_ = header.get_data_shape()
     slice_bytes = int(x) * int(y) * header.get_data_dtype().itemsize
     surplus = stream.read(min(slice_bytes, CHUNK_BYTES))

@@ -11,7 +11,7 @@ CORRECTIONS = ("none", "holm", "fdr_bh")
 class RunOptions:
     """Every option of ``run.py``; written as provenance to ``logs/``.
 
-    Attributes carry the names of the command line's options; see ``run.py --help``.
+    Attributes have the names of the command-line options; see ``run.py --help``.
     """
 
     bids_dir: Path
@@ -65,7 +65,7 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What decides the result of a training, and how long it may take.
+    """Settings that determine the result of a training, and its length.
 
     The names are also the keys of a recipe, see :mod:`bids_mfi.training.recipes`. The defaults
     learn from whole volumes with the network as published.
@@ -75,16 +75,16 @@ class TrainOptions:
     steps : int
         Optimiser steps at most.
     learning_rate : float
-        Of Adam; the highest one with a schedule.
+        Learning rate of Adam; with a schedule, the highest.
     schedule : str
         ``constant``, or ``cosine``: a short rise, then half a cosine that ends near 0 at ``steps``.
     average_steps : int
-        Over about how many of the last steps the weights are averaged, for validations and for the
-        bundle; the weights that learn are not changed by it. 0: no average.
+        Number of last steps over which the weights are averaged, approximately, for validations and
+        for the bundle; the weights being trained do not change. 0: no average.
     batch_size : int
         Volumes or windows of one step, each of another case.
     samples_per_volume : int
-        Windows or boxes drawn from each case, one a step; 1 where whole volumes are learnt.
+        Windows or boxes drawn from each case, one per step; 1 where whole volumes are learnt.
     seed : int
         Of weights, order of cases, augmentation and split; 0 to HIGHEST_SEED.
     spacing_mm : tuple of float
@@ -93,30 +93,31 @@ class TrainOptions:
         ``batch`` or ``instance``.
     intensity : str or None
         How images are standardised, one of INTENSITIES: by percentiles of the whole image, or by
-        the signal around each voxel; None: as the bundle to start from does, else ``landmarks``.
+        the signal around each voxel; None: as in the starting bundle, otherwise ``landmarks``.
     stem_stride : tuple of int
-        By how much the network's first layers reduce the volume along each axis.
+        Factor by which the network's first layers reduce the volume along each axis.
     widths : str
         Of the network's layers, one of WIDTH_NAMES.
     mirrored : bool or None
-        Whether the bundle, when it is used, averages over a scan and its mirror image; None: as the
-        bundle to start from does, else no. Validations do not.
+        Whether the bundle uses test-time mirroring (averages over a scan and its mirror image);
+        None: as in the starting bundle, otherwise no. Validations do not.
     vertebrae : bool or None
         Whether the network labels the bodies of vertebrae too, from synthetic scans of label maps
-        that name them; None: as the bundle to start from does, else no.
+        that name them; None: as in the starting bundle, otherwise no.
     loss : str
         One of LOSSES.
     window : tuple of int or None
         Voxels of the windows that are drawn uniformly; None for whole volumes.
     least_crop : tuple of int or None
-        Only without a window: a box is learnt from, each of its lengths drawn between this many
-        voxels and the whole volume's; None for whole volumes. In use volumes are whole.
+        Only without a window: boxes are learnt from, with each length drawn between this many
+        voxels and that of the whole volume; None for whole volumes. At inference, volumes are
+        whole.
     border : tuple of int
-        Voxels at each side of a window that are left out when the trained bundle is used.
+        Voxels at each side of a window that are left out at inference.
     padding : tuple of int
-        Voxels added at each side of the volume, in training and use.
+        Voxels added at each side of the volume, in training and at inference.
     mirror_share : float
-        Share of the cases of which left and right are exchanged, labels included.
+        Share of the cases whose left and right are exchanged, labels included.
     elastic_share : float
         Share of the cases that are deformed elastically.
     elastic_control_points : int
@@ -124,9 +125,9 @@ class TrainOptions:
     elastic_sigma_voxels : float
         Standard deviation of the control points' shifts, in voxels of the model grid.
     scaling_percent : float
-        Each axis is scaled by a factor of its own, up to this much more or less.
+        Each axis is scaled by its own factor, up or down by at most this much.
     rotation_lr_degrees, rotation_ap_degrees : float
-        Largest angle either way about the left-right and the anterior-posterior axis.
+        Largest angle in either direction about the left-right and the anterior-posterior axis.
     in_network_affine : float
         Largest share by which NiftyNet's in-network transform draws the corners of a window
         inwards; 0 for none.
@@ -134,13 +135,13 @@ class TrainOptions:
         Each image's signal, 0 to 1 from its darkest to its brightest voxel, is raised to a power
         of its own; this is the standard deviation of the power's logarithm.
     bfloat16 : bool or None
-        Train with bfloat16 autocast; None: where the device is a CUDA device.
+        Train with bfloat16 autocast; None: only on a CUDA device.
     validate_every : int
         Steps between validations, at which a checkpoint is written too.
     patience : int or None
         Validations without a better mean Dice before the training stops; None: never.
     min_delta : float
-        By how much a mean Dice must exceed the best one to be better.
+        Amount by which a mean Dice must exceed the best one to count as better.
     keep : str
         Which weights become the bundle: ``best``, those of the best mean Dice at a validation, or
         ``last``.
@@ -153,13 +154,13 @@ class TrainOptions:
         Share of the synthetic scans of label maps that are drawn from far wider ranges than those
         of ``simulate``.
     phantom_share : float
-        Share of the other synthetic scans of the built-in phantom where label maps are given too.
+        Share of the built-in phantom among the other synthetic scans, if label maps are given too.
     relabelled_share : float
-        Share of all synthetic scans learnt from that are of label maps, show any noise from
-        little to far more than scanners make, and carry the labels that the bundle to start from
-        gives them while there is little: so that noise changes labels less.
+        Share of all synthetic training scans that come from label maps, have any noise from little
+        to far more than scanners produce, and carry the labels that the starting bundle gives them
+        at low noise. Noise then changes labels less.
     levels : str
-        Of the muscles in scans made from label maps: ``all``, over their whole length, or
+        Extent of the muscles in scans made from label maps: ``all``, over their whole length, or
         ``paper``, at the levels of Table 1 only.
     device : str
         ``auto``, ``cpu`` or ``cuda``.

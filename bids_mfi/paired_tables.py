@@ -23,14 +23,14 @@ class PairedTables:
         Columns KEYS; of each value ``*_reference`` and ``*_compared``; ``found_in`` is ``both``,
         ``reference`` or ``compared``. A row that is in one table only has NaN for the other.
     ignored_keys : tuple of str
-        Identifiers that only one table has, and by which rows were therefore not told apart.
+        Identifiers that only one table has, and that therefore did not distinguish rows.
     """
 
     rows: pd.DataFrame
     ignored_keys: tuple[str, ...]
 
     def list_unpaired(self, found_in: str) -> tuple[str, ...]:
-        """Name the rows that only one table has, a line a scan: ``sub-01 ses-a: TR_L, TR_R``."""
+        """Name the rows that only one table has, a line per scan: ``sub-01 ses-a: TR_L, TR_R``."""
         alone = self.rows[self.rows["found_in"] == found_in]
         scans: dict[str, list[str]] = {}
         for _, row in alone.iterrows():
@@ -60,7 +60,7 @@ def pair_tables(
     keys = [key for key in KEYS if key not in ignored]
     for table, path in zip((reference, compared), paths, strict=True):
         check_unique(table, KEYS, path)
-        reason = f"The other table has no {' and no '.join(ignored)} to tell them apart; add it."
+        reason = f"The other table has no {' and no '.join(ignored)} to distinguish them; add it."
         check_unique(table, keys, path, reason)
         _check_participants(table, path)
     rows = _join(reference, compared, keys, ignored)
@@ -87,7 +87,7 @@ def _check_participants(table: pd.DataFrame, path: Path) -> None:
 
 
 def _check_near_misses(rows: pd.DataFrame, paths: tuple[Path, Path]) -> None:
-    """Refuse rows without a partner that would have one but for zeros, ``.0`` or case."""
+    """Refuse rows whose partner differs only in zeros, ``.0`` or case."""
     alone: dict[str, dict[tuple[str, ...], str]] = {"reference": {}, "compared": {}, "both": {}}
     for _, row in rows.iterrows():
         key = (*(loosen_label(row[name]) for name in SCAN_KEYS), row["muscle"], row["hemi"])

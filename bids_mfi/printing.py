@@ -1,7 +1,7 @@
 """Text from users' files, made safe to print.
 
-A file name may hold anything but a slash: escape sequences that a terminal obeys, marks that turn
-the direction of reading, bytes that are not UTF-8. And a terminal may know ASCII only.
+A file name may contain anything except a slash: escape sequences that a terminal obeys, marks that
+change the direction of reading, bytes that are not UTF-8. A terminal may support only ASCII.
 """
 
 import sys
@@ -21,7 +21,7 @@ def escape_text(text: str, kept: str = "") -> str:
     ----------
     text : str
     kept : str
-        Control characters that are left, such as the line feed.
+        Control characters that are kept, such as the line feed.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def show_value(value: object, write: Callable[[Any], str] = repr, most: int = 80
 
 
 class PrintableStream:
-    """Stands for a text stream: what is written to it is escaped, as far as the stream needs it."""
+    """Replacement for a text stream: what is written is escaped as far as it needs."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -95,13 +95,13 @@ class PrintableStream:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        """Give everything else of the stream itself."""
+        """Return everything else from the stream itself."""
         return getattr(self.stream, name)
 
 
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """Make everything that is printed meanwhile safe; a decorator, too."""
+    """Make everything printed meanwhile safe; also a decorator."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(Any, _wrap(stream)) for stream in before)
     try:
@@ -117,5 +117,5 @@ def _wrap(stream: Any) -> Any:
 
 
 def unwrap(stream: Any) -> Any:
-    """Give the stream itself, for a display that writes escape sequences of its own."""
+    """Return the stream itself, for a display that writes its own escape sequences."""
     return stream.stream if isinstance(stream, PrintableStream) else stream

@@ -1,7 +1,7 @@
 """Bytes, JSON and TOML of files that the program did not write itself.
 
-A file of a user may be a named pipe that never ends a read, a device without end, or text nested
-so deeply that a parser gives up. Each function here ends in bounded time and memory and raises
+A user's file may be a named pipe whose reading never ends, an endless device, or text nested too
+deeply for a parser. Each function here ends in bounded time and memory and raises
 OSError (the file) or ValueError (its content), never anything else.
 """
 
@@ -46,7 +46,7 @@ def open_regular_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether something other than a folder has this path; False for text that is no path.
+    """Whether something other than a folder has this path; False for text that is not a path.
 
     >>> is_file(Path("/dev/null")), is_file(Path("a" * 5000))
     (True, False)

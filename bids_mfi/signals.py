@@ -1,8 +1,8 @@
 """Signals that end a run in order.
 
 SIGINT (Ctrl-C), SIGTERM (``docker stop``, Slurm) and SIGHUP (a closed terminal) raise one
-exception, which passes every clean-up on its way out. A second signal changes nothing, as the
-first is already being followed.
+exception, which runs every clean-up as it propagates. A second signal changes nothing, because the
+first is already being handled.
 """
 
 import signal
@@ -25,7 +25,7 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports of a process that this signal ended.
+        """Exit status that a shell reports for a process ended by this signal.
 
         >>> Interrupted(signal.SIGTERM).exit_code
         143
@@ -74,7 +74,7 @@ def end_on_signals() -> Iterator[None]:
 
 @contextmanager
 def hold_signals() -> Iterator[None]:
-    """Let the signals wait until the block has ended, as for removing files or making folders."""
+    """Delay signals until the block has ended, for example while files are removed."""
     _received.held += 1
     try:
         yield
@@ -85,7 +85,7 @@ def hold_signals() -> Iterator[None]:
 
 
 def _receive(number: int, frame: FrameType | None) -> None:
-    """Raise at the first signal; at later ones only where the exception was lost on its way.
+    """Raise at the first signal; at later ones only if the exception was lost.
 
     Code that catches everything, or a callback of a library, can lose it.
     """

@@ -1,7 +1,7 @@
-"""Files that are whole or not there at all.
+"""Files that are complete or absent.
 
-Every file is written to a temporary name, brought to the disk and renamed. What a killed process
-left behind is cleared by the next one.
+Every file is written under a temporary name, flushed to disk and renamed. The next process removes
+what a killed process left behind.
 """
 
 import errno
@@ -30,15 +30,15 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that its name holds either the old content or all of the new one.
+    """Write a file so that it has either the old content or all of the new content.
 
-    The data go to ``.NAME.HOST-PID-TOKEN.partial`` beside it, to the disk, and are renamed.
+    The data are written to ``.NAME.HOST-PID-TOKEN.partial`` beside it, flushed to disk and renamed.
     Missing folders are made.
 
     Raises
     ------
     OutputError
-        No space, no right, a read-only or broken disk; the earlier content is left as it was.
+        No space, no permission, a read-only or broken disk; the earlier content is unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a folder in which files could not be made; touches nothing.
+    """Refuse a folder in which files could not be made; changes nothing.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def _partial_of(path: Path) -> Path:
 def make_partial_folder(parent: Path, name: str) -> Path:
     """Make a hidden folder that :func:`remove_stale_partials` clears when this process is dead.
 
-    Work in it under :func:`keep_in_use`; other hosts take it for abandoned after a day otherwise.
+    Work in it under :func:`keep_in_use`; otherwise other hosts consider it abandoned after a day.
     """
     folder = _partial_of(parent / name)
     parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def make_partial_folder(parent: Path, name: str) -> Path:
 
 @contextmanager
 def temporary_folder(name: str) -> Iterator[Path]:
-    """Yield a folder of this process alone in the system's temporary folder; it is removed.
+    """Yield a folder of this process in the system's temporary folder; it is removed afterwards.
 
     What killed processes left there under the same name is removed before.
 
@@ -121,8 +121,8 @@ def temporary_folder(name: str) -> Iterator[Path]:
 def remove_folders_of_the_dead(parent: Path, name: str) -> list[Path]:
     """Remove folders of :func:`make_partial_folder` whose process is provably dead.
 
-    The folder is this user's and no link, and its process was one of this host since it started,
-    in this process namespace. Others use ``parent`` too, so that an age proves nothing.
+    The folder is this user's and not a link, and its process ran on this host since the last
+    boot, in this process namespace. Others use ``parent`` too, so age proves nothing.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def remove_folders_of_the_dead(parent: Path, name: str) -> list[Path]:
 
 @contextmanager
 def keep_in_use(folder: Path) -> Iterator[None]:
-    """Touch a folder now and then, however long what is done in it waits, for example in a queue.
+    """Touch a folder regularly while the work in it waits, for example in a queue.
 
     Parameters
     ----------
@@ -192,11 +192,11 @@ def _remove_quietly(path: Path) -> bool:
 
 
 def host_name() -> str:
-    """Name of where this process has its number, in letters, digits, dots and hyphens.
+    """Name of the namespace of this process's number, in letters, digits, dots and hyphens.
 
     Two containers on one host may have the host's name and processes of the same number, so the
     number of the process namespace is part of it. Two machines may have the same name, and share a
-    disk, so the number that the system draws when it starts is part of it too.
+    disk, so the random number of the system's boot is part of it too.
     """
     host = re.sub(r"[^0-9A-Za-z.-]", "", socket.gethostname())[:40]
     namespace = started = ""
@@ -212,11 +212,11 @@ _REMEDIES = {
     errno.EDQUOT: "Your quota is used up: free space or choose another folder",
     errno.EFBIG: "The disk or a limit allows no file of this size: choose another folder",
     errno.EROFS: "Mount OUTPUT_DIR writable (in a container: bind it without `:ro`)",
-    errno.EACCES: "Give yourself the right to write there or choose another folder",
-    errno.EPERM: "Give yourself the right to write there or choose another folder",
-    errno.ENOTDIR: "A file lies where a folder is needed: move it or choose another folder",
-    errno.EEXIST: "A file lies where a folder is needed: move it or choose another folder",
-    errno.EISDIR: "A folder lies where a file is needed: move it or choose another folder",
+    errno.EACCES: "Get permission to write there or choose another folder",
+    errno.EPERM: "Get permission to write there or choose another folder",
+    errno.ENOTDIR: "There is a file where a folder is needed: move it or choose another folder",
+    errno.EEXIST: "There is a file where a folder is needed: move it or choose another folder",
+    errno.EISDIR: "There is a folder where a file is needed: move it or choose another folder",
 }
 
 
@@ -225,8 +225,8 @@ def explain_os_error(path: Path, error: OSError) -> OutputError:
     cause = error.strerror or type(error).__name__
     remedy = _REMEDIES.get(error.errno or 0, "Check the disk or choose another folder")
     return OutputError(
-        f"{path}: cannot be written ({cause}). {remedy}. What was finished before is kept, and is "
-        "not done again."
+        f"{path}: cannot be written ({cause}). {remedy}. Finished results are kept and not "
+        "repeated."
     )
 
 
@@ -238,8 +238,9 @@ def remove_stale_partials(folder: Path, names: Collection[str] = ()) -> list[Pat
     folder : Path
         May be missing.
     names : collection of str
-        Files this run is about to write: their temporary files go whoever wrote them. Of other
-        files go those of dead processes of this host, and of any host those a day old.
+        Files that this run is about to write: their temporary files are always removed. Temporary
+        files of other names are removed if they belong to dead processes of this host, or are a day
+        old.
 
     Returns
     -------

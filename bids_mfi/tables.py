@@ -1,4 +1,4 @@
-"""Tables of measures, one row a scan, muscle and side: read and checked."""
+"""Tables of measures, one row per scan, muscle and side: reading and checking."""
 
 import math
 from collections.abc import Sequence
@@ -33,26 +33,26 @@ RANGE_WORDS = {"volume_ml": "from 0 on", "mfi_percent": "from -100 to 200"}
 
 
 def read_long_table(path: Path) -> pd.DataFrame:
-    """Read a table with one row a scan and muscle, as ``group_mfi.tsv``.
+    """Read a table with one row per scan and muscle, such as ``group_mfi.tsv``.
 
     Parameters
     ----------
     path : Path
         Tab-separated, UTF-8. Columns ``participant_id``, ``muscle``, ``hemi``, ``volume_ml`` and
-        ``mfi_percent`` are needed; ``session_id``, ``run_id`` and others may be there.
+        ``mfi_percent`` are needed; ``session_id``, ``run_id`` and others are optional.
 
     Returns
     -------
     DataFrame
         All columns, the index being the line in the file. Identifiers are text without ``sub-``,
         ``ses-`` and ``run-``, ``n/a`` where missing, and a run without leading zeros;
-        ``session_id`` and ``run_id`` are always there. ``volume_ml`` and ``mfi_percent`` are
+        ``session_id`` and ``run_id`` are always present. ``volume_ml`` and ``mfi_percent`` are
         float64, NaN where missing.
 
     Raises
     ------
     InputError
-        It cannot be read, lacks a column, has no rows, or a cell makes no sense.
+        It cannot be read, lacks a column, has no rows, or has an invalid cell.
     """
     table = _read_measures(path, ("participant_id", "muscle", "hemi", *VALUES), SCAN_KEYS)
     for column in SCAN_KEYS:
@@ -104,8 +104,8 @@ def tidy_muscle(path: Path, line: Any, cell: str) -> str:
     """
     if is_missing(cell) or cell.lower() == "mean":
         raise InputError(
-            f"{path}: line {line} has '{shorten_cell(cell)}' for muscle, expected an "
-            "abbreviation as TR."
+            f"{path}: line {line} has '{shorten_cell(cell)}' for muscle, expected an abbreviation "
+            "such as TR."
         )
     return KNOWN_MUSCLES.get(cell.lower(), cell)
 
@@ -132,7 +132,7 @@ def parse_measure(path: Path, line: Any, column: str, cell: str) -> float:
     Raises
     ------
     InputError
-        It is no number, or outside RANGES.
+        It is not a number, or outside RANGES.
     """
     if is_missing(cell):
         return math.nan
@@ -167,9 +167,9 @@ def check_unique(table: pd.DataFrame, keys: Sequence[str], path: Path, reason: s
         for _, rows in same
     )
     raise InputError(
-        f"{path}: {list_names(found, NAMED_ROWS)} are of the same "
+        f"{path}: {list_names(found, NAMED_ROWS)} have the same "
         f"{', '.join(keys)}; expected one line for each. "
-        f"{reason or 'Tell scans apart by session_id or run_id, or remove the surplus lines.'}"
+        f"{reason or 'Distinguish scans by session_id or run_id, or remove the surplus lines.'}"
     )
 
 

@@ -84,7 +84,7 @@ def test_a_second_level_and_a_path_with_a_blank_are_explained(capsys):
 
 def test_an_option_that_took_the_positional_arguments_is_named(capsys):
     what = refuse(capsys, ["--participant_label", "01", *RUN])
-    assert what.endswith("--participant-label takes all words that follow it: put it last")
+    assert what.endswith("--participant-label accepts all words that follow it: put it last")
 
 
 def test_a_value_that_begins_like_an_option_is_no_unknown_option(capsys):

@@ -42,11 +42,11 @@ def test_cards_of_the_package_say_what_was_never_seen(path: Path) -> None:
 
 
 WRONG = {
-    "missing": ({k: v for k, v in GOOD.items() if k != "licence"}, "licence is missing or no key"),
-    "unknown": ({**GOOD, "author": "x"}, "author is missing or no key"),
-    "number": ({**GOOD, "version": 1}, "a value is empty or no text"),
-    "empty": ({**GOOD, "name": " "}, "a value is empty or no text"),
-    "references": ({**GOOD, "references": "A"}, "a value is empty or no text"),
+    "missing": ({k: v for k, v in GOOD.items() if k != "licence"}, "licence is missing"),
+    "unknown": ({**GOOD, "author": "x"}, "author is missing or not a key"),
+    "number": ({**GOOD, "version": 1}, "a value is empty or not text"),
+    "empty": ({**GOOD, "name": " "}, "a value is empty or not text"),
+    "references": ({**GOOD, "references": "A"}, "a value is empty or not text"),
 }
 
 

@@ -85,5 +85,5 @@ def test_the_group_level_runs_on_the_demo(demo):
 def test_a_second_demo_uses_what_is_there(demo, capsys):
     assert main_verbs(["demo", str(demo)]) == 0
     printed = capsys.readouterr().out
-    assert "already in" in printed
+    assert "existing" in printed
     assert "2 already done" in printed

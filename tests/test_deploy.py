@@ -498,7 +498,9 @@ def test_nipype_plugin_claims_no_success_when_jobs_fail(slurm, study, plugin):
     command[2] = study / f"nowhere-{plugin}"
     status = {"SLURM": 2, "SLURMGraph": 1}[plugin]  # the first asks sbatch itself, and is answered
     told = run_python(*command, status=status, env=environment | slurm.environment)
-    assert {"SLURM": "sbatch took no job", "SLURMGraph": "ended without results"}[plugin] in told
+    assert {"SLURM": "sbatch accepted no job", "SLURMGraph": "ended without results"}[
+        plugin
+    ] in told
     assert "Traceback" not in told
 
 

@@ -179,7 +179,7 @@ def test_write_makes_folders_and_replaces(tmp_path):
         (errno.ENOSPC, "The disk is full"),
         (errno.EDQUOT, "quota"),
         (errno.EROFS, "writable"),
-        (errno.EACCES, "right to write"),
+        (errno.EACCES, "permission to write"),
         (errno.EIO, "Check the disk"),
     ],
 )
@@ -230,13 +230,13 @@ def test_write_beyond_a_real_limit_of_the_system(tmp_path):
 
 def test_folder_that_is_a_file(tmp_path):
     (tmp_path / "sub-01").write_bytes(b"")
-    with pytest.raises(OutputError, match="A file lies where a folder is needed"):
+    with pytest.raises(OutputError, match="There is a file where a folder is needed"):
         write_atomically(tmp_path / "sub-01" / "anat" / "x.json", b"1")
 
 
 def test_target_that_is_a_folder(tmp_path):
     (tmp_path / "x.json").mkdir()
-    with pytest.raises(OutputError, match="A folder lies where a file is needed"):
+    with pytest.raises(OutputError, match="There is a folder where a file is needed"):
         write_atomically(tmp_path / "x.json", b"1")
     assert files_below(tmp_path) == {}
 

@@ -394,7 +394,7 @@ def test_participant_that_pybids_cannot_index_does_not_stop_the_others(
     ("content", "words"),
     [
         (b'{"EchoTime": 0.002', "not valid JSON"),
-        (b"[1, 2]", "no JSON object"),
+        (b"[1, 2]", "not a JSON object"),
         (b"\xff\xfe", "not valid JSON"),
         (b"/annex/objects/MD5E-s1--0a.json\n", "has not been fetched"),
         (None, "has not been fetched"),
@@ -880,7 +880,7 @@ def test_session_that_is_no_label_is_reported(dataset: Path) -> None:
     good, bad = find(dataset)
     assert isinstance(good, DixonPair)
     assert isinstance(bad, UnusableScan)
-    assert "ses-2021-05 is no BIDS session label" in bad.problem
+    assert "ses-2021-05 is not a BIDS session label" in bad.problem
 
 
 # --- filter file ----------------------------------------------------------------------------------
@@ -1108,12 +1108,12 @@ def test_nothing_to_classify_names_what_was_found(dataset: Path) -> None:
     ("change", "words"),
     [
         (lambda d: shutil.rmtree(d), "no such folder"),
-        (lambda d: (shutil.rmtree(d), d.write_text("")), "is no folder"),
+        (lambda d: (shutil.rmtree(d), d.write_text("")), "is not a folder"),
         (lambda d: shutil.rmtree(d / "sub-01"), "holds no participant"),
         (lambda d: shutil.rmtree(d / "sub-01" / "anat"), "No NIfTI image"),
         (lambda d: (d / "dataset_description.json").unlink(), "no readable dataset_description"),
         (lambda d: (d / "dataset_description.json").write_text("{"), "not valid JSON"),
-        (lambda d: (d / "dataset_description.json").write_text("[]"), "no JSON object"),
+        (lambda d: (d / "dataset_description.json").write_text("[]"), "not a JSON object"),
         (lambda d: (d / "dataset_description.json").write_text("{}"), "no BIDSVersion"),
         (lambda d: start_dataset(d, DatasetType="derivative"), "is a derivative"),
     ],

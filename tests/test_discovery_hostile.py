@@ -134,7 +134,7 @@ def test_fields_of_no_use_are_ignored(two: Path, fields: str) -> None:
     [
         ('{"EchoTime": ' + "[" * 200_000 + "]" * 200_000 + "}", "nested too deeply"),
         ('{"EchoTime": ' + "1" * 5000 + "}", "is not valid JSON"),
-        ('["EchoTime", 0.00246]', "is no JSON object"),
+        ('["EchoTime", 0.00246]', "is not a JSON object"),
         ("\x00" * 40, "is not valid JSON"),
         ("", "is not valid JSON"),
         ('{"a": "' + "x" * (17 * 2**20) + '"}', "larger than 16 MiB"),
@@ -281,7 +281,7 @@ def test_a_named_pipe_as_filter_file(two: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[]", "is no JSON object"),
+        ("[]", "is not a JSON object"),
         ('{"Name": "x"}', "has no BIDSVersion"),
         ('{"BIDSVersion": "1.9.0", "a": ' + "[" * 200_000 + "]" * 200_000 + "}", "nested"),
         ("\x00", "is not valid JSON"),
@@ -313,14 +313,14 @@ def test_a_folder_meant_for_a_participant_is_named(two: Path, name: str) -> None
     assert isinstance(first, DixonPair)
     assert isinstance(second, DixonPair)
     assert isinstance(third, UnusableScan)
-    assert third.problem.startswith(f"{name}: is no BIDS name")
+    assert third.problem.startswith(f"{name}: is not a BIDS name")
     assert "sub-03" in third.problem
     assert len(find(two, participant_label=("01",))) == 1
 
 
 def test_only_folders_meant_for_participants(dataset: Path) -> None:
     (dataset / "Sub-01" / "anat").mkdir(parents=True)
-    with pytest.raises(DatasetError, match="Sub-01: is no BIDS name"):
+    with pytest.raises(DatasetError, match="Sub-01: is not a BIDS name"):
         find(dataset)
 
 

@@ -299,14 +299,14 @@ class TestReadSignals:
         with pytest.raises(PairError, match="no fat and water images") as caught:
             read_signals(incomplete, "scanner")
         assert str(caught.value).startswith(f"{pair.in_phase}: ")
-        assert "--fat-water scanner asks for them" in str(caught.value)
+        assert "--fat-water scanner needs them" in str(caught.value)
         assert "leave --fat-water at computed" in str(caught.value)
 
     @pytest.mark.parametrize("which", ["fat", "water"])
     def test_scanner_image_on_another_grid(self, pair, tmp_path, which):
         other = write(tmp_path / "other.nii.gz", np.ones((40, 40, 9), np.float32))
         files = {"fat": pair.in_phase, "water": pair.in_phase} | {which: other}
-        with pytest.raises(PairError, match="do not lie on the same grid"):
+        with pytest.raises(PairError, match="are not on the same grid"):
             read_signals(replace(pair, **files), "scanner")
 
     @pytest.mark.parametrize("source", ["computed", "scanner"])

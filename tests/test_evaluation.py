@@ -203,7 +203,7 @@ def test_sound_maps_have_no_finding(truth, tmp_path, capsys):
     assert (status, said) == (0, "")
     assert "Findings" not in marker
     page = (tmp_path / "out" / "evaluation.html").read_text()
-    assert "Look at this first" not in page
+    assert "Check this first" not in page
 
 
 def test_exchanged_sides_are_said(truth, tmp_path, capsys):
@@ -214,10 +214,10 @@ def test_exchanged_sides_are_said(truth, tmp_path, capsys):
     assert status == 0
     sides, wrong = marker["Findings"]
     assert sides.startswith("4 scans (sub-01_acq-dixon, sub-02")
-    assert "left and right the other way (MFSS, LC," in sides
-    assert "Dice 0.00, 1.00 once this is undone" in sides
+    assert "to exchange left and right (MFSS, LC," in sides
+    assert "Dice 0.00, 1.00 after this is undone" in sides
     assert wrong.startswith("4 scans (sub-01")
-    assert "in the prediction the left labels lie" in wrong
+    assert "in the prediction the left labels are" in wrong
     page = (tmp_path / "out" / "evaluation.html").read_text()
     for sentence in (sides, wrong):
         assert sentence in said
@@ -279,7 +279,7 @@ def test_a_prediction_stored_in_another_direction_is_said(truth, tmp_path, capsy
     prediction = copy_prediction(truth, tmp_path, lambda _p, x: np.ascontiguousarray(x[:, ::-1]))
     _, _, marker = run_evaluate(truth, prediction, tmp_path / "out", capsys)
     assert "front and back are exchanged" in marker["Findings"][0]
-    assert "1.00 once this is undone" in marker["Findings"][0]
+    assert "1.00 after this is undone" in marker["Findings"][0]
 
 
 def test_an_affine_that_was_turned_over_is_said_with_the_distance(truth, tmp_path, capsys):
@@ -395,7 +395,7 @@ def test_a_wrong_bids_dir_is_refused_and_a_right_one_means_images(truth, tmp_pat
     for person in PEOPLE:
         write_measures(truth, person, [("TR", "L", 10, 20)])
     out, wrong = tmp_path / "out", tmp_path / "wrong"
-    with pytest.raises(InputError, match="wrong: is no folder"):
+    with pytest.raises(InputError, match="wrong: is not a folder"):
         evaluate_folders(truth, truth, out, bids_dir=wrong)
     wrong.mkdir()
     with pytest.raises(InputError, match=r"wrong: holds no image of the 4 scans.*--bids-dir"):
@@ -452,14 +452,14 @@ def test_a_failing_scan_costs_itself_only(truth, tmp_path, capsys):
     said = capsys.readouterr()
     assert "1 scan compared, 2 failed" in said.out
     assert "sub-02_acq-dixon: FAILED: " in said.err
-    assert "do not lie on the same voxels" in said.err
+    assert "do not have the same voxels" in said.err
     assert "only in the first, not compared: sub-04_acq-dixon" in said.err
     marker = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert marker["Scans"] == ["sub-01_acq-dixon"]
     assert [entry["Scan"] for entry in marker["Failed"]] == ["sub-02_acq-dixon", "sub-03_acq-dixon"]
     assert marker["TruthOnly"] == ["sub-04_acq-dixon"]
     page = (tmp_path / "out" / "evaluation.html").read_text()
-    assert "do not lie on the same voxels" in page
+    assert "do not have the same voxels" in page
     assert "sub-04_acq-dixon" in page
 
 
@@ -494,7 +494,7 @@ def test_the_label_table_of_the_truth_decides(truth, tmp_path):
 
 def test_folders_that_cannot_be_compared_are_named(truth, tmp_path):
     empty = tmp_path / "empty"
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         evaluate_folders(truth, empty, tmp_path / "out")
     empty.mkdir()
     with pytest.raises(InputError, match="has no label map"):

@@ -91,6 +91,6 @@ def test_sentences_collect_scans():
     sound = find_mismatches({"truth": neck(), "prediction": neck()}, GRID, WEBER2021)
     assert sound == Mismatches()
     first, second = describe_doubts({"a": doubts, "b": sound, "c": doubts})
-    assert first.startswith("2 scans (a, c): truth and prediction seem to call left and right")
+    assert first.startswith("2 scans (a, c): truth and prediction seem to exchange left and right")
     assert second.startswith("2 scans (a, c): in the prediction the left labels")
     assert describe_doubts({"b": sound}) == ()

@@ -225,7 +225,7 @@ def test_states_of_results_are_part_of_a_dry_run(place, capsys):
     capsys.readouterr()
     assert place.run("--dry-run") == DONE
     told = capsys.readouterr().out
-    assert re.search(r"results +there already", told)
+    assert re.search(r"results +already there", told)
     assert told.endswith("1 scan: 0 can be processed, 1 done already, 0 cannot.\n")
     assert place.run("--dry-run", "--json") == DONE
     assert json.loads(capsys.readouterr().out)[0]["results"] == "current"

@@ -180,11 +180,11 @@ HEADER_FAULTS = {
     "tiny": ("a.nii", raw_nifti(affine=np.diag([7e-4, 7e-4, 3e-3, 1])), "0.0007 x 0.0007 x 0.003"),
     "metres": (
         "a.nii", patched(UNITS, "B", 1, content=raw_nifti(affine=np.diag([7e-4, 7e-4, 3e-3, 1]))),
-        "The header says that it counts in metres",
+        "The unit of the header is metres",
     ),
     "micrometres": (
         "a.nii", patched(UNITS, "B", 11, content=raw_nifti(affine=np.diag([700, 700, 3000, 1.0]))),
-        "The header says that it counts in micrometres",
+        "The unit of the header is micrometres",
     ),
 }  # fmt: skip
 
@@ -256,7 +256,7 @@ def test_voxels_that_are_not_finite(value, count, tmp_path, capfd):
     volume.flat[:count] = value
     path = write(tmp_path, "a.nii", raw_nifti(volume))
     assert_complains(read_image, path, f"{count} of 60 voxels are NaN or infinite", capfd)
-    assert_complains(read_labels, path, f"{count} of 60 voxels are no label", capfd)
+    assert_complains(read_labels, path, f"{count} of 60 voxels are not labels", capfd)
 
 
 def test_signalling_nan_is_no_warning(tmp_path, capfd):
@@ -283,7 +283,7 @@ def test_value_that_is_no_label(value, tmp_path, capfd):
     volume[1, 2, 2] = value
     path = write(tmp_path, "a.nii", raw_nifti(volume))
     assert_complains(
-        read_labels, path, f"1 of 60 voxels are no label (the first is {value:g})", capfd
+        read_labels, path, f"1 of 60 voxels are not labels (the first is {value:g})", capfd
     )
     assert read_image(path)[0][1, 2, 2] == value
 

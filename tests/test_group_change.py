@@ -317,7 +317,7 @@ def alternate(visits):
         (constant, "explain all values without error"),
         (lambda v: v.assign(value=7.0), "explain all values without error"),
         (lambda v: v[v["participant_id"] < "sub-00003"], "3 participants have all values"),
-        (lambda v: v.assign(bmi=v["age"] / 2), "one follows from the others"),
+        (lambda v: v.assign(bmi=v["age"] / 2), "follows from the others"),
     ],
 )
 def test_what_no_mixed_model_can_tell(spoil, note):
@@ -377,7 +377,7 @@ def test_repeatability_by_hand():
     row = row_of(found)
     assert tuple(found.table.columns) == change.REPEAT_COLUMNS
     assert found.notes == (
-        "Smallest detectable change of TR: rests on 3 repetitions, see its interval.",
+        "Smallest detectable change of TR: is based on 3 repetitions; see its interval.",
     )
     assert (row["n_sessions"], row["n_scans"]) == (2, 5)
     sw = np.sqrt((2.0 + 2.0) / 3)
@@ -446,7 +446,7 @@ def test_nothing_is_decided_by_fewer_than_five_repetitions(repetitions, decided)
     found = list_changes(visits, ("a", "b"), limits_of(2.0, repetitions))
     assert found.table["sdc"].tolist() == [2.0]
     assert found.table["exceeds_sdc"].notna().tolist() == [decided]
-    note = "smallest detectable change, which rests on 4 repetitions."
+    note = "smallest detectable change, which is based on 4 repetitions."
     assert [note in text for text in found.notes] == ([] if decided else [True])
 
 
@@ -458,7 +458,7 @@ def test_few_repetitions_are_told(n, told):
     found = measure_repeatability(repeats_of(*rows))
     assert np.isfinite(row_of(found)["sdc"])
     assert bool(found.notes) == told
-    assert not told or f"rests on {n} repetitions" in found.notes[0]
+    assert not told or f"is based on {n} repetitions" in found.notes[0]
 
 
 def test_changes_of_participants_against_the_detectable_change():

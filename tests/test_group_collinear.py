@@ -110,7 +110,7 @@ def test_columns_that_follow_from_each_other_are_refused_by_name(share):
     )
     assert terms.table[["ss", "f", "p"]].isna().all(axis=None)
     assert coefficients.table["estimate"].isna().all()
-    reason = "n/a, because of age, twin one follows from the others in these 24 participants."
+    reason = "n/a, because one of age, twin follows from the others in these 24 participants."
     assert terms.notes[0].endswith(reason)
 
 
@@ -122,7 +122,7 @@ def test_a_sum_of_several_columns_names_all_of_them_and_no_other():
     design, _ = make_design(parse_formula("mfi ~ twin + age + total + group + other + bmi"),
                             cohort.people)  # fmt: skip
     assert explain_design(design) == (
-        "of age, total, other, bmi one follows from the others in these 24 participants"
+        "one of age, total, other, bmi follows from the others in these 24 participants"
     )
 
 
@@ -229,7 +229,7 @@ def test_the_paper_s_analyses_with_bmi_that_follows_from_age(share):
         column = "f" if name == "rmancova" else column
         assert found[name].table[column].isna().all() == refused, name
         if refused:
-            assert any("of age, bmi one follows" in note for note in found[name].notes), name
+            assert any("one of age, bmi follows" in note for note in found[name].notes), name
     centiles = measure_centiles(cohort, cohort.values.index[:30])
     assert centiles.table["z"].isna().all() == refused
 

@@ -108,7 +108,7 @@ def test_muscles_on_a_line_have_r_and_no_test(factor, r):
     assert row["r"] == r
     assert row[["t", "p", "ci_lower", "ci_upper"]].isna().all()
     assert notes == (
-        "Correlation of LC-TR: no test, because one muscle is a straight function of the other, "
+        "Correlation of LC-TR: no test, because one muscle is a linear function of the other, "
         "without error.",
     )
 
@@ -176,7 +176,7 @@ def test_a_muscle_that_follows_from_others_is_told():
 def test_two_muscles_have_no_sphericity_to_be_tested():
     found = repeated_of(24, muscles=2)
     assert found.sphericity[["w", "p_chi2"]].isna().all(axis=None)
-    assert "nothing to be spherical" in found.notes_sphericity[0]
+    assert "sphericity does not apply" in found.notes_sphericity[0]
     assert found.notes_multivariate == ()
 
 
@@ -208,7 +208,7 @@ def test_a_group_of_few_is_told(n, told):
     for name in ("ancova", "rmancova", "emm"):
         notes = [note for note in found[name].notes if "the M group is of" in note]
         assert len(notes) == (1 if told else 0), name
-        assert all(f"is of {told} and tests of sex rest on it" in note for note in notes)
+        assert all(f"is of {told} and tests of sex depend on it" in note for note in notes)
     assert found["ancova"].table["p_sex"].notna().all()
 
 

@@ -238,7 +238,7 @@ def test_large_cohorts_are_thinned_and_it_is_said(muscles):
         drawn = min(1500, 12_000 // panels[name])
         assert len(svg) < 3_000_000
         assert sum(points_of(svg).values()) == drawn * panels[name]
-        assert f"{drawn:,} of 20,000 participants drawn; numbers are of all" in words_of(svg)
+        assert f"{drawn:,} of 20,000 participants drawn; numbers refer to all" in words_of(svg)
         assert "female (n = 13,334)" in words_of(svg)
 
 

@@ -74,12 +74,12 @@ def test_terms_of_a_formula(text, terms):
     ("text", "found"),
     [
         ("group + age", "it has no ~"),
-        ("fat ~ age", "'fat' stands left of ~"),
-        ("log(mfi) ~ age", "'log(mfi)' stands left"),
-        ("mfi + volume ~ age", "'mfi + volume' stands left"),
+        ("fat ~ age", "'fat' is left of ~"),
+        ("log(mfi) ~ age", "'log(mfi)' is left"),
+        ("mfi + volume ~ age", "'mfi + volume' is left"),
         ("mfi ~ ", "nothing is left"),
         ("mfi ~ age - age", "nothing is left"),
-        ("mfi ~ age ~ sex", "'~' is no part"),
+        ("mfi ~ age ~ sex", "'~' is not part"),
         ("mfi ~ 1", "'1' is a number"),
         ("mfi ~ age - 1", "'1' is a number"),
         ("mfi ~ 0 + age", "'0' is a number"),
@@ -88,17 +88,17 @@ def test_terms_of_a_formula(text, terms):
         ("mfi ~ age +", "its signs"),
         ("mfi ~ age sex", "its signs"),
         ("mfi ~ (age", "its signs"),
-        ("mfi ~ age.max", "'.' is no part"),
-        ("mfi ~ age[0]", "'[' is no part"),
-        ("mfi ~ a / b", "'/' is no part"),
-        ("mfi ~ a % b", "'%' is no part"),
-        ("mfi ~ `age", "'`' is no part"),
-        ("mfi ~ 'age'", "''' is no part"),
-        ("mfi ~ {age}", "'{' is no part"),
-        ("mfi ~ eval(age)", "eval() is no function"),
-        ("mfi ~ __import__(os)", "__import__() is no function"),
+        ("mfi ~ age.max", "'.' is not part"),
+        ("mfi ~ age[0]", "'[' is not part"),
+        ("mfi ~ a / b", "'/' is not part"),
+        ("mfi ~ a % b", "'%' is not part"),
+        ("mfi ~ `age", "'`' is not part"),
+        ("mfi ~ 'age'", "''' is not part"),
+        ("mfi ~ {age}", "'{' is not part"),
+        ("mfi ~ eval(age)", "eval() is not a function"),
+        ("mfi ~ __import__(os)", "__import__() is not a function"),
         ("mfi ~ log(age + bmi)", "log() takes the name of one column"),
-        ("mfi ~ C(site, Sum)", "',' is no part"),
+        ("mfi ~ C(site, Sum)", "',' is not part"),
         ("mfi ~ log(2)", "log() needs the name of one column"),
         ("mfi ~ log()", "log() needs the name of one column"),
         ("mfi ~ log(", "log() needs the name of one column"),
@@ -143,13 +143,13 @@ LETTERS = "abcdefghij"
         ("mfi ~ " + "(" * 5 + "a + b" + ")^3" * 5, "more than 5,000 products"),
         ("mfi ~ (a*b*c*d*e*f):(a*b*c*d*e*f):(a*b*c*d*e*f)", "more than 5,000 products"),
         ("mfi ~ a + " + " - ".join(["(a*b*c*d*e*f*g*h*i*j)"] * 5), "more than 5,000 products"),
-        ("mfi ~ " + "*".join(LETTERS), "it has 1,023 terms and may have 200"),
-        ("mfi ~ " + " + ".join(["a"] * 1000), "characters and may have 2,000"),
-        ("mfi ~ a^" + "9" * 5000, "characters and may have 2,000"),
+        ("mfi ~ " + "*".join(LETTERS), "it has 1,023 terms; at most 200 are allowed"),
+        ("mfi ~ " + " + ".join(["a"] * 1000), "characters; the limit is 2,000"),
+        ("mfi ~ a^" + "9" * 5000, "characters; the limit is 2,000"),
         ("mfi ~ a^" + "9" * 1900, "is not 2 or 3"),
         ("mfi ~ (a + b)^999999999", "the power '999999999' is not 2 or 3"),
-        ("mfi ~ " + "(" * 900 + "a" + ")" * 900, "900 parentheses in each other and may have 20"),
-        ("mfi ~ " + "(" * 1900, "1900 parentheses in each other and may have 20"),
+        ("mfi ~ " + "(" * 900 + "a" + ")" * 900, "900 nested parentheses; at most 20 are allowed"),
+        ("mfi ~ " + "(" * 1900, "1900 nested parentheses; at most 20 are allowed"),
         ("mfi ~ " + "log(" * 400 + "a" + ")" * 300, "log() takes the name of one column"),
     ],
 )
@@ -268,7 +268,7 @@ def test_columns_of_an_interaction_are_products():
 def test_a_covariate_in_an_interaction_that_is_not_centred_is_told():
     _, notes = design_of("mfi ~ g * age", g=["a", "b"] * 4, age=np.arange(8.0))
     assert notes == (
-        "Model: with g:age the test of g holds where age is 0; center(age) takes its mean.",
+        "Model: with g:age the test of g applies where age is 0; center(age) uses its mean.",
     )
 
 
@@ -286,7 +286,7 @@ def test_an_interaction_without_its_parts_is_described_by_what_it_is():
     assert found["h[s]"] == pytest.approx(means["s"].mean() - means.to_numpy().mean())
     assert found["g[a]:h=t"] == pytest.approx(means.loc["a", "t"] - means["t"].mean())
     assert notes == (
-        "Model: g:h stands without g, h: its test takes their differences in. Of its "
+        "Model: g:h is in the model without g, h: its test includes their differences. In its "
         "coefficients, x[a] is the distance of level a from the mean of the levels of x, and x=a "
         "means within level a.",
     )
@@ -295,7 +295,7 @@ def test_an_interaction_without_its_parts_is_described_by_what_it_is():
     found = found.set_index("coefficient")["estimate"]
     only = cell[cell["g"] == "b"]
     assert found["g=b:age"] == pytest.approx(np.polyfit(only["age"], only["y"], 1)[0])
-    assert notes[0].startswith("Model: g:age stands without age: its test takes their differences")
+    assert notes[0].startswith("Model: g:age is in the model without age: its test includes their")
 
 
 def test_how_each_column_was_taken_is_described():
@@ -380,7 +380,7 @@ def test_a_combination_without_participants_is_explained():
     g, h = np.array(list("aabb") * 4), np.array(list("xyxy") * 4)
     rows = ~((g == "a") & (h == "y"))
     design, _ = design_of("mfi ~ g * h", g=g[rows], h=h[rows])
-    assert "one follows from the others" in explain_design(design)
+    assert "follows from the others" in explain_design(design)
 
 
 # --- the tests ---------------------------------------------------------------------------------
@@ -489,7 +489,7 @@ def test_a_coefficient_has_the_unit_of_its_covariate():
         ("mfi ~ group", {"group": "one"}, "group is the same in all 30 participants"),
         ("mfi ~ age", {"age": 40.0}, "age is the same in all 30 participants"),
         ("mfi ~ age", {"age": np.nan}, "0 participants have all values"),
-        ("mfi ~ sex + C(sex)", {}, "one follows from the others"),
+        ("mfi ~ sex + C(sex)", {}, "follows from the others"),
         ("mfi ~ (group + site + sex)^3 + C(block)", {}, "30 participants have all values"),
     ],
 )

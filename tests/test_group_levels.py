@@ -107,7 +107,7 @@ def test_levels_change_no_other_table(study, capsys):
         paths.levels_tsv.unlink(missing_ok=True)
     _, said = run_group(study, capsys)
     without = {path.name: path.read_bytes() for path in study[1].glob("group_*.tsv")}
-    assert "Tables by vertebral level that are not there or cannot be read (5)" in said
+    assert "Tables by vertebral level that are missing or cannot be read (5)" in said
     assert with_levels.keys() - without.keys() == {"group_levels.tsv"}
     assert not (study[1] / "group_levels.json").exists(), "that of the former run is removed"
     assert all(with_levels[name] == data for name, data in without.items())
@@ -129,7 +129,7 @@ def test_a_damaged_table_costs_its_own_rows_only(study, capsys):
     study[2][1].levels_tsv.write_text("levels\tmuscle\nC3\tTR\n")
     status, said = run_group(study, capsys)
     assert status == 0
-    assert "Tables by vertebral level that are not there or cannot be read (1)" in said
+    assert "Tables by vertebral level that are missing or cannot be read (1)" in said
     assert len(read_table(study[1])) == 4 * 14 * 6
     assert len(read_table(study[1], "group_mfi.tsv")) == 6 * 14
 

@@ -127,7 +127,7 @@ def test_levels_are_words_in_their_order():
     [
         ("mfi ~ age", "not made, because no factor of two levels is a main effect"),
         ("mfi ~ age + group:age", "not made, because no factor"),
-        ("mfi ~ group * age", "group stands in group:age; its means are averages over it"),
+        ("mfi ~ group * age", "group is in group:age; its means are averages over it"),
     ],
 )
 def test_what_means_are_of_is_told(text, note):

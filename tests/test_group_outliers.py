@@ -66,7 +66,7 @@ def test_one_sex_only_falls_back_to_the_mean():
     cohort.people["sex"] = "F"
     found = find_outliers(cohort)
     assert found.notes == (
-        "Outliers of TR, LC: judged by the mean only, because sex is the same in all 60 "
+        "Outliers of TR, LC: assessed by the mean only, because sex is the same in all 60 "
         "participants.",
     )
     row = found.table[found.table["muscle"] == "TR"].iloc[0]
@@ -81,14 +81,14 @@ def test_without_covariates_all_are_judged_by_the_mean():
     cohort.people["bmi"] = np.nan
     found = find_outliers(cohort)
     assert set(found.table["participant_id"]) == {"sub-00007", "sub-00003"}
-    assert "judged by the mean only" in found.notes[0]
+    assert "assessed by the mean only" in found.notes[0]
 
 
 def test_who_lacks_a_covariate_is_counted_in_a_note():
     cohort = planted()
     cohort.people.loc["sub-00001", "age"] = np.nan
     found = find_outliers(cohort)
-    assert "1 participant not judged" in found.notes[0]
+    assert "1 participant not assessed" in found.notes[0]
     assert len(found.table) == 2
 
 
@@ -115,8 +115,8 @@ def test_who_is_alone_of_a_sex_is_not_judged_and_told():
     found = find_outliers(cohort)
     assert found.table.empty
     assert found.notes == (
-        "Outliers of TR: sub-00004 not judged, because the others say nothing of them, as where "
-        "nobody else is of their sex.",
+        "Outliers of TR: sub-00004 not assessed, because the others do not determine their value "
+        "(perhaps nobody else is of their sex).",
     )
 
 
@@ -128,7 +128,7 @@ def test_one_beside_others_without_error_is_told():
     found = find_outliers(of_values(values, people))
     assert found.table.empty
     assert found.notes[-1] == (
-        "Outliers of TR: sub-00007 not judged, because the values of all others follow from the "
+        "Outliers of TR: sub-00007 not assessed, because the values of all others follow from the "
         "model without error."
     )
 

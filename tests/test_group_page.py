@@ -255,9 +255,9 @@ def test_notes_stand_where_the_numbers_would_be():
     }  # fmt: skip
     text = text_of(render_group_page(make_page(tables=tables)))
     omnibus = text[text.index("Muscle and sex") : text.index("Correlations between")]
-    assert "Why there is n/a sex is the same in all 3 participants" in omnibus
+    assert "Reasons for n/a sex is the same in all 3 participants" in omnibus
     assert "Table: n/a throughout" in text
-    assert "TR 3 n/a Why there is n/a one sex" in text
+    assert "TR 3 n/a Reasons for n/a one sex" in text
     assert "Notes of few participants" in text
 
 
@@ -308,7 +308,7 @@ def test_tables_beyond_the_paper_have_an_order_of_their_own():
     html = render_group_page(page)
     section = html[html.index('id="beyond"') : html.index('id="outliers"')]
     assert re.findall(r"<h3[^>]*>([^<]+)", section) == [
-        "Left and right", "Right against left side: MFI (%)", "The model asked for: mfi ~ group",
+        "Left and right", "Right against left side: MFI (%)", "The requested model: mfi ~ group",
         "Change between sessions", "Change of each participant: MFI (%) by session",
         "Centiles among the controls: group == &#39;a&#39;",
         "Centile of each participant among the controls, by muscle", "Title of strange",
@@ -353,7 +353,7 @@ def test_volumes_are_folded_and_secondary():
 def test_a_model_of_volume_is_shown_as_the_model_asked_for():
     tables = {f"volume_{key}": entry for key, entry in make_further().items() if "model" in key}
     text = beyond(text_of(render_group_page(make_page(tables=tables))))
-    assert "The model asked for Type III tests" in text
+    assert "The requested model Type III tests" in text
     assert "TR group 84 F(1, 80) = 5.160" in text
     assert "Coefficients, ml for one unit" in text
 
@@ -361,7 +361,7 @@ def test_a_model_of_volume_is_shown_as_the_model_asked_for():
 def test_without_further_analyses_there_is_no_heading():
     html = render_group_page(make_page())
     for words in (
-        "The model asked for",
+        "The requested model",
         "Change between sessions",
         "Centiles among",
         'id="change"',
@@ -373,7 +373,7 @@ def test_long_tables_are_cut_and_say_so():
     (row,) = make_further()["centiles"].table.iloc[:1].to_dict("records")
     rows = [row | {"participant_id": f"sub-{k}"} for k in range(250)]
     html = body_of(render_group_page(make_page(tables={"centiles": make_entry("centiles", rows)})))
-    assert "The first 200 of 250 rows; the file has all." in html
+    assert "The first 200 of 250 rows; the file has them all." in html
     assert "sub-199<" in html
     assert "sub-200<" not in html
 
@@ -401,9 +401,9 @@ def test_stars_say_that_they_are_those_of_p_before_correction():
         table = tables[key].table.assign(**{f"{name}_adjusted": 0.04})
         tables[key] = replace(tables[key], table=table)
     text = text_of(render_group_page(make_page(tables=tables, correction="Holm")))
-    assert text.count("Stars stand for p before correction (Holm)") == 3  # plots
+    assert text.count("Stars refer to p before correction (Holm)") == 3  # plots
     assert text.count("p is not corrected, p adjusted is (Holm).") == 2
-    assert "stars are those of p before correction; corrected p values (Holm) are in" in text
+    assert "stars refer to p before correction; corrected p values (Holm) are in" in text
     assert "correction (" not in text_of(render_group_page(make_page()))
 
 
@@ -452,7 +452,7 @@ def test_missing_sides_are_listed_by_muscle_and_participant():
     assert "2 participants with missing values sub-02 TR left sub-03 MFSS left, TR both" in missing
     whole = make_frame(np.ones((3, 2)))
     text = text_of(render_group_page(make_page(left=whole, right=whole)))
-    assert "No participant of this page lacks a value" in text
+    assert "All participants of this page have a value" in text
 
 
 @pytest.mark.parametrize("make", [empty_page, nan_page])

@@ -187,9 +187,9 @@ def test_pre_and_post_run_from_pre_to_post(people, tmp_path, capsys):
     assert directions(folders) == [("ses-pre", "ses-post")]
     assert (read(folders, "change")["mean_change"] > 1).all()
     page = page_of(folders)
-    assert "ses-post less the earlier ses-pre, by paired t-test" in page
+    assert "ses-post minus the earlier ses-pre, by paired t-test" in page
     assert (
-        "Change between sessions (ses-post less the earlier ses-pre; order of the sessions" in page
+        "Change between sessions (ses-post minus the earlier ses-pre; order of the sessions" in page
     )
     assert "ses-pre, ses-post (by their names, pre before post)" in page
     sidecar = json.loads((folders[1] / "group_change.json").read_text())
@@ -205,7 +205,7 @@ def test_the_session_asked_for_is_the_reference(people, tmp_path, capsys):
     assert run(folders, "--session", "spring") == 0
     assert directions(folders) == [("ses-spring", "ses-autumn")]
     assert "the alphabet" not in capsys.readouterr().err
-    assert "ses-autumn less the earlier ses-spring" in page_of(folders)
+    assert "ses-autumn minus the earlier ses-spring" in page_of(folders)
     assert run(folders, "--session-order", "spring,autumn") == 0
     assert directions(folders) == [("ses-spring", "ses-autumn")]
     assert "Session ses-spring was analysed" in capsys.readouterr().err
@@ -217,7 +217,7 @@ def test_a_reference_after_all_others_is_called_later(people, tmp_path):
     assert directions(folders) == [("ses-2", "ses-1")]
     assert (read(folders, "change")["mean_change"] < -1).all()
     page = page_of(folders)
-    assert "ses-1 less the later ses-2, by paired t-test" in page
+    assert "ses-1 minus the later ses-2, by paired t-test" in page
     drawn = json.loads(re.search(r'id="group-data">(.*?)</script>', page)[1])["change"]
     assert (drawn["sessions"], drawn["from"]) == (["ses-1", "ses-2"], "ses-2")
 
@@ -226,7 +226,7 @@ def test_the_lines_of_the_sessions_tables_order_three(people, tmp_path):
     folders = lay_out(tmp_path, people, "x", "a", "m", listed=["x", "a", "m"])
     assert run(folders) == 0
     assert directions(folders) == [("ses-x", "ses-a"), ("ses-x", "ses-m")]
-    assert "ses-a and ses-m each less the earlier ses-x" in page_of(folders)
+    assert "ses-a and ses-m each minus the earlier ses-x" in page_of(folders)
     assert run(folders, "--session", "a") == 0
     assert directions(folders) == [("ses-a", "ses-m")]
     assert run(folders, "--session-order", "m,x") == 3

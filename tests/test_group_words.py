@@ -51,4 +51,4 @@ def test_one_participant_is_one():
 
 def test_black_is_not_said_to_be_no_fat_alone():
     caption = PICTURES["fatfraction"][2]
-    assert "nothing but fat" in caption
+    assert "only fat" in caption

@@ -127,7 +127,7 @@ def test_validation_on_the_training_scans_holds_nobody_out(dataset: Path) -> Non
     data, _ = load_labelled_data(plan_of(options), source_of(dataset), lambda line: None)
     assert data.validated_on == LEARNT_FROM
     assert len(data.validation) == data.count == 5
-    with pytest.raises(InputError, match="holds nobody out"):
+    with pytest.raises(InputError, match="holds out nobody"):
         roles_of(dataset, options, validation_participants=("01",))
 
 
@@ -303,7 +303,7 @@ def test_labels_of_another_grid_are_refused(dataset: Path) -> None:
     scan = scan_of(dataset)
     write_nifti(scan.labels, label_volume(), make_affine((4.0, 4.0, 5.0)))
     with pytest.raises(
-        PairError, match=r"sub-02_acq-dixon: .*dseg.*not lie on the voxels.*voxels of"
+        PairError, match=r"sub-02_acq-dixon: .*dseg.*not have the voxels.*voxels of"
     ):
         load_case(scan, WEBER2021, draft_bundle(OPTIONS, WEBER2021))
 

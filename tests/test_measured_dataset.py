@@ -126,7 +126,7 @@ def test_a_table_in_a_third_dataset_is_named(folders, tmp_path, capsys):
     table = other / "participants.tsv"
     status, said = run(folders, capsys, "--participants-file", str(table))
     assert status == 0
-    assert f"warning: {table} lies in a dataset that is not the one measured" in said
+    assert f"warning: {table} is in a dataset that is not the one measured" in said
     alone = tmp_path / "people.tsv"
     shutil.copy(table, alone)
     assert run(folders, capsys, "--participants-file", str(alone)) == (0, "")
@@ -151,7 +151,7 @@ def test_images_that_were_changed_since_are_named(folders, capsys):
     changed.write_bytes(b"defaced")
     status, said = run(folders, capsys)
     assert status == 0
-    assert "not those that were measured, of 6 looked at (1)" in said
+    assert "not those that were measured, of 6 checked (1)" in said
     assert "[sub-03_acq-dixon]" in said
 
 

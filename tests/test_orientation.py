@@ -239,7 +239,7 @@ def test_a_turn_alone_is_a_warning(degrees, tmp_path):
     other = moved(OBLIQUE, turn.as_matrix())
     (flag,) = flags_of(write_forms(tmp_path / "a.nii.gz", OBLIQUE, other, (2, 1)))
     assert flag.severity == "warning"
-    assert "Sides are the same and volumes are too" in flag.message
+    assert "Sides are the same and so are volumes" in flag.message
 
 
 @pytest.mark.parametrize("shift_voxels", [0.0, 0.04])

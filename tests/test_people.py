@@ -149,7 +149,7 @@ def test_several_lines_with_a_column_session_are_lines_of_sessions(tmp_path):
     write_people(tmp_path, rows, (*HEADER, "session"))
     table, said = read(tmp_path, [("sub-01", "ses-1"), ("sub-01", "ses-2")])
     assert table["age"].tolist() == [31, 32]
-    assert "note: participants.tsv has several lines a participant" in said
+    assert "note: participants.tsv has several lines per participant" in said
     write_people(tmp_path, [(*row, "9") for row in ROWS], (*HEADER, "session"))
     assert read(tmp_path)[0]["session"].tolist() == [9] * 4
 
@@ -177,7 +177,7 @@ def test_units_of_participants_are_read(column, unit, given, wanted, tmp_path):
 def check_unit(values, said, column, given, wanted):
     if wanted is None:
         assert values.isna().all()
-        assert f"{column} is taken as missing" in said
+        assert f"{column} is treated as missing" in said
     else:
         assert values.iloc[0] == pytest.approx(wanted)
         assert (": converted." in said) == (given != wanted)
@@ -199,7 +199,7 @@ def test_units_of_sessions_are_read_from_the_nearest_sidecar(
     first = table.loc[("sub-01", "ses-01"), column]
     if wanted is None:
         assert f"The sidecar of sub-*_sessions.tsv gives the unit of {column}" in said
-        assert f"{column} is taken as missing" in said
+        assert f"{column} is treated as missing" in said
         assert first == float(ROWS[0][HEADER.index(column)])
     else:
         assert first == pytest.approx(wanted)
@@ -246,7 +246,7 @@ def test_the_unit_of_participants_counts_for_sessions_without_one(tmp_path):
     write_sessions(tmp_path, "sub-01", [("01", 176.369810)], ("session_id", "weight"))
     table, said = read(tmp_path, TWO)
     assert table.loc["sub-01", "bmi"].tolist() == pytest.approx([80 / 1.75**2, 70 / 1.75**2])
-    assert "that of the participants' sidecar, lb, is taken for" in said
+    assert "that of the participants' sidecar, lb, is used for" in said
 
 
 @pytest.mark.parametrize(
@@ -300,9 +300,10 @@ def test_words_for_sex(cells, wanted, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("[1, 2]", "no JSON object"), ("{", "cannot be read"), ("[" * 100_000, "nested too deeply"),
-     ('{"a": 1' + "0" * 5000 + "}", "cannot be read"), ("null", "no JSON object"),
-     ('{"age": []}', "describes age by no JSON object"), ("é", "cannot be read")],
+    [("[1, 2]", "not contain a JSON object"), ("{", "cannot be read"),
+     ("[" * 100_000, "nested too deeply"), ('{"a": 1' + "0" * 5000 + "}", "cannot be read"),
+     ("null", "not contain a JSON object"),
+     ('{"age": []}', "does not describe age with a JSON object"), ("é", "cannot be read")],
 )  # fmt: skip
 @pytest.mark.parametrize(
     "place", ["participants.json", "sessions.json", "sub-01/sub-01_sessions.json"]
@@ -357,7 +358,7 @@ def test_the_age_of_the_oldest_is_its_lower_limit(cell, tmp_path):
     write_people(tmp_path, with_cells("age", "30", "40", "50", cell))
     table, said = read(tmp_path)
     assert table["age"].tolist() == [30, 40, 50, 89]
-    assert re.search(r"note: Ages of which only the lower limit .*\(1\).*\[sub-04: ", said)
+    assert re.search(r"note: Ages with only a lower limit.*\(1\).*\[sub-04: ", said)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +371,7 @@ def test_what_is_no_value_is_missing_and_named_shortly(column, cell, tmp_path):
     write_people(tmp_path, with_cells(column, cell, "22", "23", "24"))
     table, said = read(tmp_path)
     assert table[column].isna().tolist() == [True, False, False, False]
-    assert re.search(rf"warning: Values of {column} that are no number from .*\[sub-01: ", said)
+    assert re.search(rf"warning: Values of {column} that are not numbers from .*\[sub-01: ", said)
     assert len(said) < 1000
 
 
@@ -384,13 +385,14 @@ def test_words_for_nothing(cell, tmp_path):
 
 @pytest.mark.parametrize(
     ("cells", "kind", "said"),
-    [(("1", "2", "n/a", "4"), "f", ""), (("1", "2", "-", "4"), "f", r"taken as missing.*sub-03: -"),
-     (("1", "2", "3,5", "4"), "O", r"taken as text.*sub-03: 3,5"),
-     (("1", "2", "l0", "4"), "O", r"taken as text.*sub-03: l0"),
+    [(("1", "2", "n/a", "4"), "f", ""),
+     (("1", "2", "-", "4"), "f", r"treated as missing.*sub-03: -"),
+     (("1", "2", "3,5", "4"), "O", r"read as text.*sub-03: 3,5"),
+     (("1", "2", "l0", "4"), "O", r"read as text.*sub-03: l0"),
      (("1", "2", "999", "4"), "f", r"codes for missing values \(1\).*sub-03: 999"),
      (("10", "20", "-9", "30"), "f", r"codes for missing values \(1\).*sub-03: -9"),
      (("-10", "20", "-9", "30"), "f", ""), (("80", "90", "99", "85"), "f", ""),
-     (("a", "b", "-", "1"), "O", ""), (("1", "2", "inf", "4"), "O", r"taken as text.*sub-03: inf")],
+     (("a", "b", "-", "1"), "O", ""), (("1", "2", "inf", "4"), "O", r"read as text.*sub-03: inf")],
 )  # fmt: skip
 def test_further_columns_are_doubted(cells, kind, said, tmp_path):
     rows = [(*row, cell) for row, cell in zip(ROWS, cells, strict=True)]
@@ -468,7 +470,7 @@ def _try(root):
      (b"participant_id\tage\tAge\n1\t2\t3\n", "age and Age"),
      (b"age\n3\n", "no column participant_id"),
      (b"participant_id\tage\nsub-01\t3\t4\n", "line 2 has 3 cells"),
-     (b"participant_id\tsex\nsub-01\tm\xe4nnlich\n", "no UTF-8 text from line 2")],
+     (b"participant_id\tsex\nsub-01\tm\xe4nnlich\n", "not UTF-8 text from line 2")],
 )  # fmt: skip
 def test_a_table_that_is_none_is_refused(content, said, tmp_path):
     (tmp_path / "participants.tsv").write_bytes(content)

@@ -213,7 +213,7 @@ class TestSides:
         assert {flag.severity for flag in flags} == {"error"}
         assert flags[0].value == pytest.approx(-44.0)  # 22 voxels of 2 mm
         assert flags[0].threshold == 0.0
-        assert "lies 44.0 mm to the right of the right one" in flags[0].message
+        assert "is 44.0 mm to the right of the right one" in flags[0].message
 
     def test_flipped_array(self):
         assert codes(scan_flags(make_labels()[::-1])) == ALL_MUSCLES
@@ -253,7 +253,7 @@ class TestSides:
         flags = [flag for flag in scan_flags(labels) if flag.code == "left_right"]
         assert bool(flags) is flagged
         assert [flag.value for flag in flags] == pytest.approx([2.0 * (20 - left_x)][: len(flags)])
-        assert all(f"lies {2 * (left_x - 20)}.0 mm" in flag.message for flag in flags)
+        assert all(f"is {2 * (left_x - 20)}.0 mm" in flag.message for flag in flags)
 
     def test_one_side_alone_cannot_be_judged(self):
         labels = make_labels()[::-1].copy()

@@ -58,7 +58,7 @@ def test_a_file_and_the_command_line_replace_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
-        ("stepps = 4", "stepps is no key of a recipe. Expected steps, "),
+        ("stepps = 4", "stepps is not a key of a recipe. Expected steps, "),
         ("steps = 0", "steps is 0, expected a whole number from 1 to 1000000000"),
         ("seed = -1", "seed is -1, expected a whole number from 0 to 9223372036854775807"),
         ("seed = 9223372036854775808", "seed is 9223372036854775808, expected"),

@@ -526,7 +526,7 @@ def test_many_flags_of_one_kind_take_one_line(section):
 def test_page_without_flags_says_so_without_promising(section):
     text = text_of(render(dataclasses.replace(section, flags=())))
     assert "no quality flags" in text
-    assert "look at the pictures" in text
+    assert "inspect the pictures" in text
 
 
 def level_row(scope, levels, muscle, mfi_percent, extent):

@@ -202,7 +202,7 @@ def test_the_advice_is_given_once(dataset: Path) -> None:
         add_series(dataset, f"{ANAT}echo-{echo}_MEGRE.nii.gz", {"EchoTime": 0.002})
     problem = find_problem(dataset)
     assert problem.count("fslsplit") == 1
-    assert "echo-2_MEGRE.nii.gz: is 4-D, too." in problem
+    assert "echo-2_MEGRE.nii.gz: is also 4-D." in problem
 
 
 def test_a_series_named_for_one_phase_is_not_split(dataset: Path) -> None:

@@ -135,14 +135,14 @@ def test_an_empty_side_of_two_maps_that_differ():
 @pytest.mark.parametrize("mirrors", [True, False])
 @pytest.mark.parametrize("change", [with_one_number, numbered_one_to_seven])
 def test_one_number_for_both_sides(change, mirrors):
-    with pytest.raises(InputError, match=r"lies on both sides of the neck.*Renumber"):
+    with pytest.raises(InputError, match=r"is on both sides of the neck.*Renumber"):
         check([change(draw())] * 2, mirrors)
 
 
 def test_one_number_for_both_sides_of_one_muscle():
     labels = draw()
     labels[labels == 12] = 11
-    with pytest.raises(InputError, match=r"^TR_R: the label lies on both sides.*right_trapezius"):
+    with pytest.raises(InputError, match=r"^TR_R: the label is on both sides.*right_trapezius"):
         check([labels] * 2, mirrors=False)
 
 
@@ -164,7 +164,7 @@ def test_exchanged_sides_are_found_in_any_storage_order(axcodes):
 def test_one_exchanged_muscle_of_one_map():
     labels = draw()
     labels[labels == 11], labels[draw() == 12] = 12, 11
-    with pytest.raises(InputError, match=r"^map 1: the left label of TR lies to the right"):
+    with pytest.raises(InputError, match=r"^map 1: the left label of TR is to the right"):
         check([draw(), labels])
 
 

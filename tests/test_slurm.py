@@ -531,7 +531,7 @@ def test_options_of_sbatch_that_the_scripts_set_are_refused(order, name, option)
 
 @pytest.mark.parametrize("bind", ["lab", "/a:b", "/a:ro", "/a:", "/a:/b:", "/a:/b:x", "/a,/b", ""])
 def test_binds_that_apptainer_would_take_otherwise_are_refused(order, with_image, bind):
-    with pytest.raises(InputError, match="whole paths"):
+    with pytest.raises(InputError, match="absolute paths"):
         write_scripts(replace(with_image, binds=(bind,)))
     with pytest.raises(InputError, match="--image"):
         write_scripts(replace(order, binds=("/lab",)))

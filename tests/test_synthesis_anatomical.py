@@ -577,7 +577,7 @@ def test_unrecognised_labels_are_named(tmp_path, capsys):
     path = write_toy_neck(tmp_path / "maps", rows=rows)
     arguments = ["--participants", "1", "--protocol", "paper"]
     main_verbs(["simulate", str(tmp_path / "out"), "--labels", str(path), *arguments])
-    assert "taken as soft tissue: gubbins" in capsys.readouterr().err
+    assert "treated as soft tissue: gubbins" in capsys.readouterr().err
 
 
 @pytest.mark.slow

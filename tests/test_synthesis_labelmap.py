@@ -228,7 +228,7 @@ PROBLEMS = {
     "no table": (None, r"has no label table.*neck_dseg\.tsv"),
     "unnamed label": (toy_rows()[:-1], r"labels without a name: \[36\]"),
     "no muscle": ([r for r in toy_rows() if int(r["index"]) > 14], "without a name"),
-    "twice": ([*toy_rows(), toy_rows()[0]], "stands there twice"),
+    "twice": ([*toy_rows(), toy_rows()[0]], "occurs twice"),
     "long number": ([{"index": "9" * 5000, "name": "x"}], r"index '9+\.\.\. \(5000 letters\)'"),
     "long cell": ([*toy_rows()[:-1], {"index": "99", "name": "x" * 200_000}], "without a name"),
     "no number": ([{"index": "one", "name": "left_trapezius"}], "cannot be read as a label table"),
@@ -283,7 +283,7 @@ def test_map_with_exchanged_sides_is_refused():
         {**row, "name": {left: right, right: left}.get(row["name"], row["name"])}
         for row in toy_rows()
     ]
-    with pytest.raises(InputError, match=r"^toy: the left label of TR lies to the right"):
+    with pytest.raises(InputError, match=r"^toy: the left label of TR is to the right"):
         prepare_label_map(toy_labels(), toy_grid(), renamed, "toy")
 
 

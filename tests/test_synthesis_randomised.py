@@ -374,7 +374,7 @@ def vertebra_options(**changes):
 
 def test_maps_must_name_every_vertebra_that_is_learnt(label_map, tmp_path):
     path = write_toy_neck(tmp_path)
-    with pytest.raises(InputError, match="name no vertebrae C6, C7, T1, expected C2 to T1"):
+    with pytest.raises(InputError, match="do not name the vertebrae C6, C7, T1, expected C2 to T1"):
         synthetic_data(plan_of(vertebra_options(), [Path("neck-a")]))
     synthetic_data(plan_of(vertebra_options(), [Path("neck-a"), path]))
 

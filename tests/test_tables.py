@@ -210,7 +210,7 @@ def test_commas_for_tabs_are_recognised(tmp_path):
     [
         (b"", "is empty"),
         (b"\n\r\n \n", "is empty"),
-        ("\t".join(HEADER).encode() + b"\nm\xe4nnlich", "no UTF-8 text from line 2 on"),
+        ("\t".join(HEADER).encode() + b"\nm\xe4nnlich", "not UTF-8 text from line 2 on"),
         ("\t".join(HEADER).encode("utf-16-le"), "line 1 holds a NUL byte"),
         (b"a\tb\n1\t\0\n", "line 2 holds a NUL byte"),
         (b"a\t\t\n1\t2\t3\n", "without a name"),
@@ -374,8 +374,8 @@ def test_labels_are_known_by_what_the_table_has(tmp_path, header, row):
     [
         ([("12", "hyoid", "n/a", "L")], "names no muscle and side"),
         ([("12", "x", "n/a", "n/a")], "names no muscle,"),
-        ([("12", "x", "TR", "L"), ("12", "y", "TR", "R")], "index 12 stands on two lines"),
-        ([("12", "x", "TR", "L"), ("13", "y", "TR", "L")], "muscle TR_L stands on two lines"),
+        ([("12", "x", "TR", "L"), ("12", "y", "TR", "R")], "index 12 is on two lines"),
+        ([("12", "x", "TR", "L"), ("13", "y", "TR", "L")], "muscle TR_L is on two lines"),
         ([("twelve", "x", "TR", "L")], "expected a whole number"),
         ([("40000", "x", "TR", "L")], "up to 32767"),
         ([("12", "right_trapezius", "TR", "L")], "right_trapezius has L as its side"),

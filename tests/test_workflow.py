@@ -425,9 +425,7 @@ def test_a_stray_file_is_named_and_costs_nothing(finished, tmp_path, tiny_bundle
         (marker.parent / name).write_text('{"Files": 5}')
     assert run(bids_dir, out_dir, tiny_bundle) == 0
     said = capsys.readouterr().err
-    assert [
-        name for name in strays if f"note: {marker.parent / name}: passed over" in said
-    ] == strays
+    assert [name for name in strays if f"note: {marker.parent / name}: ignored" in said] == strays
     assert {k: v for k, v in tree(out_dir).items() if Path(k).name not in strays} == before
 
 
@@ -503,7 +501,7 @@ def test_an_output_disk_that_takes_nothing_hides_no_result(
     assert run(bids_dir, out_dir, tiny_bundle) == 5
     said = capsys.readouterr()
     assert "0 scans done, 2 already done, 1 failed" in said.out
-    assert "scans that are done: sub-02_ses-a_acq-dixon, sub-02_ses-b_acq-dixon" in said.err
+    assert "completed scans: sub-02_ses-a_acq-dixon, sub-02_ses-b_acq-dixon" in said.err
     assert os.strerror(number) in said.err
     assert tree(out_dir) == before
     (out_dir / ".bidsignore").unlink()

@@ -1,4 +1,4 @@
 """Names, sidecars and tables of the derivatives, written and read back.
 
-What a number means is said here once, as a column; how it is computed is not known here.
+The meaning of a number is defined here once, as a column; how it is computed is not.
 """

@@ -127,7 +127,7 @@ MUSCLE_COLUMNS = (
     ),
     ResultColumn(
         "signal_voxels",
-        "Labelled voxels with F + W above 0; all fat measures rest on these.",
+        "Labelled voxels with F + W above 0; all fat measures are based on these.",
         "count",
         "1",
     ),
@@ -136,7 +136,7 @@ MUSCLE_COLUMNS = (
         "Whether the whole muscle is in the field of view.",
         levels={
             "complete": "The label touches no border of the volume.",
-            "cut": "The label reaches a border, so that the volume is that of the part seen.",
+            "cut": "The label reaches a border, so the volume is that of the visible part.",
             "absent": "No voxel carries the label.",
         },
         head="Extent",
@@ -148,7 +148,7 @@ MUSCLE_COLUMNS = (
 LEVEL_COLUMNS = (
     ResultColumn(
         "scope",
-        "What the row is of.",
+        "Scope of the row.",
         levels={
             "paper": "The levels of Table 1 of Weber et al. 2021 for the muscle, together.",
             "level": "One vertebral level.",
@@ -192,7 +192,7 @@ LEVEL_COLUMNS = (
             "cut": "A vertebral body or the label reaches a border.",
             "absent": "No voxel carries the label there.",
             "unlabelled": "The weights do not label the muscle at all of these levels.",
-            "unknown": "A level was not found, so that nothing is measured.",
+            "unknown": "A level was not found, so nothing is measured.",
         },
     ),
 )

@@ -24,7 +24,7 @@ ENTITIES_AFTER_SEG = ("seg", "res", "den", "label", "desc")
 
 @dataclass(frozen=True, slots=True)
 class ScanPaths:
-    """Where the files of a scan go.
+    """Paths of the files of a scan.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class ScanPaths:
 
     @property
     def level_files(self) -> tuple[Path, ...]:
-        """The files of a scan of which vertebrae are labelled too."""
+        """The additional files of a scan with labelled vertebrae."""
         return self.vertebrae, self.vertebrae_json, self.levels_tsv, self.levels_json
 
     @property
@@ -126,7 +126,7 @@ def derivative_name(stem: str, ending: str) -> str:
 
 
 def scan_paths(output_dir: Path, pair: DixonPair) -> ScanPaths:
-    """Where the files of a scan go.
+    """Paths of the files of a scan.
 
     Examples
     --------
@@ -196,7 +196,7 @@ def source_uri(pair: DixonPair, role: str, bids_dir: Path) -> str:
 
 
 def split_source(uri: str) -> tuple[str, int | None]:
-    """Part the URI of a source from its volume, counted from 0.
+    """Split the URI of a source from its volume, counted from 0.
 
     Examples
     --------

@@ -46,7 +46,7 @@ class BundleFacts:
     identity : str
         Of the weights and of how images are given to them; decides whether results are current.
     mirrored : bool
-        Whether the mirror image counts too, which the sha256 of the weights does not tell.
+        Whether test-time mirroring is used, which the sha256 of the weights does not show.
     """
 
     name: str
@@ -58,12 +58,12 @@ class BundleFacts:
 
 
 def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
-    """Refuse an OUTPUT_DIR in which results would mix with other data; touches nothing.
+    """Refuse an OUTPUT_DIR in which results would mix with other data; changes nothing.
 
     Raises
     ------
     OutputError
-        It is BIDS_DIR, lies in one of its ``sub-`` folders, is a file, or holds a dataset that
+        It is BIDS_DIR, is in one of its ``sub-`` folders, is a file, or holds a dataset that
         another program made.
     """
     raw, output = bids_dir.resolve(), output_dir.resolve()
@@ -74,8 +74,8 @@ def check_output_dir(bids_dir: Path, output_dir: Path) -> None:
         )
     if output.is_relative_to(raw) and output.relative_to(raw).parts[0].startswith("sub-"):
         raise OutputError(
-            f"{output_dir}: OUTPUT_DIR lies among the images of a participant, expected a folder "
-            f"of its own, for example {bids_dir / 'derivatives' / PROGRAM}."
+            f"{output_dir}: OUTPUT_DIR is among the images of a participant, expected a folder of "
+            f"its own, for example {bids_dir / 'derivatives' / PROGRAM}."
         )
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output_dir}: is a file, expected a folder; name another OUTPUT_DIR.")
@@ -92,7 +92,7 @@ def _check_owner(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise OutputError(
             f"{path}: cannot be read as a dataset description ({first_line(error)}). Remove it if "
-            "the folder holds nothing but results of this program, or choose another OUTPUT_DIR."
+            "the folder contains only results of this program, or choose another OUTPUT_DIR."
         ) from error
     if generators[:1] != [PROGRAM]:
         maker = generators[0] if generators else "no program (no GeneratedBy: raw data?)"
@@ -113,7 +113,7 @@ def write_dataset_files(
     """Write the files that describe the whole output; many jobs may do so at the same time.
 
     What a user changed stays: other keys of ``dataset_description.json``, further lines of
-    ``.bidsignore``, a ``README.md`` or ``CITATION.md`` of one's own.
+    ``.bidsignore``, their own ``README.md`` or ``CITATION.md``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Results of a scan saved, and judged: complete, current, or changed since; reads no value.
+"""Results of a scan saved and checked: complete, current, or changed since; reads no value.
 
 The sidecar of a scan's table is written last and marks the scan as complete.
 """
@@ -23,10 +23,10 @@ MOST_IMAGE_BYTES = 2**31
 def scan_state(
     paths: ScanPaths, fingerprint: str
 ) -> Literal["missing", "current", "different", "altered", "unsealed"]:
-    """Whether a scan's results are there, and are those that would be computed now.
+    """Whether a scan's results exist and are those that would be computed now.
 
     ``altered``: a file is not what was written, because a disk or a person changed it.
-    ``unsealed``: the marker has no checksum of its own, so that this is not known of it.
+    ``unsealed``: the marker has no checksum of its own, so this is unknown.
     """
     try:
         sidecar = read_scan_sidecar(paths.mfi_json)
@@ -127,7 +127,7 @@ def save_scan(output_dir: Path, record: ScanRecord, results: ScanResults) -> Sca
 
 
 def _is_label_map_ours(paths: ScanPaths, path: Path) -> bool:
-    """Whether the marker vouches for a label map that is there."""
+    """Whether the marker vouches for an existing label map."""
     try:
         mark = read_marker(paths.mfi_json).files.get(path.name)
         return path.is_file() and hash_file(path) == mark

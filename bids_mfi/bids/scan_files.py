@@ -70,7 +70,7 @@ class ScanRecord:
 
 @dataclass(frozen=True, slots=True)
 class ScanResults:
-    """What is written of a scan.
+    """What is written for a scan.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class ScanResults:
 
 
 def identify_scan(record: ScanRecord) -> ScanRecord:
-    """Hash the images of a scan, and add the fingerprint of all that decides its results.
+    """Hash the images of a scan, and add the fingerprint of everything that determines its results.
 
     That is the content and names of its images, what the sidecars said, the bundle's identity,
     the version and the source of fat and water.
@@ -127,7 +127,7 @@ def identify_scan(record: ScanRecord) -> ScanRecord:
 
 
 def list_images(pair: DixonPair, fat_water: str) -> dict[str, Path]:
-    """Find the images on which the results rest, by role."""
+    """Find the images on which the results are based, by role."""
     images: dict[str, Path | None] = {"in_phase": pair.in_phase, "out_phase": pair.out_phase}
     if fat_water == "scanner":
         images |= {"water": pair.water, "fat": pair.fat}
@@ -147,7 +147,7 @@ def hash_file(path: Path) -> str:
             return hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
     except OSError as error:
         raise PairError(
-            f"{path}: cannot be read ({error.strerror}). Expected an image; check that it is there "
+            f"{path}: cannot be read ({error.strerror}). Expected an image; check that it exists "
             "and that you may read it."
         ) from error
 
@@ -242,7 +242,7 @@ def describe_ffmap(record: ScanRecord) -> dict[str, Any]:
         "Description": (
             f"Fat fraction 100 F / (F + W) of every voxel. {FF_METHOD[record.fat_water]} NaN where "
             "F + W is not above 0, that is where there is no signal; 0 means "
-            f"{'no fat' if scanner else 'no fat, or nothing but fat'}."
+            f"{'no fat' if scanner else 'no fat, or only fat'}."
         ),
         "SkullStripped": False,
         "SpatialReference": bids_uri(record.pair.in_phase, record.bids_dir),

@@ -300,7 +300,7 @@ def find_markers(output_dir: Path, participant: str) -> tuple[list[Path], list[P
 
 
 def _is_in_place(marker: Path, output_dir: Path) -> bool:
-    """Whether a marker lies where the program would write it."""
+    """Whether a marker is where the program would write it."""
     entities = parse_entities(marker.name)
     if not is_scan_name(marker.name) or len(dict(entities)) != len(entities):
         return False
@@ -388,15 +388,15 @@ def read_scan_rows(path: Path) -> ScanRows:
     Raises
     ------
     InputError
-        It cannot be read, lacks a column, has no rows, a cell makes no sense, or two lines are of
-        one muscle and side.
+        It cannot be read, lacks a column, has no rows or an invalid cell, or two lines are of one
+        muscle and side.
     """
     try:
         data = read_regular_file(path)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}). Give yourself the right to read "
-            "it, or run again if another program is just writing it."
+            f"{path}: cannot be read ({error.strerror or error}). Get permission to read it, or "
+            "run again if another program is writing it."
         ) from error
     header, lines = _read_lines(path, data)
     muscle, hemi = header.index("muscle"), header.index("hemi")
@@ -405,8 +405,8 @@ def read_scan_rows(path: Path) -> ScanRows:
         other = known.setdefault((row[muscle], row[hemi]), line)
         if other != line:
             raise InputError(
-                f"{path}: lines {other} and {line} are both of {row[muscle]}_{row[hemi]}, expected "
-                "one line for each muscle and side; remove the surplus line."
+                f"{path}: lines {other} and {line} are both for {row[muscle]}_{row[hemi]}, "
+                "expected one line for each muscle and side; remove the surplus line."
             )
     return ScanRows(tuple(header), [row for _, row in lines], hashlib.sha256(data).hexdigest())
 
@@ -422,7 +422,7 @@ def read_scan_table(path: Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        As there, or a muscle and side stand on two lines.
+        As there, or a muscle and side are on two lines.
     """
     header, lines = _read_lines(path)
     table = pd.DataFrame([row for _, row in lines], [line for line, _ in lines], header)

@@ -1,7 +1,7 @@
-"""Parsers and one handler a verb.
+"""Parsers, and one handler per verb.
 
-``run.py`` speaks the BIDS App grammar (``app``), ``python -m bids_mfi`` the verbs around it
-(``verbs``). Nothing heavy is imported before the arguments are parsed.
+``app`` is the BIDS App ``run.py``, ``verbs`` is ``python -m bids_mfi``. Nothing heavy is imported
+before the arguments are parsed.
 """
 
 from bids_mfi.cli.app import build_parser, main

@@ -59,7 +59,7 @@ def _add_selection(group: "argparse._ArgumentGroup") -> None:
         "--dry-run",
         action="store_true",
         help="print the image pairs, how each was recognised and what the run would find; write "
-        "nothing; the exit status is that of the run",
+        "nothing; same exit status as the run",
     )
     group.add_argument("--json", action="store_true", help="print the dry run as JSON")
 
@@ -72,19 +72,19 @@ def _add_measuring(group: "argparse._ArgumentGroup") -> None:
         "--fat-water",
         choices=("computed", "scanner"),
         default="computed",
-        help="fat and water computed from in-phase and out-of-phase, or the scanner's own images "
-        "(default: %(default)s)",
+        help="compute fat and water from the in-phase and out-of-phase images, or use the "
+        "scanner's own (default: %(default)s)",
     )
     group.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace results made by another version, bundle, option or input, or changed since; "
-        "a label map that was edited is first copied to edited/ in OUTPUT_DIR",
+        help="replace results made with another version, bundle, option or input, or changed "
+        "since; an edited label map is first copied to edited/ in OUTPUT_DIR",
     )
 
 
 def _add_resources(group: "argparse._ArgumentGroup") -> None:
-    """Add what of the machine the run may use."""
+    """Add the processors, memory and device that the run may use."""
     group.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -96,21 +96,21 @@ def _add_resources(group: "argparse._ArgumentGroup") -> None:
         "--n-cpus",
         type=positive_int,
         metavar="N",
-        help="processors to use at most (default: all that are allowed)",
+        help="maximum number of processors (default: all that are available)",
     )
     group.add_argument(
         "--omp-nthreads",
         type=positive_int,
         metavar="N",
-        help="threads of one segmentation at most (default: what --nprocs leaves for each)",
+        help="maximum number of threads per segmentation (default: its share of --nprocs)",
     )
     group.add_argument(
         "--mem",
         "--mem-gb",
         type=positive_float,
         metavar="GB",
-        help="gigabytes that the steps at work may claim together; each claims a fixed estimate, "
-        "a segmentation 2.5 GB (default: nine tenths of the machine's memory)",
+        help="gigabytes for all steps that run at once; each step counts a fixed estimate, a "
+        "segmentation 2.5 GB (default: nine tenths of the machine's memory)",
     )
 
 
@@ -121,14 +121,14 @@ def _add_steps(group: "argparse._ArgumentGroup") -> None:
         "--work-dir",
         type=Path,
         metavar="DIR",
-        help="where intermediate files go, in a folder of this run's own that is kept when a "
+        help="folder for intermediate files; each run makes its own subfolder and keeps it if a "
         "scan fails (default: the system's temporary folder, never kept)",
     )
     group.add_argument(
         "--use-plugin",
         type=Path,
         metavar="FILE",
-        help="nipype plugin as YAML (plugin, plugin_args) in place of MultiProc",
+        help="nipype plugin as YAML (plugin, plugin_args) instead of MultiProc",
     )
     group.add_argument(
         "--stop-on-first-crash",
@@ -138,9 +138,9 @@ def _add_steps(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--write-graph", action="store_true", help="write the graph of the steps to logs/"
     )
-    group.add_argument("--notrack", action="store_true", help="accepted; nothing is ever tracked")
+    group.add_argument("--notrack", action="store_true", help="accepted; nothing is tracked")
     group.add_argument(
-        "-v", "--verbose", action="count", default=0, help="say more; up to three times"
+        "-v", "--verbose", action="count", default=0, help="print more; repeat up to three times"
     )
 
 
@@ -150,7 +150,7 @@ def _add_statistics(group: "argparse._ArgumentGroup") -> None:
         type=Path,
         metavar="FILE",
         help="table with participant_id, sex, age and bmi (or height in cm and weight in kg); with "
-        "a column session_id a line a session (default: participants.tsv of BIDS_DIR)",
+        "a column session_id, one line per session (default: participants.tsv of BIDS_DIR)",
     )
     group.add_argument(
         "--session",
@@ -160,31 +160,31 @@ def _add_statistics(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--session-order",
         metavar="LABELS",
-        help="sessions in their order with commas between them, for example pre,post (default: by "
-        "acq_time, else sessions.tsv, else their labels)",
+        help="sessions in order, separated by commas, for example pre,post (default: acq_time, "
+        "then sessions.tsv, then their labels)",
     )
     group.add_argument(
         "--missing",
         choices=MISSING_RULES,
-        help="a muscle counts when both sides are there; the same, and only participants with "
-        "all muscles, sex, age and BMI; or when any side is there (default: both)",
+        help="both: a muscle counts if both sides were measured; complete: in addition, only "
+        "participants with all muscles, sex, age and BMI; any: one side is enough (default: both)",
     )
     group.add_argument(
         "--correction",
         choices=CORRECTIONS,
-        help="adjusted p-values beside the raw ones (default: none, as in the paper)",
+        help="adjusted p-values in addition to the raw ones (default: none, as in the paper)",
     )
     group.add_argument(
         "--model",
         metavar="FORMULA",
-        help="a further model with columns of the participants' table, for example "
-        "'mfi ~ group + age + sex'",
+        help="an additional model with columns of the participants' table, for example 'mfi ~ "
+        "group + age + sex'",
     )
     group.add_argument(
         "--controls",
         metavar="CONDITION",
-        help="who is a control, for example \"group == 'control'\": gives each participant's "
-        "centiles among them by sex, age and BMI",
+        help="definition of the controls, for example \"group == 'control'\": adds each "
+        "participant's centiles among them by sex, age and BMI",
     )
 
 
@@ -247,18 +247,18 @@ GROUP_OPTIONS = (
 
 
 def _refuse_group_options(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuse options that would have no effect at the level participant."""
+    """Refuse options that have no effect at the participant level."""
     given = [name for name in GROUP_OPTIONS if getattr(arguments, name) is not None]
     if given and arguments.analysis_level != "group":
-        parser.error(f"--{given[0].replace('_', '-')} belongs to the level group")
+        parser.error(f"--{given[0].replace('_', '-')} applies only to the group level")
     if arguments.analysis_level == "group":
         check_group_arguments(parser, arguments)
 
 
 def check_group_arguments(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Refuse options that make no sense at the level group, and say which have no effect."""
+    """Refuse options that are invalid at the group level, and say which have no effect."""
     if arguments.json:
-        parser.error("--json belongs to the level participant")
+        parser.error("--json applies only to the participant level")
     for name in ("session", "session_order", "model", "controls"):
         if getattr(arguments, name) is not None and not getattr(arguments, name).strip(" ,"):
             parser.error(f"--{name.replace('_', '-')} is empty")
@@ -273,7 +273,7 @@ def check_group_arguments(parser: argparse.ArgumentParser, arguments: argparse.N
             if getattr(arguments, name) != parser.get_default(name)]  # fmt: skip
     if idle:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        print_error(f"note: without effect at the level group: {names}")
+        print_error(f"note: no effect at the group level: {names}")
 
 
 def _run_app(options: RunOptions) -> int:
@@ -323,7 +323,7 @@ def _print_scans(options: RunOptions) -> int:
 
 
 def _print_passed_over(participants: Sequence[str]) -> None:
-    """Name participants without a Dixon image, so that none is missed silently."""
+    """Name participants without a Dixon image, so that none is skipped silently."""
     if participants:
         names = ", ".join(participants)
         print_error(f"without a Dixon image ({len(participants)}): {names}")
@@ -352,9 +352,9 @@ def _run_participants(options: RunOptions) -> int:
 
 
 def _print_unwritten(summary: "RunSummary") -> None:
-    """Say what OUTPUT_DIR did not take, and which scans are done all the same."""
+    """Report what could not be written to OUTPUT_DIR, and the scans that are done anyway."""
     for problem in summary.unwritten[:MOST_NAMES]:
         print_error(f"bids_mfi: error: {problem}")
     if summary.unwritten:
         done = ", ".join(sorted((*summary.done, *summary.skipped))) or "none"
-        print_error(f"scans that are done: {done}")
+        print_error(f"completed scans: {done}")

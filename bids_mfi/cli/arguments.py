@@ -1,7 +1,7 @@
-"""argparse made brief and helpful.
+"""argparse with short errors and suggestions.
 
-An error is two lines: what is wrong, with the nearest word that would be right, and how to call
-the program. ``_`` stands for ``-`` in the names of options, as BIDS Apps spell some of them.
+An error has two lines: what is wrong, with the nearest valid word, and how to call the program.
+Option names accept ``_`` for ``-``, as some BIDS Apps spell them.
 """
 
 import argparse
@@ -15,7 +15,7 @@ LIKENESS = 0.7  # as difflib's ratio: 0 for nothing in common, 1 for the same
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Ask whether a known word was meant; empty if none is near.
+    """Suggest the nearest known word; empty if none is near.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def _letters(word: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that suggests, takes ``_`` for ``-``, and prints one line of usage."""
+    """A parser that suggests words, accepts ``_`` for ``-``, and prints one line of usage."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Parse, after unknown options were refused; a later complaint could mislead."""
+        """Parse after refusing unknown options; a later error could mislead."""
         self.words = [*(sys.argv[1:] if args is None else args)]
         words = [self._with_hyphens(word) for word in self._own_words()]
         self._refuse_unknown(words)
@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
         return f"usage: {self.prog} {self._arguments()}; see {self.prog} --help\n"
 
     def format_help(self) -> str:
-        """Write the help; its first line leaves the options to the list below."""
+        """Write the help; its first line leaves out the options, which the list shows."""
         self.usage = f"%(prog)s {self._arguments()}"
         return super().format_help()
 
@@ -86,7 +86,7 @@ class Parser(argparse.ArgumentParser):
         return " ".join([*map(_name_positional, self._get_positional_actions()), end])
 
     def _own_words(self) -> list[str]:
-        """Words that this parser reads itself: what follows a verb is for the verb's parser."""
+        """Words that this parser reads itself; those after a verb belong to the verb's parser."""
         if self._subparsers is None:
             return self.words
         first = (n for n, word in enumerate(self.words) if not word.startswith("-"))
@@ -105,7 +105,7 @@ class Parser(argparse.ArgumentParser):
                 self._refuse(self.words[place], own[max(0, place - 1)])
 
     def _refuse(self, word: str, before: str) -> NoReturn:
-        """Refuse an unknown option; after one that takes a value it was meant as this value."""
+        """Refuse an unknown option; after an option with a value it was meant as that value."""
         action = self._option_string_actions.get(before)
         if action is not None and action.nargs is None:
             self.error(f"argument {before}: expected one argument; write {before}={word}")
@@ -113,7 +113,7 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown option {name}.{suggest(name, self._long())}")
 
     def _is_unknown(self, word: str) -> bool:
-        """Whether argparse takes the word for an option, but for none of this parser."""
+        """Whether argparse reads the word as an option that this parser does not have."""
         found = self._parse_optional(word)
         return found is not None and found[0] is None
 
@@ -128,18 +128,18 @@ class Parser(argparse.ArgumentParser):
             raise
 
     def _explain_left(self, left: Sequence[str]) -> str:
-        """Say why words may be left over: a second value of a choice, or a blank in a path."""
+        """Explain words that are left over: a second value of a choice, or a space in a path."""
         for action in self._get_positional_actions():
             others = [word for word in left if action.choices and word in action.choices]
             if others:
-                return f" One call takes one of {', '.join(action.choices or ())}."
-        return " Quote a path or value that has a blank."
+                return f" One call accepts one of {', '.join(action.choices or ())}."
+        return " Quote a path or value that contains a space."
 
     def _explain_missing(self) -> str:
-        """Say that an option that takes many words may have taken the positional ones."""
+        """Explain that an option with many words may have taken the positional arguments."""
         many = [name for name, action in self._option_string_actions.items() if action.nargs == "+"]
         given = [name for name in many if name in map(self._with_hyphens, self.words)]
-        return f". {given[0]} takes all words that follow it: put it last" if given else ""
+        return f". {given[0]} accepts all words that follow it: put it last" if given else ""
 
 
 def _name_positional(action: argparse.Action) -> str:

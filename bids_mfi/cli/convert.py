@@ -13,8 +13,8 @@ def add_convert(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "convert",
         help="make a bundle from a published NiftyNet model",
         description="Make a bundle from a dense V-Net published for NiftyNet: MODEL_DIR holds "
-        "inference.ini, standardisation_models.txt and model.ckpt-N.index and .data, side by side "
-        "or as the authors laid them out. The weights keep their own licence (Weber et al. 2021: "
+        "inference.ini, standardisation_models.txt and model.ckpt-N.index and .data, in one folder "
+        "or as published by the authors. The weights keep their own licence (Weber et al. 2021: "
         "GPL-3).",
         epilog=EXIT_STATUSES,
     )

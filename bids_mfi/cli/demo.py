@@ -13,7 +13,9 @@ from bids_mfi.counts import count_noun
 def add_demo(verbs: "argparse._SubParsersAction[Parser]") -> None:
     """Add the parser of ``demo``."""
     demo = verbs.add_parser("demo", help="simulate a small dataset and run both levels")
-    demo.add_argument("folder", type=Path, help="gets bids/ (the dataset) and derivatives/")
+    demo.add_argument(
+        "folder", type=Path, help="output folder; receives bids/ (the dataset) and derivatives/"
+    )
     demo.add_argument(
         "--participants", type=positive_int, default=6, metavar="N", help="default: %(default)s"
     )
@@ -25,7 +27,7 @@ def _run_demo(arguments: argparse.Namespace) -> int:
 
     bids_dir, out_dir = arguments.folder / "bids", arguments.folder / "derivatives"
     if bids_dir.exists():
-        print_out(f"using the synthetic dataset that is already in {bids_dir}")
+        print_out(f"using the existing synthetic dataset in {bids_dir}")
     else:
         people = count_noun(arguments.participants, "participant")
         print_out(f"writing a synthetic BIDS dataset of {people} to {bids_dir} ...")

@@ -19,24 +19,25 @@ def add_evaluate(verbs: "argparse._SubParsersAction[Parser]") -> None:
         help="compare label maps, MFI and volume of two derivative folders",
         description="Compare the label maps, MFI and volume of PREDICTION with those of TRUTH as "
         "Weber et al. 2021 did: tables, figures and one HTML page in OUT_DIR. Scans are paired by "
-        "sub, ses, acq, run and the like.",
+        "sub, ses, acq, run and other entities.",
         epilog=EXIT_STATUSES,
     )
     evaluate.add_argument("truth", type=Path, help="folder with the reference *_dseg.nii.gz")
-    evaluate.add_argument("prediction", type=Path, help="folder with the label maps to judge")
+    evaluate.add_argument("prediction", type=Path, help="folder with the label maps to evaluate")
     evaluate.add_argument("out_dir", type=Path, help="new or empty, or an earlier evaluation")
     evaluate.add_argument(
         "--measure",
         choices=("auto", "images", "tables"),
         default="auto",
         help="MFI and volume: measured with both label maps on the same images, or taken from the "
-        "*_mfi.tsv of both folders; auto takes the images where those of every scan are found",
+        "*_mfi.tsv of both folders; auto uses the images if those of every scan are found",
     )
     evaluate.add_argument(
         "--bids-dir",
         type=Path,
         metavar="DIR",
-        help="dataset with the images, if it is not where the sidecars say; means --measure images",
+        help="dataset with the images, if it is not where the sidecars say; implies --measure "
+        "images",
     )
     evaluate.set_defaults(handler=_run_evaluate)
 
@@ -47,9 +48,9 @@ def add_agreement(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "agreement",
         help="agreement of two raters or models from their tables",
         description="Agreement of two tab-separated tables: bias, limits of agreement, ICC(2,1) "
-        "and more of each muscle and side. A row is a scan and muscle, with the columns "
+        "and more for each muscle and side. There is one row per scan and muscle, with the columns "
         "participant_id, muscle, hemi, volume_ml and mfi_percent, and session_id and run_id where "
-        "there are several. Rows are paired by all columns but the two measures.",
+        "there are several. Rows are paired by all columns except the two measures.",
         epilog=EXIT_STATUSES,
     )
     agreement.add_argument("reference", type=Path, metavar="A.tsv", help="the reference")
@@ -79,7 +80,7 @@ def _run_agreement(arguments: argparse.Namespace) -> int:
 
 
 def print_comparison(found: "Comparison") -> int:
-    """Print what was compared and what was not; the exit status."""
+    """Print what was compared and what was not; return the exit status."""
     for scan, problem in found.failed:
         print_error(f"{scan}: FAILED: {problem}")
     for where, names in (("first", found.reference_only), ("second", found.compared_only)):

@@ -1,4 +1,4 @@
-"""What every verb prints, and how an error becomes an exit status."""
+"""Output of every verb, and exit statuses of errors."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,13 +11,12 @@ MOST_NAMES = 10  # printed of what was not compared
 NOTICE = "Research software, not a medical device."
 
 EXIT_STATUSES = (
-    "Exit status: 0 all done; 1 some scan failed, the others are finished; 2 wrong usage, or "
-    "something that an option asks for is not there; 3 the dataset or other input; 4 the model; "
-    "5 the output folder; 130, 143 or 129 ended by "
-    "Ctrl-C, SIGTERM or SIGHUP."
+    "Exit status: 0 all done; 1 some scans failed, the others are finished; 2 wrong usage, or "
+    "something that an option requires is missing; 3 the dataset or other input; 4 the model; 5 "
+    "the output folder; 130, 143 or 129 ended by Ctrl-C, SIGTERM or SIGHUP."
 )
 
-SPELLING = "Options may be spelt with _ in place of -."
+SPELLING = "Option names accept _ instead of -."
 
 
 def report_errors(handler: Callable[[], int]) -> int:
@@ -41,16 +40,16 @@ def report_errors(handler: Callable[[], int]) -> int:
 
 
 def _explain_os_error(error: OSError) -> str:
-    """Say what a file or folder hinders, where nothing nearer to it has said so."""
+    """Explain a problem with a file or folder that nothing more specific has explained."""
     if isinstance(error, PermissionError):
         return (
-            f"{error.filename}: may not be read or written by this user. Give yourself the right, "
-            "or name another folder."
+            f"{error.filename}: this user may not read or write it. Change its permissions, or "
+            "name another folder."
         )
     where = error.filename or "a file"
     return (
-        f"{where}: cannot be read or written ({error.strerror or error}). Look at the disk and at "
-        "the folders of this call; what was finished before is kept."
+        f"{where}: cannot be read or written ({error.strerror or error}). Check the disk and the "
+        "folders of this call; finished results are kept."
     )
 
 
@@ -60,7 +59,7 @@ def print_out(text: str) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print what went wrong, or what is worth knowing besides the result."""
+    """Print an error or a note."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -22,7 +22,8 @@ def add_simulate(verbs: "argparse._SubParsersAction[Parser]") -> None:
         type=positive_int,
         default=1,
         metavar="M",
-        help="of each participant; 1 makes no session folders (default: %(default)s)",
+        help="sessions of each participant; with 1, there are no session folders (default: "
+        "%(default)s)",
     )
     simulate.add_argument(
         "--seed",
@@ -56,8 +57,8 @@ def _add_anatomy(simulate: Parser) -> None:
     simulate.add_argument(
         "--levels",
         choices=LEVEL_CHOICES,
-        help="with --labels: muscles are labelled at the levels of the paper's Table 1, or over "
-        "their whole length (default: paper)",
+        help="with --labels: label muscles at the levels of the paper's Table 1 (paper) or over "
+        "their whole length (all) (default: paper)",
     )
     simulate.add_argument(
         "--variation",
@@ -69,8 +70,8 @@ def _add_anatomy(simulate: Parser) -> None:
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="cpu",
-        help="with --labels: where scans are made; the same seed gives the same bytes on the same "
-        "device (default: %(default)s)",
+        help="with --labels: device that makes the scans; the same seed gives the same bytes on "
+        "the same device (default: %(default)s)",
     )
 
 
@@ -83,7 +84,7 @@ def _run_simulate(arguments: argparse.Namespace) -> int:
     if not arguments.labels and any(value is not None for value in stated):
         raise InputError(
             "--protocol, --levels and --variation need label maps; the phantom has one protocol, "
-            "no vertebrae and a variation of its own. Name label maps by --labels."
+            "no vertebrae and its own variation. Name label maps with --labels."
         )
     check_empty(arguments.out_dir)
     source: ScanSource = PhantomSource()

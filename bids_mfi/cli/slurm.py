@@ -20,7 +20,7 @@ def add_slurm(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "slurm",
         help="write scripts for a Slurm cluster: an array of participants, then the group",
         description="Write OUTPUT_DIR/logs/slurm/submit.sh and two job scripts. submit.sh submits "
-        "what is missing and, with --status, says what became of each participant. See "
+        "what is missing; with --status, it reports the state of each participant. See "
         "docs/hpc.md.",
         epilog=EXIT_STATUSES,
     )
@@ -31,13 +31,13 @@ def add_slurm(verbs: "argparse._SubParsersAction[Parser]") -> None:
     )
     slurm.add_argument(
         "--bind", type=one_line, action="append", default=[], metavar="PATH[:PATH[:ro]]",
-        help="what the jobs see besides BIDS_DIR and OUTPUT_DIR, for example a bundle, as "
-        "Apptainer takes it; needs --image; may be repeated",
+        help="further paths that the jobs see, for example a bundle, in Apptainer's syntax; needs "
+        "--image; may be repeated",
     )  # fmt: skip
     slurm.add_argument(
         "--setup", type=one_line, action="append", default=[], metavar="LINE",
-        help="a line of bash that runs first in each job, for example 'module load apptainer'; "
-        "where it fails the job ends; may be repeated",
+        help="a line of bash that runs first in each job, for example 'module load apptainer'; if "
+        "it fails, the job ends; may be repeated",
     )  # fmt: skip
     slurm.add_argument(
         "--participant-label",
@@ -48,13 +48,13 @@ def add_slurm(verbs: "argparse._SubParsersAction[Parser]") -> None:
     )
     slurm.add_argument(
         "--participants-per-task", type=positive_int, default=1, metavar="N",
-        help="measured by a task one after another (default: %(default)s)",
+        help="participants that a task measures one after another (default: %(default)s)",
     )  # fmt: skip
     _add_resources(slurm.add_argument_group("what a task may use"))
     slurm.add_argument(
         "--options", default="", metavar="TEXT",
         help="further options of run.py for the participants, as one text, for example "
-        "--options=--overwrite; paths from /",
+        "--options=--overwrite; absolute paths only",
     )  # fmt: skip
     slurm.add_argument(
         "--group-options", default="", metavar="TEXT",
@@ -75,7 +75,7 @@ def _add_resources(group: "argparse._ArgumentGroup") -> None:
         )
     group.add_argument(
         "--time", type=one_line, default="01:00:00", metavar="TIME",
-        help="longest time, as sbatch takes it (default: %(default)s)",
+        help="time limit, in sbatch's syntax (default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
         "--at-once", type=positive_int, metavar="N", help="tasks that run at the same time"
@@ -83,13 +83,12 @@ def _add_resources(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--sbatch", type=one_line, action="append", default=[], metavar="OPTION",
         help="a further option of sbatch, for example --sbatch=--partition=short or "
-        "--sbatch='--comment=my study'; goes to the group job too, unless it asks for a GPU or "
+        "--sbatch='--comment=my study'; also applies to the group job, unless it requests a GPU or "
         "--group-sbatch is given; may be repeated",
     )  # fmt: skip
     group.add_argument(
         "--group-sbatch", type=one_line, action="append", default=[], metavar="OPTION",
-        help="an option of sbatch for the group job, which then gets none of --sbatch; may be "
-        "repeated",
+        help="an option of sbatch for the group job, replacing those of --sbatch; may be repeated",
     )  # fmt: skip
 
 
@@ -132,7 +131,7 @@ def _run_slurm(arguments: argparse.Namespace) -> int:
 
 
 def _split_options(folders: Sequence[str], level: str, text: str) -> tuple[str, ...]:
-    """Split options of run.py given as one text; its parser ends with 2 at a wrong one.
+    """Split options of run.py given as one text; its parser exits with 2 at a wrong one.
 
     Raises
     ------
@@ -144,9 +143,11 @@ def _split_options(folders: Sequence[str], level: str, text: str) -> tuple[str, 
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
-        raise InputError(f"{text}: is no list of options ({error}); close the quotes.") from error
+        raise InputError(
+            f"{text}: is not a list of options ({error}); close the quotes."
+        ) from error
     if {"-h", "--help", "--version"} & set(words):
-        raise InputError(f"{text}: measures nothing. Expected options that every job is to have.")
+        raise InputError(f"{text}: measures nothing. Expected options for every job.")
     for name, value in vars(build_parser().parse_args([*folders, level, *words])).items():
         _check_job_option(name.replace("_", "-"), value, name in JOBS_DECIDE)
     return words
@@ -156,11 +157,12 @@ def _check_job_option(name: str, value: object, jobs_decide: bool) -> None:
     """Refuse an option of run.py that would make a job measure something else, or nothing."""
     if jobs_decide and value:
         raise InputError(
-            f"--{name} is no option for every job: each names its own participants, work folder "
-            "and plugin, and measures. Choose participants by --participant-label of `slurm`."
+            f"--{name} is not an option for every job: each sets its own participants, work folder "
+            "and plugin, and measures. Choose participants with --participant-label of "
+            "`slurm`."
         )
     if isinstance(value, Path) and not value.is_absolute():
         raise InputError(
             f"--{name} {value}: is a relative path, but the jobs run in another folder. Name the "
-            "whole path, from /, as the nodes see it."
+            "absolute path as the nodes see it."
         )

@@ -27,7 +27,9 @@ def add_train(verbs: "argparse._SubParsersAction[Parser]") -> None:
         epilog=f"See docs/training.md. {EXIT_STATUSES}",
     )
     train.add_argument(
-        "out_dir", type=Path, help="gets log.tsv, curve.svg, checkpoint.pt and bundle/"
+        "out_dir",
+        type=Path,
+        help="output folder; receives log.tsv, curve.svg, checkpoint.pt and bundle/",
     )
     _add_training_data(train.add_argument_group("what is learnt from (default: synthetic scans)"))
     _add_result(train.add_argument_group("the bundle"))
@@ -73,17 +75,17 @@ def _add_result(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--from", dest="start", type=Path, metavar="BUNDLE", help="bundle to start from"
     )
-    group.add_argument("--name", help="of the bundle (default: custom)")
+    group.add_argument("--name", help="name of the bundle (default: custom)")
     group.add_argument(
         "--licence",
         metavar="SPDX",
-        help="of the bundle (default: that of --from, or LicenseRef-unspecified)",
+        help="licence of the bundle (default: that of --from, or LicenseRef-unspecified)",
     )
     group.add_argument(
         "--card",
         metavar="NAME|FILE",
         help="TOML file with name, version, description, licence, licence_text and references of "
-        "the bundle, in place of --name and --licence",
+        "the bundle, instead of --name and --licence",
     )
 
 
@@ -93,15 +95,16 @@ def _add_recipe(group: "argparse._ArgumentGroup") -> None:
         "--recipe",
         metavar="NAME|FILE",
         help="necks, synthetic, scratch, finetune, weber2021, or TOML file (default: finetune with "
-        "--from, scratch with --dataset, else synthetic); the options below replace its values",
+        "--from, scratch with --dataset, otherwise synthetic); the options below replace its "
+        "values",
     )
-    group.add_argument("--steps", type=positive_int, metavar="N", help="optimiser steps at most")
+    group.add_argument("--steps", type=positive_int, metavar="N", help="maximum number of steps")
     group.add_argument(
-        "--learning-rate", type=positive_float, metavar="RATE", help="highest rate of Adam"
+        "--learning-rate", type=positive_float, metavar="RATE", help="highest learning rate of Adam"
     )
-    group.add_argument("--batch-size", type=positive_int, metavar="N", help="volumes of a step")
+    group.add_argument("--batch-size", type=positive_int, metavar="N", help="volumes per step")
     group.add_argument(
-        "--seed", type=seed, metavar="S", help="of weights, cases, changes and split"
+        "--seed", type=seed, metavar="S", help="seed of weights, cases, augmentation and split"
     )
     group.add_argument(
         "--spacing",
@@ -109,7 +112,10 @@ def _add_recipe(group: "argparse._ArgumentGroup") -> None:
         type=spacing_mm,
         nargs=3,
         metavar="MM",
-        help="voxel size on which the network works",
+        help="voxel size of the network's grid",
+    )
+    group.add_argument(
+        "--normalization", choices=("batch", "instance"), help="normalisation layers"
     )
     group.add_argument("--normalization", choices=("batch", "instance"), help="of the network")
 
@@ -126,27 +132,27 @@ def _add_schedule(group: "argparse._ArgumentGroup") -> None:
         "--patience",
         type=positive_int,
         metavar="N",
-        help="stop after so many validations without a better Dice",
+        help="stop after this many validations without a better Dice",
     )
     group.add_argument(
-        "--validation-share", type=positive_float, metavar="SHARE", help="of held-out participants"
+        "--validation-share", type=positive_float, metavar="SHARE", help="share to hold out"
     )
     group.add_argument(
         "--bfloat16",
         action=argparse.BooleanOptionalAction,
-        help="calculate in bfloat16 where that is safe (default: on a CUDA device only)",
+        help="compute in bfloat16 where that is safe (default: only on a CUDA device)",
     )
     group.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
-        help="default: a CUDA device if there is one",
+        help="device of the training (default: a CUDA device if there is one)",
     )
     group.add_argument(
         "--workers",
         type=whole_number,
         metavar="N",
-        help="processes that make scans in advance, on the CPU; for a GPU, which one thread cannot "
-        "feed (default: 0, one thread)",
+        help="CPU processes that make scans in advance, for a GPU that one thread cannot supply "
+        "(default: 0, one thread)",
     )
 
 
@@ -166,15 +172,15 @@ def _run_train(arguments: argparse.Namespace) -> int:
     recipe = arguments.recipe or ("finetune" if arguments.start else random)
     if recipe == "finetune" and arguments.start is None:
         raise InputError(
-            "the recipe finetune has the low rate of a tuning, but no bundle to start from was "
-            "given. Name it by --from, or take another recipe."
+            "the recipe finetune has a low learning rate for tuning, but no starting bundle was "
+            "given. Name one with --from, or use another recipe."
         )
     stated = recipe_keys(recipe) | set(given)
     return _train(arguments, read_recipe(recipe, given), frozenset(stated))
 
 
 def _check_train_arguments(arguments: argparse.Namespace) -> None:
-    """Refuse options that would have no effect.
+    """Refuse options that have no effect.
 
     Raises
     ------
@@ -186,10 +192,10 @@ def _check_train_arguments(arguments: argparse.Namespace) -> None:
     ):  # fmt: skip
         raise InputError(
             "Options that select scans or labels, or --dry-run, were given, but no dataset. Name "
-            "it by --dataset."
+            "it with --dataset."
         )
     if arguments.card and (arguments.name or arguments.licence):
-        raise InputError("--card says name and licence; leave out --name and --licence.")
+        raise InputError("--card sets name and licence; leave out --name and --licence.")
     if arguments.label_map and arguments.dataset:
         raise InputError("--label-map and --dataset were given; name one of them.")
 

@@ -1,4 +1,4 @@
-"""Values of options: text in, checked numbers, labels and paths out."""
+"""Values of options: text to checked numbers, labels and paths."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def add_scans(group: "argparse._ArgumentGroup") -> None:
         nargs="+",
         default=(),
         metavar="LABEL",
-        help="only these participants, with or without sub-",
+        help="restrict the run to these participants, with or without sub-",
     )
     group.add_argument(
         "--session-label",
@@ -24,20 +24,20 @@ def add_scans(group: "argparse._ArgumentGroup") -> None:
         nargs="+",
         default=(),
         metavar="LABEL",
-        help="only these sessions, with or without ses-",
+        help="restrict the run to these sessions, with or without ses-",
     )
     group.add_argument(
         "--bids-filter-file",
         type=Path,
         metavar="FILE",
-        help="JSON that names the images by entities: {query: {entity: value}} with the queries "
-        "ip, oop, fat and water; null means without this entity, * means any value",
+        help="JSON file that identifies the images by entities: {query: {entity: value}} with the "
+        "queries ip, oop, fat and water; null means without this entity, * means any value",
     )
     group.add_argument(
         "--bids-database-dir",
         type=Path,
         metavar="DIR",
-        help="keep PyBIDS' index there and use it again",
+        help="folder in which PyBIDS keeps its index for reuse",
     )
     group.add_argument(
         "--skip-bids-validation",

@@ -1,13 +1,13 @@
 """BIDS dataset -> scans: every query and naming convention.
 
 Rooms: ``naming`` names and ``phrases`` descriptions as data, ``filters`` the user's filter file,
-``bystanders`` files that are no images of a scan, ``classify`` one image's contrast, ``glued``
-contrasts that two names tell together, ``hints`` texts that several images share, ``groups`` images
-by what their names share, ``echoes`` a group's contrasts, ``acquisition`` and ``reunion`` images
-that a converter numbered, ``grouping`` all these steps, ``suggest`` filter files to print, ``pair``
-images joined to scans, ``listing`` what lies in the folders, ``sidecars`` their JSON files,
-``metadata`` inheritance through PyBIDS, ``sidecar_values`` values as meant, ``series`` 4-D files,
-``dataset`` the search, ``describe`` its result as text. The order of the rules is in
+``bystanders`` files that are not images of a scan, ``classify`` one image's contrast, ``glued``
+contrasts that only two names together show, ``hints`` texts that several images share, ``groups``
+images by what their names share, ``echoes`` a group's contrasts, ``acquisition`` and ``reunion``
+images that a converter numbered, ``grouping`` all these steps, ``suggest`` filter files to print,
+``pair`` images joined to scans, ``listing`` what lies in the folders, ``sidecars`` their JSON
+files, ``metadata`` inheritance through PyBIDS, ``sidecar_values`` values as meant, ``series`` 4-D
+files, ``dataset`` the search, ``describe`` its result as text. The order of the rules is in
 docs/decisions/discovery.md.
 """
 

@@ -21,7 +21,7 @@ _TOLERANCE = 1e-3
 
 
 class Kinship(Enum):
-    """What two sidecars say of a common acquisition."""
+    """What two sidecars say about a common acquisition."""
 
     SAME = "same"
     UNKNOWN = "unknown"
@@ -70,7 +70,7 @@ def _have_equal(first: Fields, second: Fields, key: str) -> bool:
 
 
 def _seconds_apart(first: Fields, second: Fields) -> float | None:
-    """Seconds between two acquisitions; None where a sidecar does not say, or was anonymised."""
+    """Seconds between two acquisitions; None where a sidecar lacks the times or was anonymised."""
     for key in ("AcquisitionDateTime", "AcquisitionTime"):
         times = [_read_time(fields.get(key)) for fields in (first, second)]
         if times[0] is None or times[1] is None:

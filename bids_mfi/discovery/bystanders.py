@@ -1,6 +1,7 @@
-"""Files beside the images of a scan that are none of them: masks, labels, maps, and copies.
+"""Files beside the images of a scan that do not belong to it: masks, labels, maps and copies.
 
 They are left out before names are read, so that they never change a scan's name or status.
+
 """
 
 import gzip
@@ -61,10 +62,10 @@ def _may_be_image(image: Image, queries: FilterQueries) -> bool:
 
 
 def leave_out_derived(findings: list[FoundScan]) -> list[FoundScan]:
-    """Pass over what only lies beside a scan that has both phases.
+    """Skip what is merely stored beside a scan that has both phases.
 
     That is a lone phase of another weighting, such as a T2w; an image that one source sets aside
-    while another says a phase, such as the T2* map of the out-of-phase image; and an image made
+    while another names a phase, such as the T2* map of the out-of-phase image; and an image made
     from one of the scan, such as ``..._T1w_N4``.
     """
     whole = [finding for finding in findings if finding.is_whole]
@@ -103,7 +104,7 @@ def _is_longer(name: str, stem: str) -> bool:
 
 
 def _without_derived(verdict: Verdict) -> str:
-    """Name without the entities of processing; a word stands for them if there were any."""
+    """Name without the entities of processing; a word replaces them if there were any."""
     stem = _stem(verdict.image.path)
     parts = [p for p in stem.split("_") if p.partition("-")[0] not in _DERIVED_ENTITIES]
     return stem if len(parts) == stem.count("_") + 1 else "_".join((*parts, "derived"))
@@ -125,7 +126,7 @@ def _values_of_odd_keys(entities: dict[str, str]) -> Iterator[str]:
 
 
 def _find_copies(images: list[Image]) -> Iterator[Path]:
-    """Find copies of an image that is there too, by their names, and its unpacked twin."""
+    """Find copies of an image by their names, and the unpacked twin of a packed one."""
     stems = {(image.path.parent, _stem(image.path)) for image in images}
     packed = {image.path for image in images if image.path.name.endswith(".nii.gz")}
     for image in images:

@@ -1,9 +1,9 @@
 """From one image's name and metadata to its contrast.
 
-The sources speak in a fixed order: the user's filter file, ImageType, the file name, the
-SeriesDescription. The first that speaks decides and the others must agree. Where all are silent,
-hints count (:mod:`bids_mfi.discovery.hints`); the echo time comes last, and only among the images
-of one scan (see :mod:`bids_mfi.discovery.pair`).
+The sources are read in a fixed order: the user's filter file, ImageType, the file name, the
+SeriesDescription. The first that names a contrast decides and the others must agree. Where none
+does, hints count (:mod:`bids_mfi.discovery.hints`); the echo time comes last, and only among the
+images of one scan (see :mod:`bids_mfi.discovery.pair`).
 """
 
 import re
@@ -59,13 +59,13 @@ class Image:
     folders : tuple of (str, str)
         ``sub`` and, where there is one, ``ses``, from the folders.
     datatype : str
-        Folder below the subject or session; empty if the image lies in none.
+        Folder below the subject or session; empty if the image is in none.
     metadata : mapping
         Sidecar fields, inheritance applied.
     problem : str or None
         Why the image cannot be used if it turns out to be part of a scan.
     origins : mapping of str to str
-        For fields whose value is not as BIDS wants it, the sidecar that holds it.
+        For fields whose value does not follow BIDS, the sidecar that holds it.
     volume : int or None
         Which volume of a 4-D file, counted from 0; None for a 3-D file.
     split_by : str
@@ -101,14 +101,14 @@ class Image:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Say of each value that is not as BIDS wants it how it was read."""
+        """State how each value that does not follow BIDS was read."""
         values = read_all(self.metadata, self.echo).items()
         remarks = (self._with_origin(key, v.remark) for key, v in values if v.remark)
         return (self.split_by, *remarks) if self.split_by else tuple(remarks)
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Say of each value that cannot be used what was found and what was expected."""
+        """State what was found and expected for each value that cannot be used."""
         values = read_all(self.metadata, self.echo).items()
         return tuple(self._with_origin(key, v.problem) for key, v in values if v.problem)
 
@@ -136,7 +136,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What one source says of an image; contrast None: to be set aside."""
+    """What one source says about an image; with contrast None the image is set aside."""
 
     contrast: Contrast | None
     source: str
@@ -149,19 +149,19 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What all sources together say of an image.
+    """What all sources together say about an image.
 
     Attributes
     ----------
     image : Image
     statements : tuple of Statement
-        In the order of the sources; empty if all are silent.
+        In the order of the sources; empty if none names a contrast.
     allowed : frozenset of Contrast
         Contrasts for which the filter file leaves the image a candidate.
     overruled : tuple of Statement
         Sources against which the filter file decided.
     glued : mapping of str to Told
-        What places of the name tell beside another image's name.
+        What places of the name show beside another image's name.
     meets : frozenset of Contrast
         Contrasts whose query the image meets.
     """
@@ -180,7 +180,7 @@ class Verdict:
 
     @property
     def contrast(self) -> Contrast | None:
-        """The contrast if all sources that speak agree and the filter file allows it."""
+        """The contrast if all sources that name one agree and the filter file allows it."""
         only = next(iter(self.contrasts)) if len(self.contrasts) == 1 else None
         return only if only in self.allowed else None
 
@@ -202,7 +202,7 @@ def classify(image: Image, queries: FilterQueries, glued: Mapping[str, Told] = N
     image : Image
     queries : FilterQueries
     glued : mapping of str to Told
-        Places of the name that tell the contrast only beside another image's name (see
+        Places of the name that show the contrast only beside another image's name (see
         :mod:`bids_mfi.discovery.glued`).
     """
     matched = queries.matching(image.name, image.datatype, image.folders)
@@ -248,7 +248,7 @@ def _name_statements(name: ImageName, glued: Mapping[str, Told]) -> tuple[Statem
 
 
 def _words_statements(name: ImageName) -> Iterator[Statement]:
-    """Read words and suffix as the description that dcm2niix makes them from."""
+    """Read words and suffix as the description from which dcm2niix makes them."""
     for words in ((*name.words, name.suffix), name.words):
         reading = read_contrast(f"_{'_'.join(words)}") if words else None
         if reading is not None and reading.firm:
@@ -257,7 +257,7 @@ def _words_statements(name: ImageName) -> Iterator[Statement]:
 
 
 def words_tell(name: ImageName) -> bool:
-    """Whether the words of a name, read as a description, tell the contrast."""
+    """Whether the words of a name, read as a description, identify the contrast."""
     return next(_words_statements(name), None) is not None
 
 
@@ -274,13 +274,13 @@ def _description_statements(metadata: Mapping[str, object]) -> tuple[Statement, 
 
 
 def _one_voice(statements: list[Statement]) -> tuple[Statement, ...]:
-    """One source: setting aside comes first, and naming several contrasts tells nothing."""
+    """One source: setting aside comes first; naming several contrasts identifies none."""
     aside = tuple(statement for statement in statements if statement.contrast is None)
     return aside or (tuple(statements) if len(statements) == 1 else ())
 
 
 def told_by(place: str, value: str) -> tuple[Told, ...]:
-    """Read one place of the name; if it says two things, it is silent.
+    """Read one place of the name; a place that names two contrasts counts as empty.
 
     >>> told_by("acq", "inphaseoutphase"), told_by("acq", "InOutPhase")
     ((), ())
@@ -293,7 +293,7 @@ def told_by(place: str, value: str) -> tuple[Told, ...]:
 
 
 def echo_statement(image: Image) -> Statement | None:
-    """Let the echo time speak; None without field strength, or between the two phases."""
+    """Read the echo time; None without field strength, or between the two phases."""
     echo_time, frequency = image.echo_time_s, image.frequency_mhz
     if echo_time is None or frequency is None:
         return None
@@ -308,8 +308,8 @@ def echo_statement(image: Image) -> Statement | None:
 def echo_times_differ(images: Iterable[Image]) -> bool:
     """Whether all echo times are known and at least two differ by 10 microseconds or more.
 
-    Equal ones tell nothing of the difference of two images: some scanners give every image of a
-    series the same sidecar.
+    Equal ones do not separate two images: some scanners give every image of a series the same
+    sidecar.
     """
     times = [image.echo_time_s for image in images]
     known = [time for time in times if time is not None]

@@ -57,8 +57,8 @@ def find_scans(options: RunOptions) -> list[Scan]:
     Raises
     ------
     DatasetError
-        The folder is no BIDS dataset, a label or the filter file is wrong, or no Dixon image
-        was found at all.
+        The folder is not a BIDS dataset, a label or the filter file is wrong, or no Dixon image
+        was found.
     """
     bids_dir = Path(os.path.abspath(options.bids_dir))
     check_dataset(bids_dir, options.skip_bids_validation)
@@ -120,7 +120,7 @@ class _Search:
         return [*scans, *_merge(hindered)]
 
     def _pair(self, images: list[Image]) -> list[Scan]:
-        """Pair the images; where a question is left, once more with the volumes of 4-D files."""
+        """Pair the images; if a question remains, again with the volumes of 4-D files."""
         scans = pair_images(images, self.queries, self.options.fat_water)
         split = split_series(images, _suspect_series(images, scans))
         if split is not None:
@@ -161,7 +161,7 @@ class _Search:
         return replace(image, origins=self._origins(image, sidecars))
 
     def _origins(self, image: Image, sidecars: Sidecars) -> dict[str, str]:
-        """Name the sidecar of each value that is not as BIDS wants it."""
+        """Name the sidecar of each value that does not follow BIDS."""
         odd = (key for key, value in read_all(image.metadata, image.echo).items() if value.is_odd)
         found = ((key, sidecars.sources_of(key, image.path, image.name)) for key in odd)
         return {
@@ -179,7 +179,7 @@ def _suspect_series(images: list[Image], scans: list[Scan]) -> set[Path]:
 
 
 def _merge(hindered: list[UnusableScan]) -> list[UnusableScan]:
-    """Join those that stand for the same participant or session, so that names differ."""
+    """Join those that denote the same participant or session, so that names differ."""
     merged: dict[str, UnusableScan] = {}
     for one in hindered:
         before = merged.get(one.scan, replace(one, paths=(), problem=""))
@@ -215,7 +215,7 @@ def check_dataset(bids_dir: Path, skip_validation: bool) -> None:
     With ``skip_validation`` only the folder itself must exist.
     """
     if not bids_dir.is_dir():
-        found = "is no folder" if bids_dir.exists() else "no such folder"
+        found = "is not a folder" if bids_dir.exists() else "no such folder"
         raise DatasetError(f"BIDS_DIR {bids_dir}: {found}; expected the root of a BIDS dataset.")
     if skip_validation:
         return
@@ -246,17 +246,17 @@ def _read_description(path: Path) -> dict[str, object]:
     except ValueError as error:
         raise DatasetError(f"{path}: is not valid JSON ({error}). {_SKIP}") from error
     if not isinstance(description, dict):
-        raise DatasetError(f"{path}: is no JSON object. {_SKIP}")
+        raise DatasetError(f"{path}: is not a JSON object. {_SKIP}")
     return description
 
 
 def select_participants(bids_dir: Path, asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Labels without ``sub-``, sorted: all, or those asked for with or without ``sub-``.
+    """Labels without ``sub-``, sorted: all, or those requested, with or without ``sub-``.
 
     Raises
     ------
     DatasetError
-        There is no participant, or one was asked for that is not there.
+        There is no participant, or a requested one does not exist.
     """
     try:
         labels = list_labels(bids_dir)
@@ -282,12 +282,12 @@ def select_participants(bids_dir: Path, asked: tuple[str, ...]) -> tuple[str, ..
 def select_sessions(
     participants: list[ListedParticipant], asked: tuple[str, ...]
 ) -> list[ListedParticipant]:
-    """Keep the images of the sessions asked for, with or without ``ses-``; all if none was.
+    """Keep the images of the requested sessions, with or without ``ses-``; all if none was.
 
     Raises
     ------
     DatasetError
-        No selected participant has a session that was asked for, though some could be listed.
+        No selected participant has a requested session, though some could be listed.
     """
     if not asked or all(one.problem is not None for one in participants):
         return participants
@@ -308,18 +308,18 @@ def _without_prefix(labels: Iterable[str], prefix: str) -> tuple[str, ...]:
 
 
 def _available(label: str, labels: list[str]) -> str:
-    """Name the labels nearest to one that is not there, or else the first few."""
+    """Name the labels nearest to one that does not exist, or the first few."""
     near = difflib.get_close_matches(label, labels, n=SHOWN_LABELS, cutoff=0.5)
     shown = near or labels[:SHOWN_LABELS]
     if not shown:
-        return "There is none at all; leave the option out."
+        return "There is none; leave the option out."
     kind = "Similar" if near else "Available"
     more = f" ({len(labels)} in all)" if len(labels) > len(shown) else ""
     return f"{kind}: {', '.join(map(escape_text, shown))}{more}."
 
 
 def _ancestors(paths: Iterable[Path], bids_dir: Path) -> set[Path]:
-    """Folders between the root and the images, where a sidecar may lie; not the root itself."""
+    """Folders between the root and the images that may hold a sidecar; not the root itself."""
     return {parent for path in paths for parent in path.parents if bids_dir in parent.parents}
 
 
@@ -329,13 +329,13 @@ def _keys_in_names(participants: Iterable[ListedParticipant]) -> frozenset[str]:
 
 
 def _misplaced(shown: str, named: Mapping[str, str], folder: Folder) -> str | None:
-    """Why a name does not belong into its folder; None if it does."""
+    """Why a name does not belong in its folder; None if it does."""
     for key in ("sub", "ses"):
         expected = dict(folder.entities).get(key)
         if named.get(key) != expected:
             says = f"{key}-{named[key]}" if key in named else f"no {key}-"
             lies = f"{key}-{expected}" if expected else f"a folder without {key}-"
-            return f"{shown}: the name says {says}, but the file lies in {lies}. Rename or move it."
+            return f"{shown}: the name says {says}, but the file is in {lies}. Rename or move it."
     return None
 
 
@@ -343,22 +343,22 @@ def _bad_session(shown: str, session: str | None) -> str | None:
     if session is None or _LABEL.fullmatch(session):
         return None
     return (
-        f"{shown}: ses-{session} is no BIDS session label, which has letters and digits only. "
+        f"{shown}: ses-{session} is not a BIDS session label, which has letters and digits only. "
         "Rename the folder and its files."
     )
 
 
 def _describe_bad_label(label: str) -> str:
     return (
-        f"sub-{label}: is no BIDS participant label, which has letters and digits only. Rename "
+        f"sub-{label}: is not a BIDS participant label, which has letters and digits only. Rename "
         "the folder and its files, or move it out of the dataset."
     )
 
 
 def _nothing_for(participant: ListedParticipant) -> UnusableScan:
     return participant.unusable(
-        f"sub-{participant.label}: was asked for by --participant-label, but no Dixon image of it "
-        "was found in the selected sessions. Leave it out, or name its images by "
+        f"sub-{participant.label}: was requested with --participant-label, but no Dixon image of "
+        "it was found in the selected sessions. Leave it out, or name its images with "
         "--bids-filter-file."
     )
 
@@ -379,6 +379,6 @@ def _describe_nothing_found(
     return (
         f"No Dixon image was found among {who}. Found {shown}; {cause}. Expected an "
         "in-phase and an out-of-phase image, recognised by ImageType, by a name such as "
-        "acq-inphase and acq-outphase, or by echo times with a field strength. Name them by "
+        "acq-inphase and acq-outphase, or by echo times with a field strength. Name them with "
         "--bids-filter-file."
     )

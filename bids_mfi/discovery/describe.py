@@ -22,7 +22,7 @@ Scan = DixonPair | UnusableScan
 def describe_as_table(
     scans: Sequence[Scan], bids_dir: Path, states: Mapping[str, str] | None = None
 ) -> str:
-    """Write the scans as a plain table: a block of rows a scan, an image or remark a row.
+    """Write the scans as a plain table: a block of rows per scan, one image or remark per row.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def describe_as_table(
     bids_dir : Path
         The paths are shown relative to it.
     states : mapping of str to str, optional
-        Of the results of each pair, by the scan's name: ``missing``, ``current``, or the sentence
+        State of each pair's results, by the scan's name: ``missing``, ``current``, or the sentence
         why other results stay.
     """
     states = states or {}
@@ -46,7 +46,7 @@ def _rows(scan: Scan, bids_dir: Path, states: Mapping[str, str]) -> list[tuple[s
     cells = [(CONTRAST_WORDS[contrast], _image(scan, contrast, bids_dir)) for contrast in Contrast]
     cells.append(("recognised by", scan.recognised_by or "-"))
     if states.get(scan.scan) == CURRENT:
-        cells.append(("results", "there already, made of these images in this way"))
+        cells.append(("results", "already there, made from these images in this way"))
     problem = problem_of(scan, states)
     if problem is not None:
         lines = textwrap.wrap(problem, WIDTH - 40, break_long_words=False, break_on_hyphens=False)

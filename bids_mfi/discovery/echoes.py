@@ -1,6 +1,6 @@
 """Which images of a group are which contrast, the echo time included.
 
-The echo time speaks last, and only where a phase is missing.
+The echo time is read last, and only where a phase is missing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,15 +13,15 @@ from bids_mfi.measure.pair import Contrast
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """What is known of a group of images.
+    """What is known about a group of images.
 
     Attributes
     ----------
     found : mapping of Contrast to tuple of Verdict
     conflicts : tuple of Verdict
-        Images of which the sources disagree, one of them about a phase.
+        Images whose sources disagree, one of them about a phase.
     echo_problems : tuple of str
-        Why echo times cannot tell what nothing else tells.
+        Why echo times cannot identify what nothing else identifies.
     """
 
     found: Mapping[Contrast, tuple[Verdict, ...]]

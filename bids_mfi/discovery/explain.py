@@ -1,6 +1,6 @@
 """Sentences about scans that cannot be used, and about how images were recognised.
 
-What cannot be used is decided in :mod:`bids_mfi.discovery.pair`.
+The decisions are made in :mod:`bids_mfi.discovery.pair`.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from bids_mfi.discovery.naming import CONTRAST_WORDS
 from bids_mfi.discovery.sidecar_values import read_frequency_mhz
 from bids_mfi.measure.pair import Contrast
 
-_BY_FILTER = "name the images by --bids-filter-file"
+_BY_FILTER = "name the images with --bids-filter-file"
 _LOOKED_FOR = {
     Contrast.IN_PHASE: "ImageType IN_PHASE or IP, a name such as acq-inphase, part-inphase or "
     "_inphase, or an echo time",
@@ -31,20 +31,20 @@ _LOOKED_FOR = {
 
 
 def describe_mute_echoes(images: list[Image]) -> tuple[str, ...]:
-    """Say why the echo times of images that nothing else recognises do not tell them."""
+    """Say why echo times do not identify images that nothing else identifies."""
     without_time = [image for image in images if image.echo_time_s is None]
     without_field = [image for image in images if image.frequency_mhz is None]
     doubts = _list_doubts((*without_time, *without_field))
     if doubts:
         return (
-            f"{list_shown((*without_time, *without_field))}: neither name nor ImageType tells "
-            f"in-phase from out-of-phase, and the echo time cannot: {doubts}. Correct the "
-            f"sidecar, or {_BY_FILTER}.",
+            f"{list_shown((*without_time, *without_field))}: neither name nor ImageType "
+            f"distinguishes in-phase from out-of-phase, and the echo time cannot: {doubts}. "
+            f"Correct the sidecar, or {_BY_FILTER}.",
         )
     if without_time:
         return (
             f"{list_shown(without_time)}: called Dixon, but neither name nor ImageType nor echo "
-            "time tells in-phase from out-of-phase. Add EchoTime (seconds) and "
+            "time distinguishes in-phase from out-of-phase. Add EchoTime (seconds) and "
             f"MagneticFieldStrength to the sidecar, or {_BY_FILTER}.",
         )
     if without_field:
@@ -52,7 +52,7 @@ def describe_mute_echoes(images: list[Image]) -> tuple[str, ...]:
         why = read_frequency_mhz(without_field[0].metadata).problem
         return (
             f"{list_shown(without_field)}: echo time {times}, but no usable MagneticFieldStrength "
-            f"or ImagingFrequency{f' ({why})' if why else ''}, without which an echo time tells "
+            f"or ImagingFrequency{f' ({why})' if why else ''}, without which an echo time means "
             "nothing (2.3 ms is out-of-phase at 1.5 T and in-phase at 3 T). Add "
             f"one to the sidecar, or {_BY_FILTER}.",
         )
@@ -60,12 +60,12 @@ def describe_mute_echoes(images: list[Image]) -> tuple[str, ...]:
         f"{list_shown(images)}: the echo times "
         + ", ".join(f"{_milliseconds(image):.2f} ms" for image in images)
         + f" at {images[0].field_strength_t:.3g} T lie between in-phase and out-of-phase, and "
-        f"neither name nor ImageType tells more. If they are a pair, {_BY_FILTER}.",
+        f"neither name nor ImageType decides. If they are a pair, {_BY_FILTER}.",
     )
 
 
 def _list_doubts(images: Iterable[Image]) -> str:
-    """List once what is wrong with the sidecars' values."""
+    """List what is wrong with the sidecars' values, each once."""
     return "; ".join(dict.fromkeys(doubt for image in images for doubt in image.doubts))
 
 
@@ -82,7 +82,7 @@ def describe_candidates(contrast: Contrast, candidates: tuple[Verdict, ...]) -> 
     return (
         f"{len(candidates)} candidates for the {CONTRAST_WORDS[contrast]} image: "
         f"{list_shown(v.image for v in candidates)} ({name_sources(candidates)}); expected one. "
-        f"Say which by --bids-filter-file, query {FilterQueries.query_name(contrast)!r}."
+        f"Choose one with --bids-filter-file, query {FilterQueries.query_name(contrast)!r}."
     )
 
 
@@ -91,7 +91,7 @@ def describe_missing(
 ) -> str:
     """Say which partner is missing, what was looked for, and what else the scan has."""
     others = [v.image for v in verdicts if v.image.path not in paths_of(partners)]
-    beside = f" Beside it lie {list_shown(others)}." if others else ""
+    beside = f" Also found: {list_shown(others)}." if others else ""
     looked_for = _looked_for(contrast, partners[0])
     return (
         f"{list_shown(v.image for v in partners)}: {CONTRAST_WORDS[partners[0].contrast]} by "
@@ -102,7 +102,7 @@ def describe_missing(
 
 
 def _looked_for(contrast: Contrast, partner: Verdict) -> str:
-    """Say what tells an image of this contrast; the filter file's query alone if there is one."""
+    """Say what identifies an image of this contrast; the filter file's query if there is one."""
     if contrast not in partner.allowed:
         return f"query {FilterQueries.query_name(contrast)!r} of --bids-filter-file"
     return _LOOKED_FOR[contrast]
@@ -113,16 +113,16 @@ def describe_missing_fractions(
 ) -> str:
     """Say which of the scanner's water and fat images is missing, and what was looked for."""
     others = [v.image for v in verdicts if v.image.path not in paths_of(phases)]
-    beside = f" Beside them lie {list_shown(others)}." if others else ""
+    beside = f" Also found: {list_shown(others)}." if others else ""
     words = " and ".join(CONTRAST_WORDS[contrast] for contrast in missing)
     looked_for = "; ".join(
         f"{CONTRAST_WORDS[contrast]}: {_looked_for(contrast, phases[0])}" for contrast in missing
     )
     return (
         f"{list_shown(v.image for v in phases)}: no {words} image of the scanner was found beside "
-        "them, but --fat-water scanner asks for it. Looked for one of the same participant, "
-        f"session, acquisition, run, chunk and reconstruction ({looked_for}).{beside} Add the "
-        "images, name them by --bids-filter-file (queries 'fat' and 'water'), or give --fat-water "
+        "them, but --fat-water scanner needs it. Looked for one of the same participant, session, "
+        f"acquisition, run, chunk and reconstruction ({looked_for}).{beside} Add the images, name "
+        "them with --bids-filter-file (queries 'fat' and 'water'), or give --fat-water "
         "computed."
     )
 

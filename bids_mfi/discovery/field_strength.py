@@ -28,8 +28,8 @@ def read_field_strengths(images: Iterable[Path]) -> Strengths:
     Returns
     -------
     dict of Path to float or None
-        By the paths as given. None where no sidecar tells it, one that applies cannot be read, or
-        the image lies below no participant.
+        By the paths as given. None where no sidecar gives it, one that applies cannot be read, or
+        the image is below no participant.
     """
     given = {image: Path(os.path.abspath(image)) for image in images}
     people: dict[Path, set[Path]] = {}

@@ -3,7 +3,7 @@
 The file is a JSON object ``{query: {entity: value}}`` with the queries ``ip``, ``oop``, ``fat`` and
 ``water``. An entity is one of the name, or ``suffix``, ``extension``, ``datatype`` or ``word`` (any
 part of the name without a hyphen but the suffix). A value is text or a number, ``null`` (the entity
-is absent), ``"*"`` (any value), or a list of which one must match.
+is absent), ``"*"`` (any value), or a list with at least one match.
 """
 
 import json
@@ -39,7 +39,7 @@ Allowed = tuple[str | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class FilterQueries:
-    """The queries of a filter file; none at all where the user gave no file.
+    """The queries of a filter file; none where the user gave no file.
 
     Attributes
     ----------
@@ -76,10 +76,10 @@ class FilterQueries:
         )
 
     def telling_keys(self) -> frozenset[str]:
-        """Entities by which the queries tell the images of one scan apart.
+        """Entities by which the queries distinguish the images of one scan.
 
-        These have different values in different queries, or stand in only one of ``ip`` and
-        ``oop``. Participant and session never tell images of one scan apart.
+        These have different values in different queries, or are in only one of ``ip`` and
+        ``oop``. Participant and session never distinguish images of one scan.
 
         Examples
         --------

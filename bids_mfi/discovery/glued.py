@@ -1,4 +1,4 @@
-"""Contrasts that only two names together tell: ``acq-t1vibedixontrain`` and ``...tra`` + ``opp``.
+"""Contrasts that only two names together show: ``acq-t1vibedixontrain`` and ``...tra`` + ``opp``.
 
 BIDScoin writes a whole series description into ``acq-``, without its underscores. That ``train``
 ends with ``in`` means nothing by itself; beside a name that has ``opp`` in the same place, and is
@@ -30,7 +30,7 @@ _LETTERS = frozenset({"w", "f"})
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """A value cut at a word that may tell the contrast."""
+    """A value cut at a word that may name the contrast."""
 
     before: str
     after: str
@@ -41,7 +41,7 @@ class _Split:
 
 
 def find_glued(images: Iterable[Image]) -> dict[str, dict[str, Told]]:
-    """Find the places that tell the contrast of an image beside that of another image.
+    """Find the places that show the contrast of an image beside that of another image.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def _frame(name: ImageName, place: str) -> tuple[object, ...]:
 
 
 def _tell_apart(place: str, values: Iterable[str]) -> dict[str, Told]:
-    """Read values that differ in a word for the contrast only; those that tell it alone are left.
+    """Read values that differ in a word for the contrast only; those that show it alone are left.
 
     >>> told = _tell_apart("acq", ["t1vibetrain", "t1vibetraopp", "t1vibetraW", "brain"])
     >>> [(value, told[value].contrast.value, told[value].rest) for value in sorted(told)]

@@ -14,8 +14,8 @@ from bids_mfi.discovery.reunion import reunite
 def group_images(images: Iterable[Image], queries: FilterQueries) -> list[Group]:
     """Group images by what their names share.
 
-    Without a query for a phase also across the counters that converters add: with one, the user
-    has said what belongs together.
+    Without a query for a phase, names may also differ in the counters that converters add. With
+    one, the user has said what belongs together.
     """
     known = list(images)
     glued = find_glued(known)

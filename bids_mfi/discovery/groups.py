@@ -28,7 +28,7 @@ _TELLING_WORD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ScanKey:
-    """What the images of one scan share once everything that tells them apart is dropped."""
+    """What the images of one scan share once everything that distinguishes them is dropped."""
 
     entities: Entities
     words: tuple[str, ...]
@@ -99,14 +99,14 @@ class FoundScan:
 
     @property
     def is_whole(self) -> bool:
-        """Whether both phases were found, be it with several candidates."""
+        """Whether both phases were found, even with several candidates."""
         return bool(self.found[IN] and self.found[OUT])
 
 
 def shared_key(verdict: Verdict, telling: frozenset[str]) -> ScanKey:
     """Find what this image shares with the others of its scan.
 
-    ``echo`` and ``part`` are dropped, and every part of the name that tells the contrast; for an
+    ``echo`` and ``part`` are dropped, and every part of the name that shows the contrast; for an
     image that the filter file names also the entities by which its queries differ. Participant
     and session are those of the folders.
     """
@@ -127,7 +127,7 @@ def shared_key(verdict: Verdict, telling: frozenset[str]) -> ScanKey:
 
 
 def _rest(verdict: Verdict, place: str, value: str, by_words: bool = False) -> str:
-    """Give what is left of a place's value without what tells the contrast."""
+    """Give what is left of a place's value without what shows the contrast."""
     told = told_by(place, value)
     if told:
         return told[0].rest.strip("-")
@@ -181,7 +181,7 @@ def _name_rank(findings: list[FoundScan], taken: set[Entities]) -> list[tuple[Fo
 
 
 def _numbered(names: list[Entities], taken: set[Entities]) -> list[Entities]:
-    """Add a number to the acquisition of every name that is taken already."""
+    """Add a number to the acquisition of every name that is already taken."""
     given: list[Entities] = []
     for name in names:
         choices = (_with_acquisition(name, f"x{number}") for number in count(2))

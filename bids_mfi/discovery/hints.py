@@ -1,9 +1,9 @@
-"""Texts that several images may share: they tell the contrast only where they do not.
+"""Texts that several images may share; they show the contrast only where they differ.
 
 A protocol's name, an ``acq-`` label or a description such as ``dixon fat quant`` belongs to all
 images of a series, the in-phase image as well as the fat image. Where images that differ in their
-contrast have the same text, it says nothing. Elsewhere it sets an image aside, before the
-echo-time rule could take a water image for the in-phase image.
+contrast have the same text, it says nothing. Elsewhere it sets an image aside, before the echo-time
+rule could take a water image for the in-phase image.
 """
 
 from collections import defaultdict
@@ -81,7 +81,7 @@ def _without_shared_description(
 
 
 def _with_hint(verdict: Verdict, sharing: Mapping[object, list[Verdict]]) -> Verdict:
-    """Set an image aside that only a hint tells; a hint never makes a phase image."""
+    """Set aside an image that only a hint identifies; a hint never makes a phase image."""
     image = verdict.image
     asked_for_echo = image.called_dixon or image.name.has_echo
     if verdict.statements or verdict.meets or not asked_for_echo:
@@ -108,7 +108,7 @@ def _statement(contrast: Contrast | None, field: str, token: str) -> Statement:
 def _is_shared(
     verdict: Verdict, contrast: Contrast | None, sharers: Iterable[Verdict], by_echo: bool
 ) -> bool:
-    """Whether an image of another contrast than the text says has the same text.
+    """Whether an image of a contrast other than the text says has the same text.
 
     With ``by_echo`` two images at opposite echo times count as two contrasts, too.
     """
@@ -120,7 +120,7 @@ def _is_shared(
 
 
 def _may_differ_by_echo(first: Image, second: Image) -> bool:
-    """Whether two images lie at opposite echo times, or are not known not to."""
+    """Whether two images have opposite echo times, or may have."""
     said = [echo_statement(image) for image in (first, second)]
     if said[0] is not None and said[1] is not None:
         return said[0].contrast is not said[1].contrast

@@ -1,9 +1,9 @@
-"""What lies in a dataset's folders.
+"""Content of a dataset's folders.
 
-Everything is listed by scandir, which also sees links whose target is not there. What keeps images
-of a participant from being seen is kept as an unusable scan: nothing vanishes without a word. A
-link to a folder above itself, or to one that is listed anyway, holds nothing new and is passed
-over.
+Everything is listed by scandir, which also sees links whose target does not exist. What hides
+images of a participant is kept as an unusable scan: nothing disappears silently. A
+link to a folder above itself, or to one that is listed anyway, adds nothing and is
+skipped.
 """
 
 import os
@@ -79,7 +79,7 @@ class ListedParticipant:
     problem : str or None
         Why the participant's folders could not be listed.
     wanted : frozenset of str or None
-        Sessions that were asked for; None means all, and images outside sessions.
+        Requested sessions; None means all, and images outside sessions.
     """
 
     label: str
@@ -91,7 +91,7 @@ class ListedParticipant:
 
     @property
     def selected(self) -> tuple[tuple[Path, Folder], ...]:
-        """Images of the sessions that were asked for."""
+        """Images of the requested sessions."""
         return tuple(item for item in self.images if self._wants(item[1]))
 
     @property
@@ -112,7 +112,7 @@ class ListedParticipant:
         ]
 
     def unusable(self, problem: str) -> UnusableScan:
-        """Give one unusable scan that stands for the whole participant."""
+        """Give one unusable scan that represents the whole participant."""
         return UnusableScan((("sub", escape_text(self.label)),), self.paths, problem)
 
     def _wants(self, folder: Folder) -> bool:
@@ -125,7 +125,7 @@ def list_labels(bids_dir: Path) -> list[str]:
 
 
 def list_misnamed(bids_dir: Path) -> list[ListedParticipant]:
-    """Folders that were meant for participants and are none, such as ``Sub-02`` and ``sub_02``."""
+    """Folders that were meant for participants but are not, such as ``Sub-02`` and ``sub_02``."""
     with os.scandir(bids_dir) as entries:
         names = sorted(e.name for e in entries if _MEANT.fullmatch(e.name) and _is_folder(e))
     return [
@@ -137,8 +137,8 @@ def list_misnamed(bids_dir: Path) -> list[ListedParticipant]:
 
 def _describe_misnamed(name: str) -> str:
     return (
-        f"{name}: is no BIDS name for a participant, so that its images are not looked at. Rename "
-        f"the folder to sub-{name[len('sub-') :]}, and its files alike."
+        f"{name}: is not a BIDS name for a participant, so its images are not read. Rename the "
+        f"folder to sub-{name[len('sub-') :]}, and its files likewise."
     )
 
 
@@ -221,7 +221,7 @@ def _file_names(folder: Path) -> list[str]:
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    """Whether an entry is a folder, or a broken link that stands for one."""
+    """Whether an entry is a folder, or a broken link to one."""
     try:
         if entry.is_dir():
             return True
@@ -269,9 +269,9 @@ def _describe_lost(folder: Path, bids_dir: Path) -> str:
     target = escape_text(os.readlink(folder))
     return (
         f"{escape_text(_relative(folder, bids_dir))}: is a symbolic link to {target}, where no "
-        "folder can be reached; what it stands for has not been fetched or is not mounted, so "
-        "that its images are unknown. Mount or fetch the target (in a container, bind its folder "
-        "too), or remove the link."
+        "folder can be reached; the target has not been fetched or is not mounted, so its images "
+        "are unknown. Mount or fetch the target (in a container, bind its folder too), or remove "
+        "the link."
     )
 
 

@@ -2,7 +2,7 @@
 
 PyBIDS applies the inheritance principle. Its own naming rules would drop values such as
 ``part-inphase``, and a sidecar of one image would then apply to the other; so each layout gets
-rules of its own that know every key and word which occurs in the participant's names. A layout
+rules of its own that cover every key and word in the participant's names. A layout
 covers one participant, because indexing a whole dataset takes seconds to minutes.
 
 PyBIDS never sees the dataset itself. It would follow links in circles, wait for ever at a named
@@ -198,7 +198,7 @@ def _encode_values(fields: Fields) -> Iterable[tuple[str, str]]:
 
 
 def _read_index(files: ParticipantFiles, stored: Path) -> Metadata | None:
-    """Metadata from a stored index; None if it is not there, or no longer.
+    """Metadata from a stored index; None if it does not exist (any more).
 
     A copy is read: if the index vanished between a look at it and its opening, PyBIDS would index
     the dataset anew by its own naming rules.
@@ -243,7 +243,7 @@ def _move_root(index: Path, folder: Path) -> Path:
 
 def _unusable_index(stored: Path, reason: str) -> PairError:
     return PairError(
-        f"{stored}: is no usable index of PyBIDS ({reason}). Delete this folder; it will be made "
+        f"{stored}: is not a usable index of PyBIDS ({reason}). Delete this folder; it is made "
         "again."
     )
 

@@ -1,8 +1,8 @@
-"""What file names and sidecar texts say of a Dixon image, as data.
+"""What file names and sidecar texts say about a Dixon image, as data.
 
 :data:`NAMINGS` holds every naming convention, :data:`IMAGE_TYPE_TOKENS` the vendors' words in the
-DICOM field ImageType. ``None`` stands for an image that is none of the four contrasts and is set
-aside: a fraction, a phase image, a relaxation map.
+DICOM field ImageType. ``None`` marks an image that has none of the four contrasts and is set aside:
+a fraction, a phase image, a relaxation map.
 """
 
 import re
@@ -76,7 +76,7 @@ MULTI_ECHO_SUFFIXES = frozenset({"megre"})
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """One convention: what one place of a name, or of the sidecar, says of the contrast.
+    """One convention: what one place of a name, or of the sidecar, says about the contrast.
 
     Attributes
     ----------
@@ -84,10 +84,10 @@ class Naming:
         Who writes such names, for a person to read.
     places : tuple of str
         ``suffix``, ``word`` (a part of the name without hyphen), the short key of an entity, or
-        ``*`` for every entity of which :data:`PLACES_OF_THEIR_OWN` says nothing.
+        ``*`` for every entity that :data:`PLACES_OF_THEIR_OWN` does not list.
     says : tuple of (Contrast or None, str)
-        Regular expressions. Their match, or its group ``tells``, is what tells the images of a
-        scan from each other; what is left of the value is what they share.
+        Regular expressions. Their match, or its group ``tells``, distinguishes the images of a
+        scan; the rest of the value is what they share.
     """
 
     source: str
@@ -115,7 +115,7 @@ def _whole(pattern: str) -> str:
 
 
 def _at_an_end(pattern: str) -> str:
-    """At the start or the end; a value such as ``inoutphase`` is silent, as it names both."""
+    """At the start or the end; a value that names both, such as ``inoutphase``, says nothing."""
     return rf"(?i)^(?:{pattern})|(?<!in)(?:{pattern})$"
 
 
@@ -274,14 +274,14 @@ def parse_name(name: str) -> ImageName:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one place says: the contrast, and the value without the telling part."""
+    """What one place says: the contrast, and the value without the part that shows it."""
 
     contrast: Contrast | None
     rest: str
 
 
 def read_place(place: str, value: str) -> tuple[Told, ...]:
-    """Everything that the conventions read at one place; empty when it is silent.
+    """Everything that the conventions read at one place; empty when it names no contrast.
 
     Examples
     --------

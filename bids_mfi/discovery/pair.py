@@ -134,7 +134,7 @@ def judge(group: Group, fat_water: str) -> FoundScan | None:
 def _hidden_by_problems(
     found: Mapping[Contrast, tuple[Verdict, ...]], verdicts: tuple[Verdict, ...], fat_water: str
 ) -> tuple[Verdict, ...]:
-    """Images that may be one that is missing, were it not for a sidecar that cannot be read."""
+    """Images that may be the missing one, but have a sidecar that cannot be read."""
     wanted = Contrast if fat_water == "scanner" else PHASES
     if all(found[contrast] for contrast in wanted):
         return ()
@@ -164,7 +164,7 @@ def _why_silenced(image: Image) -> str:
 
 
 def _first_problems(*checks: Callable[[], Iterable[str]]) -> tuple[str, ...]:
-    """Problems of the first check that has any; later checks presume that earlier ones pass."""
+    """Problems of the first check that has any; later checks assume that earlier ones pass."""
     for check in checks:
         problems = tuple(check())
         if problems:
@@ -193,7 +193,7 @@ def _count_problems(finding: FoundScan, verdicts: tuple[Verdict, ...]) -> list[s
 
 
 def _contradicting_echo_times(finding: FoundScan) -> list[str]:
-    """Echo times that say the opposite of what was recognised; only different ones speak."""
+    """Echo times that contradict what was recognised; only different ones count."""
     pair = finding.phases
     if not echo_times_differ(verdict.image for verdict in pair):
         return []

@@ -1,8 +1,8 @@
-"""What a free text says of a Dixon image: a series description, or an entity's value as a text.
+"""What a free text says about a Dixon image: a series description, or an entity's value as a text.
 
-A token decides where it stands at the end of the text, as scanners append it
+A token decides at the end of the text, as scanners append it
 (``t1_vibe_dixon_tra_W_ND``), or before a colon, as GE writes it (``WATER: Ax LAVA-Flex``), or where
-it names a phase in words (``in phase``). Any other token is a mere hint: ``fat`` in the middle of a
+it names a phase in words (``in phase``). Any other token is only a hint: ``fat`` in the middle of a
 text may belong to the protocol's name.
 """
 
@@ -125,7 +125,7 @@ class Reading:
     token : str
         The words that say so, and nothing else of the text: it may hold a person's name.
     firm : bool
-        Whether the token stands where scanners put it; else it is a mere hint.
+        Whether the token is where scanners put it; otherwise it is only a hint.
     """
 
     contrast: Contrast | None
@@ -181,7 +181,7 @@ _PHASE_RULES = frozenset({IN, OUT})
 
 @lru_cache(maxsize=4096)
 def names_both_phases(text: str) -> bool:
-    """Whether a text names both phases in one breath, and so tells neither.
+    """Whether a text names both phases together, and so identifies neither.
 
     >>> [names_both_phases(text) for text in ("IN/OUT PHASE", "In and Out of Phase", "opp-in")]
     [True, True, True]
@@ -193,7 +193,7 @@ def names_both_phases(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def read_contrast(text: str) -> Reading | None:
-    """Read what a text says of the contrast; None if it says nothing, or two things at once.
+    """Read what a text says about the contrast; None if it names none, or two at once.
 
     Examples
     --------
@@ -222,7 +222,7 @@ def _with_star(shown: str, text: str, token: _Token) -> str:
 
 
 def _split_words(text: str) -> str:
-    """Put an underscore between words that only a capital tells apart.
+    """Put an underscore between words that only a capital separates.
 
     >>> [_split_words(text) for text in ("dixonTraW", "InPhase", "T1w", "oppT2s")]
     ['dixon_Tra_W', 'In_Phase', 'T1w', 'opp_T2s']

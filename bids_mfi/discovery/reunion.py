@@ -1,9 +1,9 @@
-"""Images of one scan that a converter named as if they were of several.
+"""Images of one scan that a converter named as if they belonged to several.
 
 Converters number the contrasts of a series (``run-01`` to ``run-04``, ``T1w1``, ``T1wa``,
 ``__dup-01``) or put its description into ``acq-``. Such images are brought together only where
 their contrasts are known, nothing else could be meant, and their sidecars leave no doubt that they
-are of one acquisition. Two repeats of a scan are never crossed.
+belong to one acquisition. Two repeats of a scan are never crossed.
 """
 
 import re
@@ -47,7 +47,7 @@ class Lone:
         return self.group.key
 
     def relation(self, other: "Lone") -> frozenset[str] | None:
-        """Kinds of difference between two keys; None if they cannot be of one scan."""
+        """Kinds of difference between two keys; None if they cannot belong to one scan."""
         return _differences(self.key, other.key)
 
     def kinship(self, other: "Lone") -> Kinship:
@@ -56,7 +56,7 @@ class Lone:
 
 
 def reunite(groups: list[Group]) -> list[Group]:
-    """Bring images together that are of one scan without doubt."""
+    """Bring together images that belong to one scan without doubt."""
     lone = find_lone(groups)
     joined, used = [], set()
     for one, other in _find_couples(lone):
@@ -114,7 +114,7 @@ def _places_in_order(lone: Iterable[Lone]) -> dict[ScanKey, int]:
 
 
 def _find_couples(lone: list[Lone]) -> list[tuple[Lone, Lone]]:
-    """In-phase and out-of-phase images of which each is the other's only choice."""
+    """In-phase and out-of-phase images that are each other's only choice."""
     couples = []
     for one in lone:
         if one.contrast is not IN:

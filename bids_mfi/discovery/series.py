@@ -47,7 +47,7 @@ def split_series(images: Sequence[Image], suspects: Iterable[Path]) -> list[Imag
     Returns
     -------
     list of Image or None
-        Where nothing tells the volumes apart, the image itself with the problem; None if no
+        Where nothing distinguishes the volumes, the image itself with the problem; None if no
         suspect is 4-D.
     """
     opened = set(suspects)
@@ -58,10 +58,10 @@ def split_series(images: Sequence[Image], suspects: Iterable[Path]) -> list[Imag
 
 
 def _advise_once(images: list[Image]) -> list[Image]:
-    """Leave the long advice to the first image that has it."""
+    """Keep the long advice for the first image that has it only."""
     first = next((one for one in images if one.problem and _ADVICE in one.problem), None)
     return [
-        replace(one, problem=f"{one.shown}: is 4-D, too.")
+        replace(one, problem=f"{one.shown}: is also 4-D.")
         if first and one is not first and one.problem and _ADVICE in one.problem
         else one
         for one in images
@@ -98,7 +98,7 @@ def _split_by_contrasts(image: Image, count: int) -> list[Image]:
 
 
 def _read_contrasts(values: Sequence[object]) -> list[str]:
-    """Word that tells the contrast of each volume; empty unless all do and both phases are there.
+    """Word that names the contrast of each volume; empty unless all have one and both phases exist.
 
     >>> _read_contrasts(["water", "in-phase", "opposed phase", "fat"])
     ['water', 'in-phase', 'opposed phase', 'fat']
@@ -170,7 +170,7 @@ def _volume(image: Image, number: int, by: str, changes: dict[str, object]) -> I
 
 
 def _whole(image: Image, shape: tuple[int, ...]) -> Image:
-    """Give the image as one that cannot be used, and that only its name tells."""
+    """Give the image as one that cannot be used and that only its name identifies."""
     metadata = {
         key: value
         for key, value in image.metadata.items()
@@ -183,12 +183,12 @@ def _describe_series(image: Image, shape: tuple[int, ...]) -> str:
     file = image.path.name
     return (
         f"{image.shown}: has {len(shape)} dimensions ({' x '.join(map(str, shape))}), expected one "
-        "3-D volume, and nothing tells its volumes apart. For echoes, list their times as EchoTime "
-        "in the sidecar, with MagneticFieldStrength. Else split it in its folder, by "
-        f'`fslsplit {file} volume -t` or `python -c "import nibabel as n; '
+        "3-D volume, and nothing distinguishes its volumes. For echoes, list their times as "
+        "EchoTime in the sidecar, with MagneticFieldStrength. Otherwise split it in its folder, "
+        f'with `fslsplit {file} volume -t` or `python -c "import nibabel as n; '
         "[n.save(v, f'volume{i}.nii.gz') for i, v in enumerate(n.four_to_three("
-        f"n.load('{file}')))]\"`; name two of them {_suggest(image, 'inphase')} and "
-        "part-outphase alike, and remove the rest."
+        f"n.load('{file}')))]\"`; name two of them {_suggest(image, 'inphase')} and likewise "
+        "part-outphase, and remove the rest."
     )
 
 

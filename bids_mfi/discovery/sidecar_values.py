@@ -1,6 +1,6 @@
-"""Values of sidecar fields as somebody meant them.
+"""Values of sidecar fields as they were meant.
 
-BIDS wants EchoTime in seconds, MagneticFieldStrength in tesla, ImagingFrequency in megahertz and
+BIDS requires EchoTime in seconds, MagneticFieldStrength in tesla, ImagingFrequency in megahertz and
 ImageType as a list of words. Converters and spreadsheets write text, other units and lists of one.
 A value is read only where one reading is possible. The remark says how, so that nothing is
 reinterpreted silently; otherwise the problem says what was found and what was expected.
@@ -51,7 +51,7 @@ class Value:
     number : float or None
         In the unit of BIDS; None if absent or unusable.
     remark : str
-        How it was read; empty if it was as BIDS wants it.
+        How it was read; empty if it follows BIDS.
     problem : str
         What is wrong with it; empty if it is absent or usable.
     """
@@ -111,7 +111,7 @@ def _numbered_echo_time(metadata: Mapping[str, object], echo: int | None) -> tup
         return "", None
     return "", (
         f"{' and '.join(sorted(numbered))} are given, but no EchoTime, and the image's name has no "
-        "echo-1 or echo-2 that says which is its own; expected EchoTime in seconds"
+        "echo-1 or echo-2 to choose between them; expected EchoTime in seconds"
     )
 
 
@@ -143,7 +143,7 @@ def _elements(value: object, depth: int) -> Iterator[object]:
 
 
 def _as_number(value: object, units: Mapping[str, float]) -> tuple[float, str] | None:
-    """Part a value into number and unit, empty if none is stated; None where it is neither.
+    """Split a value into number and unit, empty if none is stated; None if it is neither.
 
     >>> _as_number("3,0 Tesla", _TESLA), _as_number(True, _TESLA), _as_number("3 x", _TESLA)
     ((3.0, 'tesla'), None, None)
@@ -336,7 +336,7 @@ def read_frequency_mhz(metadata: Mapping[str, object]) -> Value:
 def read_words(value: object) -> tuple[str, ...]:
     r"""Words of a field such as ImageType: of a list, of lists in it, or of one text.
 
-    A text is parted at backslashes, slashes, commas, semicolons and bars; at blanks only where
+    A text is split at backslashes, slashes, commas, semicolons and bars; at blanks only where
     it holds a word with which DICOM begins the field, such as ORIGINAL.
 
     Examples
@@ -367,7 +367,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def read_type_remark(metadata: Mapping[str, object]) -> Value:
-    """Say how ImageType was read if it is no list of words; the number is always None."""
+    """Say how ImageType was read if it is not a list of words; the number is always None."""
     for key in IMAGE_TYPE_FIELDS:
         value = metadata.get(key)
         if value is None or _is_list_of_words(value):
@@ -380,7 +380,7 @@ def read_type_remark(metadata: Mapping[str, object]) -> Value:
 
 
 def _is_list_of_words(value: object) -> bool:
-    """Whether a value is as BIDS wants it, or joined by backslashes as in DICOM."""
+    """Whether a value follows BIDS, or is joined with backslashes as in DICOM."""
     words: Sequence[object] = value.split("\\") if isinstance(value, str) else []
     words = value if isinstance(value, list) else words
     plain = (isinstance(word, str) and read_words(word) == (word,) for word in words)

@@ -78,8 +78,8 @@ def _read_fields(path: Path) -> Fields | str:
     """Content of a sidecar, or why it cannot be used."""
     if path.is_symlink() and not path.exists():
         return (
-            f"the content has not been fetched (a symbolic link to {_target(path)}, which is not "
-            "there). Run `datalad get` or `git annex get` on it first."
+            f"the content has not been fetched (a symbolic link to {_target(path)}, which does not "
+            "exist). Run `datalad get` or `git annex get` on it first."
         )
     try:
         text = read_regular_file(path, MOST_SIDECAR_BYTES)
@@ -92,10 +92,10 @@ def _read_fields(path: Path) -> Fields | str:
     except OSError as error:
         return f"cannot be read ({error.strerror}). Correct its permissions or copy it again."
     except ValueError as error:
-        return f"is not valid JSON ({error}). Correct or convert it again."
-    return (
-        content if isinstance(content, dict) else "is no JSON object. Correct or convert it again."
-    )
+        return f"is not valid JSON ({error}). Correct it or convert it again."
+    if isinstance(content, dict):
+        return content
+    return "is not a JSON object. Correct it or convert it again."
 
 
 def _target(link: Path) -> str:

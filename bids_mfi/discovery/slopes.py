@@ -1,7 +1,7 @@
 """Slopes of the stored values that vendors write.
 
 Philips scanners scale each image for display by slopes of its own. dcm2niix writes them into the
-sidecar; if it does not undo them, the two images of a pair lie on different scales.
+sidecar; if it does not undo them, the two images of a pair have different scales.
 """
 
 import math
@@ -32,7 +32,7 @@ def find_shared_slopes(
 
 
 def _slope(value: object) -> float:
-    """Read a slope; 0 where it is none. JSON of other programs may hold a number as text.
+    """Read a slope; 0 where the value is not one. Other programs' JSON may hold a number as text.
 
     >>> _slope("0.5"), _slope(True), _slope(-1), _slope("x")
     (0.5, 0.0, 0.0, 0.0)

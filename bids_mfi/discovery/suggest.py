@@ -49,7 +49,7 @@ def suggest_partners(finding: FoundScan, groups: Iterable[Group], images: list[I
 
 def _doubt(own: Lone, partners: list[Lone]) -> str:
     if len(partners) > 1:
-        return "more than one would fit"
+        return "more than one fits"
     if own.kinship(partners[0]) is Kinship.DIFFERENT:
         return "the sidecars give another acquisition time or other settings"
     return "nothing in the sidecars proves that both come from one acquisition"

@@ -1,8 +1,8 @@
 """Figures of an evaluation by groups of scans.
 
-What a scan is comes from the grid of its true label map and from the field strength of its images.
+The traits of a scan come from the grid of its true label map and the field strength of its images.
 Quartiles of the true MFI are taken within each muscle and side, over the scans of the evaluation:
-over all muscles together they would merely separate lean muscles from fat ones.
+across all muscles they would only separate lean muscles from fatty ones.
 """
 
 import math
@@ -31,7 +31,7 @@ Label = tuple[float, str]  # place among the groups, and name
 
 @dataclass(frozen=True, slots=True)
 class ScanTraits:
-    """By what a scan is put into groups.
+    """Traits by which a scan is grouped.
 
     Attributes
     ----------
@@ -58,9 +58,9 @@ class Groups:
     Attributes
     ----------
     found : tuple of OverlapByGroup
-        Those with a scan in them.
+        Groups that contain a scan.
     notes : tuple of str
-        What was left out, in whole sentences.
+        What was left out, as full sentences.
     scans : mapping of str to ScanTraits
     """
 
@@ -120,7 +120,7 @@ def _label_slice(facts: ScanTraits) -> Label:
 
 
 def label_band(size_mm: float, bounds_mm: tuple[float, float]) -> Label:
-    """Name the band in which a size lies; a bound belongs to the band below it.
+    """Name the band of a size; a bound belongs to the band below it.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def summarise_groups(rows: Sequence[MuscleRow], scans: Mapping[str, ScanTraits])
 
 
 def _summarise(grouping: str, group: str, rows: Iterable[MuscleRow]) -> OverlapByGroup:
-    """Pool the muscles that the truth of each scan holds."""
+    """Pool the muscles in the truth of each scan."""
     rows = list(rows)
     held = _held(rows)
     apart = [row.mfi_percent_prediction - row.mfi_percent_truth for row in held]

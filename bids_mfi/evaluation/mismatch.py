@@ -1,8 +1,8 @@
-"""Why two label maps that should agree do not.
+"""Why two label maps disagree that should agree.
 
-Dice 0 has a few common causes that have nothing to do with a segmentation: the two maps call left
-and right the other way, number the muscles differently, or one of them was turned over. Each is
-recognised by the agreement that is there once it is undone.
+Dice 0 has a few common causes unrelated to segmentation: the two maps exchange left and right,
+number the muscles differently, or one of them was flipped. Each is recognised by the agreement
+after it is undone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,9 +40,9 @@ class Mismatch:
     detail : str
         The muscles, the offset, the numbers, or the directions.
     dice : float
-        Mean of the labels concerned as the maps are.
+        Mean over the labels concerned, with the maps unchanged.
     dice_undone : float
-        The same once the cause is undone.
+        The same after the cause is undone.
     """
 
     cause: str
@@ -54,7 +54,7 @@ class Mismatch:
 def find_mismatch(
     truth: Labels, prediction: Labels, grid: Grid, table: MuscleTable
 ) -> Mismatch | None:
-    """Find the cause by which the labels agree best, if they do not agree as they are.
+    """Find the cause whose removal makes the labels agree best, if they disagree.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def find_mismatch(
 
 
 def _find_numbers(truth: Labels, prediction: Labels, table: MuscleTable) -> Mismatch | None:
-    """Find which other number of the prediction stands for a label of the truth."""
+    """Find which number of the prediction corresponds to a label of the truth."""
     scores = _score_numbers(truth, prediction)
     if scores is None:
         return None
@@ -118,7 +118,7 @@ def _score_numbers(
 
 
 def _name_numbers(pairs: Mapping[int, int], table: MuscleTable) -> tuple[str, str]:
-    """Name the cause by which the numbers of the truth became those of the prediction.
+    """Name the cause that turned the numbers of the truth into those of the prediction.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def _find_turned(truth: Labels, prediction: Labels, grid: Grid) -> Mismatch | No
 def _turn(
     places: NDArray[np.intp], order: Sequence[int], flips: Sequence[int], volume: Labels
 ) -> NDArray[np.intp]:
-    """Where voxels, shape (n, 3), lie after axes are exchanged and flipped."""
+    """Positions of voxels, shape (n, 3), after axes are exchanged and flipped."""
     last = np.array(volume.shape) - 1
     turned: NDArray[np.intp] = np.where(
         np.array(flips) > 0, places[:, order], last - places[:, order]
@@ -188,7 +188,7 @@ def _mean_dice(
     Parameters
     ----------
     truth, prediction : ndarray of int16, shape (n,)
-        In the voxels that the prediction labels.
+        Labels in the voxels that the prediction labels.
     held, found : ndarray of int
         Voxels of each label in the whole of either map.
     """
@@ -204,13 +204,13 @@ def _mean_dice(
 
 @dataclass(frozen=True, slots=True)
 class Mismatches:
-    """What makes the comparison of one scan doubtful.
+    """Reasons to doubt the comparison of one scan.
 
     Attributes
     ----------
     mismatch : Mismatch or None
     misplaced : tuple of str
-        Maps (``truth``, ``prediction``) whose left labels lie to the right, most of them.
+        Maps (``truth``, ``prediction``) in which most left labels are on the right.
     empty : tuple of str
         Maps without a voxel of a muscle.
     """
@@ -251,13 +251,13 @@ def _lies_exchanged(labels: Labels, grid: Grid, table: MuscleTable) -> bool:
 
 
 def describe_doubts(doubts: Mapping[str, Mismatches]) -> tuple[str, ...]:
-    """Sentences for a person about all scans of an evaluation, the gravest first."""
+    """Sentences about all scans of an evaluation, the most serious first."""
     return (
         *_describe_mismatches(doubts),
         *_describe_maps(
             {scan: one.misplaced for scan, one in doubts.items()},
-            "the left labels lie to the right of the right ones by the affine. Exchange the "
-            "numbers of the two sides, or correct the orientation",
+            "the left labels are to the right of the right ones according to the affine. Exchange "
+            "the numbers of the two sides, or correct the orientation",
         ),
         *_describe_maps(
             {scan: one.empty for scan, one in doubts.items()},
@@ -276,21 +276,21 @@ def _describe_mismatches(doubts: Mapping[str, Mismatches]) -> list[str]:
     for (cause, detail), names in scans.items():
         found = [mismatch for name in names if (mismatch := doubts[name].mismatch)]
         means = (np.mean([one.dice for one in found]), np.mean([one.dice_undone for one in found]))
-        change = "Dice {:.2f}, {:.2f} once this is undone".format(*means)
+        change = "Dice {:.2f}, {:.2f} after this is undone".format(*means)
         sentences.append(f"{_name(names)}: {_explain(cause, detail, change)}")
     return sentences
 
 
 def _explain(cause: str, detail: str, change: str) -> str:
     return {
-        "sides": f"truth and prediction seem to call left and right the other way ({detail}; "
+        "sides": f"truth and prediction seem to exchange left and right ({detail}; "
         f"{change}). Exchange the numbers of the two sides in the map that is wrong",
         "offset": f"the labels of the prediction seem to be those of the truth plus {detail} "
         f"({change}). Renumber one of them, or give each its dseg.tsv",
         "numbers": "truth and prediction seem to number the muscles differently: what is, in the "
         f"truth, {detail} in the prediction ({change}). Renumber one of them",
-        "turned": f"one of the two maps seems to be stored in another direction than its affine "
-        f"says: {_name_detail(detail)} ({change}). Correct the affine, or save the map again",
+        "turned": f"one of the two maps seems to be stored in a direction that its affine does not "
+        f"state: {_name_detail(detail)} ({change}). Correct the affine, or save the map again",
     }[cause] + "."
 
 

@@ -1,4 +1,4 @@
-"""Files of an evaluation: names, columns, what they say."""
+"""Files of an evaluation: names, columns and content."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,11 +43,11 @@ METRIC_DESCRIPTIONS = {
     "hausdorff95_mm": "95th percentile of the distances of the two surfaces, millimetres",
 }
 STATISTIC_DESCRIPTIONS = {
-    "n": "Pairs in which both values are there",
+    "n": "Pairs in which both values exist",
     "mean_gt": "Mean of the reference",
-    "mean_cnn": "Mean of what is compared with it",
+    "mean_cnn": "Mean of the values compared with it",
     "se_cnn": "Standard error of mean_cnn, SD / sqrt(n)",
-    "bias": "Mean of the differences d, compared less reference",
+    "bias": "Mean of the differences d, compared minus reference",
     "sd_diff": "Standard deviation (n - 1) of d",
     "loa_lower": "Lower limit of agreement, bias - 1.96 sd_diff",
     "loa_upper": "Upper limit of agreement, bias + 1.96 sd_diff",
@@ -82,12 +82,12 @@ AGREEMENT_DESCRIPTIONS = {
 
 
 def check_out_dir(out_dir: Path, command: str) -> None:
-    """Refuse a folder that holds anything but an earlier output of the same command.
+    """Refuse a folder that contains anything other than an earlier output of the same command.
 
     Raises
     ------
     OutputError
-        It is a file, or another's folder.
+        It is a file, or a folder with other content.
     """
     if out_dir.exists() and not out_dir.is_dir():
         raise OutputError(f"{out_dir}: is a file, expected a new or empty folder.")
@@ -97,8 +97,9 @@ def check_out_dir(out_dir: Path, command: str) -> None:
     marker = out_dir / MARKERS[command]
     if any(out_dir.iterdir()) and _read_command(marker) != command:
         raise OutputError(
-            f"{out_dir}: is not empty and holds no earlier output of {command} "
-            f"({marker.name}). Expected a new or empty folder, or such an output; name another."
+            f"{out_dir}: is not empty and holds no earlier output of {command} ({marker.name}). "
+            "Expected a new or empty folder, or such an output; name another "
+            "folder."
         )
 
 
@@ -112,7 +113,7 @@ def _read_command(marker: Path) -> str:
 
 
 def write_outputs(out_dir: Path, files: Mapping[str, bytes]) -> None:
-    """Write files whole; the first one is the marker by which the folder is known.
+    """Write complete files; the first one is the marker that identifies the folder.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def write_outputs(out_dir: Path, files: Mapping[str, bytes]) -> None:
 
 
 def describe_inputs(command: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Who made an output of what."""
+    """Origin of an output: program and inputs."""
     return {
         "Command": command,
         "GeneratedBy": [{"Name": PROGRAM, "Version": __version__}],
@@ -133,7 +134,7 @@ def describe_inputs(command: str, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def encode_agreement(found: Sequence[MuscleAgreement]) -> bytes:
-    """Table of the agreement, one row a muscle, side and measure."""
+    """Table of the agreement, one row per muscle, side and measure."""
     rows = [
         {
             "muscle": one.muscle,
@@ -163,7 +164,7 @@ def _describe(descriptions: Mapping[str, str]) -> dict[str, Any]:
 
 
 def encode_segmentation(found: Iterable[SegmentationSummary]) -> bytes:
-    """Table of the segmentation metrics over scans, one row a muscle and side."""
+    """Table of the segmentation metrics over scans, one row per muscle and side."""
     columns = ["muscle", "hemi", "index", "scans", "missed", "invented"]
     names = [f"{metric}_{what}" for metric in (*METRICS, *SURFACES) for what in _SPREAD]
     rows = [
@@ -208,7 +209,7 @@ SCAN_COLUMNS = (
 
 
 def encode_scans(rows: Iterable[MuscleRow]) -> bytes:
-    """Table of everything measured, one row a scan and muscle."""
+    """Table of everything measured, one row per scan and muscle."""
     values = [
         {
             "scan": row.scan,
@@ -274,20 +275,20 @@ GROUP_DESCRIPTIONS = {
     "lowest_muscle": "Muscle and side with the lowest mean Dice over the scans of the group",
     "lowest_dice_mean": "That mean",
     "mfi_pairs": "Those of muscle_scans that have an MFI of truth and prediction",
-    "mfi_bias_points": "Mean of d over mfi_pairs, percentage points; d is prediction less truth",
+    "mfi_bias_points": "Mean of d over mfi_pairs, percentage points; d is prediction minus truth",
     "mfi_mae_points": "Mean of |d| over mfi_pairs, percentage points",
     "volume_ratio_mean": "Mean of predicted by true volume over muscle_scans",
 }
 
 
 def encode_groups(found: Iterable[OverlapByGroup]) -> bytes:
-    """Table of the groups of scans, one row a group."""
+    """Table of the groups of scans, one row per group."""
     return encode_table(list(GROUP_COLUMNS), [asdict(one) for one in found])
 
 
 def describe_groups(groups: Groups) -> bytes:
-    """Sidecar of that table, with what each scan was grouped by."""
-    grouping = {"Description": "By what the scans are grouped.", "Levels": GROUPINGS}
+    """Sidecar of that table, with the traits by which each scan was grouped."""
+    grouping = {"Description": "Grouping of the scans.", "Levels": GROUPINGS}
     facts = {
         "Notes": list(groups.notes),
         "Scans": {scan: asdict(known) for scan, known in groups.scans.items()},

@@ -1,8 +1,8 @@
 """What belongs together in two derivative folders.
 
-Scans are matched by participant, session and the other entities of the scan. Entities that tell
-how labels were made (``seg``, ``desc``, ``label``) or on which grid they lie (``space``, ``res``,
-``den``) are looked over; a scan without ``acq`` is ``acq-dixon``, as this program names it.
+Scans are matched by participant, session and the other entities of the scan. Entities that state
+how labels were made (``seg``, ``desc``, ``label``) or their grid (``space``, ``res``, ``den``) are
+ignored; a scan without ``acq`` is ``acq-dixon``, as this program names it.
 """
 
 from collections.abc import Iterable
@@ -83,12 +83,12 @@ def find_by_scan(folder: Path, endings: Iterable[str]) -> dict[Entities, Path]:
     Raises
     ------
     InputError
-        The folder is none, or a scan has several files none of which is to be preferred.
+        It is not a folder, or a scan has several files without a preferred one.
     """
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: is no folder. Expected derivatives with sub-*/**/*_dseg.nii.gz; check the "
-            "path."
+            f"{folder}: is not a folder. Expected derivatives with sub-*/**/*_dseg.nii.gz; check "
+            "the path."
         )
     scans: dict[Entities, list[Path]] = {}
     patterns = [start + ending for start in ("sub-*", "sub-*/**/sub-*") for ending in endings]
@@ -147,7 +147,7 @@ def _name_some(maps: dict[Entities, Path]) -> str:
 def read_labels_of_both(
     truth: Path, prediction: Path, pairs: Iterable[ScanPair]
 ) -> tuple[MuscleTable, str]:
-    """Which muscles the labels are: by TRUTH's table, else PREDICTION's, else the paper's.
+    """Which muscles the labels are: by the table of TRUTH, of PREDICTION or of the paper.
 
     Returns
     -------
@@ -202,7 +202,7 @@ def find_images(
     Returns
     -------
     ScanImages or None
-        None if no sidecar names an in-phase and an out-of-phase image that are there.
+        None if no sidecar names existing in-phase and out-of-phase images.
     """
     for label_map, folder in ((pair.prediction, prediction), (pair.truth, truth)):
         for named in list_named_sources(label_map):

@@ -1,6 +1,6 @@
 """Order of an evaluation from input to files.
 
-A scan that fails costs itself only. What has no partner is counted and named.
+A scan that fails does not affect the others. Scans without a partner are counted and named.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,22 +49,22 @@ HOW = {
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a comparison came to, for the person who ran it.
+    """Result of a comparison, for the person who ran it.
 
     Attributes
     ----------
     sentence : str
-        What was compared, and the main figure.
+        What was compared, and the main result.
     page : Path
         The report.
     failed : tuple of (str, str)
         Each scan that could not be compared, and why.
     reference_only, compared_only : tuple of str
-        What only one input has.
+        Scans that only one input has.
     unknown_labels : tuple of str
         Labels of the maps that the label table does not name.
     findings : tuple of str
-        What makes the figures doubtful, in whole sentences.
+        What makes the figures doubtful, as full sentences.
     nothing_compared : bool
         Truth or prediction holds no muscle by which they could be compared.
     """
@@ -96,7 +96,7 @@ def compare_tables(reference: Path, compared: Path, out_dir: Path) -> Comparison
     ----------
     reference, compared : Path
     out_dir : Path
-        Gets ``agreement.tsv``, ``.json`` and ``.html`` and two figures.
+        Receives ``agreement.tsv``, ``.json`` and ``.html`` and two figures.
 
     Raises
     ------
@@ -181,13 +181,13 @@ def evaluate_folders(
     measure : str
         Where MFI and volume come from: ``images``, ``tables`` or ``auto``.
     bids_dir : Path, optional
-        Dataset of the images, if it is not where the sidecars say; with it they are measured on,
-        never taken from tables.
+        Dataset of the images, if it is not where the sidecars say; with it, values are measured on
+        images and never taken from tables.
 
     Raises
     ------
     InputError
-        The folders cannot be compared, every scan failed, or ``bids_dir`` holds no image of them.
+        The folders cannot be compared, every scan failed, or ``bids_dir`` has no image of them.
     OutputError
         The folder holds something else, or cannot be written.
     """
@@ -231,7 +231,7 @@ def evaluate_folders(
 
 
 def _has_nothing_in_common(results: dict[str, ScanResult]) -> bool:
-    """Whether no truth holds a muscle, or all predictions hold labels without a name only."""
+    """Whether no truth has a muscle, or all predictions have only labels without a name."""
     counts = [row.counts for row in _all_rows(results)]
     if not any(count.tp + count.fn for count in counts):
         return True
@@ -297,23 +297,23 @@ def _encode_evaluation(
 
 
 def _settle_measure(measure: str, bids_dir: Path | None) -> str:
-    """Let a dataset that is named mean that its images are measured on."""
+    """If a dataset is named, measure on its images."""
     if bids_dir is None:
         return measure
     if not bids_dir.is_dir():
         raise InputError(
-            f"{bids_dir}: is no folder. Expected the dataset of the images; correct --bids-dir."
+            f"{bids_dir}: is not a folder. Expected the dataset of the images; correct --bids-dir."
         )
     if measure == "tables":
         raise InputError(
-            "--bids-dir names the dataset of images, but --measure tables uses none. Leave out one "
-            "of them."
+            "--bids-dir names the dataset of images, but --measure tables uses none. Leave one of "
+            "them out."
         )
     return "images"
 
 
 def _check_images(images: Mapping[str, ScanImages | None], bids_dir: Path | None) -> None:
-    """Refuse a dataset that was named and holds the images of no scan."""
+    """Refuse a dataset that was named but has no images of the scans."""
     if bids_dir is not None and not any(images.values()):
         raise InputError(
             f"{bids_dir}: holds no image of the {count_noun(len(images), 'scan')}. Expected the "
@@ -329,7 +329,7 @@ def _find_sources(
     measure: str,
     bids_dir: Path | None,
 ) -> tuple[str, dict[str, Source]]:
-    """Find where MFI and volume of each scan come from; tables only if images do not do."""
+    """Find the source of MFI and volume of each scan; tables only if images cannot be used."""
     images: dict[str, ScanImages | None] = {}
     if measure != "tables":
         images = {pair.scan: find_images(pair, truth, prediction, bids_dir) for pair in pairs}
@@ -348,7 +348,7 @@ def _find_tables(folder: Path, pairs: Iterable[ScanPair]) -> dict[str, Path]:
 def _evaluate_all(
     pairs: Sequence[ScanPair], table: MuscleTable, sources: dict[str, Source], measure: str
 ) -> tuple[dict[str, ScanResult], tuple[tuple[str, str], ...]]:
-    """Evaluate each scan; the second of the result names those that failed and why."""
+    """Evaluate each scan; the second part of the result names those that failed, and why."""
     results: dict[str, ScanResult] = {}
     failed: list[tuple[str, str]] = []
     for pair in pairs:
@@ -370,7 +370,7 @@ def _explain_missing(pair: ScanPair, measure: str) -> str:
     if measure == "images":
         return (
             f"{pair.prediction}: the images it was made from were not found. Expected two Sources "
-            "in its *_mfi.json or *_dseg.json that lead to files; name their dataset by "
+            "in its *_mfi.json or *_dseg.json that lead to files; name their dataset with "
             "--bids-dir, or use --measure tables."
         )
     return (
@@ -397,7 +397,7 @@ def _score_scan(name: str, rows: Iterable[MuscleRow]) -> ScanScore:
 
 
 def _name_unknown(results: dict[str, ScanResult], labels_from: str) -> tuple[str, ...]:
-    """Name the labels that the table lacks, over all scans."""
+    """Name the labels that are not in the table, over all scans."""
     found: dict[tuple[str, int], list[int]] = {}
     for result in results.values():
         for key, voxels in result.unknown.items():

@@ -1,7 +1,7 @@
 """One scan: two label maps against each other.
 
-MFI and volume of both maps are measured on the same images, as in the paper, or taken from the
-tables beside them. A muscle without a voxel has neither: both are NaN, not 0.
+MFI and volume of both maps are measured on the same images, as in the paper, or taken from their
+tables. For a muscle without a voxel, both are NaN, not 0.
 """
 
 from collections.abc import Mapping
@@ -66,16 +66,16 @@ class MuscleRow:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What was found of one scan.
+    """Results of one scan.
 
     Attributes
     ----------
     rows : tuple of MuscleRow
-        One a muscle, in the order of the label table.
+        One per muscle, in the order of the label table.
     grid : Grid
         Of the true label map.
     unknown : mapping of (str, int) to int
-        Voxels of each label that the table lacks, by ``truth`` or ``prediction`` and the label.
+        Voxels of each label that is not in the table, by ``truth`` or ``prediction`` and the label.
     doubts : Mismatches
     """
 
@@ -95,12 +95,12 @@ def evaluate_scan(
     pair : ScanPair
     table : MuscleTable
     source : ScanImages or (Path, Path)
-        What MFI and volume are measured on; or the ``*_mfi.tsv`` of truth and prediction.
+        Images on which MFI and volume are measured, or the ``*_mfi.tsv`` of truth and prediction.
 
     Raises
     ------
     InputError
-        A file cannot be read, or the label maps lie on different voxels.
+        A file cannot be read, or the label maps have different voxels.
     """
     truth, grid = read_labels(pair.truth)
     prediction = align(*read_labels(pair.prediction), grid, pair.prediction, pair.truth)
@@ -129,7 +129,7 @@ def align(volume: Labels, grid: Grid, wanted: Grid, path: Path, reference: Path)
     Raises
     ------
     PairError
-        The voxels lie elsewhere.
+        The voxels are elsewhere.
     """
     if same_grid(grid, wanted):
         return volume
@@ -138,7 +138,7 @@ def align(volume: Labels, grid: Grid, wanted: Grid, path: Path, reference: Path)
         stored = ["".join(one.axcodes) for one in (wanted, grid)]
         order = f"; stored as {stored[0]} and {stored[1]}" if stored[0] != stored[1] else ""
         raise PairError(
-            f"{path} and {reference}: do not lie on the same voxels "
+            f"{path} and {reference}: do not have the same voxels "
             f"({describe_difference(wanted, turned_grid)}{order}). Expected labels of one scan on "
             "its own grid; resample one to the other with nearest neighbours."
         )
@@ -152,7 +152,7 @@ def _measure_on_images(
     source: ScanImages,
     pair: ScanPair,
 ) -> list[tuple[Measured, Measured]]:
-    """MFI and volume of both maps on the same images, a pair for each muscle."""
+    """MFI and volume of both maps on the same images: one pair per muscle."""
     signals, image_grid = read_signals(source.pair, source.fat_water)
     images = source.pair.in_phase
     maps = (
@@ -232,7 +232,7 @@ def _find_boxes(labels: Labels) -> dict[int, Box]:
 
 
 def count_unknown(maps: tuple[Labels, Labels], table: MuscleTable) -> dict[tuple[str, int], int]:
-    """Voxels of every label that the table lacks, by map and label.
+    """Voxels of every label that is not in the table, by map and label.
 
     Examples
     --------
@@ -278,7 +278,7 @@ def choose_sources(
     tables: tuple[Mapping[str, Path], Mapping[str, Path]],
     measure: str,
 ) -> tuple[str, dict[str, ScanImages | tuple[Path, Path] | None]]:
-    """Choose where MFI and volume come from: one way for all scans.
+    """Choose the source of MFI and volume: the same for all scans.
 
     Parameters
     ----------
@@ -287,14 +287,14 @@ def choose_sources(
     tables : two mappings of scan to Path
         The ``*_mfi.tsv`` of truth and prediction.
     measure : str
-        ``images``, ``tables``, or ``auto``: images if those of every scan are there, else tables.
+        ``images``, ``tables``, or ``auto``: images if those of every scan exist, otherwise tables.
 
     Returns
     -------
     measure : str
         ``images`` or ``tables``.
     sources : dict of scan to its source
-        None where a scan lacks what was asked for.
+        None where a scan lacks what was requested.
 
     Raises
     ------
@@ -308,10 +308,10 @@ def choose_sources(
     if measure == "auto":
         if no_images and no_tables:
             raise InputError(
-                f"MFI cannot be measured: the images of {_name_first(no_images)} were not found by "
-                "the Sources of the sidecars and DatasetLinks of dataset_description.json, and "
-                f"{_name_first(no_tables)} has no *_mfi.tsv in both folders. Name the dataset of "
-                "the images by --bids-dir, or put tables with muscle, hemi, volume_ml and "
+                f"MFI cannot be measured: the images of {_name_first(no_images)} were not found "
+                "with the Sources of the sidecars and DatasetLinks of dataset_description.json, "
+                f"and {_name_first(no_tables)} has no *_mfi.tsv in both folders. Name the dataset "
+                "of the images with --bids-dir, or put tables with muscle, hemi, volume_ml and "
                 "mfi_percent beside the label maps of both."
             )
         measure = "tables" if no_images else "images"

@@ -65,7 +65,7 @@ def agree_on_scans(rows: Iterable[MuscleRow], unpaired: int) -> tuple[MuscleAgre
 
 
 def agree_on_tables(paired: PairedTables) -> tuple[MuscleAgreement, ...]:
-    """Agreement of two tables on every muscle and side that one of them has."""
+    """Agreement of two tables on every muscle and side in either of them."""
     return tuple(
         _agree_on_rows(str(muscle), str(hemi), measure, rows)
         for (muscle, hemi), rows in paired.rows.groupby(["muscle", "hemi"], sort=False)

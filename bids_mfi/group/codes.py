@@ -1,7 +1,7 @@
 """Units and codes of a table's columns, from its JSON sidecars.
 
-Cells are brought into the units of the group level once, where a table is read. A unit that is not
-known makes the value missing, and a finding says so.
+Cells are converted to the units of the group level when a table is read. An unknown unit makes the
+value missing, and a finding reports it.
 """
 
 import re
@@ -38,7 +38,7 @@ NO_UNIT = frozenset({"", "n/a", "null", "none"})
 
 
 def find_factor(column: str, unit: str) -> float | None:
-    """By how much a value in this unit is multiplied; None if the unit is not known.
+    """Factor by which a value in this unit is multiplied; None if the unit is unknown.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def find_factor(column: str, unit: str) -> float | None:
 
 @dataclass(slots=True)
 class Conversions:
-    """Which units were found, and whose.
+    """Units that were found, and their participants.
 
     Attributes
     ----------
@@ -77,13 +77,13 @@ class Conversions:
         owners |= {owner} if owner else set()
 
     def findings(self) -> list[Finding]:
-        """Say what was converted, and what is missing because its unit is not known."""
+        """State what was converted, and what is missing because its unit is unknown."""
         return [
             Finding(
                 "note" if factor else "warning",
                 f"{self.file} gives the unit of {column} as {unit}, expected {UNITS[column]}: "
-                + ("converted." if factor else f"{column} is taken as missing. Correct the unit, "
-                   "or convert."),
+                + ("converted." if factor else f"{column} is treated as missing. Correct the unit, "
+                   "or convert the values."),
                 tuple(sorted(owners)),
             )
             for (column, unit, factor), owners in self.found.items()
@@ -91,31 +91,34 @@ class Conversions:
 
 
 def read_codes(path: Path, assumed: str = "") -> tuple[Codes, list[Finding]]:
-    """Read a sidecar; one that is damaged says nothing, and is named.
+    """Read a sidecar; a damaged one is ignored and named.
 
     Parameters
     ----------
     path : Path
-        Nothing is known if it is not there.
+        Nothing is known if it does not exist.
     assumed : str
-        What follows for the values, for the finding; by default the usual units.
+        Consequence for the values, for the finding; by default the usual units.
     """
     if not path.exists() and not path.is_symlink():
         return {}, []
     try:
         content = read_json(path)
         if not isinstance(content, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it does not contain a JSON object")
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or shorten_cell(str(error).split("\n")[0])
         text = (
-            f"{path.name} cannot be read ({cause}): its units and codes are not known. Correct it; "
-            f"{assumed or 'age is taken as years, height as cm, weight as kg.'}"
+            f"{path.name} cannot be read ({cause}): its units and codes are unknown. Correct it; "
+            f"{assumed or 'age is assumed to be in years, height in cm, weight in kg.'}"
         )
         return {}, [Finding("warning", text)]
     entries = {str(name).strip().lower(): entry for name, entry in content.items()}
     odd = [name for name in ("sex", *FACTORS) if not isinstance(entries.get(name, {}), dict)]
-    text = f"{path.name} describes {', '.join(odd)} by no JSON object: that is ignored. Correct it."
+    text = (
+        f"{path.name} does not describe {', '.join(odd)} with a JSON object: the entry is ignored. "
+        "Correct it."
+    )
     return (
         {name: entry for name, entry in entries.items() if isinstance(entry, dict)},
         [Finding("warning", text)] if odd else [],
@@ -149,7 +152,7 @@ def _find_sex(meaning: object) -> str:
 def apply_codes(
     row: Cells, codes: Codes, levels: Mapping[str, str], units: Conversions, owner: str = ""
 ) -> Cells:
-    """Bring the cells of a line into the usual units, and its sex into F or M where explained.
+    """Convert the cells of a line to the usual units, and its sex to F or M where explained.
 
     Parameters
     ----------
@@ -160,9 +163,9 @@ def apply_codes(
     levels : mapping
         From :func:`read_sex_levels`.
     units : Conversions
-        Gets the units that are not the expected ones.
+        Collects the units that are not the expected ones.
     owner : str
-        Whose units they are, where that differs within a table.
+        Owner of the units, where it differs within a table.
     """
     changed: Cells = {}
     for column in FACTORS.keys() & row.keys():
@@ -184,13 +187,13 @@ def apply_codes(
 
 
 def read_unit(entry: Mapping[str, Any]) -> str:
-    """Take the unit of an entry as it is written, cut for messages; empty if there is none."""
+    """Take the unit of an entry as written, shortened for messages; empty if there is none."""
     unit = entry.get("Units")
     return "" if unit is None else shorten_cell(str(unit).strip())
 
 
 def _split_unit(column: str, cell: str) -> tuple[float, float] | None:
-    """Split a cell that names its own unit, as ``154 lb``, into number and factor.
+    """Split a cell that names its own unit, such as ``154 lb``, into number and factor.
 
     >>> _split_unit("weight", "154 lb"), _split_unit("age", "018M"), _split_unit("age", "34")
     ((154.0, 0.45359237), None, None)
@@ -210,7 +213,7 @@ def _convert(cell: str, factor: float) -> str:
 
 
 def list_entries(codes: Iterable[Codes]) -> Codes:
-    """Join sidecars, later ones going before: BIDS lets the nearer one replace a column's entry."""
+    """Join sidecars; later ones take precedence, as the nearer one does in BIDS."""
     joined: Codes = {}
     for one in codes:
         joined |= one

@@ -49,10 +49,10 @@ class Collection:
     Attributes
     ----------
     rows : DataFrame
-        One row a scan, muscle and side, by participant, session, scan and muscle; ``scan`` is the
+        One row per scan, muscle and side, by participant, session, scan and muscle; ``scan`` is the
         row's scan in ``scans``. Measures are float64, NaN where missing.
     scans : DataFrame
-        One row a scan, in the same order: identifiers with their prefixes (``n/a`` where a file
+        One row per scan, in the same order: identifiers with their prefixes (``n/a`` where a file
         has none), ORIGIN, ``qc_flags`` (text), ``page`` (relative path of the report, or empty).
     findings : tuple of Finding
     failed : tuple of (str, str)
@@ -62,7 +62,7 @@ class Collection:
     measured : tuple of MeasuredScan
         The scans whose sidecar names their images.
     levels : DataFrame
-        One row a scan, vertebral level, muscle and side; ``scan`` as in ``rows``. Empty where
+        One row per scan, vertebral level, muscle and side; ``scan`` as in ``rows``. Empty where
         nothing was measured by level.
     """
 
@@ -217,7 +217,7 @@ def _clear_impossible(
     odd = ~rows["mfi_percent"].between(low, high) & rows["mfi_percent"].notna()
     names = _name_rows(rows[odd], scans)
     values = rows.loc[odd, "mfi_percent"]
-    text = f"MFI below {low:g} or above {high:g} % ({{n}}): taken as missing. Correct the table."
+    text = f"MFI below {low:g} or above {high:g} % ({{n}}): treated as missing. Correct the table."
     named = (f"{name}: {value:g}" for name, value in zip(names, values, strict=True))
     cleared = rows.assign(mfi_percent=rows["mfi_percent"].mask(odd))
     return cleared, make_findings("warning", text, named)
@@ -230,7 +230,8 @@ def _find_odd_muscles(rows: pd.DataFrame, scans: pd.DataFrame) -> list[Finding]:
     names = (f"{muscle} ({count_noun(count, 'scan')})" for muscle, count in counts.items())
     return make_findings(
         "warning" if len(counts) and (counts < len(scans) / 2).any() else "note",
-        "Muscles that Weber et al. 2021 do not have ({n}): analysed like the others. A slip?",
+        "Muscles that Weber et al. 2021 do not have ({n}): analysed like the others. Check their "
+        "spelling.",
         names,
     )
 

@@ -21,7 +21,7 @@ from bids_mfi.statistics.cohort import COVARIATES, Analysis, Cohort
 from bids_mfi.statistics.condition import select_people
 
 MakeCohort = Callable[[pd.Index], Cohort]
-"""Makes a cohort of these scans, one of each participant."""
+"""Makes a cohort of these scans, one per participant."""
 LEAST_PARTICIPANTS = 3
 
 
@@ -33,7 +33,7 @@ def analyse_change(
     Parameters
     ----------
     scans : DataFrame
-        One row a scan, sorted.
+        One row per scan, sorted.
     selection : Selection
         Its session is the one that is analysed, see :func:`list_shared_sessions`.
     is_asked : bool
@@ -73,11 +73,11 @@ def list_shared_sessions(
     order : tuple of str
         All sessions.
     preferred : str
-        Session from which change is measured, if LEAST_PARTICIPANTS have it and a later one; else
-        it is the first session of which that is true.
+        Session from which change is measured, if LEAST_PARTICIPANTS have it and a later one;
+        otherwise the first session for which that is true.
     is_asked : bool
-        Change is measured from ``preferred`` and no other, even where only earlier sessions can be
-        compared with it.
+        Change is measured only from ``preferred``, even if only earlier sessions can be compared
+        with it.
     """
     people = {
         str(session): set(rows["participant_id"])
@@ -110,7 +110,7 @@ def _to_long(cohort: Cohort) -> pd.DataFrame:
 def _list_repeats(scans: pd.DataFrame, make: MakeCohort) -> pd.DataFrame:
     """List the values of runs of one acquisition in one session, in long form.
 
-    Other acquisitions, other weights and other ways to fat and water are no repetitions.
+    Other acquisitions, other weights and other sources of fat and water are not repetitions.
     """
     same = [name for name in scans.columns if name.endswith("_id") and name != "run_id"]
     same += ["bundle_sha256", "fat_water"]
@@ -136,7 +136,7 @@ def analyse_centiles(cohort: Cohort, condition: str) -> dict[str, Analysis]:
     Raises
     ------
     InputError
-        The condition makes no sense, or nobody meets it.
+        The condition is invalid, or nobody meets it.
     """
     controls, unknown = select_people(describe_choices(cohort), condition)
     found = measure_centiles(cohort, controls)

@@ -18,7 +18,7 @@ from bids_mfi.measure.levels import LevelMeasure
 LEVEL_ENDING = "_levels.tsv"
 COLUMNS = tuple(field.name for field in fields(LevelMeasure))
 LOST = (
-    "Tables by vertebral level that are not there or cannot be read ({n}): left out. Run the "
+    "Tables by vertebral level that are missing or cannot be read ({n}): left out. Run the "
     "participant level again."
 )
 CHANGED = (
@@ -33,7 +33,7 @@ WITHOUT = (
 
 @dataclass(slots=True)
 class _Search:
-    """Tables that were read, and names of those left out."""
+    """Tables that were read, and the names of those left out."""
 
     parts: list[pd.DataFrame] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -56,7 +56,8 @@ def collect_levels(
     Returns
     -------
     (DataFrame, list of Finding)
-        A row a scan, level, muscle and side, in the order of the scans; and the tables left out.
+        One row per scan, level, muscle and side, in the order of the scans; and the tables left
+        out.
     """
     search = _Search()
     for number, (table, written) in enumerate(tables):
@@ -93,7 +94,7 @@ def _read(
 
 
 def _is_changed(path: Path, written: Mapping[str, Any]) -> bool:
-    """Whether a table by level, or the label map of the vertebrae, is not what was written."""
+    """Whether a table by level, or the label map of the vertebrae, has changed since."""
     if path.name not in written:
         return True
     names = (path.name, *(name for name in written if is_vertebra_map(name)))

@@ -1,7 +1,7 @@
-"""Where OUTPUT_DIR's tables lie and which are wanted.
+"""Location of OUTPUT_DIR's tables, and selection of the requested ones.
 
-A table is looked for where BIDS has it: ``sub-X[/ses-Y][/DATATYPE]``, with the same ``sub`` and
-``ses`` in its name. What lies elsewhere is named and left out: a copy in a backup folder is no
+A table is expected where BIDS puts it: ``sub-X[/ses-Y][/DATATYPE]``, with the same ``sub`` and
+``ses`` in its name. Tables elsewhere are named and left out: a copy in a backup folder is not a
 scan.
 """
 
@@ -30,7 +30,7 @@ Scan = tuple[tuple[str, str], ...]
 
 @dataclass(slots=True)
 class _Search:
-    """What is met on the way through the folders."""
+    """What the search of the folders finds."""
 
     tables: list[Path] = field(default_factory=list)
     astray: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class _Search:
 
 
 def find_tables(options: RunOptions) -> tuple[list[Path], list[Finding]]:
-    """Find the tables of the selected participants and sessions, sorted, one a scan.
+    """Find the tables of the selected participants and sessions, sorted, one per scan.
 
     Where a scan has tables of several segmentations, that of ``seg-muscle`` is taken.
 
@@ -52,8 +52,8 @@ def find_tables(options: RunOptions) -> tuple[list[Path], list[Finding]]:
     root = options.output_dir
     if not root.is_dir():
         raise InputError(
-            f"{root}: is no folder. Expected the output of the participant level; run that first, "
-            "or name its folder."
+            f"{root}: is not a folder. Expected the output of the participant level; run that "
+            "first, or name its folder."
         )
     search = _Search()
     for folder in sorted(_list_folders(root, "sub-", search)):
@@ -66,8 +66,8 @@ def find_tables(options: RunOptions) -> tuple[list[Path], list[Finding]]:
     chosen = [path for path in search.tables if is_selected(path.name, options)]
     if not chosen:
         raise InputError(
-            f"{root}: none of its {len(search.tables)} tables is of the participants and sessions "
-            "asked for. Check --participant-label and --session-label."
+            f"{root}: none of its {len(search.tables)} tables belongs to the requested "
+            "participants and sessions. Check --participant-label and --session-label."
         )
     kept, doubles = _choose_one_a_scan(chosen)
     orphans = [path.name for path in search.orphans if is_selected(path.name, options)]
@@ -108,7 +108,7 @@ def _search(folder: Path, root: Path, search: _Search) -> None:
 
 
 def _is_orphan(path: Path, root: Path) -> bool:
-    """Whether a file is the sidecar of a scan's table that is not there."""
+    """Whether a file is the sidecar of a missing table of a scan."""
     return (
         path.name.endswith(MFI_SIDECAR)
         and is_scan_name(path.name)
@@ -118,7 +118,7 @@ def _is_orphan(path: Path, root: Path) -> bool:
 
 
 def _is_in_place(place: Path) -> bool:
-    """Whether a table lies where its name says.
+    """Whether a table is where its name says.
 
     >>> _is_in_place(Path("sub-1/anat/sub-1_mfi.tsv")), _is_in_place(Path("sub-1/sub-2_mfi.tsv"))
     (True, False)
@@ -130,7 +130,7 @@ def _is_in_place(place: Path) -> bool:
 
 
 def is_selected(name: str, options: RunOptions) -> bool:
-    """Whether a file of this name is of the participants and sessions asked for."""
+    """Whether a file of this name belongs to the requested participants and sessions."""
     entities = dict(parse_entities(name))
     wanted = {"sub": options.participant_label, "ses": options.session_label}
     return all(not labels or entities.get(key) in labels for key, labels in wanted.items())
@@ -158,8 +158,8 @@ def _describe_search(search: _Search, orphans: Iterable[str]) -> list[Finding]:
     return [
         *make_findings(
             "warning",
-            "Sidecars of tables that are not there ({n}): these scans are in no analysis. Put the "
-            "table back, or run the participant level again.",
+            "Sidecars of missing tables ({n}): these scans are in no analysis. Put the table back, "
+            "or run the participant level again.",
             orphans,
         ),
         *make_findings(
@@ -170,26 +170,26 @@ def _describe_search(search: _Search, orphans: Iterable[str]) -> list[Finding]:
         ),
         *make_findings(
             "warning",
-            "Tables whose name is not made of BIDS entities, left out ({n}): copies, as file "
-            "managers and synchronisation make them? Rename or remove them.",
+            "Tables whose name does not consist of BIDS entities, left out ({n}): they may be "
+            "copies made by a file manager or by synchronisation. Rename or remove them.",
             search.misnamed,
         ),
         *make_findings(
             "error",
-            "Folders that may not be read ({n}): what they hold is in no analysis. Give yourself "
-            "the right to read them.",
+            "Folders that may not be read ({n}): their content is in no analysis. Get permission "
+            "to read them.",
             search.closed,
         ),
     ]
 
 
 def _find_unmet(options: RunOptions, tables: Iterable[Path]) -> list[Finding]:
-    """Name participants and sessions that were asked for and have no table."""
+    """Name requested participants and sessions that have no table."""
     entities = [dict(parse_entities(path.name)) for path in tables]
     findings: list[Finding] = []
     for key, asked in (("sub", options.participant_label), ("ses", options.session_label)):
         found = {known.get(key) for known in entities}
-        text = "Asked for, but without a table of measures ({n})."
+        text = "Requested, but without a table of measures ({n})."
         findings += make_findings("error", text, (f"{key}-{x}" for x in asked if x not in found))
     return findings
 
@@ -201,7 +201,7 @@ def list_failures(options: RunOptions, measured: Iterable[str]) -> list[Finding]
     ----------
     options : RunOptions
     measured : iterable of str
-        Scans that have a table, ``sub-01_acq-dixon``; their old logs are passed over.
+        Scans that have a table, ``sub-01_acq-dixon``; their old logs are ignored.
     """
     logs = options.output_dir / "logs"
     known = set(measured)

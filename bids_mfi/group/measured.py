@@ -50,7 +50,7 @@ def judge_dataset(
     participants_file: Path | None,
     scans: Sequence[MeasuredScan],
 ) -> tuple[bool, list[Finding]]:
-    """Say whether the tables of BIDS_DIR are of the people who were measured.
+    """Check whether the tables of BIDS_DIR belong to the people who were measured.
 
     Parameters
     ----------
@@ -100,20 +100,20 @@ def _judge_home(
     participants_file: Path | None,
     scans: Sequence[MeasuredScan],
 ) -> list[Finding]:
-    """Warn of a named table that lies in another dataset than was measured."""
+    """Warn about a named table in a dataset other than the one measured."""
     home = participants_file.parent if participants_file else bids_dir
     is_dataset = (home / "dataset_description.json").exists()
     if not is_dataset or home.resolve() == bids_dir.resolve():
         return []
     why, _ = _compare_dataset(home, output_dir, scans)
-    text = f"{participants_file} lies in a dataset that is not the one measured: {why} It is used."
+    text = f"{participants_file} is in a dataset that is not the one measured: {why} It is used."
     return [Finding("warning", text)] if why else []
 
 
 def _compare_dataset(
     bids_dir: Path, output_dir: Path, scans: Sequence[MeasuredScan]
 ) -> tuple[str, list[Finding]]:
-    """Say why it is another dataset than was measured; else empty, and what is to be doubted."""
+    """Say why it is not the dataset that was measured, otherwise empty; and what is doubtful."""
     looked_at = choose_scans(scans)
     found = {scan: compare_scan(bids_dir, scan) for scan in looked_at}
     verdicts = set(found.values())
@@ -148,10 +148,10 @@ def compare_scan(bids_dir: Path, scan: MeasuredScan) -> str:
     Returns
     -------
     str
-        ``other``: an image has another content. ``same``: one has the same, and none another.
-        ``named``: the names are there, the content was not recorded or may not be read.
-        ``absent``: the names are there, git-annex has the content elsewhere. ``renamed``: a name
-        is not there, but the participant has other images. ``gone``: it has none.
+        ``other``: an image has different content. ``same``: one has the same, and none another.
+        ``named``: the names exist, the content was not recorded or may not be read.
+        ``absent``: the names exist, git-annex has the content elsewhere. ``renamed``: a name
+        does not exist, but the participant has other images. ``gone``: it has none.
     """
     verdicts = {compare_image(bids_dir / name, sha256) for name, sha256 in scan.images}
     for verdict in ("other", "same"):
@@ -212,9 +212,9 @@ def _explain(bids_dir: Path, others: Sequence[MeasuredScan], looked_at: int) -> 
     scan = others[0]
     changed = [n for n, sha256 in scan.images if compare_image(bids_dir / n, sha256) == "other"]
     gone = [name for name, _ in scan.images if not os.path.lexists(bids_dir / name)]
-    first = f"{changed[0]} has another content" if changed else f"{gone[0]} is not there"
+    first = f"{changed[0]} has different content" if changed else f"{gone[0]} does not exist"
     return (
-        f"the images of {len(others)} of {looked_at} scans looked at are not those that were "
+        f"the images of {len(others)} of {looked_at} scans checked are not those that were "
         f"measured ({first})."
     )
 
@@ -222,7 +222,7 @@ def _explain(bids_dir: Path, others: Sequence[MeasuredScan], looked_at: int) -> 
 def _refuse(bids_dir: Path, why: str) -> str:
     table = bids_dir / "participants.tsv"
     return (
-        f"{bids_dir}: is not the dataset that was measured: {why} Its tables may be of other "
+        f"{bids_dir}: is not the dataset that was measured: {why} Its tables may belong to other "
         "people with the same labels. Expected the BIDS_DIR of the participant level; name that, "
         "or, if a table is of the people measured (their images were renamed or defaced since), "
         f"name it yourself: --participants-file {table}"
@@ -238,8 +238,8 @@ def _describe_other(bids_dir: Path, why: str) -> str:
 
 def _name_changed(others: Sequence[MeasuredScan], looked_at: int) -> list[Finding]:
     text = (
-        f"Scans whose images in BIDS_DIR are not those that were measured, of {looked_at} looked "
-        "at ({n}): sex, age and BMI in BIDS_DIR may be of other people. They are used; measure "
+        f"Scans whose images in BIDS_DIR are not those that were measured, of {looked_at} checked "
+        "({n}): sex, age and BMI in BIDS_DIR may belong to other people. They are used; measure "
         "these scans again, or leave them out."
     )
     return make_findings("warning", text, (scan.name for scan in others))

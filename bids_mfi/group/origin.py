@@ -1,4 +1,4 @@
-"""What a scan's name and sidecar say of it, and what is odd about that."""
+"""What a scan's name and sidecar state about it, and what is unusual."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,9 @@ DOUBTS = {
     ),
     "moved": (
         "warning",
-        "Tables with the sidecar of another scan ({n}): used. Renamed or copied by hand? The "
-        "measures of a copy count twice; remove it, or run the participant level again.",
+        "Tables with the sidecar of another scan ({n}): used. They may have been renamed or copied "
+        "by hand. The measures of a copy count twice; remove it, or run the participant level "
+        "again.",
     ),
     "edited": (
         "warning",
@@ -43,13 +44,13 @@ DOUBTS = {
     ),
     "damaged": (
         "warning",
-        "Tables with a sidecar that cannot be read ({n}): the table is used; which weights made "
-        "it is not known.",
+        "Tables with a sidecar that cannot be read ({n}): the table is used; which weights made it "
+        "is unknown.",
     ),
     "alone": (
         "warning",
         "Tables without a sidecar ({n}): the scan was not finished, or another program wrote them. "
-        "They are used; which weights made them is not known.",
+        "They are used; which weights made them is unknown.",
     ),
     "foreign": ("note", "Tables with a sidecar that names no weights ({n}): they are used."),
 }
@@ -81,7 +82,7 @@ def read_scan_origin(table: Path, sha256: str, output_dir: Path) -> dict[str, An
     Raises
     ------
     StaleTableError
-        The label map that was measured is not there any more, but an edited one.
+        The label map that was measured has been replaced by an edited one.
     """
     entities = dict(parse_entities(table.name))
     scan: dict[str, Any] = dict.fromkeys((*LEADING, *ORIGIN), MISSING)
@@ -108,7 +109,7 @@ def read_scan_origin(table: Path, sha256: str, output_dir: Path) -> dict[str, An
 def _refuse_stale(table: Path, written: Mapping[str, str]) -> None:
     """Refuse a table whose label map was changed since both were written.
 
-    Only a label map that is there and can be read is judged.
+    Only an existing, readable label map is checked.
 
     Raises
     ------
@@ -216,7 +217,7 @@ def name_scans(scans: pd.DataFrame) -> list[str]:
 
 
 def find_doubts(described: pd.DataFrame, scans: Sequence[dict[str, Any]]) -> list[Finding]:
-    """Say what is odd about the scans' origin and names.
+    """Report what is unusual about the scans' origin and names.
 
     Parameters
     ----------
@@ -231,7 +232,7 @@ def find_doubts(described: pd.DataFrame, scans: Sequence[dict[str, Any]]) -> lis
         findings += make_findings(severity, text, names)
     findings += make_findings(
         "warning",
-        "Scans with a quality flag of the gravest kind ({n}): used. Look at their reports.",
+        "Scans with a quality flag of the most serious kind ({n}): used. Check their reports.",
         (scan["path"].name.removesuffix(MFI_TABLE) for scan in scans if scan.get("serious")),
     )
     for column, text in MIXTURES.items():
@@ -248,7 +249,7 @@ def _name_table(scan: dict[str, Any]) -> str:
 
 
 def _describe_bundles(scans: Sequence[dict[str, Any]]) -> list[Finding]:
-    """Pass on what the model bundles say of themselves."""
+    """Report the descriptions of the model bundles."""
     known = {
         (scan["bundle"], scan["bundle_description"]): None
         for scan in scans
@@ -258,16 +259,16 @@ def _describe_bundles(scans: Sequence[dict[str, Any]]) -> list[Finding]:
 
 
 def _find_mixed_views(scans: Sequence[dict[str, Any]]) -> list[Finding]:
-    """Tell scans that were measured by the same weights with and without mirror images."""
+    """Name scans measured with the same weights, with and without test-time mirroring."""
     views: dict[str, set[bool]] = {}
     for scan in scans:
         views.setdefault(scan["bundle_sha256"], set()).add(scan.get("mirrored", False))
     mixed = {sha256 for sha256, found in views.items() if sha256 != MISSING and len(found) > 1}
     return make_findings(
         "warning",
-        "Scans of which the model bundle saw the mirror image too, while it did not for others "
-        "with the same weights ({n}): such measures are not comparable; all are used. Run the "
-        "participant level with one bundle and --overwrite.",
+        "Scans with test-time mirroring, while others with the same weights have none "
+        "({n}): such measures are not comparable; all are used. Run the participant level with one "
+        "bundle and --overwrite.",
         (
             scan["path"].name.removesuffix(MFI_TABLE)
             for scan in scans
@@ -302,5 +303,7 @@ def _find_near_labels(labels: "pd.Series[Any]") -> list[Finding]:
     for label in sorted(set(labels) - {MISSING}, key=natural_key):
         groups.setdefault(loosen_label(label), []).append(label)
     near = (" and ".join(same) for same in groups.values() if len(same) > 1)
-    text = "Labels that differ only in zeros or case ({n}): taken as different. Rename one of each."
+    text = (
+        "Labels that differ only in zeros or case ({n}): treated as different. Rename one of each."
+    )
     return make_findings("warning", text, near)

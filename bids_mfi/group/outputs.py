@@ -1,4 +1,4 @@
-"""Files of the group level: names, columns, what they say."""
+"""Files of the group level: names, columns and content."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -26,9 +26,9 @@ LEVELS_TABLE = "levels"
 WIDE_TABLE = "wide"
 
 TITLES = {
-    "mfi": "All measures: one row a scan, muscle and side",
-    "levels": "Measures by vertebral level: one row a scan, level, muscle and side",
-    "wide": "The values analysed: one row a participant, left-right mean of each muscle",
+    "mfi": "All measures: one row per scan, muscle and side",
+    "levels": "Measures by vertebral level: one row per scan, level, muscle and side",
+    "wide": "The values analysed: one row per participant, left-right mean of each muscle",
     "sample": "Participants by sex, with age and BMI",
     "descriptives": "Mean and spread of each muscle, left-right means",
     "rmancova": "Repeated-measures ANCOVA: muscles within, sex between, age and BMI as covariates",
@@ -41,11 +41,11 @@ TITLES = {
     "partialcorr": "Partial correlations with age and with BMI",
     "residuals": "Residuals behind the partial correlations",
     "asymmetry": "Left against right",
-    "outliers": "Values far from what sex, age and BMI let expect",
-    "model": "The model asked for: tests of its terms",
-    "model_coefficients": "The model asked for: coefficients",
-    "model_means": "The model asked for: marginal means and differences of its factors",
-    "model_rmancova": "The model asked for: repeated-measures analysis",
+    "outliers": "Values far from what sex, age and BMI predict",
+    "model": "The requested model: tests of its terms",
+    "model_coefficients": "The requested model: coefficients",
+    "model_means": "The requested model: marginal means and differences of its factors",
+    "model_rmancova": "The requested model: repeated-measures analysis",
     "change": "Change between sessions, paired",
     "change_model": "Change between sessions, mixed model",
     "change_participants": "Change between sessions of each participant",
@@ -69,8 +69,8 @@ DESCRIPTIONS = {
     "muscle_a": "First muscle",
     "muscle_b": "Second muscle",
     "n": "Participants analysed",
-    "n_f": "Of them female",
-    "n_m": "Of them male",
+    "n_f": "Number who are female",
+    "n_m": "Number who are male",
     "n_age": "Participants whose age is known",
     "sd_age": "Standard deviation (n - 1) of their age, years",
     "n_bmi": "Participants whose BMI is known",
@@ -114,13 +114,13 @@ DESCRIPTIONS = {
     "roy": "Roy's largest root",
     "factor": "Factor: sex (of the mean of all muscles) or muscle",
     "level": "Level of the factor; F-M is the difference of the sexes",
-    "versus": "Level that is taken off; empty for a mean",
+    "versus": "Level that is subtracted; empty for a mean",
     "estimate": "Estimate",
     "t": "t",
     "ci_lower": "Lower limit of the 95 % confidence interval",
     "ci_upper": "Upper limit of the 95 % confidence interval",
-    "r": "Pearson correlation; partial where a column controlling is there",
-    "mean_diff": "Mean difference, first less second",
+    "r": "Pearson correlation; partial if there is a column controlling",
+    "mean_diff": "Mean difference, first minus second",
     "sd_diff": "Standard deviation (n - 1) of the differences",
     "se_diff": "Standard error of the mean difference",
     "f_sex": "F of sex, 1 and df2 degrees of freedom",
@@ -141,9 +141,9 @@ DESCRIPTIONS = {
     "emm_f_se": "Its standard error",
     "emm_m": "Estimated marginal mean of males at the mean age and BMI",
     "emm_m_se": "Its standard error",
-    "diff_f_minus_m": "Difference of the marginal means, female less male",
+    "diff_f_minus_m": "Difference of the marginal means, female minus male",
     "diff_se": "Its standard error",
-    "x": "Variable that the muscle is correlated with",
+    "x": "Variable with which the muscle is correlated",
     "controlling": "Variables controlled for",
     "resid_slope": "Slope of the muscle's residuals on those of x",
     "resid_x": "Residual of x after the variables controlled for",
@@ -152,7 +152,7 @@ DESCRIPTIONS = {
     "mean_right": "Mean of the right side",
     "index_percent": "Mean of 100 (left - right) / mean of both, percent",
     "value": "Value of the participant",
-    "expected": "Value that the model expects",
+    "expected": "Value predicted by the model",
     "studentised": "Externally studentised residual",
     "p_bonferroni": "Two-tailed p of the residual times the participants analysed, at most 1",
     "term": "Term of the model",
@@ -162,7 +162,7 @@ DESCRIPTIONS = {
     "session_to": "Session compared with it",
     "mean_from": "Mean in session_from",
     "mean_to": "Mean in session_to",
-    "mean_change": "Mean change, session_to less session_from",
+    "mean_change": "Mean change, session_to minus session_from",
     "sd_change": "Standard deviation (n - 1) of the changes",
     "se_change": "Standard error of the mean change",
     "percent_change": "Mean change in percent of mean_from",
@@ -178,23 +178,23 @@ DESCRIPTIONS = {
     "cv_percent": "Within-subject coefficient of variation, percent",
     "value_from": "Value in session_from",
     "value_to": "Value in session_to",
-    "change": "Change, session_to less session_from",
+    "change": "Change, session_to minus session_from",
     "exceeds_sdc": "Whether the change is larger than the smallest detectable one",
     "is_control": "Whether the participant is a control",
     "z": "z of the participant among the controls of the same sex, age and BMI",
     "centile": "Centile of the participant among them",
-    "outside_range": "Whether sex, age or BMI lie outside those of the controls",
+    "outside_range": "Whether sex, age or BMI are outside those of the controls",
     "below_5": "Controls below the 5th centile by leave-one-out, percent",
     "above_95": "Controls above the 95th centile by leave-one-out, percent",
     "bundle": "Name and version of the model bundle that labelled the scan",
     "bundle_sha256": "Its weights",
-    "fat_water": "computed, or scanner: where fat and water come from",
+    "fat_water": "computed, or scanner: source of fat and water",
     "software_version": "Version of the program that measured the scan",
     "flags": "Quality flags of this muscle",
     "sex": "F or M",
     "age": "Age in years, as given for the participant or session",
     "bmi": "Body mass index in kg/m^2, as given or computed",
-    "analysed": "Whether the scan stands for its participant in the analyses of the session",
+    "analysed": "Whether the scan represents its participant in the analyses of the session",
 }
 
 
@@ -203,7 +203,7 @@ def make_table_file(
 ) -> TableEntry:
     """Name and encode a table; ``volume_`` before the key marks a secondary one.
 
-    ``extent`` says how much of a muscle is labelled, which is why volumes are secondary.
+    ``extent`` states how much of a muscle is labelled, the reason why volumes are secondary.
     """
     why = f": {extent}" if extent else ""
     secondary = f"Volume, secondary{why}. " if key.startswith(VOLUME) else ""
@@ -212,7 +212,7 @@ def make_table_file(
 
 
 def encode_frame(table: pd.DataFrame) -> bytes:
-    r"""Encode tab-separated text; floats keep every digit, what is missing becomes ``n/a``.
+    r"""Encode tab-separated text; floats keep every digit, missing values become ``n/a``.
 
     Examples
     --------
@@ -243,7 +243,7 @@ def _encode_count(cell: Any) -> str:
 
 
 def describe_table(key: str, file: TableEntry, facts: Mapping[str, Any]) -> bytes:
-    """Encode the sidecar of a table: title, columns, notes and what the run was."""
+    """Encode the sidecar of a table: title, columns, notes and facts of the run."""
     columns = {str(name): _describe_column(key, str(name)) for name in file.table.columns}
     return encode_json(
         {
@@ -289,11 +289,11 @@ IN_UNIT = frozenset({
 })  # fmt: skip
 WITHOUT_UNIT = frozenset({"model_coefficients", "change_model"})
 SPECIAL = {
-    ("change_model", "n"): "Values analysed, one a participant and session",
+    ("change_model", "n"): "Values analysed, one per participant and session",
     (
         "change_model",
         "effect",
-    ): "Effect: session (less the one from which change is measured), sex (female less male), age "
+    ): "Effect: session (minus the session of reference), sex (female minus male), age "
     "(per year) or bmi (per kg/m^2)",
     ("change_model", "estimate"): "Estimate of the effect",
     ("wide", "mean"): "Mean of all muscles",
@@ -313,14 +313,14 @@ LEVELS = {
     },
     "covariates": {
         "raw": "age and BMI as they are, as in SPSS",
-        "centred": "age and BMI less their means",
+        "centred": "age and BMI minus their means",
     },
-    "analysed": {"yes": "stands for its participant in the analyses", "no": "does not"},
+    "analysed": {"yes": "represents its participant in the analyses", "no": "does not"},
 }
 
 
 def remove_outdated(output_dir: Path, written: Iterable[str]) -> None:
-    """Remove what an earlier group run wrote and this one did not.
+    """Remove files that an earlier group run wrote and this one did not.
 
     Raises
     ------

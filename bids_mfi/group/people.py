@@ -1,7 +1,7 @@
-"""What is known of the participants: sex, age, BMI and more.
+"""Data of the participants: sex, age, BMI and more.
 
-``participants.tsv`` and the ``sub-*_sessions.tsv`` of BIDS, or one table that the user names. A
-value that makes no sense is missing, and a finding names whose it is.
+``participants.tsv`` and the ``sub-*_sessions.tsv`` of BIDS, or one table that the user names. An
+implausible value is missing, and a finding names the participant.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -41,10 +41,10 @@ TABLE = "participants.tsv"
 
 # A column that is only renamed must not bring its own unit along.
 REMEDIES = {
-    "sex": "If one of them holds the sex, rename it to sex.",
+    "sex": "If one of them contains the sex, rename it to sex.",
     "age": (
-        "If one of them holds the age, rename it to age, and unless it is in years give its Units "
-        "in {sidecar}."
+        "If one of them contains the age, rename it to age, and unless it is in years give its "
+        "Units in {sidecar}."
     ),
     "bmi": (
         "If they hold these, rename them, and unless they are in kg/m^2, cm and kg give their "
@@ -55,16 +55,16 @@ REMEDIES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class People:
-    """What the tables say of each participant and session.
+    """Data of each participant and session from the tables.
 
     Attributes
     ----------
     table : DataFrame
-        Index (participant_id, session_id) as asked for. ``sex`` F, M or None; ``age`` and ``bmi``
-        float64, NaN where missing; further columns as numbers where all are, else text.
+        Index (participant_id, session_id) as requested. ``sex`` F, M or None; ``age`` and ``bmi``
+        float64, NaN where missing; further columns as numbers if all values are, otherwise as text.
     findings : tuple of Finding
     source : str
-        Which file it comes from, or empty.
+        Name of the file, or empty.
     sessions : mapping of (str, str) to dict
         Cells of the ``sub-*_sessions.tsv`` by participant and session, in the order of their lines.
     """
@@ -77,7 +77,7 @@ class People:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Own:
-    """The table of participants: a line of each visit, and what its sidecar says."""
+    """The table of participants: the line of each visit, and the content of its sidecar."""
 
     lines: Mapping[Visit, Cells]
     codes: Codes
@@ -94,34 +94,34 @@ def read_people(
     *,
     own_sessions: bool = True,
 ) -> People:
-    """Read what is known of the participants of these visits.
+    """Read the data of the participants of these visits.
 
     Parameters
     ----------
     bids_dir : Path
-        Holds ``participants.tsv`` and, for each participant, perhaps ``sub-*_sessions.tsv``.
+        Contains ``participants.tsv`` and, optionally, ``sub-*_sessions.tsv`` for each participant.
     participants_file : Path or None
-        In place of ``participants.tsv``; with a column ``session_id`` it may hold several lines a
+        In place of ``participants.tsv``; with a column ``session_id`` it may have several lines per
         participant.
     visits : sequence of (str, str)
         Participant and session with their prefixes; ``n/a`` where there is no session.
     asked, asked_sessions : collection of str
         Participants and sessions that were selected, with their prefix; empty for all. Others
-        without measures are not missed.
+        without measures are not reported.
     own_sessions : bool
-        Whether the tables of sessions in ``bids_dir`` are of these participants; else they are not
-        read.
+        Whether the tables of sessions in ``bids_dir`` belong to these participants; otherwise they
+        are not read.
 
     Raises
     ------
     InputError
-        A table is there and cannot be read, or ``participants_file`` is not there.
+        A table exists but cannot be read, or ``participants_file`` does not exist.
     """
     path = participants_file or bids_dir / TABLE
     if participants_file is None and not path.exists() and not path.is_symlink():
         absent = (
-            f"{path} is not there, so sex, age and BMI are known from tables of sessions at most. "
-            "Add it, or name a table by --participants-file."
+            f"{path} does not exist, so sex, age and BMI can come only from tables of sessions. "
+            "Add it, or name a table with --participants-file."
         )
         own = _Own({visit: {} for visit in visits}, {}, [Finding("warning", absent)], listed=False)
     else:
@@ -168,7 +168,7 @@ def _read_own(
 
 
 def _find_unknown(merged: Mapping[Visit, Cells], path: Path) -> list[Finding]:
-    """Name columns that are not there, and participants in whose line a value is missing."""
+    """Name missing columns, and participants whose line lacks a value."""
     listed = {visit: cells for visit, cells in merged.items() if cells}
     columns = dict.fromkeys(name for cells in listed.values() for name in cells)
     has_bmi = "bmi" in columns and not all(name in columns for name in BODY)

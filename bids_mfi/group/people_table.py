@@ -1,4 +1,4 @@
-"""Lines of ``participants.tsv`` and its like by identifier."""
+"""Lines of ``participants.tsv`` and similar tables, by identifier."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +50,7 @@ def _name_session(cells: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[F
     found = find_alias([str(name) for name in cells.columns], SESSION)
     if len(found) != 1 or not cells[PARTICIPANT].duplicated().any():
         return cells, []
-    text = f"{path.name} has several lines a participant and no column session_id: {found[0]} is "
+    text = f"{path.name} has several lines per participant and no column session_id: {found[0]} is "
     return cells.rename(columns={found[0]: SESSION}), [Finding("note", f"{text}taken for it.")]
 
 
@@ -60,7 +60,7 @@ def read_standard(path: Path, identifier: str) -> pd.DataFrame:
     Raises
     ------
     InputError
-        It cannot be read, lacks the column ``identifier``, or has a standard column twice.
+        It cannot be read, does not have the column ``identifier``, or has a standard column twice.
     """
     cells = read_cells(path, (), (identifier,))
     header = [str(name) for name in cells.columns]
@@ -71,14 +71,14 @@ def read_standard(path: Path, identifier: str) -> pd.DataFrame:
     if identifier not in lower:
         what = "participant" if identifier == PARTICIPANT else "session"
         raise InputError(
-            f"{path}: has no column {identifier}; it has {list_columns(header)}. "
-            f"Expected tab-separated text with one line a {what}.{hint_at_separator(header)}"
+            f"{path}: has no column {identifier}; it has {list_columns(header)}. Expected "
+            f"tab-separated text with one line per {what}.{hint_at_separator(header)}"
         )
     return cells.rename(columns=renamed)
 
 
 def _check_twice(path: Path, header: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse a standard column that is there twice in different case."""
+    """Refuse a standard column that exists twice in different case."""
     for name in known:
         same = [column for column in header if column.lower() == name]
         if len(same) > 1:

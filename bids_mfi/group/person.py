@@ -1,6 +1,6 @@
 """Sex, age and BMI of one participant from the cells of a table.
 
-A cell that makes no sense is missing, and is remembered with the name of its owner.
+An invalid cell is missing, and is recorded with the name of the participant.
 """
 
 import math
@@ -40,12 +40,12 @@ Cells = dict[str, str]
 
 @dataclass(slots=True)
 class Doubts:
-    """Names by what is wrong with their values."""
+    """Names of participants by what is wrong with their values."""
 
     found: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def add(self, sentence: str, name: str, severity: str = "warning") -> None:
-        """Remember whom a sentence concerns; it may hold ``({n})``, the number of names."""
+        """Record whom a sentence concerns; it may contain ``({n})``, the number of names."""
         self.found.setdefault((severity, sentence), []).append(name)
 
     def findings(self) -> list[Finding]:
@@ -58,7 +58,7 @@ class Doubts:
 
 
 def list_sex_words(cells: Iterable[str]) -> dict[str, str]:
-    """Words for sex in a column; beside H, M is ambiguous: it can stand for *mujer*.
+    """Words for sex in a column; next to H, M is ambiguous: it can mean *mujer*.
 
     Examples
     --------
@@ -81,9 +81,9 @@ def parse_person(
     cells : dict
         By column, lower case for the standard ones.
     name : str
-        Of the participant and session, for what is doubted.
+        Name of the participant and session, for doubtful values.
     doubts : Doubts
-        Gets what makes no sense.
+        Collects invalid values.
     words : mapping
         From :func:`list_sex_words`.
     """
@@ -111,15 +111,15 @@ def _parse(what: str, cells: Cells, name: str, doubts: Doubts) -> float:
         return value
     hint = " (write decimals with a point)" if "," in cell else HINTS.get(what, "")
     doubts.add(
-        f"Values of {what} that are no number from {low:g} to {high:g} {UNITS[what]}{hint} ({{n}}):"
-        " they are taken as missing.",
+        f"Values of {what} that are not numbers from {low:g} to {high:g} {UNITS[what]}{hint} "
+        f"({{n}}): they are treated as missing.",
         f"{name}: {shorten_cell(cell)}",
     )
     return math.nan
 
 
 def _read_age(cell: str, name: str, doubts: Doubts) -> float:
-    """Age in years, also as DICOM writes it, and ``89+`` as BIDS has it for the oldest.
+    """Age in years, also as written by DICOM, and ``89+``, which BIDS uses for the oldest.
 
     >>> _read_age("34.5", "", Doubts()), _read_age("018M", "", Doubts())
     (34.5, 1.5)
@@ -132,7 +132,7 @@ def _read_age(cell: str, name: str, doubts: Doubts) -> float:
     value = parse_decimal(limit[1] or limit[2])
     if RANGES["age"][0] <= value <= RANGES["age"][1]:
         doubts.add(
-            "Ages of which only the lower limit is given, as 89+ ({n}): taken as this number.",
+            "Ages with only a lower limit, such as 89+ ({n}): this number is used.",
             f"{name}: {shorten_cell(cell)}",
             "note",
         )
@@ -140,7 +140,7 @@ def _read_age(cell: str, name: str, doubts: Doubts) -> float:
 
 
 def _find_bmi(cells: Cells, name: str, doubts: Doubts) -> float:
-    """BMI as given, or else weight / height^2."""
+    """BMI as given, otherwise weight / height^2."""
     if not is_missing(cells.get("bmi", MISSING)):
         return _compare_bmi(_parse("bmi", cells, name, doubts), cells, name, doubts)
     height_cm, weight_kg = (_parse(what, cells, name, doubts) for what in BODY)
@@ -151,8 +151,8 @@ def _find_bmi(cells: Cells, name: str, doubts: Doubts) -> float:
     if low <= bmi <= high:
         return bmi
     doubts.add(
-        f"Height and weight that give a BMI beyond {low:g} to {high:g} kg/m^2 ({{n}}): exchanged, "
-        "or other units? The BMI is taken as missing.",
+        f"Height and weight that give a BMI beyond {low:g} to {high:g} kg/m^2 ({{n}}): they may be "
+        "exchanged or in other units. The BMI is treated as missing.",
         f"{name}: {cells['height']} cm, {cells['weight']} kg",
     )
     return math.nan
@@ -171,7 +171,7 @@ def _compare_bmi(bmi: float, cells: Cells, name: str, doubts: Doubts) -> float:
 
 
 def guess_kind(cells: Sequence[str]) -> list[float] | list[str | None]:
-    """Numbers if all cells are numbers, GAPS or missing, and one is a number; else text.
+    """Numbers if all cells are numbers, GAPS or missing, and one is a number; otherwise text.
 
     Examples
     --------
@@ -188,7 +188,7 @@ def guess_kind(cells: Sequence[str]) -> list[float] | list[str | None]:
 
 
 def doubt_column(column: str, cells: Sequence[str], names: Sequence[str], doubts: Doubts) -> None:
-    """Name what a further column is probably not meant to hold.
+    """Name values that a further column is probably not meant to contain.
 
     Text among numbers makes the whole column text; a code for missing values counts as a number.
 
@@ -196,18 +196,18 @@ def doubt_column(column: str, cells: Sequence[str], names: Sequence[str], doubts
     ----------
     column : str
     cells, names : sequence of str
-        What the column holds, and of whom.
+        Content of the column, and its participants.
     doubts : Doubts
-        Gets the cells.
+        Collects the cells.
     """
     known = [(name, cell) for name, cell in zip(names, cells, strict=True) if not is_missing(cell)]
     numbers = {cell: _read_number(cell) for _, cell in known}
     odd = [cell for cell, value in numbers.items() if math.isnan(value)]
-    text = f"Cells of {shorten_cell(column)} that are no numbers, while most others are ({{n}}): "
+    text = f"Cells of {shorten_cell(column)} that are not numbers, while most others are ({{n}}): "
     if set(odd) <= GAPS:
-        text += "they are taken as missing."
+        text += "they are treated as missing."
     else:
-        text += "the column is taken as text. Correct them, if it is one of numbers."
+        text += "the column is read as text. Correct them if it should contain numbers."
     few = sum(cell in odd for _, cell in known) < len(known) / 2
     codes = _find_codes(numbers)
     for name, cell in known:

@@ -1,4 +1,4 @@
-"""Values that no one of a cohort doubts by itself, but that do not fit together."""
+"""Values of a cohort that are plausible one by one but not together."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ ADULT = 18.0  # years
 
 
 def find_contradictions(table: pd.DataFrame) -> list[Finding]:
-    """Name what one participant cannot be in two sessions, and what a cohort hardly is.
+    """Name values that contradict each other between sessions, and those implausible for a cohort.
 
     Parameters
     ----------
@@ -34,11 +34,13 @@ def find_contradictions(table: pd.DataFrame) -> list[Finding]:
             "Correct the tables.", sexes.index[sexes > 1]),
         *make_findings(
             "warning", f"Participants whose age differs by more than {LARGEST_AGE_STEP:g} years "
-            "between sessions ({n}): used as given. Another unit, or another person?",
+            "between sessions ({n}): used as given. The unit or the person may differ; check the "
+            "tables.",
             _name_spans(apart)),
         *make_findings(
             "warning", f"Participants whose BMI differs by a factor above {LARGEST_BMI_RATIO:g} "
-            "between sessions ({n}): used as given. Other units in one of the tables?",
+            "between sessions ({n}): used as given. The units of the tables may differ; check "
+            "them.",
             _name_spans(changed)),
         *_doubt_cohort(table),
     ]  # fmt: skip
@@ -57,12 +59,12 @@ def _doubt_cohort(table: pd.DataFrame) -> list[Finding]:
     bmi, age = table["bmi"].dropna(), table["age"].dropna()
     if len(bmi) >= LEAST_PEOPLE and not MEDIAN_BMI[0] <= bmi.median() <= MEDIAN_BMI[1]:
         text = (
-            f"The median BMI is {bmi.median():.3g} kg/m^2: are height and weight in other units "
-            "than cm and kg? Used as given. Units in participants.json say which they are."
+            f"The median BMI is {bmi.median():.3g} kg/m^2: height and weight may be in units other "
+            "than cm and kg. Used as given. State the units in participants.json."
         )
         findings.append(Finding("warning", text))
     zero = age.index[np.asarray(age == 0.0)]
     if len(zero) and age.median() >= ADULT:
-        text = "Ages of 0 among adults ({n}): used as given. Write n/a where the age is not known."
+        text = "Ages of 0 among adults ({n}): used as given. Write n/a where the age is unknown."
         findings += make_findings("warning", text, (name_visit(visit) for visit in zero))
     return findings

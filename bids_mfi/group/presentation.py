@@ -1,4 +1,4 @@
-"""What the page and the figures of a group run are given."""
+"""Input of the page and the figures of a group run."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,9 +22,9 @@ DRAWN = ("descriptives", "pairedt", "ancova", "residuals", "partialcorr", "muscl
 MOST_MUSCLES = 12  # in a figure
 UNITS = {"mfi": "MFI (%)", "volume": "volume (ml)"}
 RULE_WORDS = {
-    "both": "a muscle counts when both sides are there",
+    "both": "a muscle counts if both sides were measured",
     "complete": "only participants with all muscles, sex, age and BMI",
-    "any": "a muscle counts when one side is there",
+    "any": "a muscle counts if one side was measured",
 }
 CORRECTION_WORDS = {"none": "none", "holm": "Holm", "fdr_bh": "Benjamini-Hochberg"}
 
@@ -46,11 +46,11 @@ def draw_group_figures(cohort: Cohort, tables: Mapping[str, TableEntry]) -> tupl
     drawn = (
         ("pairplot", "Correlations between muscles",
          draw_pairs(values, found["musclecorr"], unit, sex)),
-        ("figure5a", "Muscles compared, as Figure 5A of the paper",
+        ("figure5a", "Muscles compared, as in Figure 5A of the paper",
          draw_muscles(values, found["descriptives"], found["pairedt"], unit, sex)),
-        ("figure5b", "Sexes compared, as Figure 5B of the paper",
+        ("figure5b", "Sexes compared, as in Figure 5B of the paper",
          draw_sexes(values, sex, found["ancova"], unit)),
-        ("figure6", "Age and BMI, as Figure 6 of the paper",
+        ("figure6", "Age and BMI, as in Figure 6 of the paper",
          draw_partial_correlations(found["residuals"], found["partialcorr"], unit, sex)),
     )  # fmt: skip
     mark = "Volume, secondary: " if prefix else ""
@@ -73,7 +73,7 @@ def make_page(
     figures: tuple[Figure, ...],
     findings: tuple[Finding, ...],
 ) -> GroupPage:
-    """Put everything on the page together; ``cohort`` is that of MFI."""
+    """Assemble the content of the page; ``cohort`` is that of MFI."""
     options = study.options
     order = study.selection.order
     change = tell_change(files["change"].table, order.sessions) if "change" in files else ""
@@ -105,7 +105,7 @@ def make_page(
 
 
 def _arrange_people(study: Study, cohort: Cohort) -> pd.DataFrame:
-    """Put together what the page says of each participant of a cohort."""
+    """Assemble what the page shows about each participant of a cohort."""
     scans = study.collection.scans.loc[study.selection.scans].set_index("participant_id")
     scans = scans.loc[cohort.values.index]
     return cohort.people[["sex", "age", "bmi"]].assign(
@@ -122,7 +122,7 @@ def _known(study: Study, column: str) -> list[str]:
 
 
 def _state_facts(study: Study) -> tuple[tuple[str, str], ...]:
-    """Say in words what was analysed, and how; names of files without their folders."""
+    """Describe what was analysed, and how; names of files without their folders."""
     options, scans = study.options, study.collection.scans
     people = scans["participant_id"].nunique()
     return (
@@ -147,7 +147,7 @@ def _state_order(order: SessionOrder) -> tuple[tuple[str, str], ...]:
 
 
 def _name_sources(study: Study, cohort: Cohort) -> Sources:
-    """Name what the methods text tells of the scans and participants."""
+    """Collect what the methods text states about the scans and participants."""
     return Sources(
         bundles=", ".join(_known(study, "bundle")),
         programs=", ".join(_known(study, "software_version")),

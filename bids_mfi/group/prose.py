@@ -70,11 +70,11 @@ CITED = {
 }
 WHOLE = "all"  # in the column levels
 RULES = {
-    "both": "A muscle counted when both sides were measured; each analysis left out the "
-    "participants who lacked what it needs.",
+    "both": "A muscle counted if both sides were measured; each analysis left out the participants "
+    "who lacked what it needs.",
     "complete": "Only participants with all muscles on both sides, sex, age and BMI were analysed.",
-    "any": "A muscle of which one side was missing was represented by the other side; each "
-    "analysis left out the participants who lacked what it needs.",
+    "any": "A muscle with one side missing was represented by the other side; each analysis left "
+    "out the participants who lacked what it needs.",
 }
 FAMILIES = (
     "within the pairs of muscles (t-tests; correlations) and within the muscles (sex, age, BMI; "
@@ -113,20 +113,20 @@ REPEATABILITY = (
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the methods tell of the scans; empty where not known.
+    """What the methods state about the scans; empty where unknown.
 
     Attributes
     ----------
     bundles, programs, fat_water : str
-        Names and versions of the weights, versions of this program that measured, ways to fat and
-        water.
+        Names and versions of the weights, versions of this program that measured, sources of fat
+        and water.
     session : str
     participants : int
-        Analysed.
+        Number of participants analysed.
     complete : int
-        Of them with all muscles, sex, age and BMI.
+        Number of them with all muscles, sex, age and BMI.
     change, order : str
-        Which session is less which, and what the order of the sessions is that of.
+        Which session is subtracted from which, and the basis of the order of the sessions.
     extent : str
         How much of a muscle is labelled.
     """
@@ -157,7 +157,7 @@ def write_methods(
     Returns
     -------
     (tuple of str, tuple of str)
-        Paragraphs, and the references they rest on.
+        Paragraphs, and their references.
     """
     session = f" of session {sources.session.removeprefix('ses-')}" if sources.session else ""
     paragraphs = [
@@ -192,8 +192,8 @@ def _tell_software(correction: str) -> str:
 def _tell_measuring(sources: Sources) -> str:
     if not sources.bundles:
         return (
-            "Muscle fat infiltration (MFI) of the neck muscles was taken from tables whose origin "
-            "is not known to this program."
+            "Muscle fat infiltration (MFI) of the neck muscles was taken from tables of unknown "
+            "origin."
         )
     return (
         "Muscle fat infiltration (MFI) of the neck muscles was measured with bids_mfi "
@@ -219,7 +219,7 @@ def _tell_further(options: RunOptions, sources: Sources, tables: Collection[str]
         yield (
             f"Participants with {options.controls} were controls. Centiles are those of a linear "
             "model with sex, age and BMI in the controls, with the t distribution of a new "
-            "observation; each control was left out of the model that judged it."
+            "observation; each control was compared with a model that excluded it."
         )
 
 
@@ -230,7 +230,7 @@ MODERATE_R = 0.3  # of the paper: below, a correlation is weak
 
 
 def write_results(tables: Mapping[str, pd.DataFrame], correction: str) -> tuple[str, ...]:
-    """Write the results in the order of the paper; what could not be estimated gives no sentence.
+    """Write the results in the order of the paper; those not estimated are left out.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ def write_results(tables: Mapping[str, pd.DataFrame], correction: str) -> tuple[
         ``rmancova``, ``sphericity``, ``musclecorr``, ``descriptives``, ``pairedt``, ``ancova`` and
         ``partialcorr`` of MFI.
     correction : str
-        As in RunOptions; decides which p-values count.
+        As in RunOptions; determines which p-values count.
     """
     adjusted = "" if correction == "none" else "_adjusted"
     how = f"p < {ALPHA:.2f}, {'not corrected' if correction == 'none' else 'corrected'}"
@@ -314,13 +314,13 @@ def _tell_mean(ancova: list[Row]) -> Iterable[str]:
         return
     difference = (
         f"{format_spread(mean['diff_f_minus_m'], mean['diff_se'], 1)} percentage points, female "
-        f"less male, {_tell_p(mean['p_sex'])}, n = {mean['n']:.0f}"
+        f"minus male, {_tell_p(mean['p_sex'])}, n = {mean['n']:.0f}"
     )
     if mean["p_sex"] < ALPHA:
         higher = "higher" if mean["diff_f_minus_m"] >= 0 else "lower"
-        yield f"In the mean of all muscles females had {higher} MFI than males ({difference})."
+        yield f"In the mean of all muscles, females had {higher} MFI than males ({difference})."
     else:
-        yield f"In the mean of all muscles the sexes did not differ significantly ({difference})."
+        yield f"In the mean of all muscles, the sexes did not differ significantly ({difference})."
 
 
 def _tell_sexes(ancova: list[Row], column: str, how: str) -> Iterable[str]:
@@ -359,7 +359,7 @@ def _list_r(rows: pd.DataFrame) -> str:
 
 
 def tell_extent(levels: Collection[str]) -> str:
-    """Say how much of a muscle is labelled, as the reason why volumes are secondary.
+    """State how much of a muscle is labelled, the reason why volumes are secondary.
 
     Parameters
     ----------
@@ -383,16 +383,16 @@ def tell_extent(levels: Collection[str]) -> str:
 
 
 def tell_change(change: pd.DataFrame, order: tuple[str, ...]) -> str:
-    """Say which session is less which in a table of change; empty where it has no row.
+    """State which session is subtracted from which in a table of change; empty if it has no row.
 
     Examples
     --------
     >>> table = pd.DataFrame({"session_from": ["ses-pre"], "session_to": ["ses-post"]})
     >>> tell_change(table, ("ses-pre", "ses-post")), tell_change(table, ("ses-post", "ses-pre"))
-    ('ses-post less the earlier ses-pre', 'ses-post less the later ses-pre')
+    ('ses-post minus the earlier ses-pre', 'ses-post minus the later ses-pre')
     >>> table = pd.DataFrame({"session_from": ["ses-2"] * 2, "session_to": ["ses-1", "ses-3"]})
     >>> tell_change(table, ("ses-1", "ses-2", "ses-3"))
-    'ses-1 (earlier) and ses-3 (later) each less ses-2'
+    'ses-1 (earlier) and ses-3 (later) each minus ses-2'
     """
     if change.empty:
         return ""
@@ -402,8 +402,8 @@ def tell_change(change: pd.DataFrame, order: tuple[str, ...]) -> str:
     if len(set(later)) > 1:
         words = ["later" if is_later else "earlier" for is_later in later]
         named = [f"{name} ({word})" for name, word in zip(others, words, strict=True)]
-        return f"{_join(named)}{each} less {first}"
-    return f"{_join(others)}{each} less the {'earlier' if later[0] else 'later'} {first}"
+        return f"{_join(named)}{each} minus {first}"
+    return f"{_join(others)}{each} minus the {'earlier' if later[0] else 'later'} {first}"
 
 
 def _join(names: Iterable[Any]) -> str:
@@ -412,7 +412,7 @@ def _join(names: Iterable[Any]) -> str:
 
 
 def _tell_p(p: float) -> str:
-    """State p with its sign; with four digits where three would decide the matter by rounding.
+    """State p with its sign; with four digits where rounding to three would decide significance.
 
     >>> _tell_p(1e-9), _tell_p(0.0211), _tell_p(0.0502)
     ('p < 0.001', 'p = 0.021', 'p = 0.0502')

@@ -40,7 +40,7 @@ RECORDED_PACKAGES = ("numpy", "scipy", "pandas", "statsmodels", "formulaic", "pl
 
 @dataclass(frozen=True, slots=True)
 class GroupSummary:
-    """What a group run came to, for the person who ran it.
+    """Result of a group run, for the person who ran it.
 
     Attributes
     ----------
@@ -70,9 +70,9 @@ def run_group(options: RunOptions) -> GroupSummary:
     Raises
     ------
     InputError
-        There are no tables, or a table of participants or an option makes no sense.
+        There are no tables, or a table of participants or an option is invalid.
     OutputError
-        OUTPUT_DIR is not ours, or cannot be written.
+        OUTPUT_DIR belongs to another program, or cannot be written.
     """
     study = read_study(options)
     parsed = parse_formula(options.model) if options.model else None
@@ -92,7 +92,7 @@ def run_group(options: RunOptions) -> GroupSummary:
 
 
 def check_group(options: RunOptions) -> GroupSummary:
-    """Say what would be analysed, and what is odd; writes nothing.
+    """Report what would be analysed, and the findings; writes nothing.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def check_group(options: RunOptions) -> GroupSummary:
 
 
 def doubt_model(parsed: ParsedFormula, cohort: Cohort) -> tuple[Finding, ...]:
-    """Say why the user's model can be estimated in no muscle; nothing if it can in some.
+    """Say why the user's model cannot be estimated in any muscle; nothing if it can in some.
 
     Raises
     ------
@@ -119,7 +119,8 @@ def doubt_model(parsed: ParsedFormula, cohort: Cohort) -> tuple[Finding, ...]:
     """
     why = explain_design(make_design(parsed, cohort.people)[0])
     text = (
-        f"--model {parsed.text}: all its results are n/a, because {why}. Use fewer or other terms."
+        f"--model {parsed.text}: all its results are n/a, because {why}. Use fewer or different "
+        "terms."
     )
     return (Finding("warning", text),) if why else ()
 
@@ -133,7 +134,7 @@ def _summarise(study: Study, cohort: Cohort, findings: tuple[Finding, ...]) -> G
 def _analyse(
     study: Study, cohorts: Mapping[str, Cohort], parsed: ParsedFormula | None
 ) -> tuple[dict[str, Analysis], tuple[Finding, ...]]:
-    """Make all analyses: of MFI, what was asked for beside it, and the same of volume."""
+    """Make all analyses: of MFI, the requested further ones, and the same of volume."""
     options, scans = study.options, study.collection.scans
     found: dict[str, Analysis] = {}
     findings: dict[Finding, None] = {}

@@ -1,4 +1,4 @@
-"""Which scan stands for a participant."""
+"""Choice of the scan that represents a participant."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from bids_mfi.group.session_order import SessionOrder
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Selection:
-    """The scans of one session, one of each participant.
+    """The scans of one session, one per participant.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Selection:
 
 
 def select_session(scans: pd.DataFrame, asked: str | None, order: SessionOrder) -> Selection:
-    """Choose the session that is analysed, and one scan of each participant in it.
+    """Choose the session that is analysed, and one scan per participant in it.
 
     Parameters
     ----------
@@ -49,14 +49,14 @@ def select_session(scans: pd.DataFrame, asked: str | None, order: SessionOrder) 
     Raises
     ------
     InputError
-        No scan is of the session asked for.
+        No scan belongs to the requested session.
     """
     sessions = order.sessions
     session = f"ses-{asked.removeprefix('ses-')}" if asked else next(iter(sessions), "")
     if asked and session not in sessions:
         raise InputError(
-            f"--session {asked}: no table is of this session; there are "
-            f"{', '.join(sessions) or 'no sessions at all'}. Name one of them, or leave it out."
+            f"--session {asked}: no table belongs to this session; there are "
+            f"{', '.join(sessions) or 'no sessions'}. Name one of them, or leave it out."
         )
     chosen = scans["session_id"] == session
     if not sessions or session == sessions[0]:
@@ -99,8 +99,8 @@ def _take_first(
         if 2 * len(set(chosen["participant_id"])) < sizes[largest]:
             text = (
                 f"Session {session} holds "
-                f"{count_noun(chosen['participant_id'].nunique(), 'participant')}, "
-                f"{largest} {sizes[largest]:,}: name the one you mean by --session."
+                f"{count_noun(chosen['participant_id'].nunique(), 'participant')}, {largest} "
+                f"{sizes[largest]:,}: name the one you mean with --session."
             )
             findings.insert(0, Finding("warning", text))
     return Selection(session, chosen.index[~repeated], (*findings, *order.findings), order)

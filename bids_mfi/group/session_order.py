@@ -1,8 +1,8 @@
-"""In which order the sessions of a study were.
+"""Order of the sessions of a study.
 
-It is taken from, in this order: the user, the times of acquisition, the lines of ``sessions.tsv``,
-the numbers in the labels, labels as *pre* and *post*. Where there is none of them, it is that of
-the alphabet, and a finding says so.
+The first of these sources decides: the user, the times of acquisition, the lines of
+``sessions.tsv``, the numbers in the labels, labels such as *pre* and *post*. Without any of them,
+the order is alphabetical, and a finding reports it.
 """
 
 import re
@@ -34,7 +34,7 @@ class SessionOrder:
     sessions : tuple of str
         ``ses-LABEL`` each.
     reason : str
-        What says so, to stand after *ordered by*; empty for a single session.
+        Source of the order, to follow *ordered by*; empty for a single session.
     findings : tuple of Finding
     """
 
@@ -50,7 +50,7 @@ def order_sessions(
     asked: Sequence[str] = (),
     reference: str = "",
 ) -> SessionOrder:
-    """Put the sessions of these visits in order.
+    """Sort the sessions of these visits.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def order_sessions(
     asked : sequence of str
         Labels in the order that the user gives, with or without ``ses-``; empty for none.
     reference : str
-        Session that comes first where nothing but the alphabet orders them; empty for none.
+        Session that comes first if the order would be alphabetical; empty for none.
 
     Raises
     ------
@@ -101,14 +101,14 @@ def _take_asked(sessions: list[str], asked: Sequence[str]) -> SessionOrder:
             f"{OPTION} {','.join(asked)}: {wrong}. Expected each session once, the earliest "
             f"first; there are {', '.join(sessions) or 'no sessions'}."
         )
-    text = f"Sessions of {OPTION} without a table of measures ({{n}}): passed over."
+    text = f"Sessions of {OPTION} without a table of measures ({{n}}): ignored."
     found = tuple(session for session in named if session in sessions)
     strangers = make_findings("note", text, set(named) - set(sessions))
     return SessionOrder(found, OPTION if len(found) > 1 else "", tuple(strangers))
 
 
 def _take_alphabet(sessions: list[str], reference: str) -> SessionOrder:
-    """Order by the alphabet, but for the session that the user compares with the others."""
+    """Order alphabetically, except the session with which the user compares the others."""
     given = [name for name in sessions if name == reference]
     found = (*given, *(name for name in sessions if name not in given))
     reason = f"--session, which puts {reference} first" if given else "the alphabet"
@@ -117,19 +117,19 @@ def _take_alphabet(sessions: list[str], reference: str) -> SessionOrder:
     reason += ", and the alphabet" if given else ""
     text = (
         f"Sessions ordered by {reason}, because there is no acq_time and no order in sessions.tsv: "
-        f"{', '.join(found)}. Which of them is later follows this order; if it is wrong, name the "
-        f"right one by {OPTION}, for example {OPTION} {_suggest(found)}."
+        f"{', '.join(found)}. Which of them is later follows this order; if it is wrong, give the "
+        f"right one with {OPTION}, for example {OPTION} {_suggest(found)}."
     )
     return SessionOrder(found, reason, (Finding("warning", text),))
 
 
 def _suggest(sessions: Sequence[str]) -> str:
-    """Write the opposite order as the option has it."""
+    """Write the opposite order as a value of the option."""
     return ",".join(session.removeprefix("ses-") for session in reversed(sessions))
 
 
 def _explain(found: list[str], sequences: Mapping[str, Sequence[str]], reason: str) -> SessionOrder:
-    """Name the participants whose sessions stand in another order than that of most."""
+    """Name the participants whose sessions have an order other than that of most."""
     places = {session: place for place, session in enumerate(found)}
     other = [
         who
@@ -138,13 +138,13 @@ def _explain(found: list[str], sequences: Mapping[str, Sequence[str]], reason: s
     ]
     text = (
         f"Participants whose sessions are not in the order of most, {', '.join(found)}, by "
-        f"{reason} ({{n}}): their change is that of the labels. Is a label wrong?"
+        f"{reason} ({{n}}): their change follows the labels. Check their labels."
     )
     return SessionOrder(tuple(found), reason, tuple(make_findings("warning", text, other)))
 
 
 def _agree(sessions: list[str], sequences: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """Find the order in which nearly all have each two neighbours; None if there is none."""
+    """Find the order of neighbouring sessions that nearly all have; None if there is none."""
     before = Counter(pair for mine in sequences.values() for pair in combinations(mine, 2))
     ahead = {a: sum(before[a, b] > before[b, a] for b in sessions if b != a) for a in sessions}
     found = sorted(sessions, key=lambda session: -ahead[session])
@@ -158,7 +158,7 @@ def _agree(sessions: list[str], sequences: Mapping[str, Sequence[str]]) -> list[
 def _list_times(
     visits: Iterable[Visit], listed: Mapping[Visit, Mapping[str, str]], bids_dir: Path
 ) -> dict[str, dict[str, datetime]]:
-    """Time of each session of each participant, of ``sessions.tsv`` or else of the first scan."""
+    """Time of each session of each participant, from ``sessions.tsv`` or the first scan."""
     times: dict[str, dict[str, datetime]] = {}
     for person, session in visits:
         if session == MISSING:
@@ -173,7 +173,7 @@ def _list_times(
 
 
 def _read_first_time(path: Path) -> datetime | None:
-    """Earliest acq_time of a table of scans; None where there is none, or it cannot be read."""
+    """Earliest acq_time of a table of scans; None if there is none or it cannot be read."""
     if not path.is_file():
         return None
     try:
@@ -184,7 +184,7 @@ def _read_first_time(path: Path) -> datetime | None:
 
 
 def parse_time(cell: str) -> datetime | None:
-    """Read a date and time of BIDS; None where it is none.
+    """Read a date and time of BIDS; None if it is not one.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def parse_time(cell: str) -> datetime | None:
 
 
 def _sort_times(times: Mapping[str, datetime]) -> list[str]:
-    """Sessions by time; none where two have the same."""
+    """Sessions by time; none if two have the same."""
     if len(set(times.values())) < len(times):
         return []
     return sorted(times, key=times.__getitem__)
@@ -210,7 +210,7 @@ def _sort_times(times: Mapping[str, datetime]) -> list[str]:
 
 
 def _list_lines(listed: Mapping[Visit, Mapping[str, str]], bids_dir: Path) -> dict[str, list[str]]:
-    """Sessions of each participant as the tables list them; of all, where one table is of all."""
+    """Sessions of each participant as the tables list them; of all, if one table covers all."""
     lines: dict[str, list[str]] = {}
     for person, session in listed:
         lines.setdefault(person, []).append(session)
@@ -230,7 +230,7 @@ def _list_lines(listed: Mapping[Visit, Mapping[str, str]], bids_dir: Path) -> di
 
 
 def _order_names(sessions: list[str]) -> tuple[list[str], dict[str, list[str]], str] | None:
-    """Order by what the labels themselves say: a number, or opposites as *pre* and *post*.
+    """Order by the labels: a number, or opposites such as *pre* and *post*.
 
     Examples
     --------

@@ -27,14 +27,14 @@ SIDECARS = "sub-*_sessions.json"
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """What the tables of sessions say.
+    """Content of the tables of sessions.
 
     Attributes
     ----------
     lines : dict
         Cells by participant and session, in the usual units.
     near : dict
-        Measured visits whose line probably has another spelling, and these lines' keys.
+        Measured visits whose line probably has another spelling, and the keys of these lines.
     findings : tuple of Finding
     """
 
@@ -51,8 +51,8 @@ def read_sessions(
 ) -> Sessions:
     """Read ``sub-*_sessions.tsv`` of the participants of these visits.
 
-    Units and Levels are those of ``sub-*_sessions.json`` beside the table, else of
-    ``sessions.json`` in BIDS_DIR, else ``own_codes``, those of the table of participants.
+    Units and Levels are those of ``sub-*_sessions.json`` beside the table, otherwise of
+    ``sessions.json`` in BIDS_DIR, otherwise ``own_codes``, those of the table of participants.
     """
     shared, findings = read_codes(bids_dir / "sessions.json")
     reading = _Reading(
@@ -79,7 +79,7 @@ def read_sessions(
 
 
 class _Reading:
-    """What is met while the tables are read."""
+    """What the reading of the tables finds."""
 
     def __init__(self, units: Conversions, codes: Codes, shared: Codes) -> None:
         self.units, self.codes, self.shared = units, codes, shared
@@ -92,13 +92,13 @@ class _Reading:
     def findings(self) -> list[Finding]:
         text = "Tables of sessions that cannot be read ({n}): the participants' values are used."
         unused = (
-            f"Participants with a {TABLES}, whose scans have no session ({{n}}): that table is "
-            "not used. Name the scans by session, or put its values into participants.tsv."
+            f"Participants with a {TABLES}, whose scans have no session ({{n}}): that table is not "
+            "used. Name the scans with a session, or put its values into participants.tsv."
         )
         nameless = f"Lines of {TABLES} without a session_id ({{n}}): left out."
         borrowed = (
             Finding("note", f"{SIDECARS} and sessions.json give no unit of {column}: that of the "
-                    f"participants' sidecar, {unit}, is taken for {TABLES} too.")
+                    f"participants' sidecar, {unit}, is used for {TABLES} too.")
             for column, unit in self.borrowed.items()
         )  # fmt: skip
         return [
@@ -116,7 +116,7 @@ def _read_table(path: Path, reading: _Reading) -> list[tuple[str, Cells]]:
     person = path.parent.name
     rows = list_records(read_standard(path, SESSION))
     nearer, damaged = read_codes(
-        path.with_suffix(".json"), "units of sessions.json and participants.json are taken."
+        path.with_suffix(".json"), "units of sessions.json and participants.json are used."
     )
     if damaged:
         reading.damaged[person] = damaged
@@ -134,7 +134,7 @@ def _read_table(path: Path, reading: _Reading) -> list[tuple[str, Cells]]:
 
 
 def _note_borrowed(rows: Sequence[tuple[int, Cells]], reading: _Reading, nearer: Codes) -> None:
-    """Remember units that only the sidecar of the participants' table gives."""
+    """Record units that only the sidecar of the participants' table gives."""
     for column in UNITS:
         unit = read_unit(reading.codes.get(column, {}))
         own = column in nearer or column in reading.shared
@@ -160,6 +160,6 @@ def _find_astray(bids_dir: Path, measured: Iterable[str]) -> list[Finding]:
     return make_findings(
         "warning",
         f"Tables of sessions that are not {TABLES} of a participant with measures ({{n}}): not "
-        "read. Rename them, or join them to one table and name that by --participants-file.",
+        "read. Rename them, or join them into one table and name it with --participants-file.",
         odd,
     )

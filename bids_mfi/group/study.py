@@ -1,4 +1,4 @@
-"""Everything that is known of a study before statistics begin."""
+"""All data of a study before statistics begin."""
 
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -27,7 +27,7 @@ VISIT = ["participant_id", "session_id"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """The tables of a study, who is in it, and which scan stands for whom."""
+    """The tables of a study, its participants, and the scan that represents each."""
 
     options: RunOptions
     collection: Collection
@@ -35,7 +35,7 @@ class Study:
     selection: Selection
 
     def make_cohort(self, measure: str, places: pd.Index | None = None) -> Cohort:
-        """Make the cohort of these scans, one of each participant; those selected by default."""
+        """Make the cohort of these scans, one per participant; by default the selected ones."""
         scans = self.collection.scans.loc[self.selection.scans if places is None else places]
         rows = self.collection.rows
         long = rows[rows[SCAN].isin(scans.index)].merge(
@@ -45,7 +45,7 @@ class Study:
         return make_cohort(long, people.droplevel("session_id"), measure, self.options.missing)
 
     def find_all(self, cohort: Cohort) -> tuple[Finding, ...]:
-        """All that was found, gravest first; ``cohort`` is that of MFI."""
+        """All findings, the most serious first; ``cohort`` is that of MFI."""
         unreadable = (problem for _, problem in self.collection.failed)
         text = "Tables that cannot be read ({n}): their scans are in no analysis."
         stale = "Tables whose label map was changed after it was measured ({n}): not used."
@@ -71,7 +71,7 @@ class Study:
         return make_findings("warning", text, name_scans(absent))
 
     def summarise(self, cohort: Cohort) -> str:
-        """Count scans and participants in a sentence without its full stop."""
+        """Count scans and participants in a sentence without the full stop."""
         scans, session = self.collection.scans, self.selection.session
         people = scans["participant_id"].nunique()
         complete, all_muscles = len(cohort.select(())), len(cohort.select(cohort.common))
@@ -84,21 +84,21 @@ class Study:
         return sentence if complete else f"{sentence}: most analyses are n/a"
 
     def list_measures(self, cohort: Cohort) -> pd.DataFrame:
-        """Put everything measured together, a row a scan, muscle and side.
+        """Join everything measured: one row per scan, muscle and side.
 
-        ``analysed`` says whether the scan stands for its participant in the analyses of MFI.
+        ``analysed`` states whether the scan represents its participant in the analyses of MFI.
         """
         return self._join_scans(self.collection.rows, cohort)
 
     def list_level_measures(self, cohort: Cohort) -> pd.DataFrame:
-        """Put together what was measured by vertebral level, a row a scan, level, muscle and side.
+        """Join the measures by vertebral level: one row per scan, level, muscle and side.
 
         Empty where the weights label no vertebrae.
         """
         return self._join_scans(self.collection.levels, cohort)
 
     def _join_scans(self, rows: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
-        """Put what is known of scans and participants beside rows of measures."""
+        """Add the data of scans and participants to rows of measures."""
         scans = self.collection.scans.drop(columns=["qc_flags", "page"])
         identifiers = [name for name in scans.columns if name.endswith("_id")]
         origin = [name for name in scans.columns if name not in identifiers]
@@ -113,14 +113,14 @@ class Study:
         return table[[*identifiers, *own, *flags, *origin, "analysed", *STANDARD]]
 
     def list_values(self, cohort: Cohort) -> pd.DataFrame:
-        """Put the values that were analysed together, a row a participant, a column a muscle."""
+        """Arrange the values analysed: one row per participant, one column per muscle."""
         scans = self.collection.scans.loc[self.selection.scans].set_index("participant_id")
         table = cohort.people[list(STANDARD)].join(cohort.values)
         table.insert(0, "session_id", scans.loc[table.index, "session_id"])
         return table.rename_axis(index="participant_id").reset_index()
 
     def list_levels(self) -> frozenset[str]:
-        """Vertebral levels on which the weights label the muscles analysed, as the tables say."""
+        """Vertebral levels on which the weights label the muscles analysed, as in the tables."""
         rows = self.collection.rows
         if "levels" not in rows:
             return frozenset()
@@ -152,28 +152,28 @@ def _find_odd_muscles(cohort: Cohort) -> list[Finding]:
         ),
         *make_findings(
             "warning",
-            "Muscles that fewer than half of the participants have ({n}): analysed by themselves, "
-            "and not with all others together.",
+            "Muscles that fewer than half of the participants have ({n}): analysed individually, "
+            "but not together with all others.",
             (f"{muscle} ({reason})" for muscle, reason in cohort.rare),
         ),
     ]
 
 
 def read_study(options: RunOptions) -> Study:
-    """Read OUTPUT_DIR's tables and what is known of the participants.
+    """Read OUTPUT_DIR's tables and the data of the participants.
 
     Raises
     ------
     InputError
-        There are no tables, a table of participants or the session makes no sense, or BIDS_DIR
-        is not the dataset that was measured.
+        There are no tables, a table of participants or the session is invalid, or BIDS_DIR is
+        not the dataset that was measured.
     OutputError
-        OUTPUT_DIR is not ours.
+        OUTPUT_DIR belongs to another program.
     """
     if not options.bids_dir.is_dir():
         raise InputError(
-            f"{options.bids_dir}: is no folder. Expected the BIDS dataset, where the group level "
-            "looks for participants.tsv; correct the path."
+            f"{options.bids_dir}: is not a folder. Expected the BIDS dataset, where the group "
+            "level looks for participants.tsv; correct the path."
         )
     check_output_dir(options.bids_dir, options.output_dir)
     collection = collect_tables(options)

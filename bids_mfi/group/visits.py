@@ -1,7 +1,7 @@
-"""Lines of participants and sessions against the scans that were measured.
+"""Lines of participants and sessions compared with the scans that were measured.
 
-Identifiers are never repaired: what differs by a zero or by case is named, and what it would have
-replaced is missing, because a wrong age is worse than none.
+Identifiers are never corrected. Those that differ only by a zero or by case are named, and their
+values are missing, because a wrong age is worse than none.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,16 +25,16 @@ def name_visit(visit: Visit) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SessionMatch:
-    """Sessions of a table against those that were measured, participants of both only.
+    """Sessions of a table compared with those measured, for participants in both.
 
     Attributes
     ----------
     near : dict
-        Measured visits without a line, and the visits of the table that they nearly are.
+        Measured visits without a line, and the visits of the table that they resemble.
     unlisted : tuple of (str, str)
         Further measured visits without a line.
     unmeasured : tuple of (str, str)
-        Visits of the table that were not measured and are not near to one that was.
+        Visits of the table that were not measured and do not resemble one that was.
     """
 
     near: dict[Visit, tuple[Visit, ...]]
@@ -85,7 +85,7 @@ def describe_match(
     table : str
         Name of the table or tables.
     asked_sessions : collection of str
-        Sessions that were selected, with their prefix; empty for all. Others are not missed.
+        Selected sessions, with their prefix; empty for all. Others are not reported.
     """
     near = (
         f"{name_visit(visit)} ({' or '.join(session for _, session in same)} in the table?)"
@@ -100,11 +100,12 @@ def describe_match(
     return [
         *make_findings(
             "warning", f"Scans of a session that {table} may have under another spelling ({{n}}): "
-            "what that line holds is taken as missing. Write the session as in the scan's name.",
+            "the values of that line are treated as missing. Write the session as in the scan's "
+            "name.",
             near),
         *make_findings(
             "warning", f"Scans of a session for which {table} has no line, but for others of the "
-            "participant ({n}): values that are known without a session are used.",
+            "participant ({n}): values known without a session are used.",
             map(name_visit, match.unlisted)),
         *make_findings(
             "note", f"Sessions of {table} without measures ({{n}}): they are in no analysis.",
@@ -113,7 +114,7 @@ def describe_match(
 
 
 def blank_near(cells: Cells, near: Iterable[Cells]) -> Cells:
-    """Take as missing what lines hold that may be of this visit.
+    """Treat values of lines that may belong to this visit as missing.
 
     Examples
     --------
@@ -127,9 +128,9 @@ def blank_near(cells: Cells, near: Iterable[Cells]) -> Cells:
 
 
 def merge_visit(own: Cells, session: Cells) -> Cells:
-    """Let the values of a session go before those of the participant.
+    """Give the values of a session precedence over those of the participant.
 
-    A weight or height of the session makes the participant's BMI void, if both are known.
+    A weight or height of the session makes the participant's BMI invalid if both are known.
     """
     known = {name: cell for name, cell in session.items() if not is_missing(cell)}
     merged = own | known
@@ -145,7 +146,7 @@ def merge_visit(own: Cells, session: Cells) -> Cells:
 def find_own(
     lines: Mapping[Visit, Cells], visits: Iterable[Visit], near: Mapping[Visit, Sequence[Visit]]
 ) -> tuple[dict[Visit, Cells], list[Finding]]:
-    """Find the line of each visit: of its session, else of the participant, else the only one."""
+    """Find the line of each visit: of its session, or of the participant, or the only one."""
     by_person: dict[str, list[Cells]] = {}
     for (person, _), cells in lines.items():
         by_person.setdefault(person, []).append(cells)
@@ -170,7 +171,7 @@ def find_own(
         *make_findings(
             "note",
             "Scans of a session for which the participants' table has no line, but one of another "
-            "session ({n}): that is used.",
+            "session ({n}): that one is used.",
             borrowed,
         ),
     ]
@@ -179,7 +180,7 @@ def find_own(
 def join_lines(
     keyed: Iterable[tuple[Visit, Cells]], name: str
 ) -> tuple[dict[Visit, Cells], list[Finding]]:
-    """Make one line of those with the same key; what differs is missing."""
+    """Merge lines with the same key; values that differ are missing."""
     lines: dict[Visit, Cells] = {}
     same: list[str] = []
     different: list[str] = []
@@ -197,7 +198,7 @@ def join_lines(
             same),
         *make_findings(
             "warning", f"On several lines of {name} with different values ({{n}}): those that "
-            "differ are taken as missing. Correct the table.", different),
+            "differ are treated as missing. Correct the table.", different),
     ]  # fmt: skip
 
 
@@ -223,6 +224,7 @@ def find_strangers(lines: Iterable[Visit], visits: Iterable[Visit], table: str) 
             "analysis.", listed - scanned),
         *make_findings(
             "warning", f"Identifiers of {table} that no participant of a BIDS dataset can have "
-            "({n}): a spreadsheet may have made a date or a number of them. Import the column as "
+            "({n}): a spreadsheet may have turned them into a date or a number. Import the column "
+            "as "
             "text.", odd),
     ]  # fmt: skip

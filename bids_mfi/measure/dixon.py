@@ -1,6 +1,6 @@
 """Fat and water of in-phase and out-of-phase signals.
 
-IP = W + F and OOP = W - F of water W and fat F. Of *magnitude* images OOP = |W - F|, so that the
+IP = W + F and OOP = W - F of water W and fat F. For *magnitude* images OOP = |W - F|, so the
 arithmetic of :func:`fat_and_water` gives the smaller and the larger of the two signals: it folds
 at 50 % fat.
 """
@@ -85,8 +85,8 @@ def strong_contrast_counts(
     """Count voxels much brighter in phase, and voxels much brighter out of phase.
 
     Fat and water cancel out of phase, so the first number is large in every true pair with fat;
-    noise adds to both alike. Much means by more than STRONG_RATIO. Only voxels with signal count:
-    those in which the brighter image is above SIGNAL_FRACTION of its 99th percentile.
+    noise adds to both equally. "Much" means by more than STRONG_RATIO. Only voxels with signal
+    count: those in which the brighter image is above SIGNAL_FRACTION of its 99th percentile.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def has_signal(image: NDArray[np.float64]) -> NDArray[np.bool_]:
 def measure_typical_signal(in_phase: NDArray[np.float64]) -> float:
     """Median in-phase signal of tissue; 0 where nothing has signal.
 
-    Tissue is what is brighter than SIGNAL_FRACTION of the 99th percentile, so that neither air
+    Tissue is everything brighter than SIGNAL_FRACTION of the 99th percentile, so that neither air
     nor a few bright voxels count.
 
     Examples
@@ -124,7 +124,7 @@ def measure_typical_signal(in_phase: NDArray[np.float64]) -> float:
 def measure_disagreement_percent(signals: ScanSignals) -> float:
     """How far fat and water are from the in-phase and out-of-phase images of their scan.
 
-    Of every pair of magnitudes IP = F + W and OOP = |W - F|, up to one scale of all. The larger
+    For every pair of magnitudes, IP = F + W and OOP = |W - F|, up to a common scale. The larger
     of the two differences, in percent of the brighter of F + W and the scaled IP, is averaged over
     the voxels in which either has signal. Fat exchanged with water makes no difference at all.
 
@@ -158,9 +158,9 @@ def measure_disagreement_percent(signals: ScanSignals) -> float:
 
 
 def check_phase_order(in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]) -> None:
-    """Raise PairError when the two images were taken for each other.
+    """Raise PairError when the two images are exchanged.
 
-    A pair without fat passes either way: nothing in it tells the two apart.
+    A pair without fat passes either way: nothing in it distinguishes the two.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def check_phase_order(in_phase: NDArray[np.float64], out_phase: NDArray[np.float
             f"{more_out_phase} are more than {STRONG_RATIO:g} times brighter in the image taken "
             f"for out-of-phase, and {more_in_phase} in the other. Fat and water cancel out of "
             "phase, so the in-phase image must be the brighter one. Correct the names or the "
-            "sidecars, or name the images by --bids-filter-file. If the names are right, the "
+            "sidecars, or name the images with --bids-filter-file. If the names are right, the "
             "out-of-phase image is stored on a larger scale: export both with one scale."
         )
 

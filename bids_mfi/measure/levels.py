@@ -1,7 +1,7 @@
 """Vertebral levels from labelled vertebral bodies.
 
 As the raters of Weber et al. 2021 did it (doi:10.1038/s41598-021-95972-x): the bodies of the
-vertebrae tell which axial slices belong to a level. Neighbouring levels meet in the middle of
+vertebrae define which axial slices belong to a level. Neighbouring levels meet in the middle of
 their disc, so that every slice between the first and the last level belongs to one.
 """
 
@@ -45,10 +45,10 @@ class Level:
     name : str
         For example ``C4``.
     low, high : float
-        Lower and upper end along the third axis, in voxels; a slice whose index lies from ``low``
+        Lower and upper end along the third axis, in voxels; a slice whose index is from ``low``
         to below ``high`` belongs to the level.
     cut : bool
-        The body reaches an end of the field of view, so that the level is seen in part.
+        The body reaches an end of the field of view, so that only part of the level is seen.
     """
 
     name: str
@@ -99,7 +99,7 @@ class LevelMeasure:
 class _Body:
     """A vertebral body along the third axis, in voxels.
 
-    ``second`` is the size of its second piece over that of the largest, which alone counts.
+    ``second`` is the size of its second piece over that of the largest, the only one that counts.
     """
 
     name: str
@@ -118,7 +118,7 @@ def find_levels(
     Parameters
     ----------
     vertebrae : ndarray of int, shape of the grid
-        0, or the place of a vertebra in ``names``, counted from 1.
+        0, or the position of a vertebra in ``names``, counted from 1.
     grid : Grid
         In any orientation.
     names : sequence of str
@@ -129,8 +129,8 @@ def find_levels(
     levels : tuple of Level
         Of MEASURED_LEVELS, from the top down, those that were found.
     flags : list of QCFlag
-        Levels that were not found, or bodies in an order that no spine has; there are no levels
-        then.
+        Levels that were not found, or bodies in an order that no spine has; then there are no
+        levels.
     """
     turned, upright = reorient(vertebrae, grid, UPRIGHT)
     found = (_find_body(turned == n, upright, name) for n, name in enumerate(names, start=1))
@@ -154,7 +154,7 @@ def pixel_area_mm2(grid: Grid) -> float:
 
 
 def _find_body(mask: NDArray[np.bool_], grid: Grid, name: str) -> _Body | None:
-    """Measure the largest piece of a vertebral body; None if there is none of a body's size."""
+    """Measure the largest piece of a vertebral body; None if no piece is large enough."""
     pieces, count = ndimage.label(mask)
     if not count:
         return None
@@ -175,7 +175,7 @@ def _find_body(mask: NDArray[np.bool_], grid: Grid, name: str) -> _Body | None:
 def _find_disorder(
     bodies: Sequence[_Body], names: Sequence[str], slice_mm: float
 ) -> tuple[str, float, float] | None:
-    """Find the first reason why bodies are not those of a spine: words, value and limit."""
+    """Find the first reason why the bodies do not form a spine: words, value and limit."""
     for body in bodies:
         if body.second > MOST_SECOND_PIECE:
             return f"{body.name} was found in two places", body.second, MOST_SECOND_PIECE
@@ -214,15 +214,15 @@ def _find_wrong_height(bodies: Sequence[_Body], slice_mm: float) -> tuple[str, f
     for name, mm in heights.items():
         spread = max(HEIGHT_SHARE * usual, 1.5 * slice_mm)
         if abs(mm - usual) > spread:
-            found = f"the body of {name} is {mm:.0f} mm high, the others about {usual:.0f} mm"
+            found = f"the body of {name} is {mm:.0f} mm high, the others are about {usual:.0f} mm"
             return found, mm, usual + spread
     return None
 
 
 def _doubt_order(found: str, value: float, limit: float) -> QCFlag:
     text = (
-        f"Vertebrae: {found}. No spine is like that, so that nothing is measured by vertebral "
-        "level. Look at the label map of the vertebrae."
+        f"Vertebrae: {found}. No spine is like that, so nothing is measured by vertebral level. "
+        "Check the label map of the vertebrae."
     )
     return QCFlag("vertebral_order", "warning", "", value, limit, text)
 
@@ -251,9 +251,8 @@ def _flag_missing(levels: Sequence[Level], bodies: Sequence[str]) -> list[QCFlag
     ranks = [LEVELS.index(name) for name in bodies]
     inside = any(min(ranks) < LEVELS.index(name) < max(ranks) for name in missing if ranks)
     text = (
-        f"The vertebral levels {', '.join(missing)} were not found, so that nothing is measured "
-        "there. The field of view may end before them; otherwise look at the label map of the "
-        "vertebrae."
+        f"The vertebral levels {', '.join(missing)} were not found, so nothing is measured there. "
+        "The field of view may end before them; otherwise check the label map of the vertebrae."
     )
     severity = "warning" if inside or not bodies else "info"
     counts = float(len(known)), float(len(MEASURED_LEVELS))
@@ -319,7 +318,7 @@ def _see(muscle: Muscle, labels: NDArray[Any], water: NDArray[Any], fat: NDArray
 
 
 def _labels_all(muscle: Muscle, wanted: Sequence[str]) -> bool:
-    """Whether the weights label a muscle at all of these levels, as far as they say."""
+    """Whether the weights label a muscle at all of these levels, as far as is known."""
     named = muscle.levels.split("-")
     return not set(named) <= set(LEVELS) or set(wanted) <= set(expand_levels(muscle.levels))
 

@@ -1,8 +1,8 @@
-"""Whether labelled muscles lie as in a human neck.
+"""Whether labelled muscles are arranged as in a human neck.
 
-An image whose header is upside down, or exchanges front and back, is segmented all the same. The
-labels then lie in an order that no neck has, or most of them are missing. Left and right are
-checked in :mod:`bids_mfi.measure.quality`. ``docs/decisions/pair-agreement.md`` says how the
+An image whose header is upside down, or exchanges front and back, is still segmented. The labels
+are then in an order that no neck has, or most of them are missing. Left and right are
+checked in :mod:`bids_mfi.measure.quality`. ``docs/decisions/pair-agreement.md`` describes how the
 relations were chosen.
 """
 
@@ -41,7 +41,7 @@ Point = NDArray[np.float64]
 
 
 def check_order(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> list[QCFlag]:
-    """Flag muscles that lie in an impossible order, and a large field with few muscles.
+    """Flag muscles in an impossible order, and a large field with few muscles.
 
     Parameters
     ----------
@@ -91,9 +91,10 @@ def _check_axis(
         return []
     expected = ", ".join(f"{one} {words} {other}" for one, other in wrong)
     text = (
-        f"The muscles lie in an order that no neck has: of {len(known)} relations between them "
+        f"The muscles are in an order that no neck has: of {len(known)} relations between them, "
         f"{len(wrong)} are reversed (expected {expected}). The image's orientation may be wrong: "
-        "upside down, or back to front. Check the header against the scanner, and convert again."
+        "upside down, or back to front. Check the header against the scanner, and convert the "
+        "images again."
     )
     return [QCFlag("muscle_order", "error", "", percent, MOST_VIOLATED_PERCENT, text)]
 
@@ -117,7 +118,7 @@ def _check_balance(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) ->
 
 
 def _check_number(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> list[QCFlag]:
-    """Flag a field of view that is large enough for a neck and in which most muscles are absent."""
+    """Flag a field of view that is large enough for a neck but lacks most muscles."""
     absent = [muscle.abbreviation for muscle in table if not (labels == muscle.index).any()]
     percent = 100 * len(absent) / len(table)
     if not percent > MOST_ABSENT_PERCENT or not _is_large(grid):

@@ -18,21 +18,21 @@ ABOUT_AS_FINE = 1.02
 def measure_noise_percent(
     signals: ScanSignals, where: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
 ) -> float:
-    """Noise of the two images in a region: of a voxel, percent of the median in-phase signal.
+    """Noise of a voxel in a region of the two images, percent of the median in-phase signal.
 
     A second difference along each of the two finest axes leaves noise and fine structure. A voxel
-    with more fat is brighter in one image and darker in the other, by one ratio throughout, so of
-    all mixtures of the two images' residuals the one that varies least is free of fat; its median
-    absolute deviation gives the noise. That of magnitudes is less than that of the signal where it
-    is strong. Noise that a scanner or program has smoothed, or interpolated to finer voxels, is
-    found too small or not at all.
+    with more fat is brighter in one image and darker in the other, in a constant ratio. Of all
+    mixtures of the two images' residuals, the one that varies least is therefore free of fat; its
+    median absolute deviation gives the noise. Strong noise is underestimated in magnitude images.
+    Noise that a scanner or program has smoothed, or interpolated to finer voxels, is underestimated
+    or missed.
 
     Parameters
     ----------
     signals : ScanSignals
     where : ndarray of bool, shape of the signals
     spacing_mm : tuple of float
-        Size of a voxel along each axis. Where axes are about as fine, all pairs of them are
+        Size of a voxel along each axis. Where axes are about equally fine, all pairs of them are
         measured and the largest result counts.
 
     Returns
@@ -85,7 +85,7 @@ def _noise_along(
 def _least_deviation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Least median absolute deviation of cos(a) x first + sin(a) x second, over all angles a.
 
-    Unlike the smallest eigenvalue of a covariance it does not follow a few voids and vessels.
+    Unlike the smallest eigenvalue of a covariance, it is robust to a few voids and vessels.
     """
 
     def deviation(angle: float) -> float:

@@ -1,8 +1,8 @@
-"""What a header says twice about where voxels lie, and flags where the two disagree.
+"""Positions of voxels that a header states twice, and flags where the two disagree.
 
-A NIfTI header can hold two affines, sform and qform, and voxel sizes beside them. Results follow
-the sform. Where the other says that left is right or that voxels are larger, one of them is wrong,
-and with it every side or every volume.
+A NIfTI header can hold two affines, sform and qform, and also voxel sizes. Results follow
+the sform. If the other one exchanges left and right or states larger voxels, one of them is wrong,
+and so is every side or every volume.
 """
 
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ class Disagreement:
     source : str
         ``qform`` or ``pixdim``: what says it.
     turned : tuple of str
-        Of DIRECTIONS, those that point elsewhere; ``a mirror image`` if none does and the two are
-        still mirror images of each other.
+        The DIRECTIONS that differ; ``a mirror image`` if none does but the two are mirror images
+        of each other.
     size_percent : float
         Largest difference of a voxel size, or of the volume of a voxel, percent of that used.
     distance_mm, distance_voxels : float
-        At the corner of the image where it is most.
+        At the corner of the image where it is largest.
     used, stated : Grid
     """
 
@@ -57,13 +57,13 @@ class Disagreement:
 
 
 def compare_grids(used: Grid, stated: Grid, source: str) -> Disagreement | None:
-    """Compare the grid that is used with what else a header states.
+    """Compare the grid that is used with another statement of the header.
 
     Returns
     -------
     Disagreement or None
-        None if the voxels lie at the same places, or the qform is what a quaternion, which cannot
-        express a shear, keeps of the sform.
+        None if the voxels have the same positions, or if the qform is the sform without the shear,
+        which a quaternion cannot express.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def _measure_sizes(used: Grid, stated: Grid) -> float:
 
 
 def check_orientation(images: Mapping[str, Path]) -> list[QCFlag]:
-    """Flag images whose headers say two things about where the voxels lie.
+    """Flag images whose headers give two positions for the voxels.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def check_orientation(images: Mapping[str, Path]) -> list[QCFlag]:
     Returns
     -------
     list of QCFlag
-        One at most, of the gravest disagreement; its message names all images concerned.
+        At most one, for the most serious disagreement; its message names all images concerned.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def check_orientation(images: Mapping[str, Path]) -> list[QCFlag]:
 
 
 def _rank(one: Disagreement) -> tuple[bool, bool, float]:
-    """Sort the gravest first."""
+    """Sort the most serious first."""
     return one.severity != "error", not one.turned, -one.distance_voxels
 
 
@@ -195,21 +195,21 @@ def _describe_code(code: int) -> str:
 def _advise(one: Disagreement) -> str:
     if one.turned:
         return (
-            "If it is wrong, left and right or the muscles' names are too. Compare L and R of the "
+            "If it is wrong, so are left and right or the muscles' names. Compare L and R of the "
             "pictures with the scanner's own, and convert the DICOM files again."
         )
     if one.severity == "error":
         factor = np.prod(one.stated.spacing_mm) / np.prod(one.used.spacing_mm)
         return (
-            f"By the {one.source} every volume would be {factor:.3g} times as large. Compare the "
-            "voxel size with the scanner's protocol, and convert the DICOM files again."
+            f"According to the {one.source}, every volume would be {factor:.3g} times as large. "
+            "Compare the voxel size with the scanner's protocol, and convert the DICOM files again."
         )
-    volumes = "volumes are too"
+    volumes = "so are volumes"
     if one.size_percent > NOTABLE_SIZE_PERCENT:
         volumes = f"volumes differ by up to {one.size_percent:.2g} %"
     return (
-        f"Sides are the same and {volumes}; a later step that goes by the {one.source} would find "
-        "the labels moved. Correct the header, or convert the DICOM files again."
+        f"Sides are the same and {volumes}; a later step that uses the {one.source} would find the "
+        "labels moved. Correct the header, or convert the DICOM files again."
     )
 
 

@@ -17,12 +17,12 @@ FAR_PERCENTILE = 95.0
 
 @dataclass(frozen=True, slots=True)
 class SegmentationCounts:
-    """Voxels of one muscle by truth and prediction, and the metrics that rest on them.
+    """Voxels of one muscle by truth and prediction, and the metrics based on them.
 
     Attributes
     ----------
     tp, fp, fn, tn : int
-        True and false positive, false and true negative voxels of the whole volume.
+        True positive, false positive, false negative and true negative voxels of the whole volume.
 
     Examples
     --------
@@ -93,14 +93,14 @@ def count_voxels(
     Parameters
     ----------
     truth, prediction : ndarray of int, same shape
-        Label maps on the same grid; labels from 0 to 32767. Others than ``indices`` count as
-        background.
+        Label maps on the same grid; labels from 0 to 32767. Labels that are not in
+        ``indices`` count as background.
     indices : iterable of int
 
     Returns
     -------
     dict
-        By index.
+        Counts by index.
 
     Raises
     ------
@@ -196,9 +196,9 @@ def measure_surfaces(
 ) -> SurfaceDistances:
     """Distances between the surfaces of two masks.
 
-    A surface voxel is one of the mask with a face neighbour outside of it; beyond the border of
-    the volume is outside. Distances are those of voxel centres in the scanner's coordinates, so
-    that anisotropic, flipped, permuted and sheared grids are right.
+    A surface voxel is a voxel of the mask with a face neighbour outside it; beyond the border of
+    the volume counts as outside. Distances are those of voxel centres in the scanner's coordinates,
+    so anisotropic, flipped, permuted and sheared grids are handled correctly.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ class Contrast(StrEnum):
 
 
 class NamedByEntities:
-    """What is named by the BIDS entities that its files share."""
+    """Something named by the BIDS entities that its files share."""
 
     __slots__ = ()
 

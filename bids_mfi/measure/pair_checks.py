@@ -1,9 +1,9 @@
 """What the values of two Dixon images say about each other.
 
-Of a true pair of magnitudes IP = W + F and OOP = |W - F|. Pure water and pure fat are therefore as
-bright in one as in the other, up to T2* decay between the echoes, and every neck holds some of
-either. Nothing is as much brighter out of phase, all edges lie at the same places, and fat and
-water cancel somewhere.
+For a true pair of magnitude images, IP = W + F and OOP = |W - F|. Pure water and pure fat are
+therefore equally bright in both, up to T2* decay between the echoes, and every neck holds some of
+each. Nothing is much brighter out of phase, all edges are at the same places, and fat and water
+cancel somewhere.
 """
 
 import math
@@ -47,7 +47,7 @@ CANCELLED_FRACTION = 0.8
 def measure_weighted_signal(image: Volume) -> float:
     """Mean of the absolute values, weighted by themselves; 0 where all are 0.
 
-    Air has little weight, so that it does not matter how much of it is in view.
+    Air has little weight, so its share of the view does not matter.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def measure_weighted_signal(image: Volume) -> float:
 
 
 def check_magnitude(image: Volume) -> None:
-    """Raise PairError for an image that is no magnitude: signed, a phase, or noise.
+    """Raise PairError for an image that is not a magnitude: signed, a phase, or noise.
 
     Raises
     ------
@@ -73,14 +73,14 @@ def check_magnitude(image: Volume) -> None:
             f"{negative_percent:.0f} % of the voxels are clearly negative (down to "
             f"{image.min():g}), expected a magnitude image, which has no negative signal. This is "
             "a phase, real or imaginary image, or one reconstructed with its sign. Export the "
-            "magnitude image (ImageType M), or name it by --bids-filter-file."
+            "magnitude image (ImageType M), or name it with --bids-filter-file."
         )
     if _looks_like_phase(image):
         raise PairError(
             f"the values fill their range from {image.min():g} to {image.max():g} evenly, as in "
             "a phase image, a map of fractions or pure noise. Expected a magnitude image, of which "
             "few voxels are nearly as bright as the brightest. Export the magnitude image "
-            "(ImageType M), or name it by --bids-filter-file."
+            "(ImageType M), or name it with --bids-filter-file."
         )
 
 
@@ -127,7 +127,7 @@ def measure_least_tenth_percent(image: Volume) -> float:
 
 
 def is_same_image(first: Volume, second: Volume) -> bool:
-    """Whether two images are one, also if one was scaled by a constant and rounded.
+    """Whether two images are the same, even if one was scaled by a constant and rounded.
 
     Examples
     --------
@@ -155,7 +155,7 @@ def smooth(image: Volume) -> Volume:
 
 
 def find_interior(smooth_in_phase: Volume) -> Mask:
-    """Voxels of bright tissue, away from air, where there are enough of them."""
+    """Voxels of bright tissue, away from air, if there are enough of them."""
     solid: Mask = smooth_in_phase > SOLID_FRACTION * measure_weighted_signal(smooth_in_phase)
     interior: Mask = ndimage.binary_erosion(solid, iterations=SURFACE_VOXELS, border_value=1)
     return interior if np.count_nonzero(interior) >= LEAST_SOLID_VOXELS else solid
@@ -177,7 +177,7 @@ def draw_ratios(in_phase: Volume, out_phase: Volume) -> Volume:
 def measure_decay(
     echo_times_ms: tuple[float | None, float | None], field_strength_t: float | None
 ) -> float:
-    """OOP / IP of pure water that T2* decay alone makes; 1 where echo times are unknown.
+    """OOP / IP of pure water due to T2* decay alone; 1 where echo times are unknown.
 
     Examples
     --------
@@ -217,7 +217,7 @@ def measure_cancelled_percent(ratios: Volume) -> float:
 
 
 def check_scale(in_phase: Volume, out_phase: Volume) -> None:
-    """Raise PairError where one image is so much brighter that nothing can be measured.
+    """Raise PairError if one image is too much brighter to measure anything.
 
     Raises
     ------
@@ -241,7 +241,8 @@ def check_scale(in_phase: Volume, out_phase: Volume) -> None:
 def measure_shared_edges(in_phase: Volume, out_phase: Volume) -> float:
     """Correlation of the relative gradients of two images in and around tissue, -1 to 1.
 
-    Edges of one body lie at one place in both, whatever the contrast. 0 where an image has none.
+    Edges of one body are at the same place in both, whatever the contrast. 0 where an image has
+    none.
     """
     smoothed = [
         ndimage.uniform_filter(image, EDGE_SMOOTHING_VOXELS, mode="nearest")
@@ -258,7 +259,7 @@ def measure_shared_edges(in_phase: Volume, out_phase: Volume) -> float:
 
 
 def _relative_gradient(image: Volume) -> Volume:
-    """Length of the gradient over the signal, for each voxel; noise in air is held down."""
+    """Length of the gradient over the signal, for each voxel; noise in air is suppressed."""
     squares = sum(np.square(np.gradient(image, axis=axis)) for axis in range(image.ndim))
     floor = EDGE_FRACTION * measure_weighted_signal(image)
     relative: Volume = np.sqrt(squares) / np.maximum(np.abs(image) + floor, np.finfo(float).tiny)
@@ -266,9 +267,9 @@ def _relative_gradient(image: Volume) -> Volume:
 
 
 def fit_fat_weight(in_phase: Volume, fat: Volume, water: Volume) -> tuple[float, float, float]:
-    """How well the sum of fat and water makes the in-phase image.
+    """How well the sum of fat and water reproduces the in-phase image.
 
-    IP = a W + b F is fitted in tissue to smoothed images. Of a true set a and b are equal.
+    IP = a W + b F is fitted to smoothed images in tissue. In a true set, a and b are equal.
 
     Returns
     -------
@@ -277,7 +278,7 @@ def fit_fat_weight(in_phase: Volume, fat: Volume, water: Volume) -> tuple[float,
     residual_percent : float
         Mean of abs(IP - a W - b F), percent of the mean of IP.
     unexplained_percent : float
-        Variance of F that IP - a W does not explain, as of a fraction instead of a signal.
+        Variance of F that IP - a W does not explain, as for a fraction instead of a signal.
     """
     smoothed = [smooth(image) for image in (in_phase, fat, water)]
     solid = smoothed[0] > SOLID_FRACTION * measure_weighted_signal(smoothed[0])
@@ -292,7 +293,7 @@ def fit_fat_weight(in_phase: Volume, fat: Volume, water: Volume) -> tuple[float,
 
 
 def _measure_unexplained_percent(values: Volume, by: Volume) -> float:
-    """Variance of values that a straight line through others leaves; 100 where either is constant.
+    """Variance of values not explained by a straight line; 100 where either is constant.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Images of a pair read from the disk, on one grid, with what they mean checked."""
+"""Images of a pair, read from disk, on one grid, and checked for their meaning."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +26,8 @@ def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64]
     Raises
     ------
     PairError
-        An image cannot be used or is no magnitude, the two lie on different grids, are one image,
-        are stored on scales that have nothing to do with each other, or look exchanged.
+        An image cannot be used or is not a magnitude; or the two have different grids, are the
+        same image, have unrelated scales or look exchanged.
     """
     in_phase, grid = _read_magnitude(pair.in_phase, pair.in_phase_volume)
     out_phase = read_beside(pair.out_phase, pair.in_phase, grid, pair.out_phase_volume)
@@ -58,11 +58,11 @@ def _name_file(
 def _check_different(
     first: tuple[Path, NDArray[np.float64]], second: tuple[Path, NDArray[np.float64]]
 ) -> None:
-    """Raise PairError where two files hold one image, also if it was scaled or copied."""
+    """Raise PairError if two files hold the same image, even if it was scaled or copied."""
     if is_same_image(first[1], second[1]):
         raise PairError(
             f"{first[0]} and {second[0]}: identical images, up to a constant factor. Expected two "
-            "different contrasts of one scan. Export the missing one, or name the right files by "
+            "different contrasts of one scan. Export the missing one, or name the right files with "
             "--bids-filter-file."
         )
 
@@ -77,19 +77,19 @@ def read_pair_zooms_mm(
 def read_beside(
     path: Path, reference: Path, grid: Grid, volume_of_series: int | None = None
 ) -> NDArray[np.float64]:
-    """Read an image that must lie on the grid of ``reference``.
+    """Read an image that must be on the grid of ``reference``.
 
     Raises
     ------
     PairError
-        The image cannot be used or lies on another grid.
+        The image cannot be used or is on another grid.
     """
     volume, own_grid = read_image(path, volume_of_series)
     if not same_grid(own_grid, grid):
         raise PairError(
-            f"{reference} and {path}: the images do not lie on the same grid "
-            f"({describe_difference(grid, own_grid)}). Both must come from one acquisition; "
-            "name the right files by --bids-filter-file."
+            f"{reference} and {path}: the images are not on the same grid "
+            f"({describe_difference(grid, own_grid)}). Both must come from one acquisition; name "
+            "the right files with --bids-filter-file."
         )
     return volume
 
@@ -107,7 +107,7 @@ def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
     Raises
     ------
     PairError
-        As for :func:`read_pair`, or the scanner's images are wanted and not there.
+        As for :func:`read_pair`, or the scanner's images are required but missing.
     """
     in_phase, out_phase, grid = read_pair(pair)
     if source == "computed":
@@ -115,7 +115,7 @@ def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
     if pair.fat is None or pair.water is None:
         raise PairError(
             f"{pair.in_phase}: no fat and water images of the scanner were found beside it, but "
-            "--fat-water scanner asks for them. Name them by --bids-filter-file (queries fat and "
+            "--fat-water scanner needs them. Name them with --bids-filter-file (queries fat and "
             "water), or leave --fat-water at computed."
         )
     fat = read_beside(pair.fat, pair.in_phase, grid, pair.fat_volume)

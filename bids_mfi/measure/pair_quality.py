@@ -1,8 +1,9 @@
-"""Doubts about whether the images of a scan belong together.
+"""Doubts whether the images of a scan belong together.
 
-Each flag is of the whole scan, and an error unless it says otherwise: no number of the scan can be
+Each flag concerns the whole scan and is an error unless stated: no number of the scan can be
 trusted.
-``docs/decisions/pair-agreement.md`` says how the limits were found and what passes them.
+
+``docs/decisions/pair-agreement.md`` describes how the limits were found and what passes them.
 """
 
 import math
@@ -110,7 +111,7 @@ def check_offset(images: Mapping[str, NDArray[np.float64]]) -> list[QCFlag]:
     Parameters
     ----------
     images : mapping of str to ndarray, all of one shape
-        By their names for the message, ``out-of-phase`` among them. In this one fat and water
+        By their names for the message, ``out-of-phase`` among them. In that image fat and water
         cancel somewhere; the others are judged where air is in view.
     """
     out_phase = images["out-of-phase"]
@@ -125,12 +126,12 @@ def check_offset(images: Mapping[str, NDArray[np.float64]]) -> list[QCFlag]:
     text = (
         f"Even the darkest voxels of {' and '.join(found)} have {percent:.0f} % of the typical "
         f"signal (limit {limit:g} %), where a magnitude image has almost none. A constant seems to "
-        "have been added (scl_inter of the header, or an intercept), which makes MFI wrong. Export "
-        "the images without it, or correct scl_inter."
+        "have been added (scl_inter of the header, or an intercept), which makes the MFI wrong. "
+        "Export the images without it, or correct scl_inter."
     )
     severity = "error" if percent > CERTAIN_FLOOR_PERCENT else "warning"
     if severity == "warning":
-        text += " Strong noise of many coils combined looks alike."
+        text += " Strong noise from many combined coils looks similar."
     return [QCFlag("signal_offset", severity, "", percent, limit, text)]
 
 
@@ -151,7 +152,7 @@ def _measure_dark_percent(image: NDArray[np.float64]) -> float:
 
 
 def check_edges(correlation: float) -> list[QCFlag]:
-    """Flag two images whose edges lie at different places: of two bodies, or noise."""
+    """Flag two images whose edges are at different places: two bodies, or noise."""
     if not correlation < LEAST_SHARED_EDGES:
         return []
     text = (
@@ -168,7 +169,7 @@ def check_ceiling(ceiling: float, pair: DixonPair) -> list[QCFlag]:
     Parameters
     ----------
     ceiling : float
-        Of OOP / IP, as :func:`bids_mfi.measure.pair_checks.measure_ceiling` gives it.
+        Ceiling of OOP / IP, as :func:`bids_mfi.measure.pair_checks.measure_ceiling` gives it.
     pair : DixonPair
     """
     if math.isnan(ceiling):
@@ -184,7 +185,7 @@ def check_ceiling(ceiling: float, pair: DixonPair) -> list[QCFlag]:
         "The two images are not stored on one scale: in the tissue where pure water or pure fat "
         f"makes them about equally bright, the out-of-phase image is {value:.2f} times as bright "
         f"as expected (a pair has {least:.2f} to {most:.2f}). The out-of-phase image seems to be "
-        f"multiplied by about {value / USUAL_CEILING:.2f}.{_name_slopes(slopes)} MFI is wrong. "
+        f"multiplied by about {value / USUAL_CEILING:.2f}.{_name_slopes(slopes)} The MFI is wrong. "
         "Export both with one scale, without stretching or normalising each."
     )
     limit = least if value < least else most
@@ -192,7 +193,7 @@ def check_ceiling(ceiling: float, pair: DixonPair) -> list[QCFlag]:
 
 
 def _check_slopes(value: float, slopes: list[tuple[str, float, float]]) -> list[QCFlag]:
-    """Flag differing vendor slopes where the images do not speak clearly for one scale."""
+    """Flag differing vendor slopes unless the images clearly have one scale."""
     least, most = DOUBTFUL_CEILING
     if not slopes or least <= value <= most:
         return []
@@ -228,7 +229,7 @@ def _name_slopes(slopes: list[tuple[str, float, float]]) -> str:
 
 
 def check_cancellation(cancelled_percent: float) -> list[QCFlag]:
-    """Flag two images that hardly differ, although fat and water should cancel in one of them."""
+    """Flag two images that hardly differ although fat and water should cancel in one of them."""
     if not cancelled_percent < LEAST_CANCELLED_PERCENT:
         return []
     text = (
@@ -256,16 +257,19 @@ def check_fat_weight(signals: ScanSignals) -> list[QCFlag]:
         found = f"their sum differs from it by {residual_percent:.1f} % on average"
         return [_flag_set(residual_percent, MOST_FIT_RESIDUAL_PERCENT, found)]
     if unexplained_percent > MOST_UNEXPLAINED_PERCENT:
-        found = f"{unexplained_percent:.0f} % of the variance of fat are not in what water lacks"
+        found = (
+            f"{unexplained_percent:.0f} % of the variance of fat is not explained by the signal "
+            "that water leaves"
+        )
         return [_flag_set(unexplained_percent, MOST_UNEXPLAINED_PERCENT, found)]
     return []
 
 
 def _flag_set(value: float, limit: float, found: str) -> QCFlag:
     text = (
-        f"The scanner's fat and water images do not make the in-phase image: {found} (limit "
+        f"The scanner's fat and water images do not add up to the in-phase image: {found} (limit "
         f"{limit:g}). One of them may be a fat fraction (PDFF), the in-phase or out-of-phase "
-        "image, or stored on another scale. Check the files, or compute fat and water by "
+        "image, or stored on another scale. Check the files, or compute fat and water with "
         "--fat-water computed."
     )
     return QCFlag("fat_water_mismatch", "error", "", value, limit, text)

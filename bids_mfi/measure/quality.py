@@ -1,6 +1,6 @@
 """Reasons to doubt a number: measures and labels in, flags out.
 
-A flag never changes or removes a value. Thresholds are named here and written into each flag.
+A flag never changes or removes a value. Thresholds are defined here and written into each flag.
 """
 
 import math
@@ -48,8 +48,8 @@ class QCFlag:
     severity : str
         ``info``, ``warning`` or ``error``.
     muscle : str
-        Abbreviation with side, for example ``TR_L``; without side where it concerns both, empty
-        where it concerns the scan.
+        Abbreviation with side, for example ``TR_L``; without side if it concerns both, empty
+        if it concerns the scan.
     value, threshold : float
         What was found and the limit it passed; NaN where neither is a number. The value of
         ``fat_water_swap`` is the MFI with the swapped voxels exchanged back; ``swapped_percent``
@@ -74,7 +74,7 @@ def check_scan(
     computed: bool,
     signals: ScanSignals | None = None,
 ) -> list[QCFlag]:
-    """Collect all flags of one scan: of the scan, of both sides, then of one muscle each.
+    """Collect all flags of one scan: those of the scan, of both sides, then of single muscles.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ def check_scan(
     computed : bool
         Fat and water were computed from magnitude images, so that they fold at 50 %.
     signals : ScanSignals, optional
-        Those that were measured; without them no flag tells of noise, swaps, other images or
-        voids.
+        Those that were measured; without them there are no flags for noise, swaps, other images
+        or voids.
     """
     flags = [] if signals is None or computed else check_scanner_images(signals)
     flags += [] if signals is None else check_noise(signals, labels, grid)
@@ -106,22 +106,23 @@ def check_scanner_images(signals: ScanSignals) -> list[QCFlag]:
     text = (
         "The scanner's fat and water images do not follow the in-phase and out-of-phase images: "
         f"F + W and |W - F| differ from them by {percent:.0f} % on average (limit "
-        f"{FAT_WATER_MISMATCH_PERCENT:g} %). They may be of another scan, moved, or scaled one by "
-        "one. Check the files, or compute fat and water by --fat-water computed."
+        f"{FAT_WATER_MISMATCH_PERCENT:g} %). They may come from another scan, or have been moved "
+        "or scaled individually. Check the files, or compute fat and water with --fat-water "
+        "computed."
     )
     limit = FAT_WATER_MISMATCH_PERCENT
     return [QCFlag("fat_water_mismatch", "error", "", percent, limit, text)]
 
 
 def check_noise(signals: ScanSignals, labels: NDArray[np.int16], grid: Grid) -> list[QCFlag]:
-    """Flag a scan of which the noise in muscles is strong."""
+    """Flag a scan with strong noise in the muscles."""
     percent = measure_noise_percent(signals, labels > 0, grid.spacing_mm)
     if not percent > NOISE_PERCENT:
         return []
     text = (
         f"Noise is about {percent:.1f} % of the muscles' signal (limit {NOISE_PERCENT:g} %). "
-        "Labels may differ from those of a clearer scan, and MFI computed from magnitude images "
-        "comes out too low. Look at the labels; compare MFI only with that of scans as noisy."
+        "Labels may differ from those of a clearer scan, and MFI computed from magnitude images is "
+        "too low. Check the labels; compare the MFI only with that of equally noisy scans."
     )
     return [QCFlag("noisy", "warning", "", percent, NOISE_PERCENT, text)]
 
@@ -151,14 +152,14 @@ def _check_void(measure: MuscleMeasure, percent: float) -> list[QCFlag]:
     where = f"{measure.muscle}_{measure.hemi}"
     text = (
         f"{where}: {percent:.0f} % of its voxels have less than {100 * SIGNAL_VOID_FRACTION:g} % "
-        "of the scan's typical signal, as beside metal or in air. What is above zero there was "
+        "of the scan's typical signal, as beside metal or in air. Signal above zero there was "
         "measured, though it may be noise."
     )
     return [QCFlag("signal_void", "warning", where, percent, SIGNAL_VOID_SHARE_PERCENT, text)]
 
 
 def _check_swap(measure: MuscleMeasure, folded_mfi_percent: float) -> list[QCFlag]:
-    """Flag a muscle with many voxels of more fat than water, as scanners make by a swap."""
+    """Flag a muscle with many voxels of more fat than water, as after a swap by the scanner."""
     percent = measure.swapped_percent
     if not percent > SWAP_SUSPECTED_SHARE_PERCENT:
         return []
@@ -176,7 +177,7 @@ def _check_swap(measure: MuscleMeasure, folded_mfi_percent: float) -> list[QCFla
 
 
 def check_size(shape: tuple[int, ...], least_shape: tuple[int, ...]) -> list[QCFlag]:
-    """Flag a scan smaller than what the model's own program accepted.
+    """Flag a scan smaller than the model's own program accepted.
 
     Parameters
     ----------
@@ -195,7 +196,7 @@ def check_size(shape: tuple[int, ...], least_shape: tuple[int, ...]) -> list[QCF
         return []
     text = (
         f"The scan covers {_times(shape)} voxels of the model's grid, fewer than the "
-        f"{_times(least_shape)} that the model was made for. It was extended; look at the labels."
+        f"{_times(least_shape)} that the model was made for. It was extended; check the labels."
     )
     return [QCFlag("small_scan", "warning", "", min(shares), 100.0, text)]
 
@@ -227,7 +228,7 @@ def check_measure(measure: MuscleMeasure, computed: bool) -> list[QCFlag]:
 
 
 def _check_possible(measure: MuscleMeasure, where: str) -> list[QCFlag]:
-    """Flag an MFI that no mixture of fat and water has."""
+    """Flag an MFI that no mixture of fat and water can have."""
     value = measure.mfi_percent
     if math.isnan(value) or LEAST_MFI_PERCENT <= value <= MOST_MFI_PERCENT:
         return []
@@ -235,7 +236,7 @@ def _check_possible(measure: MuscleMeasure, where: str) -> list[QCFlag]:
     text = (
         f"{where}: its MFI of {value:.1f} % is impossible (limit {limit:g} %; noise and T2* decay "
         "explain no more). The images do not belong together, are stored on different scales, or "
-        "are no magnitude images. Check the files."
+        "are not magnitude images. Check the files."
     )
     return [QCFlag("impossible_mfi", "error", where, value, limit, text)]
 
@@ -243,7 +244,9 @@ def _check_possible(measure: MuscleMeasure, where: str) -> list[QCFlag]:
 def _flag_cut(measure: MuscleMeasure, where: str) -> QCFlag:
     # A muscle labelled over its whole length always leaves a slab; only levels can be incomplete.
     severity = "info" if measure.levels == "all" else "warning"
-    text = f"{where}: reaches the border of the field of view; its volume is that of the part seen."
+    text = (
+        f"{where}: reaches the border of the field of view; its volume is that of the visible part."
+    )
     return QCFlag("cut", severity, where, float("nan"), float("nan"), text)
 
 
@@ -257,7 +260,7 @@ def _flag_fold(measure: MuscleMeasure, where: str) -> QCFlag:
 
 
 def _check_pieces(muscle: Muscle, labels: NDArray[np.int16]) -> list[QCFlag]:
-    """Flag a muscle whose largest connected piece holds too little of it."""
+    """Flag a muscle whose largest connected piece is too small a part of it."""
     mask = labels == muscle.index
     if not mask.any():
         return []
@@ -270,21 +273,21 @@ def _check_pieces(muscle: Muscle, labels: NDArray[np.int16]) -> list[QCFlag]:
     where = muscle.abbreviation
     text = (
         f"{where}: in {len(sizes)} separate pieces, the largest with {percent:.0f} % of its "
-        "volume. Look at the labels."
+        "volume. Check the labels."
     )
     return [QCFlag("fragmented", "warning", where, percent, LARGEST_PIECE_PERCENT, text)]
 
 
 def _check_sides(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> list[QCFlag]:
-    """Flag a muscle whose left label lies to the right of its right label.
+    """Flag a muscle whose left label is to the right of its right label.
 
-    Labels and affine are compared, so it cannot tell which of the two is wrong.
+    Labels and affine are compared, so the flag does not show which of the two is wrong.
     """
     flags = []
     for muscle, apart_mm in find_exchanged_sides(labels, grid, table).items():
         text = (
-            f"{muscle}: the left label lies {abs(apart_mm):.1f} mm to the right of the "
-            "right one. Left and right may be exchanged; check the image's orientation."
+            f"{muscle}: the left label is {abs(apart_mm):.1f} mm to the right of the right one. "
+            "Left and right may be exchanged; check the image's orientation."
         )
         flags.append(QCFlag("left_right", "error", muscle, apart_mm, 0.0, text))
     return flags
@@ -293,12 +296,12 @@ def _check_sides(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> l
 def find_exchanged_sides(
     labels: NDArray[np.int16], grid: Grid, table: MuscleTable
 ) -> dict[str, float]:
-    """Find muscles whose left label does not lie to the left of the right one, by centroids.
+    """Find muscles whose left label is not to the left of the right one, by centroids.
 
     Returns
     -------
     dict of str to float
-        By abbreviation without side, how far the right label lies to the right of the left one,
+        By abbreviation without side, distance of the right label to the right of the left one,
         millimetres: 0 or less.
     """
     right_mm = measure_right_mm(labels, grid, table)

@@ -2,7 +2,7 @@
 
 The muscle fat infiltration (MFI) of a muscle is that of Weber et al. 2021
 (doi:10.1038/s41598-021-95972-x): 100 mean(F) / (mean(F) + mean(W)) over its voxels, F fat and W
-water. The mean and the median of the voxelwise fat fraction stand beside it under their own names.
+water. The mean and the median of the voxelwise fat fraction are reported under their own names.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class MuscleMeasure:
     extent : str
         ``complete``, ``cut`` (reaches the border of the field of view) or ``absent``.
     voxels, signal_voxels : int
-        Labelled voxels, and those of them with F + W > 0, on which all fat measures rest.
+        Labelled voxels, and those with F + W > 0, on which all fat measures are based.
     volume_ml : float
         Labelled voxels times the voxel volume.
     fat_mean, water_mean : float
@@ -73,7 +73,7 @@ def measure_muscles(
     Parameters
     ----------
     labels : ndarray of int16, shape (x, y, z)
-        Label map; values that the table lacks are ignored.
+        Label map; values that are not in the table are ignored.
     water, fat : ndarray of float64, shape (x, y, z)
         Signals in the same unit; voxels with F + W <= 0 are left out of the fat measures.
     voxel_volume_ml : float
@@ -162,9 +162,9 @@ def measure_fat(water: NDArray[np.float64], fat: NDArray[np.float64]) -> dict[st
 
 
 def measure_folded_mfi_percent(water: NDArray[np.float64], fat: NDArray[np.float64]) -> float:
-    """MFI of voxels as if the smaller of F and W were the fat in each; NaN without signal.
+    """MFI as if the smaller of F and W were the fat of each voxel; NaN without signal.
 
-    Voxels in which the scanner swapped fat and water are so exchanged back.
+    This reverses swaps of fat and water by the scanner.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Whether left and right of label maps can be learnt: labels in, sentences out; no files.
+"""Whether left and right of label maps can be learnt: labels in, sentences out.
 
 Mirroring in training exchanges the sides of the labels. A muscle that is labelled on one side only
-then has contradicting targets. What counts is what the maps hold, not what the label table names.
+then has contradicting targets. What counts is the content of the maps, not the label table.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ def check_sides(maps: Mapping[str, LabelMap], table: MuscleTable, mirrors: bool)
         Label maps by the name for messages.
     table : MuscleTable
     mirrors : bool
-        Mirror images are learnt from, or count when the bundle is used.
+        Mirror images are used in training or at inference.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def check_sides(maps: Mapping[str, LabelMap], table: MuscleTable, mirrors: bool)
     Raises
     ------
     InputError
-        Both sides are drawn with one number, left labels lie on the right, or mirror images would
+        Both sides are drawn with one number, left labels are on the right, or mirror images would
         contradict the labels.
     """
     _check_one_number(maps, table)
@@ -85,7 +85,7 @@ def find_drawn(counts: Mapping[int, int], table: MuscleTable) -> set[int]:
 
 
 def find_one_sided(present: set[int], table: MuscleTable) -> list[Muscle]:
-    """Muscles whose label is there while that of the other side, which the table names, is not.
+    """Muscles with a label on one side whose other side the table names but no map shows.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def _explain_one_sided(muscles: list[Muscle]) -> str:
 
 
 def _check_one_number(maps: Mapping[str, LabelMap], table: MuscleTable) -> None:
-    """Refuse maps whose labels lie to the left and to the right of a gap, most of them."""
+    """Refuse maps if most of their labels are on both sides of a gap."""
     known = {muscle.index: muscle for muscle in table}
     found: dict[int, list[bool]] = {}
     for labels, grid in maps.values():
@@ -134,15 +134,15 @@ def _check_one_number(maps: Mapping[str, LabelMap], table: MuscleTable) -> None:
     if doubtful:
         names = [known[index] for index in sorted(doubtful)]
         raise InputError(
-            f"{_join(names)}: the label lies on both sides of the neck in most label maps. "
-            "Expected one number for the left and one for the right muscle. Renumber the labels "
-            f"of one side, by default as label {known[min(doubtful)].index} for "
+            f"{_join(names)}: the label is on both sides of the neck in most label maps. Expected "
+            "one number for the left and one for the right muscle. Renumber the labels of one "
+            f"side, by default as label {known[min(doubtful)].index} for "
             f"{known[min(doubtful)].name}, or name all numbers in dseg.tsv of the derivative."
         )
 
 
 def lies_on_both_sides(mask: NDArray[np.bool_], grid: Grid) -> bool:
-    """Whether a mask falls into two parts of some size with a gap between, from left to right.
+    """Whether a mask has two large parts with a gap between them, from left to right.
 
     Examples
     --------
@@ -166,32 +166,32 @@ def lies_on_both_sides(mask: NDArray[np.bool_], grid: Grid) -> bool:
 
 
 def _check_affine(maps: Mapping[str, LabelMap], table: MuscleTable) -> None:
-    """Refuse a map with a left label that does not lie to the left of the right one."""
+    """Refuse a map with a left label that is not to the left of the right one."""
     for name, (labels, grid) in maps.items():
         exchanged = find_exchanged_sides(labels, grid, table)
         if exchanged:
             raise InputError(
-                f"{name}: the left label of {list_names(exchanged, SHOWN)} lies to the right of "
-                "the right one. Expected sides that agree with the affine of the image. Exchange "
-                "the numbers of the two sides, or correct the orientation of image and label map."
+                f"{name}: the left label of {list_names(exchanged, SHOWN)} is to the right of the "
+                "right one. Expected sides that agree with the affine of the image. Exchange the "
+                "numbers of the two sides, or correct the orientation of image and label map."
             )
         strange = find_strange_side(labels, grid, table)
         if strange:
             raise InputError(
                 f"{name}: labels of the {strange} side seem to be drawn on the other side of the "
-                "neck: outer muscles (SCM, LS) lie nearer to the middle than inner ones (LC, "
+                "neck: outer muscles (SCM, LS) are nearer to the middle than inner ones (LC, "
                 "MFSS). Expected the subject's own sides. Give the labels the numbers of the "
                 "other side, or correct the orientation of image and label map."
             )
 
 
 def find_strange_side(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> str:
-    """Find a side whose muscles lie as those of the other, where that one is not labelled.
+    """Find a side whose muscles are arranged like those of the other, unlabelled side.
 
     Returns
     -------
     str
-        ``left`` or ``right``; empty if neither, or if the muscles that show it are not there.
+        ``left`` or ``right``; empty if neither, or if the muscles that show it are absent.
     """
     right_mm = measure_right_mm(labels, grid, table)
     places = {(muscle.muscle, muscle.hemi): right_mm.get(muscle.index) for muscle in table}

@@ -15,19 +15,19 @@ WEIGHTS = Path("models", "model.pt")
 LICENSE = Path("LICENSE")
 CHANNELS = ("in_phase", "out_phase")
 INFERENCE_MODES = ("whole_volume", "windows", "niftynet")
-REMEDY = "Fetch or write the bundle again, or name another one by --bundle."
+REMEDY = "Fetch or write the bundle again, or name another one with --bundle."
 LABEL_FIELDS = ("index", "name", "muscle", "hemi", "color", "levels")
 Triple = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelBundle:
-    """What a trained network expects and gives.
+    """What a trained network expects and returns.
 
     Attributes
     ----------
     folder : Path
-        Where the bundle was loaded from.
+        Folder from which the bundle was loaded.
     name, version : str
     sha256 : str
         Of ``models/model.pt``, hexadecimal.
@@ -47,30 +47,30 @@ class ModelBundle:
     landmarks : tuple of tuple of float
         Intensity landmarks of each channel, see ``intensity`` and ``niftynet_pipeline``.
     landmark_percentiles : tuple of float
-        To which percentiles the landmarks belong.
+        Percentiles to which the landmarks belong.
     table : MuscleTable
         The labels, with the vertebral levels on which they were learnt.
     intensity : str
         How images are standardised: ``landmarks``, see ``intensity`` and ``niftynet_pipeline``, or
-        ``local``, see ``local_intensity``; this has no landmarks.
+        ``local``, see ``local_intensity``; the latter has no landmarks.
     vertebrae : tuple of str
-        Levels of the vertebral bodies that the network labels beside the muscles, in the order of
-        their classes, which follow those of the muscles.
+        Levels of the vertebral bodies that the network labels in addition to the muscles, in the
+        order of their classes, which follow those of the muscles.
     normalization : str
         Of the network, ``batch`` or ``instance``.
     stem_stride : tuple of int
     widths : str
         Of the network, see ``DenseVNet``.
     mirrored : bool
-        Logits are the mean of those of the volume and, sides exchanged, of its mirror image.
+        Logits are averaged over the volume and its mirror image, with sides exchanged back.
     training : tuple of (str, str)
-        How the weights were made: data, ranges, recipe; for a person to read.
+        How the weights were made: data, ranges, recipe; informative text.
     licence : str
         SPDX identifier of the weights' licence.
     description : str
     references : tuple of str
     origin : tuple of (str, str)
-        The files a converted bundle was made from, with their sha256; for a person to read.
+        The files from which a converted bundle was made, with their sha256; informative text.
     """
 
     folder: Path
@@ -106,7 +106,7 @@ class ModelBundle:
 
     @property
     def identity(self) -> str:
-        """sha256 over all that decides labels: the weights, and how images are given to them."""
+        """sha256 of everything that determines labels: weights and preparation of images."""
         intensity = (self.landmarks, self.landmark_percentiles)
         images = (self.channels, self.spacing_mm, self.axcodes, intensity)
         passes = (self.inference, self.window, self.border, self.padding, self.normalization)

@@ -1,4 +1,4 @@
-"""The JSON documents of a bundle, made from it and parsed."""
+"""The JSON documents of a bundle: writing and parsing."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ NETWORK_TARGET = "bids_mfi.network.dense_vnet.DenseVNet"
 
 
 def parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
-    """Make a bundle of its metadata; raises BundleError where a value is missing or wrong."""
+    """Make a bundle from its metadata; raises BundleError if a value is missing or wrong."""
     try:
         own = document["bids_mfi"]
         if own["format_version"] != FORMAT_VERSION:
@@ -74,12 +74,11 @@ def parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
         )
     except KeyError as error:
         raise BundleError(
-            f"{folder / METADATA}: {error} is missing, expected it in a bundle of bids_mfi. "
-            f"{REMEDY}"
+            f"{folder / METADATA}: {error} is missing, expected in a bundle of bids_mfi. {REMEDY}"
         ) from error
     except (TypeError, ValueError, AttributeError) as error:
         raise BundleError(
-            f"{folder / METADATA}: a value is not of the kind expected ({error}). {REMEDY}"
+            f"{folder / METADATA}: a value has the wrong type ({error}). {REMEDY}"
         ) from error
 
 
@@ -99,7 +98,7 @@ def make_network_def(bundle: ModelBundle) -> dict[str, Any]:
 
 
 def make_inference_config(bundle: ModelBundle) -> dict[str, Any]:
-    """Make the configuration by which MONAI builds the network and loads its weights."""
+    """Make the configuration with which MONAI builds the network and loads its weights."""
     return {
         "imports": ["$import torch"],
         "bundle_root": ".",

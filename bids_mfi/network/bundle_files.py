@@ -1,4 +1,4 @@
-"""Bundles on the disk, in MONAI's bundle layout: read and checked, written."""
+"""Bundles on disk, in MONAI's bundle layout: reading, checking and writing."""
 
 import hashlib
 import json
@@ -35,8 +35,8 @@ def load_bundle(folder: Path) -> ModelBundle:
     Raises
     ------
     BundleError
-        A file is missing or unreadable, a value is missing, does not fit or is beyond its limits,
-        or the weights are not those the bundle was written with or do not fit the network.
+        A file is missing or unreadable, a value is missing, inconsistent or out of range, or the
+        weights are not those of the bundle or do not fit the network.
     """
     if not folder.is_dir():
         raise BundleError(
@@ -57,7 +57,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         published = (path.parent.parent / "inference.ini").exists()
         hint = (
-            "This is a published NiftyNet model: `python -m bids_mfi convert` makes a bundle of it."
+            "This is a published NiftyNet model: convert it into a bundle with `python -m bids_mfi "
+            "convert`."
         )
         raise BundleError(
             f"{path}: no such file, expected one in every model bundle. "
@@ -90,7 +91,7 @@ def write_bundle(
     Parameters
     ----------
     bundle : ModelBundle
-        Its ``sha256`` is not read but made from ``state``.
+        Its ``sha256`` is ignored and computed from ``state``.
     state : mapping of str to Tensor
         The network's state dict.
     licence_text : str

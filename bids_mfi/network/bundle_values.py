@@ -1,4 +1,4 @@
-"""What the values of a bundle must be."""
+"""Limits on the values of a bundle."""
 
 import math
 from itertools import pairwise
@@ -29,7 +29,7 @@ Check = tuple[bool, str, str]
 
 
 def check_values(bundle: ModelBundle) -> None:
-    """Raise BundleError at the first value that cannot be."""
+    """Raise BundleError at the first impossible value."""
     for list_checks in (_check_images, _check_passes, _check_network, _check_labels):
         for fits, finding, expected in list_checks(bundle):
             if not fits:
@@ -51,7 +51,7 @@ def _check_images(bundle: ModelBundle) -> tuple[Check, ...]:
         (all(len(row) == knots for row in bundle.landmarks),
          f"{[len(row) for row in bundle.landmarks]} landmarks", f"{knots} for each channel"),
         (all(all(a <= b for a, b in pairwise(row)) and (row[:1] < row[-1:] or not knots)
-             for row in bundle.landmarks), "landmarks that fall", "rising ones"),
+             for row in bundle.landmarks), "landmarks that decrease", "rising ones"),
         (bundle.intensity in INTENSITIES, f"intensity {bundle.intensity!r}",
          " or ".join(INTENSITIES)),
         (bundle.intensity == LANDMARKS or bundle.inference != "niftynet",
@@ -110,7 +110,7 @@ def _check_labels(bundle: ModelBundle) -> tuple[Check, ...]:
 
 
 def _runs_of_vertebrae() -> set[tuple[str, ...]]:
-    """Vertebrae that follow each other, from the top down; also none."""
+    """Consecutive vertebrae, from the top down; may be empty."""
     ends = range(len(VERTEBRAE) + 1)
     return {VERTEBRAE[first:last] for first in ends for last in ends}
 
@@ -129,7 +129,7 @@ def _expected_percentiles(bundle: ModelBundle) -> tuple[float, ...]:
 def check_texts(bundle: ModelBundle) -> None:
     """Refuse names, texts and labels that :func:`load_bundle` would refuse once they are written.
 
-    A training calls it before it starts, not when its weights are to be saved.
+    A training calls it before it starts, not only when it saves its weights.
 
     Raises
     ------
@@ -149,6 +149,6 @@ def check_texts(bundle: ModelBundle) -> None:
             read(value)
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"{what}: {error}. A model bundle with this could not be read; correct the "
+                f"{what}: {error}. A model bundle with this value could not be read; correct the "
                 f"{source}."
             ) from error

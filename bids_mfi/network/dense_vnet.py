@@ -28,16 +28,16 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """How many channels the layers have, from the finest of the three levels to the coarsest.
+    """Number of channels of the layers, from the finest of the three levels to the coarsest.
 
     Attributes
     ----------
     growth : tuple of int
         Channels that each dense unit adds.
     skip : tuple of int
-        Channels that each level gives to the last layers.
+        Channels that each level passes to the last layers.
     down : tuple of int
-        Channels that each level but the coarsest gives to the next.
+        Channels that each level except the coarsest passes to the next.
     """
 
     growth: Triple
@@ -79,7 +79,7 @@ class ConvNorm(nn.Module):
     """Convolution without bias, normalisation, and ReLU where ``relu`` is true.
 
     Zeros are added as TensorFlow's SAME rule adds them for an input that the stride divides:
-    (kernel - stride) voxels an axis, the smaller half before.
+    (kernel - stride) voxels per axis, the smaller half before.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ConvNorm(nn.Module):
         return functional.relu(x, inplace=True) if self.relu else x
 
     def _convolve(self, x: Tensor) -> Tensor:
-        """Convolve; with a stride on a processor always in float32.
+        """Convolve; strided convolutions on a CPU always use float32.
 
         oneDNN's AMX kernel for strided bfloat16 convolutions in three dimensions reads memory that
         it did not write (torch 2.13.0): losses become NaN, or silently wrong.
@@ -155,10 +155,10 @@ class DenseVNet(nn.Module):
         Labels with background.
     normalization : str
         ``batch``: as published; the moving averages are used in evaluation. ``instance``: the
-        statistics of the volume itself, in training and evaluation alike.
+        statistics of the volume itself, both in training and in evaluation.
     stem_stride : tuple of int
-        By how much the first layers reduce the volume along x, y and z, each one of STEM_STRIDES;
-        2, 2, 2 as published. All further layers work on this grid and coarser ones.
+        Factor by which the first layers reduce the volume along x, y and z, each one of
+        STEM_STRIDES; 2, 2, 2 as published. All further layers work on this grid and coarser ones.
     widths : str
         One of WIDTHS.
 
@@ -228,7 +228,7 @@ class DenseVNet(nn.Module):
         return upsample(self.half_logits(images), self.stem_stride)  # (b, 15, x, y, z)
 
     def half_logits(self, images: Tensor) -> Tensor:
-        """Logits as the last convolution gives them, before they are interpolated to full size.
+        """Logits of the last convolution, before interpolation to full size.
 
         With a stem stride other than 2, x / 2 below is x divided by the stride, and so on; with
         other widths than the published ones the numbers of channels differ.
@@ -268,9 +268,9 @@ def check_divisible(shape: tuple[int, ...]) -> None:
 
 
 def average_pool(x: Tensor, stride: Triple = PUBLISHED_STRIDE) -> Tensor:
-    """Mean of stride + 1 voxels an axis; at the far edges only voxels of the image are averaged.
+    """Mean of stride + 1 voxels per axis; at the far edges only voxels of the image are averaged.
 
-    An axis with stride 1 is left as it is.
+    An axis with stride 1 is unchanged.
 
     >>> average_pool(torch.arange(8.0).expand(1, 1, 8, 8, 8))[0, 0, 0, 0].tolist()
     [1.0, 3.0, 5.0, 6.5]

@@ -24,13 +24,13 @@ def choose_device(device: str) -> torch.device:
     Raises
     ------
     UsageError
-        The name is unknown, or ``cuda`` is asked for and not there.
+        The name is unknown, or ``cuda`` is requested but not available.
     """
     if device not in DEVICES:
         raise UsageError(f"device {device!r} is unknown, expected one of {', '.join(DEVICES)}.")
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            "device cuda was asked for, but PyTorch finds no CUDA device here (the installed "
+            "device cuda was requested, but PyTorch finds no CUDA device here (the installed "
             f"PyTorch is {torch.__version__}). Use --device cpu, or install a PyTorch for CUDA."
         )
     found = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
@@ -38,7 +38,7 @@ def choose_device(device: str) -> torch.device:
 
 
 def cached_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
-    """Return the bundle's network; it is loaded once a process for each sha256 and device."""
+    """Return the bundle's network; it is loaded once per process for each sha256 and device."""
     key = (bundle.sha256, str(device))
     if key not in _LOADED:
         _LOADED[key] = load_network(bundle, device)

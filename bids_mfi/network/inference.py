@@ -1,8 +1,8 @@
-"""How scans are given to a bundle's network, and labels had of it: one object a kind of bundle.
+"""How scans are prepared for a bundle's network and labelled: one object per kind of bundle.
 
 Whole volumes and windows take the package's own path (``logits``), converted bundles that of
-NiftyNet (``niftynet_pipeline``). The model grid lives only between ``resample`` and
-``label_on_grid``.
+NiftyNet (``niftynet_pipeline``). The model grid is used only between ``resample``
+and ``label_on_grid``.
 """
 
 from abc import ABC, abstractmethod
@@ -36,7 +36,7 @@ class Inference(ABC):
     Attributes
     ----------
     whole : bool
-        Volumes are given to the network as a whole, not in windows.
+        The network sees whole volumes, not windows.
     mirrors : bool
         The mean over a scan and its mirror image can be taken.
     padding_mode : str
@@ -52,7 +52,7 @@ class Inference(ABC):
 
     @property
     def least_shape(self) -> Triple:
-        """Voxels of the model grid below which the path that the weights were made for ends."""
+        """Smallest number of voxels of the model grid for which the weights were made."""
         return (0, 0, 0)
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Inference(ABC):
 
     @abstractmethod
     def label(self, channels: NDArray[np.float32], network: DenseVNet) -> NDArray[np.int16]:
-        """Most likely label of a muscle of every voxel of the model grid, (x, y, z)."""
+        """Most likely muscle label of every voxel of the model grid, (x, y, z)."""
 
     @abstractmethod
     def label_on_grid(
@@ -90,14 +90,14 @@ class Inference(ABC):
 
 
 class WholeVolume(Inference):
-    """The package's own path, the network seeing the volume as a whole."""
+    """The package's own path; the network sees the whole volume."""
 
     whole = True
 
     def resample(
         self, images: Images, grid: Grid, zooms_mm: Zooms | None
     ) -> tuple[NDArray[np.float32], Grid]:
-        """Resample linearly after the axes were turned to those of the bundle."""
+        """Resample linearly after turning the axes to those of the bundle."""
         named = dict(zip(("in_phase", "out_phase"), images, strict=True))
         resampled = []
         for channel in self.bundle.channels:
@@ -108,17 +108,17 @@ class WholeVolume(Inference):
         return np.stack(resampled), model_grid
 
     def model_shape(self, grid: Grid, zooms_mm: tuple[float, ...]) -> Triple:
-        """Voxels of the model grid; the affine alone counts."""
+        """Voxels of the model grid; only the affine counts."""
         return resampled_grid(_turn(grid, self.bundle), self.bundle.spacing_mm).shape
 
     def resample_labels(self, labels: NDArray[np.int16], shape: Triple) -> NDArray[np.int16]:
-        """Give each voxel the label that takes most of it."""
+        """Give each voxel the label that covers most of it."""
         return resample_labels(labels, shape)
 
     def prepare(
         self, channels: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
-        """Standardise as the bundle says, pad by the edge."""
+        """Standardise as the bundle states; pad with the edge values."""
         return prepare_own(channels, self.bundle)
 
     def label(self, channels: NDArray[np.float32], network: DenseVNet) -> NDArray[np.int16]:
@@ -153,7 +153,7 @@ class NiftyNet(Inference):
 
     @property
     def least_shape(self) -> Triple:
-        """The window less the padding: a smaller scan is one that NiftyNet refused."""
+        """The window minus the padding; NiftyNet refused smaller scans."""
         sizes = zip(self.bundle.window, self.bundle.padding, strict=True)
         x, y, z = (max(0, window - 2 * padding) for window, padding in sizes)
         return x, y, z
@@ -194,7 +194,7 @@ class NiftyNet(Inference):
     def prepare(
         self, channels: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
-        """Pad by the minimum, then standardise."""
+        """Pad with the minimum, then standardise."""
         bundle, shape = self.bundle, channels.shape[1:]
         percentiles = bundle.landmark_percentiles
         widths = niftynet.padding_widths(shape, bundle.padding, bundle.window)
@@ -206,7 +206,7 @@ class NiftyNet(Inference):
         return volume, tuple(inside)
 
     def label(self, channels: NDArray[np.float32], network: DenseVNet) -> NDArray[np.int16]:
-        """Label windows one after the other, the last one counting where they overlap."""
+        """Label windows one after the other, the last one counts where they overlap."""
         bundle, device = self.bundle, next(network.parameters()).device
         volume, (x, y, z) = self.prepare(channels)
         plan = niftynet.plan_windows(volume.shape[1:], (x, y, z), bundle.window, bundle.border)
@@ -233,7 +233,7 @@ KINDS: dict[str, type[Inference]] = {
 
 
 def choose_inference(bundle: ModelBundle) -> Inference:
-    """Make the object that goes with the kind of a bundle."""
+    """Make the object for the kind of a bundle."""
     return KINDS[bundle.inference](bundle)
 
 
@@ -247,7 +247,7 @@ def _turn_zooms(
 ) -> tuple[float, float, float]:
     """Voxel sizes along the bundle's axes.
 
-    A volume of which each axis is as long as its own number of voxels tells where the axes went.
+    Turning a small volume whose axes have known numbers shows where each axis went.
     """
     axes = Grid((1, 2, 3), grid.affine)
     turned = reorient(np.zeros(axes.shape, np.int8), axes, bundle.axcodes)[1].shape

@@ -2,8 +2,8 @@
 
 The signal of an MR image has no unit. Percentiles of the tissue are moved to a model's landmarks
 by a piecewise linear map (Nyul and Udupa 1999, doi:10.1002/(SICI)1522-2594(199912)42:6<1072), then
-the tissue gets mean 0 and standard deviation 1. Air is left out of all statistics, so that the
-width of the field of view has little part in the result, unless noise is strong.
+the tissue gets mean 0 and standard deviation 1. Air is excluded from all statistics, so the width
+of the field of view has little influence on the result unless noise is strong.
 """
 
 from collections.abc import Iterable
@@ -34,11 +34,11 @@ Landmarks = tuple[tuple[float, ...], ...]
 def find_foreground(in_phase: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Voxels with signal: above a fifth of the median of the voxels brighter than the mean.
 
-    Air seldom exceeds the mean of an image, so this median is one of tissue however much air there
-    is, unless noise is strong and the field of view very wide. The brightest half percent counts no
-    more than the rest. Where the noise of air reaches the fifth, no limit parts air from tissue
-    voxel by voxel; there the mean of each voxel's surroundings is compared with a limit of its own,
-    if there is one.
+    Air seldom exceeds the mean of an image, so this median is that of tissue, however much air
+    there is, unless noise is strong and the field of view is very wide. The brightest half percent
+    has no special weight. Where the noise of air reaches the fifth, no threshold separates air from
+    tissue voxel by voxel; then the mean of each voxel's surroundings is compared with a threshold
+    of its own, if there is one.
 
     >>> find_foreground(np.array([0.0, 0.1, 0.0, 1.0, 3.0, 2.0], dtype=np.float32)).tolist()
     [False, False, False, True, True, True]
@@ -64,9 +64,9 @@ def find_tissue_signal(volume: NDArray[np.float32]) -> float | None:
 
 
 def is_air_below(in_phase: NDArray[np.float32], limit: float) -> bool:
-    """Whether what is darker than a limit could be air whose noise ends there.
+    """Whether the voxels below a threshold could be air whose noise ends there.
 
-    True also where nothing is that dark. Zeros are no noise: scanners and other programs
+    Also True if nothing is that dark. Zeros are not noise: scanners and other programs
     write them where they mask.
 
     References
@@ -92,11 +92,11 @@ def smooth_in_plane(volume: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def find_smooth_limit(smooth: NDArray[np.float32]) -> float | None:
-    """Limit between air and tissue of smoothed signals, where the noise of air is strong.
+    """Threshold between air and tissue for smoothed signals, if the noise of air is strong.
 
-    Smoothed magnitudes of air gather around their mean. What is darker than a limit well above the
-    darkest tenth, or than the fifth, is taken for air; where its upper end is higher, that is the
-    limit, and this is repeated until the limit stays.
+    Smoothed magnitudes of air cluster around their mean. Voxels below a threshold well above the
+    darkest tenth, or below the fifth, count as air. If their upper end is higher, it becomes the
+    threshold; this is repeated until the threshold is stable.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def find_smooth_limit(smooth: NDArray[np.float32]) -> float | None:
     -------
     float or None
         None where no end is found in MAX_ROUNDS or below HIGHEST_FRACTION of the tissue, because
-        what is dark passes into tissue, or no air is in view.
+        dark voxels merge into tissue, or no air is in view.
     """
     tissue_signal = find_tissue_signal(smooth) if smooth.size else None
     if tissue_signal is None:
@@ -125,7 +125,7 @@ def find_smooth_limit(smooth: NDArray[np.float32]) -> float | None:
 
 
 def find_noise_end(noise: NDArray[np.float32]) -> float:
-    """Four median absolute deviations above the median; 0 of nothing.
+    """Four median absolute deviations above the median; 0 for no values.
 
     >>> find_noise_end(np.array([1.0, 2.0, 3.0, 9.0], dtype=np.float32))
     6.5
@@ -201,8 +201,8 @@ def map_to_landmarks(
 ) -> NDArray[np.float32]:
     """Piecewise linear map of the percentiles to ``landmarks``.
 
-    The end pieces go on beyond the outer landmarks by half of their distance; values farther out
-    stay at this limit. Of percentiles that coincide only the first is used.
+    The end pieces extend beyond the outer landmarks by half of their distance; values farther out
+    are clipped there. If percentiles coincide, only the first is used.
     """
     knots = percentiles(volume, foreground)
     kept = np.append(True, np.diff(knots) > 1e-6 * abs(knots[-1]))

@@ -1,9 +1,9 @@
 """Division of both images by the signal of their surroundings.
 
-The signal of an MR image has no unit, and a surface coil makes it fall by a factor of three and
+The signal of an MR image has no unit, and with a surface coil it decreases by a factor of three or
 more from skin to spine. The in-phase image is divided by its own local mean, and the out-of-phase
-image by the same mean, so that the ratio of the two, which tells fat from water, is kept. What lies
-farther away than the surroundings, such as brain or shoulders, has no part in the result.
+image by the same mean, so that their ratio, which distinguishes fat from water, is kept. Anything
+beyond the surroundings, such as brain or shoulders, has no influence on the result.
 """
 
 import numpy as np

@@ -33,7 +33,7 @@ def segment_channels(
     Returns
     -------
     ndarray of float32, shape (labels, x, y, z)
-        Of muscles and background; what the network takes for a vertebra is background.
+        Of muscles and background; voxels that the network labels as vertebra are background.
     """
     return fold_vertebrae(segment_all_classes(channels, bundle, network), bundle)
 
@@ -49,7 +49,7 @@ def segment_all_classes(
 
 
 def fold_vertebrae(logits: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.float32]:
-    """Count the classes of vertebrae as background, so that those of muscles are left."""
+    """Count the classes of vertebrae as background, so that only muscles remain."""
     if not bundle.vertebrae:
         return logits
     muscles = logits[: bundle.muscle_classes]
@@ -71,7 +71,7 @@ def part_vertebrae(classes: NDArray[np.integer], bundle: ModelBundle) -> NDArray
 def _segment_view(
     channels: NDArray[np.float32], bundle: ModelBundle, network: DenseVNet
 ) -> NDArray[np.float32]:
-    """Logits of channels as they lie."""
+    """Logits of channels as they are."""
     padded, inside = prepare_own(channels, bundle)
     device = next(network.parameters()).device
     volume = torch.from_numpy(padded)[None].to(device)  # (1, 2, x, y, z)
@@ -85,14 +85,14 @@ def _segment_view(
 
 
 def check_logits(logits: Tensor, bundle: ModelBundle) -> Tensor:
-    """Give the logits back, or raise BundleError where weights made them overflow.
+    """Return the logits, or raise BundleError if the weights made them overflow.
 
-    NaN is the highest of no comparison, so that such labels would be background or nonsense.
+    NaN never compares as highest, so such labels would be background or nonsense.
     """
     if not torch.isfinite(logits).all():
         raise BundleError(
             f"{bundle.folder}: the network computes values that are not finite for this scan. "
-            "Expected weights of a training that converged; name another bundle by --bundle."
+            "Expected weights of a training that converged; name another bundle with --bundle."
         )
     return logits
 
@@ -103,11 +103,11 @@ def _average_mirrored(
     bundle: ModelBundle,
     network: DenseVNet,
 ) -> None:
-    """Change ``logits`` to the mean of themselves and of those of the mirror image.
+    """Replace ``logits`` with their mean over the scan and its mirror image.
 
-    What the mirror image shows on the left is on the right of the scan: its axis is turned back
-    and the classes of the two sides are exchanged. The image is turned before it is padded, so
-    that a mirrored scan gives mirrored logits whatever its size.
+    The left of the mirror image is the right of the scan: its axis is flipped back and the classes
+    of the two sides are exchanged. The image is flipped before it is padded, so a mirrored scan
+    gives mirrored logits whatever its size.
     """
     across = 1 + next(axis for axis, code in enumerate(bundle.axcodes) if code in "LR")
     view = np.ascontiguousarray(np.flip(channels, across))
@@ -127,7 +127,7 @@ def prepare_own(
 
 
 def standardise_for(channels: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.float32]:
-    """Standardise channels on the model grid in the way that a bundle has learnt from."""
+    """Standardise channels on the model grid as in the bundle's training."""
     if bundle.intensity == LOCAL:
         return standardise_locally(channels, bundle.spacing_mm)
     return standardise(channels, bundle.landmarks)

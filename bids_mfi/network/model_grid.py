@@ -1,4 +1,4 @@
-"""Size of the model grid and of what the network is given."""
+"""Size of the model grid and of the network's input."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ MAX_MODEL_VOXELS = 30_000_000
 
 
 def check_model_grid(grid: Grid, bundle: ModelBundle) -> None:
-    """Raise BundleError where a grid has more than MAX_MODEL_VOXELS voxels."""
+    """Raise BundleError if a grid has more than MAX_MODEL_VOXELS voxels."""
     voxels = int(np.prod(grid.shape, dtype=np.int64))
     if voxels > MAX_MODEL_VOXELS:
         raise BundleError(
@@ -42,7 +42,7 @@ def pad_edges(
     -------
     padded : ndarray, shape (..., *shape)
     inside : tuple of slice
-        Where the volume lies in it.
+        Where the volume is in it.
     """
     leading = volume.ndim - len(shape)
     missing = [wanted - size for wanted, size in zip(shape, volume.shape[leading:], strict=True)]
@@ -112,8 +112,8 @@ def labels_on_grid(
 def resample_labels(labels: NDArray[np.int16], shape: tuple[int, int, int]) -> NDArray[np.int16]:
     """Resample a label map to another number of voxels of the same field of view.
 
-    The share of each label is interpolated as images are; the largest share wins, the lower number
-    where two are equal.
+    The share of each label is interpolated like an image; the largest share wins, or the lower
+    number if two are equal.
 
     Examples
     --------

@@ -1,11 +1,11 @@
 """NiftyNet 0.6.0's inference, step for step.
 
-A bundle whose ``inference`` is ``niftynet`` takes this path, so that it gives the labels that
-NiftyNet gave. Much here would be done otherwise today (end-point aligned resampling, padding before
-the foreground is found, windows that overwrite each other). It is kept, because the weights were
-trained behind it. ``docs/decisions/niftynet.md`` tells what is identical and what was left out.
+A bundle whose ``inference`` is ``niftynet`` takes this path and so reproduces the labels of
+NiftyNet. Much here would be done differently today (end-point aligned resampling, padding before
+the foreground is found, windows that overwrite each other). It is kept because the weights were
+trained with it. ``docs/decisions/niftynet.md`` describes what is identical and what was left out.
 
-The steps in their order: reorient, resample (:func:`resample_cubic`); pad (:func:`pad_minimum`),
+The steps, in order: reorient, resample (:func:`resample_cubic`); pad (:func:`pad_minimum`),
 foreground (:func:`find_filled_foreground`), landmarks (:func:`map_to_percentiles`), whitening
 (:func:`whiten_foreground`); windows (:func:`plan_windows`), labels of each
 (:func:`segment_windows`); crop; resample back (:func:`resample_nearest`).
@@ -131,7 +131,7 @@ def pad_minimum(
 def find_filled_foreground(channels: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Voxels that belong to the foreground of every channel.
 
-    Of a channel: values above 0, dilated twice by a 6-connected cross, holes filled.
+    Foreground of a channel: values above 0, dilated twice by a 6-connected cross, holes filled.
 
     Parameters
     ----------
@@ -167,8 +167,8 @@ def map_to_percentiles(
 ) -> NDArray[np.float32]:
     """Piecewise linear map of the foreground's percentiles to the landmarks (Nyul and Udupa).
 
-    Eleven of the thirteen landmarks are used, those at 25 and 75 % are not. The end pieces go on
-    for ever. A channel that is 0 everywhere stays so.
+    Eleven of the thirteen landmarks are used, those at 25 and 75 % are not. The end pieces extend
+    without limit. A channel that is 0 everywhere stays 0.
     """
     if not volume.any():
         return volume
@@ -228,12 +228,12 @@ def standardise_as_niftynet(
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """Which parts of a padded volume the network sees, and which labels of each are kept.
+    """Parts of a padded volume that the network sees, and the labels of each that are kept.
 
     Attributes
     ----------
     windows : tuple of Box
-        Seen, in the order of NiftyNet.
+        Windows in the order of NiftyNet.
     written : tuple of Box
         For each window the part whose labels it writes; later windows overwrite earlier ones.
     """
@@ -245,8 +245,9 @@ class WindowPlan:
 def window_starts(size: int, window: int, border: int) -> list[int]:
     """First voxels of the windows along one axis, in NiftyNet's order.
 
-    Steps of ``window - 2 border``, then the window that ends with the axis. Where that makes two,
-    their mean is appended, unless it is one of them (an axis one voxel longer than the window).
+    Steps of ``window - 2 border``, then the window that ends with the axis. If that makes two
+    windows, their mean is appended unless it is one of them (an axis one voxel longer than the
+    window).
 
     >>> window_starts(380, 360, 8), window_starts(32, 32, 8), window_starts(80, 32, 8)
     ([0, 20, 10], [0], [0, 16, 32, 48])
@@ -269,7 +270,7 @@ def plan_windows(
     shape : tuple of int
         Of the padded volume, nowhere smaller than the window.
     inside : Box
-        Where the image lies in it.
+        Where the image is in it.
     window, border : tuple of int
     full : bool
         Keep all windows, as NiftyNet does.
@@ -291,7 +292,7 @@ def _box(corner: tuple[int, ...], size: tuple[int, ...]) -> Box:
 
 
 def _find_needed(shape: tuple[int, ...], inside: Box, written: list[Box]) -> list[int]:
-    """Numbers of the boxes that show in the image when all were painted in their order."""
+    """Numbers of the boxes that are visible in the image after painting all in order."""
     owner = np.full(shape, -1, dtype=np.int32)
     for number, box in enumerate(written):
         owner[box] = number

@@ -1,6 +1,6 @@
 """Two images in, labels on their own grid out.
 
-What depends on the kind of a bundle is that of its :class:`bids_mfi.network.inference.Inference`.
+What depends on the kind of a bundle is in its :class:`bids_mfi.network.inference.Inference`.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def segment_scan(
     bundle: ModelBundle,
     device: torch.device,
 ) -> NDArray[np.int16]:
-    """Labels of a scan on its own grid: all steps of this module in their order.
+    """Labels of a scan on its own grid: all steps of this module in order.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def resample_channels(
     bundle : ModelBundle
     zooms_mm : tuple of tuple of float, optional
         Voxel sizes as the header of each image states them, along its own axes; default those of
-        the grid. Only the path of NiftyNet, which goes by them, uses them.
+        the grid. Only the path of NiftyNet uses them.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def label_channels(
 def prepare_volume(
     channels: NDArray[np.float32], bundle: ModelBundle
 ) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
-    """Standardise and pad channels on the model grid, as the bundle's network is to see them.
+    """Standardise and pad channels on the model grid, for the bundle's network.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def prepare_volume(
     -------
     volume : ndarray of float32, shape (2, x', y', z')
     inside : tuple of slice
-        Where the channels lie in it.
+        Where the channels are in it.
     """
     return choose_inference(bundle).prepare(channels)
 

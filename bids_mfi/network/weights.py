@@ -46,7 +46,7 @@ def make_network(bundle: ModelBundle) -> DenseVNet:
 
 
 def read_verified(bundle: ModelBundle) -> bytes:
-    """Content of the weights' file, after its sha256 was found right."""
+    """Content of the weights' file, after its sha256 was verified."""
     try:
         content = read_regular_file(bundle.weights, MOST_WEIGHTS_BYTES)
     except OSError as error:
@@ -57,7 +57,7 @@ def read_verified(bundle: ModelBundle) -> bytes:
     if found != bundle.sha256:
         raise BundleError(
             f"{bundle.weights}: has the sha256 {found}, expected {bundle.sha256} as {METADATA} "
-            f"says; the weights were altered or damaged. {REMEDY}"
+            f"says; the weights were changed or damaged. {REMEDY}"
         )
     return content
 
@@ -75,7 +75,7 @@ def read_state_dict(path: Path, content: bytes) -> dict[str, Tensor]:
     Raises
     ------
     BundleError
-        It holds anything but tensors with names.
+        It holds anything other than named tensors.
     """
     _check_uncompressed(path, content)
     try:
@@ -94,7 +94,7 @@ def read_state_dict(path: Path, content: bytes) -> dict[str, Tensor]:
 
 
 def _check_uncompressed(path: Path, content: bytes) -> None:
-    """Refuse an archive that unpacks to more than it is; ``torch.save`` compresses nothing."""
+    """Refuse an archive that unpacks to more than its size; ``torch.save`` compresses nothing."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             compressed = any(entry.compress_type for entry in archive.infolist())
@@ -126,8 +126,8 @@ def check_state_dict(path: Path, found: Mapping[str, Tensor], wanted: Mapping[st
     for name, tensor in wanted.items():
         if found[name].layout != torch.strided or found[name].is_meta:
             raise BundleError(
-                f"{path}: {name} holds no plain values (sparse, or without any), expected a "
-                f"dense tensor. {REMEDY}"
+                f"{path}: {name} holds no plain values (sparse or empty), expected a dense tensor. "
+                f"{REMEDY}"
             )
         if found[name].shape != tensor.shape:
             raise BundleError(

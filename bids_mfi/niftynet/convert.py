@@ -1,4 +1,4 @@
-"""The model that Weber et al. 2021 published for NiftyNet becomes a bundle."""
+"""Conversion of the model that Weber et al. 2021 published for NiftyNet into a bundle."""
 
 import hashlib
 import os
@@ -43,7 +43,7 @@ program that converted it; ask those who made the model.
 
 
 def convert(model_dir: Path, bundle_dir: Path) -> ModelBundle:
-    """Write a bundle from a published NiftyNet model; on failure nothing is left behind.
+    """Write a bundle from a published NiftyNet model; after a failure nothing remains.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def convert(model_dir: Path, bundle_dir: Path) -> ModelBundle:
     Raises
     ------
     ConversionError
-        The model is incomplete, damaged, or not of the kind that is known here.
+        The model is incomplete, damaged, or of an unknown kind.
     OutputError
         ``bundle_dir`` is not empty or cannot be written.
     """
@@ -79,7 +79,7 @@ def convert(model_dir: Path, bundle_dir: Path) -> ModelBundle:
 
 def _check_target(bundle_dir: Path) -> None:
     if bundle_dir.is_symlink() or (bundle_dir.exists() and not bundle_dir.is_dir()):
-        raise OutputError(f"{bundle_dir}: is no folder. Name a new or empty folder for the bundle.")
+        raise OutputError(f"{bundle_dir}: is not a folder. Name a new or empty folder for it.")
     if bundle_dir.is_dir() and any(bundle_dir.iterdir()):
         raise OutputError(
             f"{bundle_dir}: is not empty, expected a new or empty folder. Name another one, or "
@@ -123,7 +123,7 @@ def read_model(model_dir: Path) -> tuple[ModelBundle, dict[str, Tensor], str]:
 
 
 def _find_checkpoint(model_dir: Path, settings: Settings) -> Path:
-    """Prefix of the checkpoint of the iteration that the settings name, else of the last one."""
+    """Prefix of the checkpoint of the iteration in the settings, otherwise of the last one."""
     own = own_folder(model_dir, settings)
     below = [*sorted(model_dir.glob("*/models")), *sorted(model_dir.glob("*/"))]
     folders = [own / "models", own, model_dir / "models", model_dir, *below]

@@ -33,14 +33,16 @@ def read_landmarks(path: Path) -> Landmarks:
     Raises
     ------
     ConversionError
-        An image is missing, its numbers are not thirteen that never fall, or labels are renamed.
+        An image is missing, it does not have thirteen numbers that never decrease, or labels are
+        renamed.
     """
     try:
         rows = {words[0]: words[1:] for words in map(str.split, lines(path)) if words}
         numbers = {name: [float(word) for word in words] for name, words in rows.items()}
     except ValueError as error:
         raise ConversionError(
-            f"{path}: is no file of landmarks ({error}). Expected a name and numbers in each line."
+            f"{path}: is not a file of landmarks ({error}). Expected a name and numbers in each "
+            "line."
         ) from error
     for name, values in numbers.items():
         if name.endswith(("-from", "-to")) and values != list(range(CLASSES)):
@@ -60,6 +62,6 @@ def _landmarks_of(path: Path, image: str, values: list[float]) -> tuple[float, .
     if len(values) != LANDMARKS or not rising or not all(map(math.isfinite, values)):
         raise ConversionError(
             f"{path}: {image} has {len(values)} landmarks {values}, expected {LANDMARKS} that "
-            "never fall. Fetch the file again."
+            "never decrease. Fetch the file again."
         )
     return tuple(float(np.float32(value)) for value in values)

@@ -43,15 +43,15 @@ class Settings:
     Attributes
     ----------
     spacing_mm, axcodes : tuple
-        Of the model grid.
+        Voxel size and orientation of the model grid.
     window, border, padding : tuple of int
         Voxels along each axis.
     cutoff : tuple of float
         Probabilities of the first and the last intensity landmark.
     iteration : int
-        Of the checkpoint; negative for the last one.
+        Iteration of the checkpoint; negative for the last one.
     landmarks_file, model_dir : str
-        As they stand in the file.
+        As in the file.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -104,7 +104,7 @@ def read_settings(path: Path) -> Settings:
     Raises
     ------
     ConversionError
-        It cannot be read, a value is missing, or one stands for something not known here.
+        It cannot be read, a value is missing, or a value is not supported.
     """
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -137,7 +137,7 @@ def _check_known(parser: configparser.ConfigParser) -> None:
 
 
 def _plain(text: str) -> str:
-    """Value as it is compared: yes and 1.0 are written in more than one way.
+    """Value in a form to compare: yes and 1.0 can be written in several ways.
 
     >>> _plain("True"), _plain("1.00"), _plain("(0, 0, 0)"), _plain("AND")
     ('true', '1', '0,0,0', 'and')
@@ -222,7 +222,7 @@ def _numbers(
 
 
 def _floats(text: str, key: str) -> tuple[float, float, float]:
-    """Read three numbers; one stands for all.
+    """Read three numbers; a single number applies to all.
 
     >>> _floats("(0.7, 0.7, 3)", "pixdim")
     (0.7, 0.7, 3.0)

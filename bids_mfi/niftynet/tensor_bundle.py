@@ -1,8 +1,8 @@
 """TensorFlow checkpoints ("tensor bundles") read without TensorFlow.
 
-A checkpoint ``model.ckpt-N`` is an index, a table in LevelDB's format that says for each variable
-its type, shape, place and checksum, and a data file with the values one after the other. All that
-is read here is verified: the blocks of the index and each tensor by its CRC-32C.
+A checkpoint ``model.ckpt-N`` is an index, a table in LevelDB's format with the type, shape,
+position and checksum of each variable, and a data file with the values in sequence. Everything that
+is read is verified: the blocks of the index and each tensor by its CRC-32C.
 """
 
 import math
@@ -43,7 +43,7 @@ MOST_VARINT_BYTES = 10  # of a number of 64 bits
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """Where a variable lies in the data file, in bytes, and its masked CRC-32C."""
+    """Position of a variable in the data file, in bytes, and its masked CRC-32C."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -81,7 +81,7 @@ def open_checkpoint(prefix: Path) -> Checkpoint:
     Raises
     ------
     ConversionError
-        The index is missing, truncated, damaged, or not of a kind that is known here.
+        The index is missing, truncated, damaged, or of an unknown kind.
     """
     checkpoint = Checkpoint(prefix, {})
     content = read_file(checkpoint.index, MOST_INDEX_BYTES)
@@ -93,7 +93,7 @@ def open_checkpoint(prefix: Path) -> Checkpoint:
         entries = {name.decode(): _parse_entry(value) for name, value in table.items()}
     except (IndexError, KeyError, ValueError, TypeError) as error:
         raise ConversionError(
-            f"{checkpoint.index}: is truncated, damaged or no index of a TensorFlow checkpoint "
+            f"{checkpoint.index}: is truncated, damaged or not an index of a TensorFlow checkpoint "
             f"({error or type(error).__name__}). {REMEDY}"
         ) from error
     if header.get(1, 1) != 1 or header.get(2, 0) != 0:
@@ -110,15 +110,16 @@ def read_tensors(checkpoint: Checkpoint, names: Iterable[str]) -> dict[str, NDAr
     Raises
     ------
     ConversionError
-        The data file is missing or has not the size that the index tells, a variable is missing
-        or not of float32, or a CRC-32C is not that of the index.
+        The data file is missing or does not have the size given in the index, a variable is
+        missing or not of float32, or a CRC-32C differs from the index.
     """
     content = read_file(checkpoint.data, MOST_DATA_BYTES)
     expected = max((e.offset + e.size for e in checkpoint.entries.values()), default=0)
     if len(content) != expected:
         raise ConversionError(
             f"{checkpoint.data}: has {len(content)} bytes, expected {expected} as "
-            f"{checkpoint.index.name} tells; it is truncated or of another checkpoint. {REMEDY}"
+            f"{checkpoint.index.name} states; it is truncated or belongs to another checkpoint. "
+            f"{REMEDY}"
         )
     return {name: _read_tensor(checkpoint, content, name) for name in names}
 
@@ -156,8 +157,8 @@ def _read_tensor(checkpoint: Checkpoint, content: bytes, name: str) -> NDArray[n
         )
     if masked(crc32c(raw)) != entry.masked_crc:
         raise ConversionError(
-            f"{checkpoint.data}: the values of {name} are damaged or of another checkpoint (their "
-            f"CRC-32C is not that of {checkpoint.index.name}). {REMEDY}"
+            f"{checkpoint.data}: the values of {name} are damaged or belong to another checkpoint "
+            f"(their CRC-32C is not that of {checkpoint.index.name}). {REMEDY}"
         )
     return np.frombuffer(raw, "<f4").astype(np.float32).reshape(entry.shape)
 
@@ -190,7 +191,7 @@ def _read_handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
 
 
 def _read_block(content: bytes, place: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a block; each key tells how much it shares with the one before."""
+    """Keys and values of a block; each key states how much it shares with the one before."""
     offset, size = place
     after = offset + size
     block, trailer = content[offset:after], content[after : after + BLOCK_TRAILER_BYTES]
@@ -297,9 +298,9 @@ def masked(crc: int) -> int:
 def crc32c(data: bytes) -> int:
     """CRC-32C (Castagnoli) of some bytes.
 
-    Long data are laid in rows and all rows are done at once: without its constants the CRC of the
-    rows together is the exclusive or of those of the rows, each followed by as many zeros as there
-    are bytes behind it; leading zeros change nothing.
+    Long data are arranged in rows that are processed at once. Without its constants, the CRC of all
+    rows is the exclusive or of the rows' CRCs, each row followed by as many zeros as there are
+    bytes after it; leading zeros change nothing.
 
     >>> hex(crc32c(b"123456789"))
     '0xe3069283'
@@ -331,7 +332,7 @@ def _crc_of_short(data: bytes) -> int:
 
 @lru_cache(maxsize=1)
 def _crc_table() -> NDArray[np.uint32]:
-    """Tabulate what a byte does to the CRC, for each of the 256 bytes."""
+    """Tabulate the effect of each of the 256 bytes on the CRC."""
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = np.where(table & 1, table >> 1 ^ np.uint32(CASTAGNOLI), table >> 1)
@@ -345,7 +346,7 @@ def _crc_list() -> list[int]:
 
 @lru_cache(maxsize=64)
 def _zeros_operator(power: int) -> NDArray[np.uint32]:
-    """Compute what 2^power zero bytes do to the 32 bits of a CRC: a matrix over GF(2)."""
+    """Compute the effect of 2^power zero bytes on the 32 bits of a CRC: a matrix over GF(2)."""
     if power == 0:
         bits = np.uint32(1) << np.arange(32, dtype=np.uint32)
         return np.asarray(_crc_table()[bits & 255] ^ (bits >> 8), dtype=np.uint32)
@@ -372,7 +373,7 @@ def _append_zeros(crc: int, count: int) -> np.uint32:
 def find_checkpoints(folder: Path) -> dict[int, Path]:
     """Prefixes of the checkpoints in a folder, by their iteration.
 
-    A file of either kind is enough to be found, so that a missing one can be named.
+    A file of either kind is enough, so that a missing one can be named.
     """
     pattern = re.compile(r"(model\.ckpt-(\d+))\.(?:index|data-\d+-of-\d+)")
     found = (pattern.fullmatch(path.name) for path in sorted(folder.glob("model.ckpt-*")))

@@ -1,4 +1,4 @@
-"""Variables of the published network: their names, and their values as tensors of ours."""
+"""Variables of the published network: their names, and their values as tensors of this package."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -59,7 +59,7 @@ def _norm_names(own: str, scope: str) -> dict[str, str]:
 def read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """State dict of ``DenseVNet`` from a checkpoint, every variable verified.
 
-    The numbers of updates that the moving averages count are set to the checkpoint's iteration.
+    The update counts of the moving averages are set to the checkpoint's iteration.
 
     Raises
     ------

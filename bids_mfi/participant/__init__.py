@@ -1,4 +1,4 @@
 """The participant level: scans in, derivatives and pages out.
 
-A nipype graph runs the steps of every scan; what they compute lies in the rooms below.
+A nipype graph runs the steps of every scan; what they compute is in the folders below.
 """

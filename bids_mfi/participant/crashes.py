@@ -16,13 +16,13 @@ NO_RESULT = "results file does not exist"  # nipype, of a job of a queue that wa
 GONE = "Files of the work folder were removed"
 
 LOST = (
-    "The jobs of this scan ended without results, and without a cause that nipype recorded. Look "
-    "at what the queue wrote for them into the work folder (-w DIR), and run it again."
+    "The jobs of this scan ended without results, and without a cause that nipype recorded. Check "
+    "what the queue wrote for them into the work folder (-w DIR), and run it again."
 )
 
 
 def read_crashes(work_dir: Path, unwritten: Iterable[str] = ()) -> dict[str, str]:
-    """For the node name of each failed scan the text of nipype's crash file.
+    """Text of nipype's crash file by the node name of each failed scan.
 
     When the work folder's disk is full nipype fails in many ways, so that is added to the text.
 
@@ -43,12 +43,12 @@ def read_crashes(work_dir: Path, unwritten: Iterable[str] = ()) -> dict[str, str
 
 
 def describe_end(error: BaseException, work_dir: Path) -> str:
-    """Text of what ended a run, in the way of a crash file."""
+    """Text of what ended a run, in the form of a crash file."""
     return _add_state_of_folder("".join(traceback.format_exception(error)), work_dir)
 
 
 def _add_state_of_folder(text: str, work_dir: Path) -> str:
-    """Add to the text of a crash what the work folder itself tells of its cause."""
+    """Add what the work folder shows about the cause to the text of a crash."""
     if re.search(rf"FileNotFoundError: .*{re.escape(str(work_dir))}", text):
         text = f"{text}\n{GONE}\n"
     try:
@@ -59,7 +59,7 @@ def _add_state_of_folder(text: str, work_dir: Path) -> str:
 
 
 def was_killed(text: str) -> bool:
-    """Whether a crash file tells of a killed worker process."""
+    """Whether a crash file reports a killed worker process."""
     from bids_mfi.participant.plugin_multiproc import KILLED
 
     return KILLED in text
@@ -84,15 +84,15 @@ def explain_crash(text: str) -> str:
         return "There was not enough memory for this scan. Give the run more, or lower --nprocs."
     no_space = NO_SPACE in text or NO_ROOM_FOR_ARRAY in text
     if no_space and "OutputError" not in text:
-        return "The disk of the work folder is full. Free space or name another by --work-dir."
+        return "The disk of the work folder is full. Free space or name another with --work-dir."
     ours = re.findall(r"^\s*bids_mfi\.errors\.\w+: (.*)$", text, flags=re.MULTILINE)
     if ours:
         return str(ours[-1])
     if GONE in text:
         return (
             f"{GONE} while this scan was being measured, by another program or person. Run it "
-            "again; where a system clears its temporary folder name another by --work-dir."
+            "again; if the system clears its temporary folder, name another with --work-dir."
         )
     others = re.findall(r"^\s*([\w.]*(?:Error|Exception|Interrupt)\b.*)$", text, flags=re.MULTILINE)
     cause = others[-1] if others else "no cause was recorded"
-    return f"Unexpected error ({cause}). Please report it with the file named beside it."
+    return f"Unexpected error ({cause}). Please report it with the file named here."

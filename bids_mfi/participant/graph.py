@@ -1,4 +1,4 @@
-"""The nipype graph of a run: one sub-workflow of five nodes a scan."""
+"""The nipype graph of a run: one sub-workflow of five nodes per scan."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def build_workflow(plan: RunPlan, pairs: Iterable[DixonPair], work_dir: Path, th
     Returns
     -------
     nipype.pipeline.engine.Workflow
-        Named after the version, with one sub-workflow a scan, named by :func:`scan_node_names`.
+        Named after the version, with one sub-workflow per scan, named by :func:`scan_node_names`.
     """
     from nipype.pipeline import engine
 
@@ -184,7 +184,7 @@ def _make_runner(name: str, plugin_args: dict[str, Any]) -> Any:
 
 
 def _stop(runner: Any) -> None:
-    """End the workers of our own plugin; others look after theirs."""
+    """End the workers of the package's own plugin; others end theirs."""
     if hasattr(runner, "stop"):
         with hold_signals():
             runner.stop()

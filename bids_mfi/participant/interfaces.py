@@ -1,7 +1,7 @@
-"""The nipype doors of a scan's graph: load, one pure call, save.
+"""The nipype interfaces of a scan's graph: load, one pure call, save.
 
-Inputs are files or frozen dataclasses of scalars: nipype caches these rightly, and arrays or
-folders wrongly.
+Inputs are files or frozen dataclasses of scalars: nipype caches these correctly, but not arrays
+or folders.
 """
 
 import json

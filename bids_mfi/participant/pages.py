@@ -1,7 +1,7 @@
 """Report pages from what is on the disk.
 
-A page shows what OUTPUT_DIR holds after a run, so a scan that was skipped looks as it did when it
-was made, and a scan that failed says why. Damaged results cost their own section, no other.
+A page shows the content of OUTPUT_DIR after a run: a skipped scan looks as when it was measured,
+and a failed scan states why. Damaged results affect only their own section.
 """
 
 import os
@@ -32,7 +32,7 @@ Scan = DixonPair | UnusableScan
 class PageDesk:
     """Writes the pages of each participant when all its scans have ended, and then no more.
 
-    So a run that is killed leaves the pages of everybody who was finished.
+    A killed run thus leaves the pages of all participants who were finished.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class PageDesk:
         self._written: dict[str, tuple[dict[str, str] | None, tuple[Path, ...]]] = {}
 
     def write_missing(self) -> None:
-        """Write pages that are not there, of participants who have no scan to wait for."""
+        """Write missing pages of participants who have no scan to wait for."""
         for participant, own in self._scans.items():
             places = (None, *{scan.session for scan in own})
             pages = (
@@ -82,7 +82,7 @@ class PageDesk:
     def write_rest(self, problems: Mapping[str, str]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         """Write the pages that are missing, or that show other problems than these.
 
-        A page shows all scans of which OUTPUT_DIR holds results, also those the run did not select.
+        A page shows all scans with results in OUTPUT_DIR, even those that the run did not select.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ def _collect(
         put(entities, _show_results(plan, marker, problem))
     for scan in scans:
         pair = scan if isinstance(scan, DixonPair) else None
-        problem = problems.get(scan.scan, "its results are not there")
+        problem = problems.get(scan.scan, "its results are missing")
         put(scan.entities, ScanSection(scan.scan, plan.bundle.table, pair, problem=problem))
     return pages
 
@@ -210,7 +210,7 @@ def _show_results(plan: RunPlan, marker: Path, problem: str) -> ScanSection:
             weights=_describe_weights(record),
         )
     except (MFIError, OSError) as error:
-        reason = problem or f"results are there but cannot be shown: {error}"
+        reason = problem or f"results exist but cannot be shown: {error}"
         return ScanSection(title, table, problem=reason)
 
 
@@ -220,9 +220,9 @@ def _describe_weights(record: ScanRecord) -> str:
 
 
 def _describe_provenance(plan: RunPlan, sections: Mapping[str, ScanSection]) -> Provenance:
-    """Tell by what the first results of a page were made; the run's bundle if there are none.
+    """Describe the origin of the first results of a page; the run's bundle if there are none.
 
-    Results of an earlier run stay when a scan is refused, and must not be put down to this one.
+    Results of an earlier run stay when a scan is refused, and must not be attributed to this one.
     """
     facts, version, fat_water = plan.facts, __version__, plan.options.fat_water
     shown = next((sections[name] for name in sorted(sections) if sections[name].measures), None)

@@ -1,4 +1,4 @@
-"""What a participant run is going to do, decided before anything is computed; writes nothing.
+"""What a participant run does, decided before anything is computed; writes nothing.
 
 ``docs/decisions/workflow.md`` gives the reasons.
 """
@@ -71,7 +71,7 @@ class RunPlan:
 
     @property
     def exit_code(self) -> int:
-        """1 if some scan cannot be measured, as it would be of the run."""
+        """1 if a scan cannot be measured, as for the run."""
         return MFIError.exit_code if self.problems else 0
 
     def make_record(self, pair: DixonPair) -> ScanRecord:

@@ -1,9 +1,9 @@
 """nipype's MultiProc plugin, made to survive a killed worker.
 
-It also takes nodes in the order of their names, one sub-workflow after the other, so that a long
-run yields results from the beginning and its work folder stays small.
+It also takes nodes in the order of their names, one sub-workflow after the other, so a long run
+yields results from the beginning and its work folder stays small.
 
-nipype 1.11 waits for ever when a worker process dies (killed for memory, say): the exception is
+nipype 1.11 waits forever when a worker process dies (killed for memory, say): the exception is
 lost in a callback. Here it becomes an ordinary failure of the nodes that were running, and the
 pool is made anew for the others.
 """
@@ -33,7 +33,7 @@ LONGEST_END_S = 5.0
 def start_worker(cwd: str, parent: int) -> None:
     """Prepare a worker process; it is killed when the process that started it dies.
 
-    Without this the workers of a killed run would wait for ever and hold their memory. An
+    Without this, the workers of a killed run would wait forever and hold their memory. An
     interruption from the keyboard is left to the process that started it.
     """
     process_initializer(cwd)
@@ -110,8 +110,8 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 def _start_deaf_to_the_keyboard() -> Iterator[None]:
     """Let processes that start here never see Ctrl-C, from their first moment on.
 
-    They inherit the mask. The tracker of multiprocessing, once started, lifts it: so that goes
-    first.
+    They inherit the mask. The tracker of multiprocessing, once started, lifts it: so that is
+    done first.
     """
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

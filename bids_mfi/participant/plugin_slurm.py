@@ -1,7 +1,7 @@
 """nipype's plugins of Slurm, made to ask for memory and to wait.
 
 SLURMGraph of nipype 1.11 returns when the jobs are submitted. Here it waits until they have left
-the queue. Its jobs are found by their scripts, which lie in the work folder of the run.
+the queue. Its jobs are found by their scripts, which are in the work folder of the run.
 """
 
 import getpass
@@ -36,7 +36,7 @@ def request_resources(workflow: Any, plugin_args: dict[str, Any]) -> None:
 
 
 def prepare_submission(work_dir: Path) -> None:
-    """Set what nipype takes for granted, and refuse what its scripts would break at.
+    """Set what nipype assumes, and refuse what would break its scripts.
 
     squeue is to show all jobs, those of hidden partitions too, whatever the user has set for it.
 
@@ -51,13 +51,14 @@ def prepare_submission(work_dir: Path) -> None:
     os.environ["SQUEUE_ALL"] = "1"
     if not PLAIN_PATH.fullmatch(str(work_dir)):
         raise UsageError(
-            f"{work_dir}: nipype's plugins of Slurm cannot work in a folder with a blank or the "
-            "like in its path. Name another by --work-dir, on a disk that all nodes see."
+            f"{work_dir}: nipype's plugins of Slurm cannot work in a folder with a space or a "
+            "similar character in its path. Name another with --work-dir, on a disk that all nodes "
+            "see."
         )
 
 
 class PlainSpokenSLURMPlugin(SLURMPlugin):  # type: ignore[misc]
-    """SLURM that says so when sbatch takes no job."""
+    """SLURM that reports when sbatch accepts no job."""
 
     def _submit_batchtask(self, scriptfile: str, node: Any) -> int:
         try:
@@ -65,8 +66,8 @@ class PlainSpokenSLURMPlugin(SLURMPlugin):  # type: ignore[misc]
         except (RuntimeError, IndexError, AttributeError) as error:
             options = node.plugin_args["sbatch_args"]
             raise UsageError(
-                f"sbatch took no job with the options {options!r}. Correct `sbatch_args:` in the "
-                "plugin file; `sbatch --test-only` says what is wrong."
+                f"sbatch accepted no job with the options {options!r}. Correct `sbatch_args:` in "
+                "the plugin file; `sbatch --test-only` says what is wrong."
             ) from error
 
 
@@ -93,8 +94,8 @@ class WaitingSLURMGraphPlugin(SLURMGraphPlugin):  # type: ignore[misc]
                 last_answer = time.monotonic()
             if time.monotonic() - last_answer > LONGEST_SILENCE_S:
                 raise MFIError(
-                    "squeue gives no answer, so that the end of the jobs cannot be seen. When they "
-                    "have ended, run it again: it does what is missing."
+                    "squeue does not answer, so the end of the jobs cannot be detected. Run it "
+                    "again when they have ended: it does what is missing."
                 )
             time.sleep(POLL_S)
 

@@ -36,7 +36,7 @@ def count_cpus() -> int:
 
 
 def choose_threads(options: RunOptions, scans: int) -> tuple[int, int]:
-    """Choose the processes at a time, and the threads of a segmentation.
+    """Choose the number of parallel processes and the threads of a segmentation.
 
     With at least as many scans as processors each segmentation takes one thread, which gives
     the most scans an hour; with fewer the processors are shared out.
@@ -105,8 +105,8 @@ def _check_name(name: str, path: Path) -> None:
         )
     if name in HASTY_PLUGINS:
         raise UsageError(
-            f"{path}: nipype's {name} returns before the jobs have run, so that nothing could be "
-            "said of them. Take another plugin, or an array of participants (docs/hpc.md)."
+            f"{path}: nipype's {name} returns before the jobs have run, so nothing would be "
+            "known about them. Use another plugin, or an array of participants (docs/hpc.md)."
         )
 
 
@@ -117,7 +117,7 @@ def _check_commands(name: str, path: Path) -> None:
         raise UsageError(
             f"{path}: nipype's {name} needs {' and '.join(wanted)}, but PATH has no "
             f"{' and no '.join(missing)}. Start it outside a container on a machine that may "
-            "submit jobs, or take an array of participants (docs/hpc.md)."
+            "submit jobs, or use an array of participants (docs/hpc.md)."
         )
 
 
@@ -133,6 +133,6 @@ def _read_plugin_file(path: Path) -> tuple[str, dict[str, Any]]:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise UsageError(
             f"{path}: cannot be used as a nipype plugin file ({reason}). Expected YAML with "
-            "`plugin:` and, if wanted, `plugin_args:`."
+            "`plugin:` and, optionally, `plugin_args:`."
         ) from error
     return name, plugin_args

@@ -13,7 +13,7 @@ def show_progress(stream: TextIO) -> Iterator[StatusCallback]:
     """Yield the callback that takes (scan, step, status) and shows it on ``stream``.
 
     ``status`` is ``queued``, ``start``, ``end`` or ``exception``. A terminal gets a bar and a line
-    for each scan at work; anything else gets one plain line an event.
+    for each scan at work; anything else gets one plain line per event.
     """
     if not stream.isatty():
         yield lambda scan, step, status: _print_line(stream, scan, step, status)

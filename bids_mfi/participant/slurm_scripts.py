@@ -1,7 +1,7 @@
-"""Slurm scripts of a study as text.
+"""Slurm scripts of a study as text; submits nothing.
 
 An array job measures the participants, a job that depends on it runs the group level.
-``submit.sh`` keeps one small state file a participant, so that it can say what became of each
+``submit.sh`` keeps one small state file per participant. It can thus report the state of each
 without Slurm's accounting, and submit only what is missing.
 """
 
@@ -104,7 +104,7 @@ def write_scripts(order: SlurmOrder) -> Path:
     ------
     InputError
         A path holds a character that sbatch's directives cannot, the image or a participant is
-        missing, or an option is none that sbatch or Apptainer would take.
+        missing, or sbatch or Apptainer would not accept an option.
     OutputError
         OUTPUT_DIR cannot be written.
     """
@@ -123,16 +123,16 @@ def write_scripts(order: SlurmOrder) -> Path:
 def _check(order: SlurmOrder) -> None:
     if order.image is not None and not order.image.is_file():
         raise InputError(
-            f"{order.image}: there is no such image. Expected an Apptainer image; build it as "
-            "docs/hpc.md says, and name its path on the cluster."
+            f"{order.image}: there is no such image. Expected an Apptainer image; build it as in "
+            "docs/hpc.md, and name its path on the cluster."
         )
     if not order.bids_dir.is_dir():
-        raise InputError(f"{order.bids_dir}: is no folder, expected the BIDS dataset.")
+        raise InputError(f"{order.bids_dir}: is not a folder, expected the BIDS dataset.")
     for folder in (order.bids_dir, order.output_dir):
         if order.image is not None and {",", ":"} & set(str(folder)):
             raise InputError(
-                f"{folder}: has a comma or a colon, which Apptainer does not take in a path that "
-                "is bound. Name a link to it without."
+                f"{folder}: has a comma or a colon, which Apptainer does not accept in a bound "
+                "path. Name a link to it that has none."
             )
     _check_words(order)
     _check_binds(order)
@@ -141,12 +141,12 @@ def _check(order: SlurmOrder) -> None:
     if NOT_IN_LOG_PATHS & set(logs) or not logs.isprintable():
         raise OutputError(
             f"{order.output_dir}: has a %, a backslash or an invisible character, which sbatch "
-            "does not take in the path of a log. Choose another OUTPUT_DIR, or a link to it."
+            "does not accept in the path of a log. Choose another OUTPUT_DIR, or a link to it."
         )
 
 
 def _check_words(order: SlurmOrder) -> None:
-    """Refuse labels, times and options that sbatch or the scripts would take for something else."""
+    """Refuse labels, times and options that sbatch or the scripts would misread."""
     for label in order.participants:
         if not LABEL.fullmatch(label):
             raise InputError(
@@ -162,7 +162,7 @@ def _check_words(order: SlurmOrder) -> None:
             words = [option[0] for option in split_options(text)]
             if not text.startswith("-") or any(map(_is_own, words)):
                 raise InputError(
-                    f"{name} {text}: expected an option of sbatch as --partition=short; "
+                    f"{name} {text}: expected an option of sbatch such as --partition=short; "
                     "--array, --output and --dependency are set by the scripts; for another "
                     "cluster export SLURM_CLUSTERS before submit.sh is called."
                 )
@@ -194,7 +194,7 @@ def split_options(text: str) -> list[tuple[str, ...]]:
 
 
 def _unquote(found: re.Match[str]) -> str:
-    """Take the quotes from a word whose value, or which as a whole, stands in them, and escapes."""
+    """Remove the quotes around a word or its value, and escapes."""
     for number, quote in ((1, '"'), (2, "'")):
         value = found[number]
         if value is not None:
@@ -228,7 +228,7 @@ def quote_word(word: str) -> str:
 
 
 def _write_directives(options: Sequence[str]) -> tuple[str, ...]:
-    """Make what stands after #SBATCH, a line for each text that was given."""
+    """Make the text after #SBATCH, one line for each text that was given."""
     return tuple(
         " ".join(quote_word(word) for option in split_options(text) for word in option)
         for text in options
@@ -255,13 +255,13 @@ def _check_binds(order: SlurmOrder) -> None:
         whole = all(path.startswith("/") for path in (source, target or source))
         if "," in bind or not whole or bind.endswith(":") or mode not in ("", "ro", "rw"):
             raise InputError(
-                f"--bind {bind}: expected PATH, PATH:PATH or PATH:PATH:ro with whole paths, from "
-                "/, and without a comma."
+                f"--bind {bind}: expected PATH, PATH:PATH or PATH:PATH:ro with absolute paths and "
+                "without a comma."
             )
 
 
 def _check_participants(order: SlurmOrder) -> None:
-    """Name the participants asked for that the dataset does not have."""
+    """Name requested participants that the dataset does not have."""
     missing = [x for x in order.participants if not (order.bids_dir / f"sub-{x}").is_dir()]
     if missing:
         raise InputError(
@@ -271,7 +271,7 @@ def _check_participants(order: SlurmOrder) -> None:
 
 
 def render_scripts(order: SlurmOrder) -> dict[str, str]:
-    """Make the text of the scripts by file name; touches nothing."""
+    """Make the text of the scripts by file name; writes nothing."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -1,4 +1,4 @@
-"""Where a run puts its intermediate files."""
+"""Folder of a run's intermediate files."""
 
 import shutil
 import tempfile
@@ -35,7 +35,7 @@ def make_work_dir(options: RunOptions, plugin: Plugin, at_once: int) -> Path:
     except OSError as error:
         raise OutputError(
             f"{parent or tempfile.gettempdir()}: no work folder can be made there "
-            f"({error.strerror}). Name another by --work-dir."
+            f"({error.strerror}). Name another with --work-dir."
         ) from error
 
 

@@ -60,7 +60,7 @@ class RunSummary:
     passed_over : tuple of str
         Participants without a Dixon image.
     notes : tuple of str
-        What else a person should know: copies of edited label maps, files that were passed over.
+        What else a person should know: copies of edited label maps, files that were ignored.
     unwritten : tuple of str
         Why the record of the run, or a page, could not be written.
     """
@@ -122,7 +122,7 @@ def _write_dataset_files(plan: RunPlan) -> None:
 
 
 def _write_account(plan: RunPlan, summary: RunSummary, desk: PageDesk) -> RunSummary:
-    """Write the record and the pages of a run; what cannot be written costs nothing else."""
+    """Write the record and the pages of a run; a file that cannot be written stops no other."""
     problems = {failure.scan: failure.problem for failure in summary.failed}
     unwritten: list[str] = []
     try:
@@ -153,9 +153,9 @@ def _describe_copies(before: list[Path], now: list[Path]) -> list[str]:
 
 
 def _describe_strays(plan: RunPlan) -> list[str]:
-    """Name files that look like sidecars of results and are none."""
+    """Name files that look like sidecars of results but are not."""
     return [
-        f"{path}: passed over, as no scan's results have this name. A copy? Remove it."
+        f"{path}: ignored, because no scan's results have this name. It may be a copy; remove it."
         for participant in sorted({scan.participant for scan in plan.scans})
         for path in find_markers(plan.options.output_dir, participant)[1]
     ]
@@ -233,8 +233,8 @@ def _explain_failures(
 ) -> StatusCallback:
     """Name scans in place of their nodes, and say why one failed as soon as it is known.
 
-    nipype writes the crash file after it has told of the failure. A scan whose worker was killed
-    may get a second turn, so nothing is said of it.
+    nipype writes the crash file after it has reported the failure. A scan whose worker was killed
+    may get a second turn, so nothing is reported for it.
     """
     failed: set[str] = set()
 
@@ -335,7 +335,10 @@ def _explain_absence(state: str, options: RunOptions) -> str:
             f"Its results were removed from {options.output_dir} while the run went on, by another "
             "program or person. Leave OUTPUT_DIR alone during a run, and run it again."
         )
-    return f"Its results were replaced or changed while the run went on, by another run? {state}"
+    return (
+        "Its results were replaced or changed while the run went on, perhaps by another run. "
+        f"{state}"
+    )
 
 
 def write_run_record(plan: RunPlan, summary: RunSummary) -> None:

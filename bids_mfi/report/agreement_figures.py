@@ -1,7 +1,7 @@
 """Figures 3 and 4 of Weber et al. 2021 as SVG.
 
 For each muscle a correlation plot and a Bland-Altman plot. Left has filled circles and thick lines,
-right open triangles and thin lines, so that the sides differ in form and not in colour alone. The
+right has open triangles and thin lines, so the sides differ in form as well as in colour. The
 same numbers give the same bytes.
 """
 
@@ -34,7 +34,7 @@ def draw_agreement(found: Sequence[MuscleAgreement], measure: str, names: tuple[
     Parameters
     ----------
     found : sequence of MuscleAgreement
-        In the order of drawing; those of other measures are passed over.
+        In the order of drawing; those of other measures are skipped.
     measure : str
         ``mfi`` or ``volume``.
     names : tuple of str
@@ -127,7 +127,7 @@ def _mark_line(axes: "Axes", height: float, hemi: str) -> None:
 
 
 def _pairs(one: MuscleAgreement) -> list[tuple[float, float]]:
-    """Take reference and compared of the pairs that are complete."""
+    """Take reference and compared values of the complete pairs."""
     both = zip(one.reference, one.compared, strict=True)
     return [(gt, cnn) for gt, cnn in both if np.isfinite(gt + cnn)]
 

@@ -1,7 +1,7 @@
 """The page of an evaluation or of two tables as self-contained HTML.
 
-Numbers come in as given; here they are chosen, rounded and worded. Like the participant's page it
-loads nothing.
+Statistics are computed elsewhere; this module selects, rounds and labels them. Like the
+participant's page, it loads nothing.
 """
 
 import base64
@@ -76,7 +76,7 @@ class Lists:
         Scan and problem.
     reference_only, compared_only : tuple of str
     unknown_labels : tuple of str
-        A sentence for each label without a muscle.
+        One sentence for each label without a muscle.
     """
 
     failed: tuple[tuple[str, str], ...] = ()
@@ -103,12 +103,12 @@ class AgreementPage:
         Empty where there are no label maps.
     scans : tuple of ScanScore
     groups : tuple of OverlapByGroup
-        Empty where there are no label maps; groups of one grouping follow each other.
+        Empty where there are no label maps; groups of one grouping are consecutive.
     group_notes : tuple of str
-        What the groups lack, in whole sentences.
+        What the groups lack, as full sentences.
     lists : Lists
     findings : tuple of str
-        What makes the figures doubtful, in whole sentences.
+        What makes the figures doubtful, as full sentences.
     """
 
     title: str
@@ -151,13 +151,13 @@ def render_agreement_page(page: AgreementPage) -> str:
 
 
 def mean_dice(segmentation: Iterable[SegmentationSummary]) -> float:
-    """Mean over muscles of the mean Dice of each, of those that the truth holds somewhere."""
+    """Mean over muscles of each muscle's mean Dice, for those that occur in the truth."""
     means = [one.metric("dice").mean for one in segmentation if one.scans]
     return sum(means) / len(means) if means else math.nan
 
 
 def find_lowest_dice(segmentation: Iterable[SegmentationSummary]) -> SegmentationSummary | None:
-    """Find the muscle with the lowest mean Dice, of those that the truth holds somewhere."""
+    """Find the muscle with the lowest mean Dice among those that occur in the truth."""
     held = [one for one in segmentation if one.scans]
     return min(held, key=lambda one: one.metric("dice").mean, default=None)
 
@@ -234,7 +234,7 @@ def _format_reliability(stats: Agreement) -> list[str]:
 
 
 def _prepare_table(found: Sequence[MuscleAgreement], form: Any) -> list[dict[str, Any]]:
-    """Group rows by muscle as in the paper, MFI and volume of a side beside each other."""
+    """Group rows by muscle as in the paper, MFI and volume of a side next to each other."""
     cells: dict[tuple[str, str], list[str]] = {}
     for one in found:
         cells.setdefault((one.muscle, one.hemi), []).extend(form(one.agreement))
@@ -266,7 +266,7 @@ def _prepare_segmentation(found: Iterable[SegmentationSummary]) -> list[dict[str
 
 
 def _prepare_groups(found: Iterable[OverlapByGroup]) -> list[dict[str, Any]]:
-    """Rows of the table of groups, under what the scans are grouped by."""
+    """Rows of the table of groups, by grouping."""
     return [
         {
             "name": GROUPING_NAMES[grouping],

@@ -20,7 +20,7 @@ def draw_curve(rows: Sequence[Mapping[str, float]], dice_name: str = "held-out D
     Parameters
     ----------
     rows : sequence of mapping
-        A row a validation with ``step``, ``loss``, ``dice_mean`` and ``dice_*`` of each muscle.
+        One row per validation with ``step``, ``loss``, ``dice_mean`` and ``dice_*`` of each muscle.
     dice_name : str
         What the Dice was measured on.
 

@@ -1,7 +1,7 @@
 """Pictures of a scan as PNG.
 
-All pictures are in radiological display: the subject's left is on the right of the picture, in
-axial pictures anterior is up, in the others superior. Sides come from the affine alone.
+All pictures use radiological display: the subject's left is on the right of the picture. Anterior
+is up in axial pictures, superior in the others. Sides come from the affine only.
 """
 
 from collections.abc import Sequence
@@ -65,12 +65,12 @@ def draw_figures(
     fat_fraction_percent : ndarray of float, shape of the grid
         NaN where there is no signal.
     labels : ndarray of int16, shape of the grid
-        May be empty; values that the table lacks are not shown.
+        May be empty; values that are not in the table are not shown.
     grid : Grid
         In any orientation.
     table : MuscleTable
     vertebrae : tuple of ndarray of int16, shape of the grid, and tuple of str, optional
-        0, or the place of a vertebra in the names that follow, counted from 1.
+        0, or the position of a vertebra in the names that follow, counted from 1.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def draw_fat_fraction(scene: Scene) -> bytes:
 
 
 def _find_signal(scene: Scene, view: View) -> NDArray[np.bool_]:
-    """Find the body, so that the noise of air is not shown as fat; for display only."""
+    """Find the body, so that noise in air is not shown as fat; for display only."""
     water = scene.water[:, :, view.level]
     share = scene.fat_fraction[:, :, view.level] / 100
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -183,7 +183,7 @@ def _frame(panel: "Axes", view: View) -> None:
 
 
 def draw_overview(scene: Scene) -> bytes:
-    """Draw a coronal and the middle sagittal plane with lines where the axial slices lie."""
+    """Draw a coronal and the middle sagittal plane with lines at the axial slices."""
     x, y = _choose_planes(scene)
     across, along, down = scene.grid.spacing_mm
     planes = (
@@ -211,7 +211,7 @@ def draw_overview(scene: Scene) -> bytes:
 def _choose_planes(scene: Scene) -> tuple[int, int]:
     """Choose the sagittal plane in the middle and the coronal one with most labels.
 
-    The middle is that of the vertebrae where they are labelled, else of the muscles.
+    The middle is that of the vertebrae if they are labelled, otherwise of the muscles.
     """
     labelled = scene.labels > 0
     if not labelled.any():

@@ -1,4 +1,4 @@
-"""What the page of a cohort shows, as given to it."""
+"""Content of the page of a cohort."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ class TableEntry:
     Attributes
     ----------
     name : str
-        Of the file beside the page, for example ``group_ancova.tsv``.
+        Name of the file beside the page, for example ``group_ancova.tsv``.
     title : str
     table : DataFrame
         With the columns of the file; NaN where there is none.
     notes : tuple of str
-        Why something is missing or to be doubted.
+        Why something is missing or doubtful.
     data : bytes
         The file.
     """
@@ -40,7 +40,7 @@ class GroupPage:
     ----------
     title : str
     facts : tuple of (str, str)
-        A word and what is known.
+        Pairs of a label and a text.
     findings : tuple of Finding
     measure : str
         ``mfi`` or ``volume``.
@@ -51,7 +51,7 @@ class GroupPage:
         ``page`` (file of the participant's page, relative to this one; empty if there is none),
         ``session``, ``bundle`` and ``flags`` (text). A column may be missing.
     values, left, right : DataFrame
-        Same index; float64, a column a muscle in the order of the paper, in ``unit``, NaN where
+        Same index; float64, one column per muscle in the order of the paper, in ``unit``, NaN where
         missing: the value of a muscle and its two sides.
     tables : mapping of str to TableEntry
         By name: those of ``PAPER_TABLES``, the same with ``volume_`` before, and any others.
@@ -63,13 +63,13 @@ class GroupPage:
     summary : tuple of str
         Sentences.
     correction : str
-        How p-values were adjusted, in a word; empty if they were not.
+        How p-values were adjusted; empty if they were not.
     model, controls : str
-        The formula and the condition asked for; empty if there was none.
+        The requested formula and condition; empty if there was none.
     sessions : tuple of str
         In their order.
     change : str
-        Which session is less which, in words; empty if no change was measured.
+        Which session is subtracted from which, in words; empty if no change was measured.
     extent : str
         How much of a muscle is labelled, in words; empty if not known.
     """

@@ -59,14 +59,14 @@ def draw_muscles(
     unit: str,
     sex: "pd.Series[Any] | None" = None,
 ) -> bytes:
-    """Draw each muscle's values with mean and standard error, and the differences between them.
+    """Draw each muscle's values with mean and standard error, and the differences between muscles.
 
     Parameters
     ----------
     values : DataFrame
         Index participant_id, a float column a muscle, NaN where missing.
     descriptives : DataFrame
-        Columns ``muscle``, ``n``, ``mean`` and ``se``; a muscle may lack.
+        Columns ``muscle``, ``n``, ``mean`` and ``se``; a muscle may be missing.
     paired : DataFrame
         Paired t-tests: ``muscle_a``, ``muscle_b``, ``mean_diff`` (a - b), ``se_diff`` and
         ``p``.
@@ -139,7 +139,7 @@ def _draw_mean(
 def _draw_differences(
     axes: "Axes", muscles: Sequence[str], paired: pd.DataFrame, unit: str
 ) -> None:
-    """Draw a triangle of the mean differences, column less row, with stars."""
+    """Draw a triangle of the mean differences, column minus row, with stars."""
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
@@ -187,7 +187,7 @@ def _frame_triangle(axes: "Axes", muscles: Sequence[str]) -> None:
 def _find_difference(
     found: dict[tuple[str, str], Row], pair: tuple[str, str]
 ) -> tuple[float, float]:
-    """Find mean difference, first less second, and p of a pair in either order."""
+    """Find mean difference, first minus second, and p of a pair in either order."""
     sign = 1.0 if pair in found else -1.0
     row = found.get(pair, found.get(pair[::-1]))
     return sign * get_number(row, "mean_diff"), get_number(row, "p")
@@ -203,7 +203,7 @@ def draw_sexes(
     values : DataFrame
         Index participant_id, a float column a muscle, NaN where missing.
     sex : Series
-        F, M or missing; index participant_id. Who has none is not drawn.
+        F, M or missing; index participant_id. Participants without one are not drawn.
     ancova : DataFrame
         ``muscle``, ``p_sex``, ``emm_f``, ``emm_f_se``, ``emm_m``, ``emm_m_se``,
         ``diff_f_minus_m`` and ``diff_se``; the row of muscle ``mean`` is the mean of all muscles.
@@ -302,7 +302,7 @@ def draw_partial_correlations(
         ``muscle``, ``x``, ``controlling`` (names with commas), ``n``, ``r``, ``p``, ``ci_lower``,
         ``ci_upper`` and ``resid_slope``. A panel for each muscle and x, in this order.
     unit : str
-        What ``resid_mfi`` are residuals of. Muscles share a vertical axis if it is in percent.
+        Quantity and unit of ``resid_mfi``. Muscles share a vertical axis if it is in percent.
     sex : Series, optional
         F, M or missing; index participant_id.
 
@@ -347,7 +347,7 @@ def draw_partial_correlations(
 
 
 def _choose_columns(count: int) -> int:
-    """Choose how many panels stand side by side, so that the rows are about equally long.
+    """Choose the number of panels side by side so that the rows are about equally long.
 
     >>> [_choose_columns(count) for count in (0, 3, 7, 8, 12)]
     [1, 3, 7, 4, 6]

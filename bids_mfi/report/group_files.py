@@ -1,4 +1,4 @@
-"""Pictures and files of a cohort's page: what is inside it, what beside."""
+"""Pictures and files of a cohort's page: those inside it and those beside it."""
 
 import base64
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ BESIDE = "others"
 def arrange_pictures(figures: Iterable[tuple[str, str, bytes]]) -> dict[str, list[dict[str, str]]]:
     """Pictures by their place on the page.
 
-    Those of ``others`` have no place of their own, and are links to the file beside the page.
+    Those of ``others`` have no place on the page and are links to the file beside it.
     ``id`` is the element that holds an embedded picture, so that a link can take it from there.
     """
     places: dict[str, list[dict[str, str]]] = {}
@@ -40,7 +40,7 @@ def name_picture(number: int) -> str:
 
 
 def find_place(path: str) -> str:
-    """Where a picture stands.
+    """Where a picture is shown.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def _make_row(path: str, title: str, data: bytes) -> dict[str, str]:
 
 
 def title_table(key: str, tables: Mapping[str, TableEntry]) -> str:
-    """Title of a table; that of a volume is the one of its first measure, marked."""
+    """Title of a table; for volume, the title of the same table of MFI, marked."""
     first = tables.get(key.removeprefix(VOLUME))
     if not key.startswith(VOLUME) or first is None:
         return tables[key].title
@@ -98,7 +98,7 @@ def title_table(key: str, tables: Mapping[str, TableEntry]) -> str:
 
 
 def check_link(text: str) -> str:
-    """Let only links into the folder of the page through.
+    """Accept only links into the folder of the page.
 
     Examples
     --------
@@ -109,5 +109,5 @@ def check_link(text: str) -> str:
 
 
 def encode_uri(data: bytes, media: str) -> str:
-    """Encode a file as an address that holds it."""
+    """Encode a file as a data URL."""
     return f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,7 +1,7 @@
 """Points, words and places that the figures of a cohort share.
 
-Females are filled circles, males open triangles and participants whose sex is not known crosses,
-so that they differ in form and not in colour alone.
+Females are filled circles, males open triangles and participants of unknown sex crosses, so that
+they differ in form as well as in colour.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Crowd:
     sexes : ndarray of str, shape (drawn,)
         F, M or unknown.
     counts : dict of str to int
-        How many there are of each sex, drawn or not.
+        Number of participants of each sex, drawn or not.
     """
 
     drawn: pd.Index
@@ -71,7 +71,7 @@ def choose_crowd(participants: pd.Index, sex: "pd.Series[Any] | None", panels: i
     sex : Series or None
         F, M or missing; index participant_id.
     panels : int
-        Panels of the figure, each with a point a participant.
+        Panels of the figure, each with one point per participant.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def write_correlation(row: Row) -> str:
 
 
 def break_name(name: str, width: int, lines: int = 2) -> str:
-    r"""Break a long name into lines, and cut what is longer still.
+    r"""Break a long name into lines and truncate what is still too long.
 
     >>> break_name("longissimus capitis", 12), break_name("longissimus capitis et cervicis", 8)
     ('longissimus\ncapitis', 'longiss…\ncapitis…')
@@ -234,7 +234,7 @@ def write_at(
 
 
 def write_above(axes: "Axes", place: float | None, text: str) -> None:
-    """Write numbers above a place of the horizontal axis, or their names left of it."""
+    """Write numbers above a position of the horizontal axis, or their names left of it."""
     end = (0.0, 1.0) if place is None else (place, 1.0)
     along = axes.transAxes if place is None else axes.get_xaxis_transform()
     axes.annotate(
@@ -246,7 +246,7 @@ def write_above(axes: "Axes", place: float | None, text: str) -> None:
 def draw_group_legend(
     figure: "Figure", crowd: Crowd, words: str = "", mean: str = "", left_out: int = 0
 ) -> None:
-    """Draw above the panels what forms mean and some words, and below them who is not drawn."""
+    """Draw the legend and a text above the panels, and below them who is not drawn."""
     from matplotlib.lines import Line2D
 
     handles = [
@@ -272,7 +272,7 @@ def draw_group_legend(
     notes = []
     if len(crowd.drawn) < crowd.total:
         notes.append(
-            f"{len(crowd.drawn):,} of {crowd.total:,} participants drawn; numbers are of all"
+            f"{len(crowd.drawn):,} of {crowd.total:,} participants drawn; numbers refer to all"
         )
     if left_out:
         notes.append(f"{left_out:,} without sex not drawn")

@@ -1,4 +1,4 @@
-"""Notes of a cohort's tables, short enough to be read."""
+"""Notes of a cohort's tables, shortened."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ FEW_NAMES = 8  # pairs of muscles named in a note; more are folded
 
 
 def explain_table(entry: TableEntry | None, muscles: Iterable[str]) -> dict[str, Any]:
-    """Say what the notes of a table are about.
+    """Head and texts of the notes of a table.
 
     Returns
     -------
@@ -20,10 +20,10 @@ def explain_table(entry: TableEntry | None, muscles: Iterable[str]) -> dict[str,
         return {"head": "Not made", "notes": [("This table was not made.", "")]}
     gaps = entry.table.empty or bool(entry.table.isna().any(axis=None))
     if entry.table.empty and not entry.notes:
-        return {"head": "Empty", "notes": [("There is no row in this table.", "")]}
+        return {"head": "Empty", "notes": [("This table has no rows.", "")]}
     known = list(muscles)
     return {
-        "head": "Why there is n/a" if gaps else "Notes",
+        "head": "Reasons for n/a" if gaps else "Notes",
         "notes": [shorten_note(note, known) for note in entry.notes],
     }
 
@@ -34,7 +34,7 @@ def shorten_note(note: str, muscles: Sequence[str]) -> tuple[str, str]:
     Returns
     -------
     (str, str)
-        The note, and the names that it no longer holds.
+        The note, and the names removed from it.
 
     Examples
     --------

@@ -1,10 +1,10 @@
 """The page of a cohort as self-contained HTML.
 
-Numbers come in as given; here they are arranged as sections, tables, plots and files. The page
-loads nothing: plotly.js and the data are inside it, and a content security policy forbids the rest.
-It knows the two scripts of the page by their sha256 and runs no other. Styles inside the page are
-allowed, because plotly.js adds its own.
-What moves on the page is in ``group.js``, which draws from one block of JSON.
+Statistics are computed elsewhere; this module arranges them as sections, tables, plots and files.
+The page loads nothing: plotly.js and the data are inside it, and a content security policy forbids
+the rest. The policy lists the two scripts of the page by their sha256 and permits no other. Styles
+inside the page are allowed, because plotly.js adds its own.
+The interactive part of the page is in ``group.js``, which draws from one block of JSON.
 """
 
 import base64
@@ -101,7 +101,7 @@ def hash_script(text: str) -> str:
 
 
 def _name_muscles(page: GroupPage) -> list[tuple[str, str]]:
-    """Explain the abbreviations of muscles as far as they are those of the paper."""
+    """Explain the abbreviations of muscles that are those of the paper."""
     names = map(str, page.values)
     return [(name, MUSCLE_NAMES[name]) for name in names if name in MUSCLE_NAMES]
 
@@ -111,7 +111,7 @@ def _has_place(key: str) -> bool:
 
 
 def _find_models(tables: Mapping[str, TableEntry]) -> dict[str, Any]:
-    """Find the tables of the model asked for, which may be one of volume."""
+    """Find the tables of the requested model, which may be a model of volume."""
     prefix = VOLUME if f"{VOLUME}model" in tables else ""
     names = [name for name in FURTHER_TABLES if name.startswith("model")]
     found = {name: tables[prefix + name] for name in names if prefix + name in tables}

@@ -40,12 +40,12 @@ def draw_pairs(
     unit: str,
     sex: "pd.Series[Any] | None" = None,
 ) -> bytes:
-    """Draw every muscle on every other, with histograms and correlations.
+    """Draw every muscle against every other, with histograms and correlations.
 
     Parameters
     ----------
     values : DataFrame
-        Index participant_id, a float column a muscle, NaN where missing.
+        Index participant_id, one float column per muscle, NaN where missing.
     correlations : DataFrame
         ``muscle_a``, ``muscle_b``, ``n``, ``r``, ``p``, ``ci_lower``, ``ci_upper``.
     unit : str
@@ -120,7 +120,7 @@ def _draw_histogram(axes: "Axes", values: "pd.Series[Any]", name: str) -> None:
 
 
 def _write_pair(axes: "Axes", row: Row) -> None:
-    """Write r with stars and its interval on a shade that is darker the nearer r is to 1 or -1."""
+    """Write r with stars and its interval on a background that darkens as r approaches 1 or -1."""
     from matplotlib import colormaps
 
     r = get_number(row, "r")

@@ -1,4 +1,4 @@
-"""Participants, what they lack and what was found about them."""
+"""Participants, their missing values and the findings about them."""
 
 import math
 from collections import Counter
@@ -34,7 +34,7 @@ def take_side(frame: pd.DataFrame, muscle: object, people: pd.Index) -> pd.Serie
 
 
 def count_people(people: pd.DataFrame) -> list[tuple[str, int]]:
-    """Count participants by sex, and those of whom something is not known, if there are any."""
+    """Count participants by sex, and those with something unknown, if there are any."""
     sexes = take_words(people, "sex")
     unknown = (
         ("Sex unknown", sum(sex not in ("F", "M") for sex in sexes)),
@@ -50,7 +50,7 @@ def count_people(people: pd.DataFrame) -> list[tuple[str, int]]:
 
 
 def count_words(people: pd.DataFrame, name: str) -> list[tuple[str, int]]:
-    """Count the participants of each word, the most frequent first."""
+    """Count the participants by value, the most frequent first."""
     return [
         (word or "unknown", count)
         for word, count in Counter(take_words(people, name)).most_common()
@@ -58,7 +58,7 @@ def count_words(people: pd.DataFrame, name: str) -> list[tuple[str, int]]:
 
 
 def list_missing(page: GroupPage) -> dict[str, Any]:
-    """List what is missing by muscle and by participant; a side is named where one is there."""
+    """List missing values by muscle and participant; if only one side is missing, it is named."""
     lines: dict[str, list[str]] = {}
     counts = []
     for muscle in page.values.columns:

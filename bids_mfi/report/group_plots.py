@@ -1,4 +1,4 @@
-"""What the plots of a cohort's page draw, as one block of JSON.
+"""Data of the plots on a cohort's page, as one block of JSON.
 
 Nothing is computed: numbers of tables are rounded and put in the order of the participants.
 """
@@ -29,8 +29,8 @@ def make_plot_data(page: GroupPage) -> dict[str, Any]:
     dict
         ``people`` by column; ``values``, ``left`` and ``right`` by muscle; ``residuals`` by
         covariate and muscle, ``change`` by muscle and session and ``centiles`` by muscle, all in
-        the order of the participants and None where missing; and the results that stand in the
-        plots, with their words.
+        the order of the participants and None where missing; and the results that the plots show,
+        with their labels.
     """
     index = page.people.index
     muscles = list(page.values.columns)
@@ -55,7 +55,7 @@ def make_plot_data(page: GroupPage) -> dict[str, Any]:
 
 
 def encode_script(data: object) -> str:
-    r"""Encode as JSON that can stand in a script element.
+    r"""Encode as JSON that is safe in a script element.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def round_numbers(values: Iterable[object]) -> list[float | None]:
 
 
 def _collect_people(people: pd.DataFrame) -> dict[str, Any]:
-    """Columns of the participants; words that many share are stored once."""
+    """Columns of the participants; texts that many share are stored once."""
     return {
         "id": [str(name) for name in people.index],
         "sex": take_words(people, "sex"),
@@ -96,7 +96,7 @@ def _collect_people(people: pd.DataFrame) -> dict[str, Any]:
 
 
 def _share(words: Sequence[str]) -> dict[str, Any]:
-    """Store each word once, and for each participant its number."""
+    """Store each text once, and its index for each participant."""
     numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
     return {"words": list(numbers), "of": [numbers[word] for word in words]}
 

@@ -1,4 +1,4 @@
-"""Tables of a cohort as they are shown: which columns, which words."""
+"""Tables of a cohort as they are shown: columns and labels."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -41,8 +41,8 @@ COUNTED = frozenset(
 )  # known without any estimate
 OMNIBUS_CAPTION = (
     "Effects within participants with Greenhouse-Geisser correction, effects between participants "
-    "without. Raw: age and BMI as they are, so that the effect of muscle holds at age 0 and BMI 0 "
-    "(as SPSS and the paper have it). Centred: at the mean age and BMI."
+    "without. Raw: age and BMI as they are, so that the effect of muscle applies at age 0 and BMI "
+    "0 (as in SPSS and the paper). Centred: at the mean age and BMI."
 )
 MODEL_CAPTION = (
     "Repeated measures: muscle within participants, with Greenhouse-Geisser correction, and the "
@@ -62,7 +62,7 @@ class Column:
     names : tuple of str
         Columns of the table; the column is not shown if one of them is missing.
     text : bool
-        Set left, as words are.
+        Aligned left, as text is.
     """
 
     head: str
@@ -72,7 +72,7 @@ class Column:
 
     @property
     def kind(self) -> str:
-        """How cells are set: ``word``, ``number`` or ``starred``."""
+        """How cells are aligned: ``word``, ``number`` or ``starred``."""
         if self.text:
             return "word"
         return "starred" if self.form is format_starred else "number"
@@ -107,7 +107,7 @@ class TableView:
 
     @property
     def has_stars(self) -> bool:
-        """Whether stars can stand in the table."""
+        """Whether the table can contain stars."""
         return any(kind == "starred" for _, kind in self.columns) and not self.is_blank
 
 
@@ -294,7 +294,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 
 
 def show_table(table: pd.DataFrame, columns: Sequence[Column], caption: str) -> TableView:
-    """Arrange a table as words: of its columns those that it has, of its rows the first ones."""
+    """Arrange a table as text: the columns that it has and its first rows."""
     held = [column for column in columns if set(column.names) <= set(table.columns)]
     rows = table.head(LONGEST_TABLE).to_dict("records")
     return TableView(
@@ -308,7 +308,7 @@ def show_table(table: pd.DataFrame, columns: Sequence[Column], caption: str) -> 
 
 
 def _say_cut(rows: int) -> str:
-    return f" The first {LONGEST_TABLE} of {rows:,} rows; the file has all." * (
+    return f" The first {LONGEST_TABLE} of {rows:,} rows; the file has them all." * (
         rows > LONGEST_TABLE
     )
 
@@ -348,7 +348,7 @@ def show_named(key: str, entry: TableEntry, caption: str = "") -> list[TableView
 
 
 def _show_omnibus(entry: TableEntry, caption: str) -> TableView:
-    """Arrange the RM-ANCOVA as the paper prints it: raw covariates first, centred ones beside."""
+    """Arrange the RM-ANCOVA as the paper prints it: raw covariates first, then centred ones."""
     cells: dict[str, dict[str, tuple[str, str, str]]] = {}
     for row in _choose_corrections(entry.table):
         cells.setdefault(str(row["effect"]), {})[str(row.get("covariates", ""))] = (
@@ -374,7 +374,7 @@ def _show_omnibus(entry: TableEntry, caption: str) -> TableView:
 
 
 def _choose_corrections(table: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Of each effect the row with Greenhouse-Geisser correction, or else that without any."""
+    """For each effect, the row with Greenhouse-Geisser correction, or the row without any."""
     chosen: dict[tuple[Any, Any], dict[Any, Any]] = {}
     for correction in ("none", "greenhouse_geisser"):
         for row in table[table["correction"] == correction].to_dict("records"):
@@ -405,7 +405,7 @@ def _star(text: str, p: object) -> str:
 
 
 def split_stars(cell: str) -> tuple[str, str]:
-    """Part a number from its stars, so that numbers stand below each other.
+    """Split a number from its stars so that numbers align.
 
     Examples
     --------

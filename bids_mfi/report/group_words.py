@@ -52,12 +52,12 @@ def name_sex(sex: object) -> str:
 
 
 def name_muscle(muscle: object) -> str:
-    """Name the mean of all muscles in words, and any other as it is."""
+    """Name the mean of all muscles in words; keep other names."""
     return "Mean of all" if muscle == "mean" else str(muscle)
 
 
 def name_column(name: str) -> str:
-    """Head of a column that the page does not know.
+    """Heading of a column that has no label.
 
     Examples
     --------

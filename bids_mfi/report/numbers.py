@@ -8,7 +8,7 @@ STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 def to_number(value: object) -> float:
-    """Take a cell as a number, NaN if it is none.
+    """Take a cell as a number; NaN if it is not one.
 
     Examples
     --------
@@ -22,12 +22,12 @@ def to_number(value: object) -> float:
 
 
 def format_number(value: object, digits: int = 2, sign: str = "") -> str:
-    """Format with so many digits after the point and a true minus sign, but none before zero.
+    """Format with this many decimals and a true minus sign; zero has no sign.
 
     Parameters
     ----------
     value : object
-        Anything that is no finite number gives ``n/a``.
+        Anything that is not a finite number gives ``n/a``.
     digits : int
     sign : str
         ``+`` to give positive numbers a sign too.
@@ -59,7 +59,7 @@ def format_count(value: float) -> str:
 
 
 def format_blank(value: object) -> str:
-    """Format a word that may be lacking on purpose.
+    """Format a text that may be blank on purpose.
 
     Examples
     --------
@@ -188,7 +188,7 @@ def format_spread(mean: object, error: object, digits: int = 2) -> str:
 
 
 def format_known(mean: object, sd: object, known: object, n: object) -> str:
-    """Mean and standard deviation, and of how many if not of all.
+    """Mean and standard deviation, and the number of values if some are missing.
 
     Examples
     --------
@@ -204,7 +204,7 @@ def format_known(mean: object, sd: object, known: object, n: object) -> str:
 
 
 def format_test(statistic: object, df1: object, df2: object) -> str:
-    """F with its degrees of freedom; one digit where they are no whole numbers.
+    """F with its degrees of freedom; one decimal where they are not whole numbers.
 
     Examples
     --------
@@ -217,7 +217,7 @@ def format_test(statistic: object, df1: object, df2: object) -> str:
 
 
 def format_df(value: object) -> str:
-    """Degrees of freedom, with one digit where they are no whole number."""
+    """Degrees of freedom, with one decimal where they are not a whole number."""
     number = to_number(value)
     return format_number(number, 0 if number == round_or_nan(number) else 1)
 

@@ -1,6 +1,6 @@
 """The page of a participant as self-contained HTML.
 
-Numbers come in as given and are only formatted. The page loads nothing: its style and pictures
+Numbers are only formatted here. The page loads nothing: its style and pictures
 are inside it, and a content security policy forbids the rest.
 """
 
@@ -34,7 +34,7 @@ FAT_WATER_SENTENCES = {
     "computed": (
         "Fat and water were computed from the in-phase and out-of-phase magnitude images, "
         "F = (IP - OOP) / 2 and W = (IP + OOP) / 2; fat fractions above 50 % therefore appear "
-        "below it."
+        "below 50 %."
     ),
     "scanner": "Fat and water are the images reconstructed by the scanner.",
 }
@@ -44,7 +44,7 @@ DISPLAY = "Radiological display: the participant's right (R) is on the left of t
 # Heading, alternative text and caption of each picture, by its name.
 PICTURES = {
     "overview": (
-        "Where the slices lie",
+        "Position of the slices",
         "Coronal and sagittal slice of the water image with the muscle labels in colour and "
         "numbered lines at the height of each axial slice.",
         "Water with the labels filled. The numbered lines are the axial slices below.",
@@ -54,7 +54,7 @@ PICTURES = {
         "Axial slices of the water image with the outline and fill of every muscle label in the "
         "colour of the legend, the participant's right on the left.",
         "Labels over water, from superior (1) to inferior; z is the scanner's coordinate. The "
-        "magnification is chosen for each slice: mind the scale bars.",
+        "magnification differs between slices: note the scale bars.",
     ),
     "water": (
         "Water",
@@ -66,8 +66,8 @@ PICTURES = {
         "The same axial slices of the fat fraction in colour with the outlines of the labels in "
         "white and a colour bar from 0 to 60 percent.",
         "Fat fraction with the outlines of the labels. Black is 0 %: no fat or, where fat and "
-        "water are computed from magnitude images, nothing but fat, as under the skin. Slate grey "
-        "is no signal.",
+        "water are computed from magnitude images, only fat, as under the skin. Slate grey is no "
+        "signal.",
     ),
 }
 
@@ -93,7 +93,7 @@ class ScanSection:
     files : tuple of str
         Results, relative to the page's folder.
     problem : str
-        Why the scan failed; empty if it did not. Measures beside it are of an earlier run.
+        Why the scan failed; empty if it did not. Measures shown with it come from an earlier run.
     weights : str
         Name and version of the weights that made the results.
     levels : tuple of LevelMeasure
@@ -115,7 +115,7 @@ class ScanSection:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """By what the results of a page were made.
+    """Software and model that made the results of a page.
 
     Attributes
     ----------
@@ -155,7 +155,7 @@ class ParticipantPage:
 
 
 def make_environment() -> "Environment":
-    """Templates of all pages: everything put into them is escaped, and a gap is an error."""
+    """Templates of all pages: everything inserted is escaped, and a missing value is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -227,7 +227,7 @@ def _prepare_scan(scan: ScanSection) -> dict[str, Any]:
 def _prepare_group(
     sides: list[Muscle], measures: dict[int, MuscleMeasure], flags: Iterable[QCFlag]
 ) -> dict[str, Any]:
-    """Put the two sides of a muscle beside each other; a side may be missing."""
+    """Put the two sides of a muscle next to each other; a side may be missing."""
     found = {muscle.hemi: muscle for muscle in sides}
     cells = []
     for hemi, side in SIDES:
@@ -239,7 +239,7 @@ def _prepare_group(
 
 
 def _prepare_levels(scan: ScanSection) -> dict[str, Any] | None:
-    """Arrange the table by vertebral level: a row a muscle, a column a level and side.
+    """Arrange the table by vertebral level: one row per muscle, one column per level and side.
 
     The first column of a row is of the paper's levels for the muscle. None where nothing was found.
     """
@@ -260,12 +260,12 @@ def _prepare_levels(scan: ScanSection) -> dict[str, Any] | None:
 
 
 def _concerns(flag: QCFlag, muscle: Muscle) -> bool:
-    """Whether a table cell is marked for this flag; mere information marks nothing."""
+    """Whether a table cell is marked for this flag; flags of severity info mark nothing."""
     return flag.severity != "info" and flag.muscle in (muscle.muscle, muscle.abbreviation)
 
 
 def group_flags(flags: Iterable[QCFlag]) -> list[dict[str, Any]]:
-    """Group flags of one code and severity, the most severe first, else in their order.
+    """Group flags of one code and severity, the most severe first, otherwise in their order.
 
     Examples
     --------
@@ -305,7 +305,7 @@ def count_flags(flags: Iterable[QCFlag]) -> str:
 
 
 def describe_images(pair: DixonPair | None, grid: Grid | None) -> list[tuple[str, str]]:
-    """Describe the images of a scan as pairs of a word and what is known.
+    """Describe the images of a scan as pairs of a label and a text.
 
     Examples
     --------
@@ -360,7 +360,7 @@ def _prepare_picture(name: str, png: bytes) -> dict[str, str]:
 
 
 def check_color(text: str) -> str:
-    """Let only ``#rrggbb`` into the style of the page.
+    """Accept only ``#rrggbb`` for the style of the page.
 
     Examples
     --------

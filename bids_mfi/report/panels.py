@@ -27,7 +27,7 @@ FILL_OPACITY = 0.38
 
 
 def new_figure(height_inches: float) -> "Figure":
-    """Make a figure of the width of a page."""
+    """Make a figure as wide as a page."""
     from matplotlib.figure import Figure
 
     return Figure((WIDTH_INCHES, height_inches), dpi=DOTS_PER_INCH, facecolor=BACKGROUND)
@@ -169,7 +169,7 @@ def halo() -> Any:
 
 
 def draw_legend(figure: "Figure", table: MuscleTable) -> None:
-    """Write below the panels a colour for the right and the left side of each muscle."""
+    """Write the colours of the right and left side of each muscle below the panels."""
     from matplotlib.patches import Rectangle
 
     height = figure.get_figheight()

@@ -53,9 +53,9 @@ class Scene:
     ratio : float
         Height of a panel by its width.
     brightest : float
-        Water signal that is shown white.
+        Water signal that is shown as white.
     vertebrae : ndarray of int16, shape (x, y, z), or None
-        0, or the place of a vertebra in ``vertebra_names``, counted from 1.
+        0, or the position of a vertebra in ``vertebra_names``, counted from 1.
     vertebra_names : tuple of str
     """
 
@@ -100,7 +100,7 @@ def arrange_scene(
 
 
 def _find_brightest(water: NDArray[np.float32]) -> float:
-    """Find a signal that one in a hundred voxels of the body passes."""
+    """Find the signal that one in a hundred voxels of the body exceeds."""
     body = water[water > 0.1 * water.max()]
     return float(np.percentile(body, 99)) if body.size else 1.0
 
@@ -112,7 +112,7 @@ def choose_levels(labels: NDArray[np.int16], count: int = LEVELS) -> tuple[int, 
     ----------
     labels : ndarray of int16, shape (x, y, z)
     count : int
-        Slices wanted; fewer if there are fewer, more if a label would not be seen.
+        Number of slices; fewer if the volume has fewer, more if a label would not be visible.
 
     Returns
     -------
@@ -179,7 +179,7 @@ def _find_box_mm(
 
 
 def _fit_view(level: int, box: tuple[float, float, float, float], ratio: float) -> View:
-    """Widen a box on both sides to the wanted ratio of height to width."""
+    """Widen a box on both sides to a given ratio of height to width."""
     left, right, top, bottom = box
     wider = max(0.0, (bottom - top) / ratio - (right - left)) / 2
     higher = max(0.0, (right - left) * ratio - (bottom - top)) / 2

@@ -1,6 +1,6 @@
 """Paths in sentences of a page that may be shared.
 
-Messages name files with their whole path, which tells names of people, machines and projects.
+Messages name files with their full path, which can reveal names of people, machines and projects.
 """
 
 import os
@@ -13,14 +13,14 @@ _FOLDERS = re.compile(r"(?<![^\s'\"(\[=:,;])/(?:[^\s/:;,'\"()\[\]]+/)+")
 
 
 def shorten_paths(text: str, folders: Mapping[str, Path | None]) -> str:
-    r"""Show paths relative to known folders, and of other whole paths the last name only.
+    r"""Show paths relative to known folders, and only the last name of other absolute paths.
 
     Parameters
     ----------
     text : str
         A sentence for a person.
     folders : mapping of str to Path or None
-        What each folder is called where it stands alone.
+        Name that replaces each folder.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The common look of the figures that are SVG."""
+"""Common style of the SVG figures."""
 
 import io
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ def adjust_p(p: pd.Series, method: str) -> pd.Series:
     Parameters
     ----------
     p : Series of float64
-        Raw p-values; NaN is no member of the family.
+        Raw p-values; NaN does not belong to the family.
     method : str
         ``holm`` (Holm 1979) or ``fdr_bh`` (Benjamini & Hochberg 1995,
         doi:10.1111/j.2517-6161.1995.tb02031.x).

@@ -28,7 +28,7 @@ class IntraclassCorrelation:
         Estimate and its 95 % confidence interval.
     icc_f, icc_df1, icc_df2, icc_p : float
         F = MSR / MSE of the rows against a true ICC of 0, and its p. F ignores the raters' bias,
-        so that p can be small though the interval holds 0.
+        so p can be small although the interval includes 0.
     msr, msc, mse : float
         Mean squares of rows (subjects), columns (raters) and error.
     """
@@ -56,10 +56,10 @@ def intraclass_correlation(ratings: ArrayLike) -> IntraclassCorrelation:
     Returns
     -------
     IntraclassCorrelation
-        All NaN for less than two subjects or raters. Of identical raters the ICC is 1, F is
-        infinite and p 0; the interval is NaN, for its degrees of freedom are 0 / 0. Without any
-        difference, between subjects or raters, all but the mean squares and the degrees of
-        freedom is NaN.
+        All NaN for fewer than two subjects or raters. For identical raters, the ICC is 1, F is
+        infinite and p is 0; the interval is NaN, because its degrees of freedom are 0 / 0. Without
+        any difference between subjects or raters, everything except the mean squares and the
+        degrees of freedom is NaN.
 
     References
     ----------
@@ -91,8 +91,8 @@ def intraclass_correlation(ratings: ArrayLike) -> IntraclassCorrelation:
 def _mean_squares(values: Floats) -> tuple[float, float, float]:
     """Mean squares of rows, columns and error.
 
-    The first column is taken off before the columns are compared, so that what identical raters
-    share leaves no rounding error.
+    The first column is subtracted before the columns are compared, so that identical raters leave
+    no rounding error.
     """
     n, k = values.shape
     apart = values - values[:, :1]
@@ -140,13 +140,13 @@ def _f_quantile(df1: float, df2: float) -> float:
 class Agreement:
     """Agreement of two raters on one measure; the columns of Tables 2 and 3 of Weber et al. 2021.
 
-    ``gt`` is the reference (ground truth), ``cnn`` what is compared with it. In the unit of the
-    measure unless said otherwise.
+    ``gt`` is the reference (ground truth), ``cnn`` the values compared with it. In the unit of the
+    measure unless stated otherwise.
 
     Attributes
     ----------
     n : int
-        Pairs in which both values are there.
+        Pairs in which both values exist.
     mean_gt, mean_cnn, se_cnn : float
         Means, and the standard error SD / sqrt(n) of the compared values.
     bias, sd_diff, loa_lower, loa_upper : float
@@ -203,8 +203,8 @@ def measure_agreement(reference: ArrayLike, compared: ArrayLike) -> Agreement:
     Returns
     -------
     Agreement
-        NaN for what is undefined: all but ``n`` without a pair; SD, limits, standard errors and
-        ICC of one pair; ``p_r`` of less than three; ``r`` where a rater's values are all equal;
+        Undefined values are NaN: all but ``n`` without a pair; SD, limits, standard errors and ICC
+        for one pair; ``p_r`` for fewer than three; ``r`` where a rater's values are all equal;
         ``slope`` and ``intercept`` where the compared values are. Identical raters have bias and
         limits 0, r, ICC and slopes 1, p 0 (``p_r`` from three pairs on).
 
@@ -253,7 +253,7 @@ def _describe_differences(gt: Floats, cnn: Floats) -> dict[str, float]:
 
 
 def standard_deviation(values: Floats) -> float:
-    """Compute the standard deviation with n - 1; NaN of fewer than two values."""
+    """Compute the standard deviation with n - 1; NaN for fewer than two values."""
     if values.size < 2:
         return NAN
     return float(np.sqrt(np.sum(_centre(values) ** 2) / (values.size - 1)))

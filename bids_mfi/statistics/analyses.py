@@ -32,9 +32,9 @@ def analyse_cohort(cohort: Cohort, correction: str) -> dict[str, Analysis]:
     ----------
     cohort : Cohort
     correction : str
-        ``none``, ``holm`` or ``fdr_bh``: adjusted p-values beside the raw ones. A family is: the
-        pairs of muscles (t-tests; correlations), the muscles (sex; age; BMI in the ANCOVA; partial
-        correlations with age; with BMI). The omnibus tests are not adjusted.
+        ``none``, ``holm`` or ``fdr_bh``: adjusted p-values in addition to the raw ones. A family
+        is: the pairs of muscles (t-tests; correlations), the muscles (sex; age; BMI in the ANCOVA;
+        partial correlations with age; with BMI). The omnibus tests are not adjusted.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def analyse_formula(cohort: Cohort, parsed: ParsedFormula) -> dict[str, Analysis
     Raises
     ------
     InputError
-        A column of the formula is not there.
+        A column of the formula does not exist.
     """
     terms, coefficients, means = fit_formula(cohort, parsed)
     return {
@@ -112,6 +112,7 @@ def _adjust(name: str, analysis: Analysis, correction: str) -> Analysis:
     adjusted = add_adjusted(table[~is_mean], P_COLUMNS[name], correction)
     whole = pd.concat([adjusted, table[is_mean]], ignore_index=True)
     note = (
-        "ANCOVA for sex of mean: not corrected, because the mean of all is no member of the family."
+        "ANCOVA for sex of mean: not corrected, because the mean of all does not belong to the "
+        "family."
     )
     return Analysis(whole[list(adjusted.columns)], (*analysis.notes, note))

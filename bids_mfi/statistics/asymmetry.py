@@ -1,6 +1,6 @@
 """Left-right asymmetry of the muscles.
 
-Left is the participant's left, and all differences are left less right.
+Left is the participant's left, and all differences are left minus right.
 """
 
 import numpy as np
@@ -19,15 +19,15 @@ NAMES = {"mean_first": "mean_left", "mean_second": "mean_right"}
 
 
 def measure_asymmetry(cohort: Cohort) -> Analysis:
-    """Paired t-test of left less right, two-tailed, and the asymmetry index of each muscle.
+    """Paired t-test of left minus right, two-tailed, and the asymmetry index of each muscle.
 
-    The index is the mean over participants of 100 (L - R) / ((L + R) / 2), in percent, and above
-    0 where the left side has more.
+    The index is the mean over participants of 100 (L - R) / ((L + R) / 2), in percent, and is
+    above 0 where the left side has more.
 
     Returns
     -------
     Analysis
-        ``ASYMMETRY_COLUMNS``, a row a muscle; participants with both sides only. The means and
+        ``ASYMMETRY_COLUMNS``, one row per muscle; only participants with both sides. The means and
         differences are in the unit of the measure.
     """
     left, right = (side.to_numpy(np.float64) for side in (cohort.left, cohort.right))
@@ -57,7 +57,7 @@ def _explain(table: pd.DataFrame, left: Floats, right: Floats) -> tuple[str, ...
             )
             reasons.append((muscle, reason))
         elif sd == 0:
-            reasons.append((muscle, "no test, because left less right is the same in all"))
+            reasons.append((muscle, "no test, because left minus right is the same in all"))
         if zeros:
             people = count_noun(zeros, "participant")
             reason = f"the index leaves out {people} whose sides add up to 0"

@@ -1,9 +1,9 @@
-"""Where a participant stands among controls of the same sex, age and BMI.
+"""Position of a participant among controls of the same sex, age and BMI.
 
-A linear model of the controls, value ~ sex + age + bmi, expects a value of each participant. What
-departs from it, by the standard error of a single new value, follows Student's t if the model
-holds; its centile and z are those of that t. Each control is judged by the model of the other
-controls, so that he does not judge himself.
+A linear model of the controls, value ~ sex + age + bmi, predicts a value for each participant. The
+deviation, divided by the standard error of a single new value, follows Student's t if the model
+holds; centile and z are those of that t. Each control is compared with the model of the other
+controls only.
 """
 
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ CALIBRATION_COLUMNS = ("muscle", "n", "below_5", "above_95")
 def measure_centiles(cohort: Cohort, controls: pd.Index) -> Analysis:
     """Centile of each participant and muscle by the model of the controls.
 
-    A covariate that all controls share, or that none has, is left out; participants who do not
-    share it have no centile then. With y the value, e what is expected, s the residual SD of the
-    controls and h = x (X'X)^-1 x', t = (y - e) / (s sqrt(1 + h)).
+    A covariate that is the same in all controls, or missing in all, is left out; participants
+    who differ in it then have no centile. With y the value, e the expected value, s the residual SD
+    of the controls and h = x (X'X)^-1 x', t = (y - e) / (s sqrt(1 + h)).
 
     Parameters
     ----------
@@ -48,10 +48,10 @@ def measure_centiles(cohort: Cohort, controls: pd.Index) -> Analysis:
     Returns
     -------
     Analysis
-        ``CENTILE_COLUMNS``, a row for each participant and muscle with a value. ``expected``: in
+        ``CENTILE_COLUMNS``, one row for each participant and muscle with a value. ``expected``: in
         the unit of the measure; ``z``: normal deviate; ``centile``: 0 to 100; ``is_control`` and
-        ``outside_range``: yes or no. Outside is who is of an age, BMI or sex that no control has,
-        so that the model extrapolates. NaN with fewer than 20 controls who have all values.
+        ``outside_range``: yes or no. Participants with an age, BMI or sex that no control has are
+        outside: the model extrapolates. NaN with fewer than 20 controls who have all values.
 
     Examples
     --------
@@ -83,9 +83,9 @@ class _Panel:
     people : DataFrame
     values : float64 (participants,)
     trained : bool (participants,)
-        Controls who have all values: the model is theirs.
+        Controls who have all values; the model is fitted to them.
     judged : bool (participants,)
-        Who can be judged by that model, controls among them.
+        Participants, controls included, to whom that model applies.
     usable : Usable
         Covariates, as the controls have them.
     """
@@ -179,7 +179,7 @@ def _spread(judged: Booleans, expected: Floats, t: Floats, df: Floats) -> dict[s
 def _normalise(t: Floats, df: Floats) -> Floats:
     """Find the normal deviate of the same tail as t.
 
-    Where the tail is too small for a number, Wallace's approximation stands for it (1959,
+    Where the tail is too small for a number, Wallace's approximation is used (1959,
     Annals of Mathematical Statistics 30, 1121-1130).
     """
     tail = special.stdtr(df, -np.abs(t))
@@ -213,12 +213,12 @@ def _describe(panel: _Panel, table: pd.DataFrame) -> list[str]:
     remarks = [text] if text else []
     missing, outside = int((~panel.judged).sum()), int((table["outside_range"] == "yes").sum())
     if missing:
-        why = "a covariate is missing, or no control is like them in it"
+        why = "a covariate is missing, or no control shares its value"
         have = f"{count_noun(missing, 'participant')} {choose_form(missing, 'has', 'have')}"
         remarks.append(f"{have} no centile, because {why}")
     alone = int((panel.judged & table["centile"].isna()).sum())
     if alone:
-        why = "the other controls say nothing of them, as where none is of their sex"
+        why = "the other controls do not determine their value, for example if none is of their sex"
         have = f"{count_noun(alone, 'control')} {choose_form(alone, 'has', 'have')}"
         remarks.append(f"{have} no centile, because {why}")
     if outside:
@@ -229,7 +229,7 @@ def _describe(panel: _Panel, table: pd.DataFrame) -> list[str]:
 
 
 def calibrate_centiles(centiles: pd.DataFrame) -> Analysis:
-    """How many controls lie below the 5th and above the 95th centile of the others.
+    """Count the controls below the 5th and above the 95th centile of the others.
 
     Parameters
     ----------
@@ -239,8 +239,8 @@ def calibrate_centiles(centiles: pd.DataFrame) -> Analysis:
     Returns
     -------
     Analysis
-        ``CALIBRATION_COLUMNS``, a row a muscle: controls with a centile, and percent of them. Both
-        are about 5 where the normal model holds.
+        ``CALIBRATION_COLUMNS``, one row per muscle: controls with a centile, and percent of them.
+        Both are about 5 where the normal model holds.
     """
     rows = []
     controls = centiles[centiles["is_control"] == "yes"]

@@ -1,10 +1,10 @@
 """Change between sessions.
 
-All functions take ``visits``: a row a participant, session and muscle, with columns
+All functions take ``visits``: one row per participant, session and muscle, with columns
 ``participant_id``, ``session_id``, ``muscle``, ``value`` (unit of the measure), ``sex`` (F, M or
 missing), ``age`` (years) and ``bmi`` (kg/m^2), NaN where missing; and ``sessions``, the names of
-the sessions, the first being the one from which change is measured. Change is that of the other
-session less this one; the other may be earlier, where the user wants so.
+the sessions, the first being the one from which change is measured. Change is the other session
+minus this one; the other session may be earlier if the user requests it.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def paired_change(visits: pd.DataFrame, sessions: tuple[str, ...]) -> Analysis:
     Returns
     -------
     Analysis
-        ``PAIRED_COLUMNS``, a row a muscle and other session; participants with both only.
+        ``PAIRED_COLUMNS``, one row per muscle and other session; only participants with both.
         ``percent_change`` is 100 mean_change / mean_from.
     """
     if len(sessions) < 2:
@@ -117,7 +117,7 @@ def _explain_pairs(row: Row) -> list[str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Model:
-    """Mixed model of one muscle: what is known before it is fitted.
+    """Mixed model of one muscle before it is fitted.
 
     Attributes
     ----------
@@ -138,30 +138,30 @@ class _Model:
 
     @property
     def df_between(self) -> int:
-        """Participants less the intercept and the covariates."""
+        """Participants minus the intercept and the covariates."""
         return len(np.unique(self.participants)) - 1 - len(self.covariates)
 
     @property
     def df_within(self) -> int:
-        """Values less participants and session columns."""
+        """Values minus participants and session columns."""
         return len(self.values) - len(np.unique(self.participants)) - len(self.sessions)
 
 
 def model_change(visits: pd.DataFrame, sessions: tuple[str, ...]) -> Analysis:
     """Mixed model of each muscle, value ~ session + sex + age + bmi + (1 | participant), by REML.
 
-    Participants of one session only take part, too. Covariates are those of the first session in
+    Participants with only one session are included. Covariates are those of the first session in
     which they are known; a covariate that is the same in all, or missing in all, is left out.
-    Degrees of freedom follow the containment rule of Pinheiro & Bates: values less participants
-    less session contrasts for sessions, participants less 1 less covariates for covariates.
+    Degrees of freedom follow the containment rule of Pinheiro & Bates: values minus participants
+    minus session contrasts for sessions; participants minus 1 minus covariates for covariates.
 
     Returns
     -------
     Analysis
-        ``MODEL_COLUMNS``. Effect ``session``: ``session`` less the first named; ``sex``: F less M;
-        ``age``: a year; ``bmi``: a kg/m^2. Estimates and SDs are in the unit of the measure; ``n``
-        counts values, ``n_participants`` participants. ``sd_participants`` is 0 where participants
-        differ no more than values of one participant do.
+        ``MODEL_COLUMNS``. Effect ``session``: ``session`` minus the first named; ``sex``: F minus
+        M; ``age``: per year; ``bmi``: per kg/m^2. Estimates and SDs are in the unit of the measure;
+        ``n`` counts values, ``n_participants`` participants. ``sd_participants`` is 0 where
+        participants differ no more than values of one participant do.
 
     References
     ----------
@@ -180,7 +180,7 @@ def model_change(visits: pd.DataFrame, sessions: tuple[str, ...]) -> Analysis:
 
 
 def _first_known(visits: pd.DataFrame, sessions: tuple[str, ...]) -> pd.DataFrame:
-    """Covariates of each participant, of the first session in which each is known."""
+    """Covariates of each participant, from the first session in which each is known."""
     seen = visits.drop_duplicates(["participant_id", "session_id"])
     order = seen["session_id"].map({name: i for i, name in enumerate(sessions)})
     seen = seen.assign(order=order).dropna(subset="order").sort_values("order", kind="stable")
@@ -188,7 +188,7 @@ def _first_known(visits: pd.DataFrame, sessions: tuple[str, ...]) -> pd.DataFram
 
 
 def _model_muscle(values: pd.DataFrame, people: pd.DataFrame) -> tuple[list[Row], list[str]]:
-    """Rows of one muscle, and what there is to say about them."""
+    """Rows of one muscle, and remarks about them."""
     blank = _blank_rows(tuple(values.columns))
     values = values[values.notna().any(axis=1)]
     known = people.loc[values.index]
@@ -247,7 +247,7 @@ def _explain_model(model: _Model) -> str | None:
         return "too few participants have values in more than one session"
     scaled = model.matrix / np.linalg.norm(model.matrix, axis=0)
     if np.linalg.matrix_rank(scaled, tol=LEAST_SINGULAR) < scaled.shape[1]:
-        return "sessions and covariates cannot be told apart in these participants"
+        return "sessions and covariates cannot be separated in these participants"
     return None
 
 
@@ -293,7 +293,7 @@ def measure_repeatability(repeats: pd.DataFrame) -> Analysis:
     Parameters
     ----------
     repeats : DataFrame
-        A row a scan and muscle: ``participant_id``, ``session_id``, ``scan``, ``muscle``,
+        One row per scan and muscle: ``participant_id``, ``session_id``, ``scan``, ``muscle``,
         ``value``. Scans of the same participant and session are repetitions.
 
     Returns
@@ -303,7 +303,7 @@ def measure_repeatability(repeats: pd.DataFrame) -> Analysis:
         their degrees of freedom; ``sdc`` = 1.96 sqrt(2) sw, by which two scans differ in 5 % of
         unchanged participants; its 95 % interval is from the chi-square distribution of sw^2;
         ``cv_percent`` = 100 sw / mean. Sessions and scans counted are those with repetitions. A
-        note tells what rests on fewer than 10 repetitions, n_scans - n_sessions.
+        note names what is based on fewer than 10 repetitions, n_scans - n_sessions.
 
     References
     ----------
@@ -334,10 +334,10 @@ def _repeat_row(scans: pd.DataFrame) -> tuple[dict[str, float], list[str]]:
     apart = (values - sessions.transform("mean"))[again]
     sw = float(np.sqrt((apart**2).sum() / df))
     if sw <= ROUNDING * float(values[again].abs().max()):
-        same = "the scans of a session have the same values, as copies of one scan have"
+        same = "the scans of a session have the same values, as if they were copies of one scan"
         return row, [f"n/a, because {same}"]
     row |= _detectable(sw, df, float(values[again].mean()))
-    few = f"rests on {_count_repetitions(df)}, see its interval"
+    few = f"is based on {_count_repetitions(df)}; see its interval"
     remarks = [few] if df < FEW_REPETITIONS else []
     if np.isnan(row["cv_percent"]):
         remarks.append("no percentage, because the mean is not above 0")
@@ -361,7 +361,7 @@ def _detectable(sw: float, df: int, mean: float) -> dict[str, float]:
 def list_changes(
     visits: pd.DataFrame, sessions: tuple[str, ...], repeatability: pd.DataFrame
 ) -> Analysis:
-    """Change of each participant and muscle, and whether it exceeds what repetition brings.
+    """Change of each participant and muscle, and whether it exceeds that of repeated scans.
 
     Parameters
     ----------
@@ -373,10 +373,10 @@ def list_changes(
     Returns
     -------
     Analysis
-        ``LIST_COLUMNS``, a row a participant, muscle and other session with both values, in the
+        ``LIST_COLUMNS``, one row per participant, muscle and other session with both values, in the
         order of participants. ``exceeds_sdc``: ``yes`` where the change, up or down, is larger
-        than the smallest detectable change, else ``no``; NaN where that is not known, or rests on
-        fewer than 5 repetitions.
+        than the smallest detectable change, else ``no``; NaN where that is not known or is based
+        on fewer than 5 repetitions.
     """
     if len(sessions) < 2:
         return Analysis(pd.DataFrame(columns=list(LIST_COLUMNS)), (ONE_SESSION,))
@@ -390,7 +390,7 @@ def list_changes(
         ]
         tables += mine
         if df < LEAST_REPETITIONS and any(len(table) for table in mine):
-            why = "is unknown" if np.isnan(sdc) else f"rests on {_count_repetitions(df)}"
+            why = "is unknown" if np.isnan(sdc) else f"is based on {_count_repetitions(df)}"
             reasons.append(
                 (muscle, f"not compared with the smallest detectable change, which {why}")
             )

@@ -1,7 +1,7 @@
 """One value of each participant and muscle.
 
 A muscle's value is the mean of its left and right side, as in Weber et al. 2021
-(doi:10.1038/s41598-021-95972-x). What a missing side does is a rule that the user chooses.
+(doi:10.1038/s41598-021-95972-x). The user chooses the rule for missing sides.
 """
 
 from collections.abc import Sequence
@@ -28,21 +28,21 @@ class Cohort:
     measure : str
         ``mfi`` (percent) or ``volume`` (ml).
     missing : str
-        ``both``: a muscle counts when both sides are there (rule A). ``complete``: as that, and
-        only participants with all muscles, sex, age and BMI (rule B). ``any``: one side suffices
-        (rule C).
+        ``both``: a muscle counts if both sides exist (rule A). ``complete``: in addition, only
+        participants with all muscles, sex, age and BMI (rule B). ``any``: one side is enough (rule
+        C).
     people : DataFrame
         Index participant_id. ``sex`` (F, M or missing), ``age`` (years), ``bmi`` (kg/m^2), NaN
-        where missing, and whatever else is known of the participants.
+        where missing, and any other columns of the participants.
     values : DataFrame
-        Same index; float64, a column a muscle in the order of the paper, NaN where missing.
+        Same index; float64, one column per muscle in the order of the paper, NaN where missing.
     left, right : DataFrame
         The two sides; same index and columns.
     rare : tuple of (str, str)
-        Muscles that fewer than half of the participants have, and the number of those who have
-        them in words. Analyses of several muscles together leave them out.
+        Muscles that fewer than half of the participants have, and the number of participants who
+        have them, in words. Analyses of several muscles together leave them out.
     absent : tuple of (str, str)
-        Muscles that were measured and are in no analysis, and why.
+        Muscles that were measured but are in no analysis, and why.
     """
 
     measure: str
@@ -61,30 +61,30 @@ class Cohort:
 
     @property
     def common(self) -> tuple[str, ...]:
-        """Muscles that are not rare: those of which analyses of several muscles are made."""
+        """Muscles that are not rare: those used in analyses of several muscles."""
         rare = dict(self.rare)
         return tuple(muscle for muscle in self.muscles if muscle not in rare)
 
     def explain_rare(self, what: str) -> tuple[str, ...]:
-        """Say of each rare muscle that an analysis of several muscles is without it."""
+        """State for each rare muscle that an analysis of several muscles leaves it out."""
         return tuple(f"{what}: without {name}, because {why}." for name, why in self.rare)
 
     def select(self, muscles: Sequence[str], covariates: Sequence[str] = COVARIATES) -> pd.Index:
-        """Participants in whom these muscles and covariates are all there."""
+        """Participants who have all these muscles and covariates."""
         known = self.people[list(covariates)].notna().all(axis=1)
         return self.values.index[known & self.values[list(muscles)].notna().all(axis=1)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """What came out of an analysis.
+    """Result of an analysis.
 
     Attributes
     ----------
     table : DataFrame
-        One row a result, with the columns of its file; NaN where there is none.
+        One row per result, with the columns of its file; NaN where there is none.
     notes : tuple of str
-        A sentence for each reason why something is missing or to be doubted.
+        One sentence for each reason why something is missing or doubtful.
     """
 
     table: pd.DataFrame
@@ -97,15 +97,15 @@ def make_cohort(long: pd.DataFrame, people: pd.DataFrame, measure: str, missing:
     Parameters
     ----------
     long : DataFrame
-        One row a participant, muscle and side: ``participant_id``, ``muscle``, ``hemi`` (L or R),
+        One row per participant, muscle and side: ``participant_id``, ``muscle``, ``hemi`` (L or R),
         ``mfi_percent`` and ``volume_ml``, NaN where missing.
     people : DataFrame
         Index participant_id, columns ``sex``, ``age``, ``bmi`` and others. Those without a row in
-        ``long`` are left out; those with rows but not in here have no covariates.
+        ``long`` are left out; those with rows in ``long`` but not in here have no covariates.
     measure : str
         ``mfi`` or ``volume``.
     missing : str
-        ``both``, ``complete`` or ``any``, see :class:`Cohort`. ``complete`` asks for the muscles
+        ``both``, ``complete`` or ``any``, see :class:`Cohort`. ``complete`` requires the muscles
         that at least half of the participants have.
 
     Returns
@@ -152,12 +152,12 @@ def _find_absent(
 ) -> tuple[tuple[str, str], ...]:
     lost = [name for name in left.columns if name not in values.columns]
     seen = (left.notna() | right.notna()).any(axis=0)
-    reasons = ("no participant has a value of it", "no participant has both sides")
+    reasons = ("no participant has a value for it", "no participant has both sides")
     return tuple((str(name), reasons[int(seen[name])]) for name in lost)
 
 
 def _keep(cohort: Cohort, kept: pd.Index) -> Cohort:
-    """Take some participants; rare muscles that none of them has fall away."""
+    """Take some participants; rare muscles that none of them has are dropped."""
     values = cohort.values.loc[kept]
     rare = dict(cohort.rare)
     columns = [name for name in values.columns if name not in rare or values[name].notna().any()]

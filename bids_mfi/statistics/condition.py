@@ -1,7 +1,7 @@
 """Conditions on participants in the user's words.
 
-Nothing of a condition is ever run: Python's own grammar takes it apart, and what is allowed is
-computed here.
+A condition is never executed: Python's own parser parses it, and the permitted parts are evaluated
+here.
 """
 
 import ast
@@ -31,7 +31,7 @@ ALLOWED = (
 LONGEST = 500  # characters
 DEEPEST = 30  # parts in each other
 LARGEST_EXACT = 2**53  # whole numbers beyond are compared as floats
-EXAMPLE = "Expected a condition as \"group == 'control' and age < 60\""
+EXAMPLE = "Expected a condition such as \"group == 'control' and age < 60\""
 QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`(?P<column>[^`]+)`""")
 
 
@@ -41,23 +41,23 @@ def select_people(people: pd.DataFrame, condition: str) -> tuple[pd.Index, pd.In
     Parameters
     ----------
     people : DataFrame
-        Index participant_id, a column a variable.
+        Index participant_id, one column per variable.
     condition : str
         Comparisons of columns with numbers, quoted text, lists or each other, joined by ``and``,
-        ``or``, ``not``. A name that is no word of letters, digits and underscores stands in
+        ``or``, ``not``. A name with characters other than letters, digits and underscores is put in
         backticks, as in a formula.
 
     Returns
     -------
     (Index, Index)
-        Who meets it, and of whom a column of the condition is missing; they do not meet it,
-        whatever it says.
+        Participants who meet it, and those who lack a column of the condition; the latter never
+        meet it.
 
     Raises
     ------
     InputError
-        It is no such condition, names a column that is not there, compares text with a number, or
-        is met by nobody.
+        It is not such a condition, names a column that does not exist, compares text with a number,
+        or nobody meets it.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def select_people(people: pd.DataFrame, condition: str) -> tuple[pd.Index, pd.In
 
 
 class _Condition:
-    """A condition taken apart.
+    """A parsed condition.
 
     Attributes
     ----------
@@ -109,9 +109,9 @@ class _Condition:
         return InputError(f"--controls {shorten(self.text, SHOWN)}: {found}. {EXAMPLE}.")
 
     def _parse(self) -> ast.Expression:
-        """Tree of the condition; the columns whose names stood in backticks are remembered."""
+        """Tree of the condition; columns whose names were in backticks are recorded."""
         if len(self.text) > LONGEST:
-            raise self._refuse(f"it has {len(self.text):,} characters and may have {LONGEST}")
+            raise self._refuse(f"it has {len(self.text):,} characters; the limit is {LONGEST}")
 
         def replace(match: re.Match[str]) -> str:
             if match["column"] is None:
@@ -125,9 +125,9 @@ class _Condition:
                 warnings.simplefilter("ignore")
                 tree = ast.parse(QUOTED.sub(replace, self.text.strip()), mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise self._refuse("it is no condition") from None
+            raise self._refuse("it is not a condition") from None
         if _measure_depth(tree) > DEEPEST:
-            raise self._refuse(f"more than {DEEPEST} of its parts stand in each other")
+            raise self._refuse(f"it has more than {DEEPEST} nested parts")
         for node in ast.walk(tree):
             if not isinstance(node, ALLOWED):
                 part = self._show(node) if isinstance(node, ast.expr) else type(node).__name__
@@ -160,11 +160,13 @@ class _Condition:
     def _compare(self, sign: ast.cmpop, a: ast.expr, b: ast.expr, people: pd.DataFrame) -> Met:
         left, right = self._value(a, people), self._value(b, people)
         if not isinstance(left, pd.Series) and not isinstance(right, pd.Series):
-            raise self._refuse(f"{self._show(a)} is compared with {self._show(b)} and no column")
+            raise self._refuse(
+                f"{self._show(a)} is compared with {self._show(b)}, but neither is a column"
+            )
         among = isinstance(sign, ast.In | ast.NotIn) or isinstance(right, list)
         if among and isinstance(sign, ast.In | ast.NotIn | ast.Eq | ast.NotEq):
             if not isinstance(left, pd.Series) or not isinstance(right, list):
-                raise self._refuse("in needs a column before it and a list behind it")
+                raise self._refuse("in needs a column before it and a list after it")
             met = left.isin(right).to_numpy(bool)
             return met if isinstance(sign, ast.In | ast.Eq) else ~met
         if type(sign) not in COMPARISONS or isinstance(left, list) or isinstance(right, list):
@@ -202,7 +204,7 @@ class _Condition:
 
 
 def _limit(value: float) -> float:
-    """Make a whole number a float where it is too large to be compared with one.
+    """Turn a whole number into a float if it is too large to be compared with one.
 
     Examples
     --------
@@ -218,7 +220,7 @@ def _limit(value: float) -> float:
 
 
 def _measure_depth(tree: ast.AST) -> int:
-    """How many parts of a tree stand in each other, without recursion."""
+    """Depth of nesting of a tree, without recursion."""
     depth, level = 0, [tree]
     while level:
         depth += 1

@@ -1,8 +1,8 @@
 """Analyses of covariance with sex, age and BMI.
 
-Those of Weber et al. 2021. One design for all: intercept, sex (+1 F, -1 M), age, BMI, Type III.
-Each analysis takes the participants that have all it needs. What cannot be estimated is NaN, with
-a sentence why.
+They follow Weber et al. 2021. All have one design: intercept, sex (+1 F, -1 M), age, BMI, Type III.
+Each analysis uses the participants who have all it needs. What cannot be estimated is NaN, and a
+sentence gives the reason.
 """
 
 from collections.abc import Iterable, Sequence
@@ -67,7 +67,7 @@ class RepeatedTables:
         With a column ``covariates``: ``raw`` (tests at age 0 and BMI 0, as in SPSS) or ``centred``
         (tests at the means of the participants).
     notes, notes_sphericity, notes_multivariate : tuple of str
-        Of each of them.
+        Notes of each of them.
     """
 
     effects: pd.DataFrame
@@ -184,21 +184,21 @@ def explain_cases(cohort: Cohort, muscles: Sequence[str]) -> str | None:
         what = "all muscles, sex, age and BMI" if by_rule else "a value of any muscle"
         return f"no participant has {what}"
     if not muscles:
-        return "no muscle is there in half of the participants"
+        return "no muscle is present in half of the participants"
     absent = [name for name in COVARIATES if cohort.people[name].isna().all()]
     if absent:
         return f"no participant has a known {' and no known '.join(absent)}"
     chosen = cohort.people.loc[cohort.select(muscles)]
     if chosen.empty:
-        return "no participant has all values that are needed"
+        return "no participant has all required values"
     return explain_design(standard_design(chosen))
 
 
 def _remark_sexes(people: pd.DataFrame) -> list[str]:
-    """Remarks on groups so small that a test of sex is one of single participants."""
+    """Remarks on groups so small that a test of sex depends on single participants."""
     counts = {sex: int((people["sex"] == sex).sum()) for sex in SEXES}
     return [
-        f"the {sex} group is of {count_noun(n, 'participant')}, and tests of sex rest on it"
+        f"the {sex} group is of {count_noun(n, 'participant')}, and tests of sex depend on it"
         for sex, n in counts.items()
         if 0 < n < LEAST_OF_SEX
     ]
@@ -207,7 +207,7 @@ def _remark_sexes(people: pd.DataFrame) -> list[str]:
 def _fit_values(
     cohort: Cohort, muscles: Sequence[str], values: pd.Series
 ) -> tuple[Fit | None, str | None]:
-    """Fit the standard model to values that rest on these muscles, or say why there is none."""
+    """Fit the standard model to values that use these muscles, or say why this is impossible."""
     reason = explain_cases(cohort, muscles)
     if reason:
         return None, reason
@@ -224,8 +224,8 @@ def _fit_values(
 def compare_sexes(cohort: Cohort) -> Analysis:
     """ANCOVA for sex with age and BMI in each muscle, and in the mean of all muscles (last row).
 
-    Estimated marginal means at the mean age and BMI of the participants analysed. The mean is that
-    of the muscles that are not rare.
+    Estimated marginal means are at the mean age and BMI of the participants analysed. The mean
+    covers the muscles that are not rare.
     """
     rows: list[Row] = []
     reasons: list[tuple[str, str]] = []
@@ -295,8 +295,8 @@ def _sex_contrasts(people: pd.DataFrame) -> Floats:
 def estimate_means(cohort: Cohort) -> Analysis:
     """Estimated marginal means of sex (mean of the muscles) and of each muscle, listwise.
 
-    Of the muscles that are not rare. Sexes weigh alike; age and BMI are at their means. The row
-    ``F-M`` is the difference of the sexes. t and p are against 0.
+    For the muscles that are not rare. Both sexes have the same weight; age and BMI are at their
+    means. The row ``F-M`` is the difference of the sexes. t and p are against 0.
     """
     common = list(cohort.common)
     chosen = cohort.select(common)
@@ -323,7 +323,7 @@ def estimate_means(cohort: Cohort) -> Analysis:
 
 
 def correlate_partially(cohort: Cohort) -> tuple[Analysis, pd.DataFrame]:
-    """Partial correlations of each muscle with age (beside sex and BMI) and BMI (sex and age).
+    """Partial correlations of each muscle with age (given sex and BMI) and BMI (given sex and age).
 
     Returns
     -------
@@ -331,7 +331,7 @@ def correlate_partially(cohort: Cohort) -> tuple[Analysis, pd.DataFrame]:
         df = n - 4; Fisher's confidence interval with a standard error of 1 / sqrt(n - 5). NaN
         where the values follow from sex, age and BMI without error.
     DataFrame
-        RESIDUAL_COLUMNS: what the variables controlled for leave over, as in the paper's Figure 6.
+        RESIDUAL_COLUMNS: residuals after the variables controlled for, as in the paper's Figure 6.
     """
     rows: list[Row] = []
     parts: list[pd.DataFrame] = []
@@ -369,7 +369,7 @@ def _take_out(people: pd.DataFrame, values: pd.Series, x: str, other: str) -> pd
 
 
 def _correlate_residuals(residuals: pd.DataFrame) -> tuple[Row, str | None]:
-    """Numbers of one muscle, and what there is to say about them."""
+    """Numbers of one muscle, and remarks about them."""
     x, y = (residuals[name].to_numpy(np.float64) for name in ("resid_x", "resid_mfi"))
     r, df = correlate(x, y), len(residuals) - 4
     names = ("t", "df", "p", "ci_lower", "ci_upper")

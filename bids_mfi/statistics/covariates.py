@@ -1,4 +1,4 @@
-"""Which of sex, age and BMI a model can have."""
+"""Choice of sex, age and BMI for a model."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from bids_mfi.statistics.rounding import is_constant
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """Covariates sorted by what can be made of them.
+    """Covariates sorted by their usability.
 
     Attributes
     ----------
     kept : tuple of str
         They differ between participants.
     constant : tuple of str
-        The same in all in whom they are known.
+        The same in all participants in whom they are known.
     unknown : tuple of str
         Missing in all.
     sparse : tuple of (str, int)
@@ -61,8 +61,9 @@ class Usable:
 def sort_covariates(people: pd.DataFrame) -> Usable:
     """Find the covariates that differ between participants and are known in half of them or more.
 
-    Each covariate is looked at in those in whom it is known. A model leaves out who lacks one of
-    those kept; so one that few have would cost more participants than it is worth.
+    Each covariate is examined in the participants in whom it is known. A model leaves out
+    participants who lack a covariate, so a covariate that few have would cost too many
+    participants.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Between-participants designs: matrices and what their columns mean.
 
-Sex is coded +1 (F) and -1 (M), so that the intercept weighs both alike, as SPSS does with Type III
-sums of squares.
+Sex is coded +1 (F) and -1 (M), so that the intercept weights both equally, as SPSS does with Type
+III sums of squares.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Design:
     participants : Index
         The participant of each row.
     names : tuple of str
-        Of the columns, where a term has several; empty where each column is a term.
+        Names of the columns, where a term has several; empty where each column is a term.
     """
 
     matrix: NDArray[np.float64]
@@ -48,20 +48,20 @@ class Design:
 
     @property
     def df_error(self) -> int:
-        """Participants less columns."""
+        """Participants minus columns."""
         return len(self.participants) - self.rank
 
 
 def standard_design(people: pd.DataFrame, centred: bool = False) -> Design:
-    """Intercept, sex, age and BMI, as the paper's models have them.
+    """Intercept, sex, age and BMI, as in the paper's models.
 
     Parameters
     ----------
     people : DataFrame
         Complete in ``sex`` (F, M), ``age`` and ``bmi``.
     centred : bool
-        Take the means of age and BMI off; the test of the intercept then holds at the mean
-        participant and not at age 0 and BMI 0.
+        Subtract the means of age and BMI; the test of the intercept then applies to the mean
+        participant and not to age 0 and BMI 0.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def covariate_design(people: pd.DataFrame, names: Sequence[str], centred: bool =
     names : sequence of str
         Some of ``sex``, ``age``, ``bmi``, or none.
     centred : bool
-        Take the means of age and BMI off.
+        Subtract the means of age and BMI.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def count_all(n: int) -> str:
 
 
 def explain_design(design: Design) -> str | None:
-    """Say in a sentence why nothing can be estimated with a design; None if all can.
+    """Say why a design cannot be estimated; None if it can.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def explain_design(design: Design) -> str | None:
     if len(names) == 1:
         return f"the columns of {names[0]} follow from each other in these {n} participants"
     if names:
-        return f"of {', '.join(names)} one follows from the others in these {n} participants"
+        return f"one of {', '.join(names)} follows from the others in these {n} participants"
     return None
 
 
@@ -155,7 +155,7 @@ def _standardise(columns: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _find_dependent(design: Design) -> list[str]:
-    """Name the fewest terms of which one follows from the others; none if there are none."""
+    """Name the fewest terms in which one follows from the others; empty if there are none."""
     if not _is_deficient(design.matrix[:, 1:]):
         return []
     # As deficient as the design, and small.

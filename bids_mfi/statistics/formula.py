@@ -28,12 +28,12 @@ COEFFICIENT_COLUMNS = (
 def fit_formula(cohort: Cohort, parsed: ParsedFormula) -> tuple[Analysis, Analysis, Analysis]:
     """Fit the user's model to each muscle and to the mean of all muscles that are not rare.
 
-    Each muscle leaves out only participants who lack its value or a column of the formula.
+    For each muscle, only participants who lack its value or a column of the formula are left out.
 
     Parameters
     ----------
     cohort : Cohort
-        Of the measure of the formula.
+        Cohort of the formula's measure.
     parsed : ParsedFormula
 
     Returns
@@ -47,7 +47,7 @@ def fit_formula(cohort: Cohort, parsed: ParsedFormula) -> tuple[Analysis, Analys
     InputError
         See :func:`make_design`.
     ValueError
-        The cohort is one of another measure.
+        The cohort has another measure.
     """
     if cohort.measure != parsed.measure:
         raise ValueError(f"a model of {parsed.measure}, and a cohort of {cohort.measure}")
@@ -69,7 +69,7 @@ def fit_formula(cohort: Cohort, parsed: ParsedFormula) -> tuple[Analysis, Analys
 def test_terms(values: pd.DataFrame, design: Design) -> pd.DataFrame:
     """Type III F-test of each term in each muscle and in the mean of all muscles.
 
-    Each term is tested beside all others: with q its columns and SS the sum of squares that they
+    Each term is tested given all others: with q its columns and SS the sum of squares that they
     add to those of all other terms, F = (SS / q) / (SSE / df2).
 
     Parameters
@@ -82,7 +82,7 @@ def test_terms(values: pd.DataFrame, design: Design) -> pd.DataFrame:
     -------
     DataFrame
         ``TERM_COLUMNS``; ``muscle`` is ``mean`` for the mean of those with all muscles. ``r2`` is
-        that of the whole model. NaN where nothing can be estimated.
+        that of the whole model. NaN where estimation is impossible.
     """
     return _tabulate_terms(_fit_all(values, design), design)
 
@@ -95,7 +95,7 @@ def list_coefficients(values: pd.DataFrame, design: Design) -> pd.DataFrame:
 
     The coefficient of a factor's level is its distance from the mean of all levels, so that of two
     levels it is half their difference; the last level, which is not listed, has minus the sum of
-    the others. In an interaction that stands without its parts, ``x=a`` means within level a.
+    the others. In an interaction without its main effects, ``x=a`` means within level a.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def list_coefficients(values: pd.DataFrame, design: Design) -> pd.DataFrame:
 def _fit_all(
     values: pd.DataFrame, design: Design, common: Sequence[str] | None = None
 ) -> list[Fitted]:
-    """Fit each muscle, and the mean of those named, which are all by default."""
+    """Fit each muscle, and the mean of the named ones, by default of all."""
     values = values.reindex(design.participants)
     results = [_fit_one(str(name), column, design) for name, column in values.items()]
     averaged = values if common is None else values[list(common)]

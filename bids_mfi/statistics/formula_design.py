@@ -1,7 +1,7 @@
 """Designs of models that the user writes as a formula.
 
-Columns that hold text are factors, coded so that their levels sum to 0 and all weigh alike (Type
-III, as SPSS has it); columns that hold numbers are covariates.
+Columns that hold text are factors, coded so that their levels sum to 0 and have equal weights (Type
+III, as in SPSS); columns that hold numbers are covariates.
 """
 
 import re
@@ -28,23 +28,23 @@ MOST_NAMED = 5  # levels in a sentence
 
 
 def make_design(parsed: ParsedFormula, people: pd.DataFrame) -> tuple[Design, tuple[str, ...]]:
-    """Make the design matrix of those in whom all columns of the formula are known.
+    """Make the design matrix of the participants in whom all columns of the formula are known.
 
     Parameters
     ----------
     parsed : ParsedFormula
     people : DataFrame
-        Index participant_id. Numbers are covariates; text, truth values and what stands in
-        ``C()`` are factors, with levels in ascending order. The last level has the
-        code -1 in all columns of the factor. ``center`` takes off the mean of all participants in
-        the design, also where a muscle lacks some of them.
+        Index participant_id. Numbers are covariates; text, truth values and columns in ``C()``
+        are factors, with levels in ascending order. The last level has the
+        code -1 in all columns of the factor. ``center`` subtracts the mean of all participants in
+        the design, even if a muscle lacks some of them.
 
     Returns
     -------
     Design
         A factor of one level has a column of ones, which :func:`explain_design` refuses.
     tuple of str
-        Participants left out; covariates on whose zero a test rests.
+        Participants left out; covariates at whose zero a test applies.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def make_design(parsed: ParsedFormula, people: pd.DataFrame) -> tuple[Design, tu
 
 
 def evaluate_columns(parsed: ParsedFormula, people: pd.DataFrame) -> tuple[Columns, pd.Index]:
-    """Columns of the formula, of those in whom all are known: numbers, or categories.
+    """Columns of the formula for participants in whom all are known: numbers, or categories.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def evaluate_columns(parsed: ParsedFormula, people: pd.DataFrame) -> tuple[Colum
 
 
 def describe_columns(parsed: ParsedFormula, people: pd.DataFrame) -> tuple[str, ...]:
-    """Say how each column of the formula is taken: as numbers, or as a factor of which levels.
+    """Say how each column of the formula is read: as numbers, or as a factor with which levels.
 
     Raises
     ------
@@ -136,8 +136,8 @@ def _evaluate(parsed: ParsedFormula, people: pd.DataFrame, variable: Variable) -
         )
     levels = _order_levels(column)
     if len(levels) > MOST_LEVELS:
-        found = f"{variable.column} has {len(levels)} different values that are no covariate"
-        raise refuse_formula(parsed.text, f"{found}, and a factor may have {MOST_LEVELS}")
+        found = f"{variable.column} has {len(levels)} different values and is not numeric"
+        raise refuse_formula(parsed.text, f"{found}; a factor may have at most {MOST_LEVELS}")
     return pd.Series(pd.Categorical(column, categories=levels), index=column.index)
 
 
@@ -163,7 +163,7 @@ def _apply(parsed: ParsedFormula, numbers: pd.Series, variable: Variable) -> pd.
 
 
 def _order_levels(column: pd.Series) -> list[object]:
-    """Levels in ascending order, so that F stands before M as everywhere."""
+    """Levels in ascending order, so that F precedes M as everywhere."""
     levels = list(column.dropna().unique())
     numbers = all(isinstance(level, int | float | np.number) for level in levels)
     return sorted(levels, key=None if numbers else str)
@@ -184,27 +184,27 @@ def _describe_design(parsed: ParsedFormula, left_out: int, data: Columns) -> tup
             if rest in parsed.terms and not is_factor(data[place]) and not variable.is_centred:
                 notes.append(
                     f"Model: with {parsed.name_term(term)} the test of {parsed.name_term(rest)} "
-                    f"holds where {variable.name} is 0; center({variable.column}) takes its mean."
+                    f"applies where {variable.name} is 0; center({variable.column}) uses its mean."
                 )
     return tuple(notes)
 
 
 def _describe_margins(parsed: ParsedFormula, term: tuple[int, ...]) -> list[str]:
-    """Say what a term means that stands without the terms that it is made of."""
+    """Explain a term that is in the model without the terms that it consists of."""
     known = {frozenset(one) for one in parsed.terms}
     parts = [part for k in range(1, len(term)) for part in combinations(term, k)]
     absent = [parsed.name_term(part) for part in parts if frozenset(part) not in known]
     if not absent:
         return []
     return [
-        f"Model: {parsed.name_term(term)} stands without {', '.join(absent)}: its test takes "
-        f"their differences in. Of its coefficients, x[a] is the distance of level a from the mean "
-        "of the levels of x, and x=a means within level a."
+        f"Model: {parsed.name_term(term)} is in the model without {', '.join(absent)}: its test "
+        "includes their differences. In its coefficients, x[a] is the distance of level a from the "
+        "mean of the levels of x, and x=a means within level a."
     ]
 
 
 def assemble_design(parsed: ParsedFormula, data: Columns, index: pd.Index) -> Design:
-    """Columns of all terms, those of a term side by side.
+    """Columns of all terms; the columns of a term are adjacent.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def _check_size(parsed: ParsedFormula, terms: list[tuple[int, ...]], data: Colum
     columns = sum(int(np.prod([sizes[place] for place in term])) for term in terms)
     if columns > MOST_COLUMNS:
         found = f"the levels of its factors make about {columns} columns"
-        raise refuse_formula(parsed.text, f"{found}, and a model may have {MOST_COLUMNS}")
+        raise refuse_formula(parsed.text, f"{found}; a model may have at most {MOST_COLUMNS}")
 
 
 def _code(

@@ -1,7 +1,7 @@
 """Ordinary least squares of one outcome.
 
 The matrix must be of full rank; :func:`bids_mfi.statistics.design.explain_design` says whether it
-is. Everything rests on orthonormal columns. The inverse of X'X is never formed, because it would
+is. All computations use orthonormal columns. The inverse of X'X is never formed, because it would
 square the collinearity of the columns.
 """
 
@@ -23,8 +23,8 @@ NO_ERROR = "the values do not vary about the model"
 class Basis:
     """Orthonormal columns that span a design.
 
-    The columns of the design other than the first are taken less their means and divided by their
-    lengths: X = Q R then, which is exact where a column varies little about a large mean.
+    The columns of the design other than the first are centred and divided by their lengths before X
+    = Q R, which is exact even if a column varies little about a large mean.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Basis:
     r : float64 (columns, columns)
         Upper triangular.
     means, lengths : float64 (columns,)
-        Of the columns of the design; the mean of the first counts as 0.
+        Means and lengths of the columns of the design; the mean of the first counts as 0.
     """
 
     q: Floats
@@ -60,7 +60,7 @@ class Basis:
         )
 
     def isolate(self, columns: Sequence[int]) -> Floats:
-        """Find what these columns of the design span beyond all others.
+        """Find the space that these columns of the design span beyond all others.
 
         Returns
         -------
@@ -95,7 +95,7 @@ def make_basis(matrix: Floats) -> Basis:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """What least squares found.
+    """Result of least squares.
 
     Attributes
     ----------
@@ -131,7 +131,7 @@ class Fit:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the model leaves no error, so that nothing can be tested."""
+        """Whether the model leaves no error, so that no test is possible."""
         return self.error <= round_off(len(self.residuals), self.scale)
 
     @property
@@ -153,15 +153,15 @@ class Fit:
         )
 
     def expect(self, rows: Floats) -> Floats:
-        """Give what the model expects at these rows of a design, float64 (rows,)."""
+        """Predictions of the model at these rows of a design, float64 (rows,)."""
         return np.asarray(self.coordinates @ self.basis.express(rows), np.float64)
 
     def measure_leverages(self, rows: Floats) -> Floats:
-        """Variance of what the model expects at these rows, in units of the error variance."""
+        """Variance of the predictions at these rows, in units of the error variance."""
         return np.asarray((self.basis.express(rows) ** 2).sum(axis=0), np.float64)
 
     def sum_squares(self, columns: Sequence[int]) -> float:
-        """Sum of squares of these columns of the design beside all others, Type III."""
+        """Sum of squares of these columns of the design given all others, Type III."""
         along = self.coordinates @ self.basis.isolate(columns)
         return float(along @ along)
 
@@ -186,12 +186,12 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LeftOut:
-    """Each participant judged by all others.
+    """Each participant compared with the model of all others.
 
     Attributes
     ----------
     expected : float64 (participants,)
-        What the model of all others expects; NaN where it says nothing about this participant.
+        Prediction of the model of all others; NaN where it does not determine this participant.
     studentised : float64 (participants,)
         Externally studentised residual.
     df : int
@@ -204,7 +204,7 @@ class LeftOut:
 
 
 def fit_least_squares(matrix: Floats, values: Floats) -> Fit:
-    """Fit by orthonormal columns, with the outcome's mean taken off first.
+    """Fit with orthonormal columns after subtracting the outcome's mean.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def fit_least_squares(matrix: Floats, values: Floats) -> Fit:
 
 
 def leave_one_out(fit: Fit, values: Floats) -> LeftOut:
-    """Judge each participant by the model of all others.
+    """Compare each participant with the model of all others.
 
     With residual e, leverage h and error sum of squares S of all, the others have
     S_i = S - e^2 / (1 - h), s_i^2 = S_i / (df - 1), and t = e / (s_i sqrt(1 - h)).

@@ -1,7 +1,7 @@
 """Marginal means of the factors of a user's model.
 
-The marginal mean of a level is what the model expects there, averaged over all combinations of the
-levels of the other factors, which weigh alike, with covariates at the means of the participants
+The marginal mean of a level is the model's prediction there, averaged with equal weights over all
+combinations of the levels of the other factors, with covariates at the means of the participants
 fitted (Searle, Speed & Milliken 1980, doi:10.1080/00031305.1980.10483031).
 """
 
@@ -27,7 +27,7 @@ MEANS_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """Fit of one muscle; None, and why, where there is none.
+    """Fit of one muscle; if there is none, None and the reason.
 
     Attributes
     ----------
@@ -50,18 +50,19 @@ def tabulate_means(results: Sequence[Fitted], parsed: ParsedFormula, data: Colum
     Parameters
     ----------
     results : sequence of Fitted
-        Of the design of this formula.
+        Fits of the design of this formula.
     parsed : ParsedFormula
     data : dict of int to Series
         As from :func:`bids_mfi.statistics.formula_design.evaluate_columns`. A covariate is held at
-        the mean of what the model has, which for log(age) is the mean of the logarithms.
+        the mean of the values in the model, for log(age) the mean of the logarithms.
 
     Returns
     -------
     DataFrame
-        ``MEANS_COLUMNS``, in the unit of the measure: a row a level, with ``versus`` missing and t
-        and p against 0, then a row a pair, ``level`` less ``versus``. The p-values are not
-        corrected for the number of pairs. ``n`` counts the participants of the level, or of both.
+        ``MEANS_COLUMNS``, in the unit of the measure: one row per level, with ``versus`` missing
+        and t and p against 0, then one row per pair, ``level`` minus ``versus``. The p-values are
+        not corrected for the number of pairs. ``n`` counts the participants of the level, or of
+        both.
     """
     tables = [pd.DataFrame(columns=list(MEANS_COLUMNS))]
     for place in list_factors(parsed, data):
@@ -77,7 +78,7 @@ def list_factors(parsed: ParsedFormula, data: Columns) -> list[int]:
 
 
 def describe_factors(parsed: ParsedFormula, data: Columns) -> tuple[str, ...]:
-    """Say that there are no means, or in which interactions their factors stand."""
+    """Say that there are no means, or in which interactions their factors are."""
     factors = list_factors(parsed, data)
     if not factors:
         return ("Marginal means: not made, because no factor of two levels is a main effect.",)
@@ -87,7 +88,7 @@ def describe_factors(parsed: ParsedFormula, data: Columns) -> tuple[str, ...]:
         others = [parsed.name_term(t) for t in parsed.terms if place in t and len(t) > 1]
         if others:
             text = "are averages over it, and hide how differences change"
-            notes.append(f"Marginal means: {name} stands in {', '.join(others)}; its means {text}.")
+            notes.append(f"Marginal means: {name} is in {', '.join(others)}; its means {text}.")
     return tuple(notes)
 
 

@@ -2,8 +2,8 @@
 
 y = X b + u[group] + e, u ~ N(0, sigma_u^2), e ~ N(0, sigma^2). With the variance ratio
 q = sigma_u^2 / sigma^2 and groups of n_i rows, the inverse covariance of a group is, up to
-sigma^2, (I - J / n_i) + J / (n_i (1 + n_i q)). So all sums over rows and groups are made once, and
-what is searched is one number, q >= 0 (Laird & Ware 1982, doi:10.2307/2529876; Patterson &
+sigma^2, (I - J / n_i) + J / (n_i (1 + n_i q)). All sums over rows and groups are therefore computed
+once, and the search is over one number, q >= 0 (Laird & Ware 1982, doi:10.2307/2529876; Patterson &
 Thompson 1971, doi:10.1093/biomet/58.3.545).
 """
 
@@ -22,7 +22,7 @@ RATIOS = np.concatenate([[0.0], np.logspace(-6, 10, 65)])  # where the search be
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RandomIntercept:
-    """What REML found.
+    """Result of REML.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class RandomIntercept:
     covariance : float64 (columns, columns)
         Of the coefficients.
     sd_groups, sd_residual : float
-        Between groups (0 where the likelihood is highest there) and within.
+        Between groups (0 where the likelihood is highest at 0) and within.
     """
 
     coefficients: Floats
@@ -89,7 +89,7 @@ def fit_random_intercept(
     Returns
     -------
     RandomIntercept or None
-        None where the columns and the groups leave no error, so that nothing can be tested.
+        None where the columns and the groups leave no error, so that no test is possible.
 
     Examples
     --------

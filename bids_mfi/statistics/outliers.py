@@ -19,7 +19,7 @@ LEAST_DF = 2  # of error, so that the others still have one
 
 
 def find_outliers(cohort: Cohort) -> Analysis:
-    """List values that the model of all other participants does not expect.
+    """List values that deviate from the model of all other participants.
 
     Each muscle has its own model, value ~ sex + age + bmi, or value ~ 1 where that cannot be
     fitted. A value is listed where the p of its externally studentised residual, times the number
@@ -28,9 +28,9 @@ def find_outliers(cohort: Cohort) -> Analysis:
     Returns
     -------
     Analysis
-        ``OUTLIER_COLUMNS``: the value, what the others' model expects (both in the unit of the
-        measure), the residual in standard deviations and the corrected p. By muscle, the furthest
-        first.
+        ``OUTLIER_COLUMNS``: the value, the prediction of the others' model (both in the unit of
+        the measure), the residual in standard deviations and the corrected p. By muscle, the
+        furthest first.
 
     References
     ----------
@@ -50,7 +50,7 @@ def find_outliers(cohort: Cohort) -> Analysis:
 
 
 def _choose_design(cohort: Cohort, muscle: str) -> tuple[Design | None, list[str]]:
-    """Model with covariates, or of the mean only, or none; and why."""
+    """Model with covariates, or of the mean only, or none, and why."""
     known = cohort.values.index[cohort.values[muscle].notna()]
     complete = cohort.select([muscle])
     design = covariate_design(cohort.people.loc[complete], COVARIATES)
@@ -58,13 +58,13 @@ def _choose_design(cohort: Cohort, muscle: str) -> tuple[Design | None, list[str
     if why is None and design.df_error >= LEAST_DF:
         left_out = len(known) - len(complete)
         people = count_noun(left_out, "participant")
-        text = f"{people} not judged, because their sex, age or BMI is missing"
+        text = f"{people} not assessed, because their sex, age or BMI is missing"
         return design, [text] if left_out else []
     design = covariate_design(cohort.people.loc[known], ())
     if design.df_error < LEAST_DF:
         return None, [f"not searched, because only {_count_having(len(known))} a value"]
     few = f"only {_count_having(len(complete))} all values"
-    return design, [f"judged by the mean only, because {why or few}"]
+    return design, [f"assessed by the mean only, because {why or few}"]
 
 
 def _count_having(n: int) -> str:
@@ -72,7 +72,7 @@ def _count_having(n: int) -> str:
 
 
 def _judge(values: pd.Series, design: Design) -> tuple[pd.DataFrame, list[str]]:
-    """Outliers of one muscle, and who could not be judged."""
+    """Outliers of one muscle, and who could not be assessed."""
     outcome = values.to_numpy(np.float64)
     fit = fit_least_squares(design.matrix, outcome)
     found = leave_one_out(fit, outcome)
@@ -87,17 +87,17 @@ def _judge(values: pd.Series, design: Design) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _explain_unjudged(participants: pd.Index, found: LeftOut) -> list[str]:
-    """Say who has no residual: nobody is like them, or the others have no error."""
+    """Say who has no residual: nobody is comparable, or the others have no error."""
     unknown = np.isnan(found.studentised)
     if unknown.all():
         return ["not searched, because the values have no variance"]
     alone = np.isnan(found.expected)
     reasons = {
-        "the others say nothing of them, as where nobody else is of their sex": alone,
+        "the others do not determine their value (perhaps nobody else is of their sex)": alone,
         "the values of all others follow from the model without error": unknown & ~alone,
     }
     return [
-        f"{_name(participants[who])} not judged, because {why}"
+        f"{_name(participants[who])} not assessed, because {why}"
         for why, who in reasons.items()
         if who.any()
     ]

@@ -41,7 +41,7 @@ def describe_muscles(cohort: Cohort) -> Analysis:
         rows.append((muscle, n, mean, sd, se, column.min(), column.max()))
         if n < LEAST_PAIRS:
             people = count_noun(n, "participant")
-            reasons.append((str(muscle), f"no spread, because it is there in {people}"))
+            reasons.append((str(muscle), f"no spread, because it is present in {people}"))
     table = pd.DataFrame(rows, columns=list(DESCRIPTIVE_COLUMNS))
     return Analysis(table, gather_reasons("Descriptives", reasons))
 
@@ -70,7 +70,7 @@ def _spread(column: pd.Series) -> tuple[int, float, float]:
 
 
 def compare_muscles(cohort: Cohort) -> Analysis:
-    """Paired t-test of every two muscles: mean_diff is muscle_a less muscle_b."""
+    """Paired t-test of every two muscles: mean_diff is muscle_a minus muscle_b."""
     pairs = list(combinations(cohort.muscles, 2))
     first, second = (
         cohort.values[[pair[side] for pair in pairs]].to_numpy(np.float64) for side in (0, 1)
@@ -102,7 +102,7 @@ def _explain_correlation(row: Row) -> str | None:
     if np.isnan(row["r"]):
         return "n/a, because a muscle has the same value in all"
     if np.isnan(row["p"]):
-        return "no test, because one muscle is a straight function of the other, without error"
+        return "no test, because one muscle is a linear function of the other, without error"
     if np.isnan(row["ci_lower"]):
         return (
             f"no confidence interval, because {count_noun(row['n'], 'participant')} have both "
@@ -121,7 +121,7 @@ def _correlate(x: Floats, y: Floats) -> tuple[int, float, float, float, float, f
 
 
 def correlate(x: Floats, y: Floats) -> float:
-    """Correlation of deviations; both must hold one that is not 0.
+    """Correlation of deviations; each must have one that is not 0.
 
     Examples
     --------
@@ -140,13 +140,13 @@ def test_correlation(r: float, df: int) -> tuple[float, float, float, float, flo
     r : float
         Simple or partial correlation.
     df : int
-        Participants less 2, less the variables controlled for.
+        Participants minus 2, minus the variables controlled for.
 
     Returns
     -------
     tuple of float
         t, df, two-tailed p, lower and upper limit: tanh(atanh(r) -/+ 1.96 / sqrt(df - 1)). The
-        limits are NaN with a df of 1; t and p too where r is 1 or -1 but for rounding.
+        limits are NaN with a df of 1; so are t and p where r is 1 or -1 except for rounding.
 
     Examples
     --------
@@ -170,7 +170,7 @@ test_correlation.__test__ = False  # type: ignore[attr-defined]
 def _note_pairs(
     what: str, table: pd.DataFrame, explain: Callable[[Row], str | None]
 ) -> tuple[str, ...]:
-    """Say of which pairs something is missing, and why."""
+    """Name the pairs for which something is missing, and why."""
     if table.empty:
         return (f"{what}: not made, because there are fewer than two muscles with values.",)
     rows = ({str(name): x for name, x in row.items()} for row in table.to_dict("records"))

@@ -1,14 +1,14 @@
 """Repeated-measures analysis of covariance of the muscles.
 
-The multivariate linear model Y = X B + E, a column of Y a muscle, a row of X a participant. With
-C an orthonormal basis of the contrasts between the muscles, H the hypothesis matrix of an effect in
-these contrasts and T = C'E'EC that of the error:
+The multivariate linear model Y = X B + E, one column of Y per muscle, one row of X per participant.
+With C an orthonormal basis of the contrasts between the muscles, H the hypothesis matrix of an
+effect in these contrasts and T = C'E'EC that of the error:
 
 - within participants, F = (tr H / (q p)) / (tr T / (p d)), with p = muscles - 1, q the columns of
   the effect and d the error degrees of freedom of the design;
 - between participants, the same with the mean of the muscles in place of the contrasts.
 
-Type III: each effect is tested beside all others. Conventions as in SPSS GLM; Greenhouse & Geisser
+Type III: each effect is tested given all others. Conventions as in SPSS GLM; Greenhouse & Geisser
 1959 (doi:10.1007/BF02289823), Huynh & Feldt 1976 (doi:10.3102/10769986001001069), Lecoutre 1991
 (doi:10.3102/10769986016004371), Mauchly 1940 (doi:10.1214/aoms/1177731915).
 """
@@ -47,7 +47,7 @@ class Sphericity:
         Mauchly's W and its chi-square approximation. NaN where there are fewer error degrees of
         freedom than contrasts.
     p_chi2_second_order : float
-        With the second-order term of Box's series, as SAS and R have it.
+        With the second-order term of Box's series, as in SAS and R.
     greenhouse_geisser, huynh_feldt, huynh_feldt_lecoutre, lower_bound : float
         Epsilon; Huynh-Feldt in its original form and as corrected by Lecoutre, at most 1.
     """
@@ -76,14 +76,14 @@ class RepeatedMeasures:
     Attributes
     ----------
     effects : tuple of dict
-        A row an effect and correction, with EFFECT_COLUMNS.
+        One row per effect and correction, with EFFECT_COLUMNS.
     multivariate : tuple of dict
-        A row an effect within participants, with MULTIVARIATE_COLUMNS. F is that of Pillai's trace,
-        exact for an effect of one column.
+        One row per effect within participants, with MULTIVARIATE_COLUMNS. F is that of Pillai's
+        trace, exact for an effect of one column.
     sphericity : Sphericity
     ss_error_between, ss_error_within : float
     notes_effects, notes_sphericity, notes_multivariate : tuple of str
-        A sentence for all that is NaN in each.
+        A sentence for everything that is NaN in each.
     """
 
     effects: tuple[dict[str, Any], ...]
@@ -151,12 +151,12 @@ def fit_repeated_measures(values: Floats, design: Design) -> RepeatedMeasures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Error:
-    """What a model leaves over in some contrasts of the muscles.
+    """Residuals of a model in some contrasts of the muscles.
 
     Attributes
     ----------
     residuals : float64 (participants, contrasts)
-        All 0 where they are nothing but rounding.
+        All 0 where they are only rounding.
     df : int
         Error degrees of freedom of the design.
     """
@@ -180,12 +180,12 @@ class _Error:
 
     @property
     def singular(self) -> Floats:
-        """Square roots of the eigenvalues of the sums of squares and products, falling."""
+        """Square roots of the eigenvalues of the sums of squares and products, descending."""
         return np.asarray(np.linalg.svd(self.residuals, compute_uv=False), np.float64)
 
 
 def _clear(sums: Floats, floor: float) -> Floats:
-    """Make deviations exactly 0 where their squares add up to nothing but rounding."""
+    """Make deviations exactly 0 where their squares add up to only rounding."""
     return sums if np.sum(sums**2) > floor else np.zeros_like(sums)
 
 
@@ -205,7 +205,7 @@ def _explain(
     problem = _explain_error(error)
     mauchly = problem
     if error.contrasts < 2 and not problem:
-        mauchly = "two muscles have one difference, and there is nothing to be spherical"
+        mauchly = "two muscles have only one difference, so sphericity does not apply"
     spheric = (f"Mauchly's test: n/a, because {mauchly}.",) if mauchly else ()
     if not error.total > 0:
         spheric = (f"Sphericity: n/a, because {NO_ERROR}.",)
@@ -255,7 +255,7 @@ def _test_between(effect: str, along: Floats, error: _Error) -> dict[str, Any]:
 
 
 def _test(along: Floats, error: _Error) -> dict[str, float]:
-    """Test what the columns of an effect, the rows of ``along``, add in all contrasts."""
+    """Test what the columns of an effect, the rows of ``along``, contribute in all contrasts."""
     ss, ss_error = float(np.sum(along**2)), error.total
     df1, df2 = float(along.size), float(error.df * error.contrasts)
     f = (ss / df1) / (ss_error / df2) if ss_error > 0 else NAN

@@ -1,4 +1,4 @@
-"""When a difference is nothing but the rounding of floating point."""
+"""Whether a difference is only floating-point rounding."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def is_constant(values: NDArray[np.float64]) -> bool:
 
 
 def center(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take the mean off; exactly 0 where the values differ by no more than rounding.
+    """Subtract the mean; exactly 0 where the values differ by no more than rounding.
 
     Parameters
     ----------

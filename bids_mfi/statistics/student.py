@@ -1,6 +1,6 @@
 """Student's t of estimates and of paired differences.
 
-All functions take arrays and treat their columns alike, so that many muscles cost no more than one.
+All functions take arrays and process their columns together, so many muscles cost no more than one.
 """
 
 import numpy as np
@@ -81,9 +81,9 @@ def describe_differences(first: ArrayLike, second: ArrayLike) -> dict[str, Float
     -------
     dict of arrays (columns,)
         ``n`` (int64), ``mean_first``, ``mean_second`` (of the pairs), ``mean_diff``, ``sd_diff``
-        (n - 1), ``se_diff``, ``df``, and ``t``, ``p``, ``ci_lower``, ``ci_upper``. SD and what
-        follows are NaN with fewer than two pairs; where all differences are equal the SD is 0 and
-        the test is NaN.
+        (n - 1), ``se_diff``, ``df``, and ``t``, ``p``, ``ci_lower``, ``ci_upper``. SD and the
+        values after it are NaN with fewer than two pairs; where all differences are equal, the SD
+        is 0 and the test is NaN.
 
     Examples
     --------

@@ -27,7 +27,7 @@ class Spread:
 
 
 def summarise(values: Iterable[float]) -> Spread:
-    """Mean and spread of the values that are defined; NaN without one, SD of less than two too.
+    """Mean and spread of the defined values; NaN without any; SD also NaN for fewer than two.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def summarise(values: Iterable[float]) -> Spread:
 
 @dataclass(frozen=True, slots=True)
 class SegmentationSummary:
-    """One muscle of all scans, a row of Table 4 of Weber et al. 2021.
+    """One muscle in all scans: a row of Table 4 of Weber et al. 2021.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class SegmentationSummary:
     invented : int
         Scans whose prediction holds it and whose truth does not.
     metrics : tuple of (str, Spread)
-        Each metric is taken of each scan and then averaged, conformity too.
+        Each metric, conformity included, is computed for each scan and then averaged.
     """
 
     muscle: str
@@ -77,19 +77,19 @@ class SegmentationSummary:
 class OverlapByGroup:
     """A group of scans, its muscles pooled; NaN where undefined.
 
-    Muscles count where the truth of a scan holds them.
+    Muscles count if the truth of a scan contains them.
 
     Attributes
     ----------
     grouping, group : str
-        By what the scans are grouped, and which group this is.
+        The grouping of the scans, and this group.
     scans : int
     muscles : int
         Muscles and sides.
     muscle_scans : int
         Muscles, summed over scans.
     missed : int
-        Of these, without a voxel in the prediction.
+        Of these, muscles without a voxel in the prediction.
     dice_mean : float
         Over muscles of scans.
     lowest_muscle : str
@@ -120,7 +120,7 @@ class OverlapByGroup:
 
 @dataclass(frozen=True, slots=True)
 class MuscleAgreement:
-    """Agreement on one measure of one muscle and side, with the pairs it rests on.
+    """Agreement on one measure of one muscle and side, with the pairs it is based on.
 
     Attributes
     ----------

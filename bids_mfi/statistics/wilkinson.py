@@ -1,7 +1,7 @@
 """The text of a model's formula.
 
-A formula is ``mfi ~ group + age + sex``. Nothing of the text is ever run: it is taken apart here,
-and only names made here go to formulaic, which does the algebra of terms (Wilkinson & Rogers 1973,
+A formula is ``mfi ~ group + age + sex``. The text is never executed: it is parsed here, and only
+names made here go to formulaic, which does the algebra of terms (Wilkinson & Rogers 1973,
 doi:10.2307/2346786).
 """
 
@@ -24,8 +24,8 @@ MOST_PRODUCTS = 5_000  # that the algebra may list, repetitions among them
 MOST_TERMS = 200
 EXPECTED = (
     "Expected: mfi or volume, ~, and names of columns of participants.tsv joined by + - * : ^ and "
-    "parentheses, for example 'mfi ~ group + age + sex'. A name with spaces stands in backticks; "
-    f"the functions are {', '.join(f'{name}()' for name in FUNCTIONS)}."
+    "parentheses, for example 'mfi ~ group + age + sex'. Put a name with spaces in backticks; the "
+    f"functions are {', '.join(f'{name}()' for name in FUNCTIONS)}."
 )
 TOKEN = re.compile(r"`(?P<quoted>[^`]+)`|(?P<name>[^\W\d]\w*)|(?P<number>\d\w*)|(?P<sign>\*\*|\S)")
 SIGNS = ("+", "-", "*", ":", "^", "**", "(", ")")
@@ -60,7 +60,7 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class ParsedFormula:
-    """A formula taken apart.
+    """A parsed formula.
 
     Attributes
     ----------
@@ -91,15 +91,15 @@ class ParsedFormula:
 
 
 def parse_formula(text: str) -> ParsedFormula:
-    """Take a formula apart; nothing of it is run.
+    """Parse a formula; nothing in it is executed.
 
     Raises
     ------
     InputError
-        The left side is not ``mfi`` or ``volume``, or the right side holds anything but names of
-        columns, ``+ - * : ^ ** ( )``, a power of 2 or 3 and the functions C, center, scale, log;
-        or a column is multiplied by itself. A power is one of a sum, (a + b)^2 = a + b + a:b; the
-        square of a covariate must be a column of its own.
+        The left side is not ``mfi`` or ``volume``, or the right side contains anything other than
+        names of columns, ``+ - * : ^ ** ( )``, a power of 2 or 3 and the functions C, center,
+        scale, log; or a column is multiplied by itself. A power applies to a sum, (a + b)^2 = a + b
+        + a:b; the square of a covariate must be a column of its own.
 
     Examples
     --------
@@ -108,10 +108,10 @@ def parse_formula(text: str) -> ParsedFormula:
     ['group', 'center(age)', 'group:center(age)']
     """
     if len(text) > LONGEST:
-        raise refuse_formula(text, f"it has {len(text):,} characters and may have {LONGEST:,}")
+        raise refuse_formula(text, f"it has {len(text):,} characters; the limit is {LONGEST:,}")
     left, tilde, right = text.partition("~")
     if not tilde or left.strip() not in MEASURES:
-        found = f"'{shorten(left.strip(), SHOWN)}' stands left of ~" if tilde else "it has no ~"
+        found = f"'{shorten(left.strip(), SHOWN)}' is left of ~" if tilde else "it has no ~"
         raise refuse_formula(text, found)
     algebra, variables = _translate(text, _split(text, right))
     _check_cost(text, algebra.split())
@@ -120,24 +120,24 @@ def parse_formula(text: str) -> ParsedFormula:
     if not terms:
         raise refuse_formula(text, "nothing is left right of ~")
     if len(terms) > MOST_TERMS:
-        raise refuse_formula(text, f"it has {len(terms):,} terms and may have {MOST_TERMS}")
+        raise refuse_formula(text, f"it has {len(terms):,} terms; at most {MOST_TERMS} are allowed")
     return ParsedFormula(text, left.strip(), tuple(variables), terms)
 
 
 def refuse_formula(text: str, found: str) -> InputError:
-    """Make the error that says what was found in a formula, and what was expected."""
+    """Make the error that states what was found in a formula and what was expected."""
     return InputError(f"The formula '{shorten(text, SHOWN)}' cannot be used: {found}. {EXPECTED}")
 
 
 def _check_cost(text: str, parts: list[str]) -> None:
-    """Refuse what would take long to expand, before anything is expanded."""
+    """Refuse formulas that would take long to expand, before expanding."""
     depth = deepest = 0
     for part in parts:
         depth += {"(": 1, ")": -1}.get(part, 0)
         deepest = max(deepest, depth)
     if deepest > DEEPEST:
         raise refuse_formula(
-            text, f"it has {deepest} parentheses in each other and may have {DEEPEST}"
+            text, f"it has {deepest} nested parentheses; at most {DEEPEST} are allowed"
         )
     if count_products(parts) > MOST_PRODUCTS:
         raise refuse_formula(
@@ -148,13 +148,13 @@ def _check_cost(text: str, parts: list[str]) -> None:
 
 
 def count_products(parts: list[str]) -> int:
-    """Count the products that a formula lists, repetitions among them, without listing them.
+    """Count the products that a formula lists, repetitions included, without listing them.
 
     Parameters
     ----------
     parts : list of str
-        Names, numbers and the signs ``+ - * : ** ( )``. In a formula that makes no sense a name
-        that is missing counts as nothing.
+        Names, numbers and the signs ``+ - * : ** ( )``. In an invalid formula, a missing name
+        counts as nothing.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def count_products(parts: list[str]) -> int:
 
 
 def _combine(counts: list[int], sign: str) -> None:
-    """Put the count of a sign and its two sides in place of those of the sides."""
+    """Replace the counts of two sides with the count of their combination by a sign."""
     if sign == "(":
         return
     right = counts.pop() if counts else 0
@@ -201,15 +201,15 @@ def _expand(text: str, algebra: str) -> tuple[tuple[int, ...], ...]:
     try:
         formula = list(Formula(algebra))
     except FormulaicError as error:
-        raise refuse_formula(text, "its signs are not between two names each") from error
+        raise refuse_formula(text, "each of its signs must be between two names") from error
     places = [[str(factor.expr) for factor in term.factors] for term in formula]
     return tuple(tuple(int(name[1:]) for name in term) for term in places if term != ["1"])
 
 
 def _check_squares(text: str, algebra: str, variables: list[Variable]) -> None:
-    """Refuse products of a variable with itself, in which the algebra keeps the variable alone.
+    """Refuse products of a variable with itself, which the algebra would reduce to the variable.
 
-    With a name for each place at which a variable stands, such products become terms.
+    With a separate name for each occurrence of a variable, such products become terms.
     """
     parts = algebra.split()
     owners = [int(part[1:]) for part in parts if part.startswith("v")]
@@ -223,13 +223,13 @@ def _check_squares(text: str, algebra: str, variables: list[Variable]) -> None:
         name = variables[twice[0]].name
         raise refuse_formula(
             text,
-            f"it multiplies {name} by itself, and a power is one of a sum of terms, as (a + b)^2; "
+            f"it multiplies {name} by itself; a power applies to a sum of terms, as in (a + b)^2; "
             f"the square of {name} must be a column of participants.tsv",
         )
 
 
 def _find_power_of_one(base: list[str]) -> list[int]:
-    """Variables of what stands before a power, if that is no sum and so one term."""
+    """Variables before a power, if they form one term and not a sum."""
     depth, start = 0, len(base)
     while start and (depth or start == len(base)):
         start -= 1
@@ -247,12 +247,12 @@ def _split(text: str, right: str) -> list[tuple[str, str]]:
     ]
     for kind, token in tokens:
         if kind == "sign" and token not in SIGNS:
-            raise refuse_formula(text, f"'{token}' is no part of a formula")
+            raise refuse_formula(text, f"'{token}' is not part of a formula")
     return tokens
 
 
 def _translate(text: str, tokens: list[tuple[str, str]]) -> tuple[str, list[Variable]]:
-    """Write the formula with v0, v1, ... for its variables, and list these."""
+    """Write the formula with v0, v1, ... for its variables, and list the variables."""
     parts: list[str] = []
     variables: list[Variable] = []
     place = 0
@@ -272,7 +272,7 @@ def _translate(text: str, tokens: list[tuple[str, str]]) -> tuple[str, list[Vari
             parts.append(f"v{variables.index(variable)}")
     if len(variables) > MOST_VARIABLES:
         raise refuse_formula(
-            text, f"it has {len(variables)} variables and may have {MOST_VARIABLES}"
+            text, f"it has {len(variables)} variables; at most {MOST_VARIABLES} are allowed"
         )
     return " ".join(parts), variables
 
@@ -280,7 +280,7 @@ def _translate(text: str, tokens: list[tuple[str, str]]) -> tuple[str, list[Vari
 def _check_number(text: str, token: str, parts: list[str]) -> None:
     if parts[-1:] != ["**"]:
         raise refuse_formula(
-            text, f"'{shorten(token, SHOWN)}' is a number, and the intercept is always in the model"
+            text, f"'{shorten(token, SHOWN)}' is a number; the intercept is always in the model"
         )
     if token not in POWERS:
         raise refuse_formula(
@@ -304,7 +304,7 @@ def _read_variable(text: str, tokens: list[tuple[str, str]], place: int) -> tupl
         )
     unknown = [name for name in functions if name not in FUNCTIONS]
     if unknown:
-        raise refuse_formula(text, f"{unknown[0]}() is no function of a formula")
+        raise refuse_formula(text, f"{unknown[0]}() is not a function of a formula")
     if "C" in functions and len(functions) > 1:
         raise refuse_formula(text, "C() makes levels, on which no other function works")
     return Variable(name, tuple(functions)), place + len(functions)

@@ -246,8 +246,8 @@ def make_noise_pair(
 ) -> tuple[TrainingCase, TrainingCase]:
     """Scan one person twice, with QUIET_NOISE at most and with noise from STRONG_NOISE.
 
-    Both are made with the scan's own voxels and resampled as in use, so that air and dark tissue
-    keep the floor that magnitudes give them.
+    Both are made with the scan's own voxels and resampled as at inference, so that air and dark
+    tissue keep the floor that magnitudes give them.
 
     Parameters
     ----------

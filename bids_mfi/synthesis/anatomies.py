@@ -17,7 +17,7 @@ def list_anatomies() -> tuple[str, ...]:
 
 
 def find_anatomy(name: str) -> Path:
-    """Path of the label map with a name; its licence and source lie beside it.
+    """Path of the label map with a name; its licence and source are beside it.
 
     Raises
     ------

@@ -116,7 +116,7 @@ def find_label_maps(paths: Sequence[Path]) -> list[Path]:
     Raises
     ------
     InputError
-        A path is not there, or a folder holds none.
+        A path does not exist, or a folder has no label map.
     """
     found: list[Path] = []
     for path in paths:
@@ -147,7 +147,7 @@ def load_label_map(path: Path) -> LabelMap:
     Parameters
     ----------
     path : Path
-        NIfTI. The table, with the columns ``index`` and ``name`` of BIDS, lies beside it under the
+        NIfTI. The table, with the columns ``index`` and ``name`` of BIDS, is beside it under the
         same name with the ending ``.tsv``, or is the only ``*dseg.tsv`` of its folder or of a
         folder above it.
 
@@ -234,7 +234,7 @@ def _check_sides(labels: NDArray[np.uint8], grid: Grid, name: str) -> None:
     exchanged = find_exchanged_sides(labels.astype(np.int16), grid, WEBER2021)
     if exchanged:
         raise InputError(
-            f"{name}: the left label of {', '.join(exchanged)} lies to the right of the right one. "
+            f"{name}: the left label of {', '.join(exchanged)} is to the right of the right one. "
             "Expected sides that agree with the affine. Exchange the names of the two sides in the "
             "label table, or correct the orientation of the map."
         )

@@ -1,4 +1,4 @@
-"""Where the vertebral levels of a subject lie in a scan."""
+"""Positions of the vertebral levels of a subject in a scan."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ LEAST_POINTS = 8
 def find_level_slices(subject: Subject, grid: Grid) -> dict[str, tuple[float, float]]:
     """Where the vertebral levels lie along the voxel axis of a grid that points up or down.
 
-    As a rater does it: a mid-sagittal view of the vertebral bodies tells which slices belong to a
+    As a rater does it: a mid-sagittal view of the vertebral bodies shows which slices belong to a
     level. Points around the bodies are mapped to the label map and their levels read there.
 
     Returns

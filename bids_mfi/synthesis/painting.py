@@ -362,8 +362,8 @@ def _grain(
 def label_voxels(parts: list[Tensor]) -> Tensor:
     """Label each voxel by its points.
 
-    Fat leaves a voxel without label; that two muscles meet in it does not. A voxel of which each
-    of two muscles has half goes to the one or the other in turn, so that neither side gains.
+    Fat leaves a voxel without label; that two muscles meet in it does not. A voxel shared equally
+    by two muscles goes to the one or the other in turn, so that neither side gains.
 
     Parameters
     ----------

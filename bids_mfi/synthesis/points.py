@@ -1,4 +1,4 @@
-"""Where the voxels of a grid lie in a subject's label map."""
+"""Positions of a grid's voxels in a subject's label map."""
 
 from dataclasses import dataclass
 
@@ -47,7 +47,7 @@ class Points:
 
 
 def find_points(subject: Subject, grid: Grid, packed: Tensor) -> Points:
-    """Find the voxels of a grid that are in the body, and where they lie in the map."""
+    """Find the voxels of a grid that are in the body, and their positions in the map."""
     lattice = _map_lattice(subject, grid, packed.device)
     centre = _interpolate_lattice(lattice, grid, (0.0, 0.0, 0.0)).flatten(1)
     near = ((look_up(centre, packed) >> 24) & 255) > 0

@@ -106,7 +106,7 @@ def outline_section(half: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
 def fill_polygons(
     volume: NDArray[np.uint8], polygons: NDArray[np.float32], slices: NDArray[np.intp], value: int
 ) -> None:
-    """Set the voxels whose centres lie in a polygon; winding number not 0 counts as inside.
+    """Set the voxels whose centres are in a polygon; winding number not 0 counts as inside.
 
     Parameters
     ----------

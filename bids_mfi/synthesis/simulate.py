@@ -51,7 +51,7 @@ def simulate_dataset(
     Parameters
     ----------
     out_dir : Path
-        Made if it is not there.
+        Made if it does not exist.
     participants, sessions : int
         At least 1. With one session there are no session folders.
     seed : int
@@ -70,9 +70,9 @@ def simulate_dataset(
     """
     if participants < 1 or sessions < 1 or seed < 0:
         raise InputError(
-            f"{count_noun(participants, 'participant')}, {count_noun(sessions, 'session')} "
-            f"and seed {seed} were asked for; "
-            "expected at least 1 participant, 1 session and seed 0."
+            f"{count_noun(participants, 'participant')}, {count_noun(sessions, 'session')} and "
+            f"seed {seed} were requested; expected at least 1 participant, 1 session and seed "
+            "0."
         )
     check_empty(out_dir)
     # A new folder gets its name when it is complete; an empty one may be a mount point.
@@ -115,7 +115,7 @@ def enumerate_people(participants: int, seed: int) -> Iterator[tuple[str, Partic
 def report_each(
     people: list[tuple[str, Participant]], report: Callable[[str], None]
 ) -> Iterator[tuple[str, Participant]]:
-    """Yield people, and tell of each when it is its turn."""
+    """Yield people, and report each in turn."""
     for number, (label, person) in enumerate(people, start=1):
         report(f"{label} ({number} of {len(people)})")
         yield label, person

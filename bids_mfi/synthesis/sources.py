@@ -292,7 +292,7 @@ class AnatomySource:
         self.variation = variation
         self.table = common_table(files, self.maps, levels)
         self.notes = tuple(
-            f"{label_map.name}: taken as soft tissue: {', '.join(label_map.unrecognised)}"
+            f"{label_map.name}: treated as soft tissue: {', '.join(label_map.unrecognised)}"
             for label_map in self.maps
             if label_map.unrecognised
         )

@@ -1,4 +1,4 @@
-"""Where the vertebral bodies of a label map lie."""
+"""Positions of the vertebral bodies of a label map."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ def find_spine(
 ) -> tuple[NDArray[np.float32], list[tuple[str, float, float]], float]:
     """Middle of the vertebral bodies by slice, heights of the levels, and of C4; mm from voxel 0.
 
-    A vertebral body is what lies in front of the canal near the midline. Without canal and cord a
-    line in front of the muscles' centre stands for the spine, and there are no levels.
+    A vertebral body is in front of the canal near the midline. Without canal and cord a
+    line in front of the muscles' centre replaces the spine, and there are no levels.
     """
     canal = np.isin(codes, np.flatnonzero(
         np.isin(tissues, (Tissue.CEREBROSPINAL_FLUID, Tissue.CORD))))  # fmt: skip

@@ -78,7 +78,7 @@ def read_structure_table(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     InputError
-        It cannot be read, lacks a column, has an index that is no number, or one twice.
+        It cannot be read, lacks a column, has an index that is not a number, or one twice.
     """
     table = read_cells(path, ("index", "name"))
     rows = [{str(k): str(v) for k, v in row.items()} for _, row in table.iterrows()]
@@ -90,7 +90,7 @@ def read_structure_table(path: Path) -> list[dict[str, str]]:
             )
     indices, names = [int(row["index"]) for row in rows], [row["name"] for row in rows]
     if len(set(indices)) != len(indices) or not all(names):
-        raise InputError(f"{path}: an index stands there twice or a name is empty; correct it.")
+        raise InputError(f"{path}: an index occurs twice or a name is empty; correct it.")
     return rows
 
 

@@ -92,7 +92,7 @@ class Subject:
     seed : int
         Of the random fields.
     plain : bool
-        Whether there is nothing but fat between structures.
+        Whether there is only fat between structures.
     most_wasted : float
         How far neighbours may move into a structure, as a share of its half-thickness.
     fascia_share : float

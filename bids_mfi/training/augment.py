@@ -3,7 +3,7 @@
 Left and right are exchanged, then one sampling grid is composed of elastic deformation, rotation
 and scaling, so that a volume is resampled once. It is NiftyNet's order (scaling, rotation, elastic
 on the image) with two differences: rotation is about the volume's centre in millimetres, not in
-voxels, and the field of view stays as it is. The in-network transform of NiftyNet stands at the
+voxels, and the field of view stays as it is. The in-network transform of NiftyNet is at the
 end.
 """
 
@@ -50,7 +50,7 @@ def augment(
     options: TrainOptions,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
-    """Mirror, change and deform a case at random, as far as the options say.
+    """Mirror, change and deform a case at random, according to the options.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def spline_weights(size: int, cells: int) -> NDArray[np.float64]:
 
 
 def to_sampling_grid(points: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Voxel coordinates as PyTorch's ``grid_sample`` wants them, with ``align_corners``.
+    """Voxel coordinates as PyTorch's ``grid_sample`` expects them, with ``align_corners``.
 
     Parameters
     ----------

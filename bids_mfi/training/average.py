@@ -25,7 +25,7 @@ def average_weights(network: nn.Module, steps: int) -> AveragedModel:
     network : nn.Module
         Copied, with its device and memory format.
     steps : int
-        Over about how many of the last steps; fewer where fewer were taken.
+        Approximate number of last steps; fewer if fewer were taken.
 
     Returns
     -------

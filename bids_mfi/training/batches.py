@@ -1,7 +1,7 @@
 """What a training learns from, and how steps are made of it.
 
-case -> standardise and pad -> augment -> window or box -> batch. A case is asked for by its number
-and all chance is drawn from seed and number, so that the same step is the same in every process.
+case -> standardise and pad -> augment -> window or box -> batch. A case is requested by its number,
+and all random numbers come from seed and number, so a step is the same in every process.
 """
 
 import warnings
@@ -83,7 +83,7 @@ class TrainingData:
         The labels, with the levels on which the cases carry them.
     ranges : tuple of (str, str)
         What the cases are and how much they vary, for a person to read; goes into the bundle and
-        tells other data when a training is resumed.
+        reveals other data when a training is resumed.
     count : int or None
         How many different cases there are, numbered 0 to count - 1 in the first round; None if
         there is no end of them.
@@ -177,7 +177,7 @@ def _start_processes(
     def read(number: int) -> Arrays:
         found, case = next(made)
         if found != number:
-            raise ValueError(f"case {number} was asked for, {found} comes next")
+            raise ValueError(f"case {number} was requested, {found} comes next")
         if isinstance(case, Exception):
             raise case
         return case  # type: ignore[no-any-return]
@@ -188,7 +188,7 @@ def _start_processes(
 def _as_it_is(found: Any) -> Any:
     """Leave arrays as they are: tensors would need shared memory, of which a container has little.
 
-    When it is full, PyTorch waits for ever.
+    When it is full, PyTorch waits forever.
     """
     return found
 
@@ -201,7 +201,7 @@ def to_tensors(arrays: Arrays) -> Batch:
 
 @contextmanager
 def name_dead_workers() -> Iterator[None]:
-    """Explain that a process of :func:`iterate_batches` died; PyTorch tells it at any time.
+    """Explain that a process of :func:`iterate_batches` died; PyTorch may report it at any time.
 
     Raises
     ------
@@ -226,8 +226,8 @@ class BatchMaker:
     ----------
     options : TrainOptions
     read : callable
-        Gives the case with a number as :func:`prepare_case` does. For steps in a row it is asked
-        for each case once, in the order of their numbers.
+        Gives the case with a number as :func:`prepare_case` does. For steps in a row it is called
+        once per case, in the order of their numbers.
     """
 
     def __init__(self, options: TrainOptions, read: Callable[[int], Arrays]) -> None:

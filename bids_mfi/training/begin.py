@@ -36,7 +36,7 @@ def make_progress(plan: TrainingPlan, data: TrainingData) -> Progress:
     ------
     InputError
         Averaged weights would have the running statistics of others; no validation case holds a
-        muscle; or a text cannot stand in a bundle.
+        muscle; or a text cannot be part of a bundle.
     """
     options, start, device = plan.options, plan.start, plan.device
     check_average(options)

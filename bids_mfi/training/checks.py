@@ -1,4 +1,4 @@
-"""What is refused or said before the first step."""
+"""What is refused or reported before the first step."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ MOST_CLASSES = 256
 
 
 def check_folder(out_dir: Path) -> None:
-    """Refuse a folder that holds anything but a training, or a bundle that would be lost.
+    """Refuse a folder with anything other than a training, or with a bundle that would be lost.
 
     Raises
     ------
@@ -61,11 +61,11 @@ def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | 
             raise InputError(
                 f"the label table has no {error.args[0]}, expected every muscle on both sides, "
                 "because left and right are exchanged in mirrored scans. Add the other side, or "
-                "set mirror_share to 0 (training) and mirrored to false (use) in the recipe."
+                "set mirror_share to 0 (training) and mirrored to false (inference) in the recipe."
             ) from error
     if options.mirrored and start is not None and not choose_inference(start).mirrors:
         raise BundleError(
-            f"{start.folder}: takes NiftyNet's path, which has no mirror images, expected another "
+            f"{start.folder}: uses NiftyNet's path, which has no mirror images, expected another "
             "bundle where the recipe states mirrored = true. Leave mirrored out."
         )
     if start is not None:
@@ -117,7 +117,7 @@ def describe_lacking(table: MuscleTable, start: ModelBundle | None) -> list[str]
     lacking = [m.abbreviation for m in (start.table if start else ()) if m.index not in wanted]
     if not lacking:
         return []
-    return [f"muscles of the bundle that the data lack and it will forget: {', '.join(lacking)}"]
+    return [f"muscles of the bundle that the data lack, to be forgotten: {', '.join(lacking)}"]
 
 
 def describe_network(options: TrainOptions, start: ModelBundle | None) -> list[str]:

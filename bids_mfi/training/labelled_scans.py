@@ -76,7 +76,7 @@ def load_labelled_data(
         grid.
     source : LabelledSource
     report : callable
-        Gets lines that say what was found.
+        Receives lines that report what was found.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def read_case_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.i
     volume, own = reorient_like(stored, stored_grid, grid)
     if not same_grid(own, grid):
         raise PairError(
-            f"{path}: does not lie on the voxels of the scan ({describe_difference(grid, own)}). "
+            f"{path}: does not have the voxels of the scan ({describe_difference(grid, own)}). "
             "Label the in-phase image itself, or resample the labels to it (nearest neighbour)."
         )
     known = {0, *(muscle.index for muscle in table)}
@@ -183,7 +183,7 @@ def describe_absent(cases: Sequence[LabelledCase], table: MuscleTable) -> list[s
 
 
 def check_cases(plan: ScanPlan, cases: Sequence[LabelledCase], options: TrainOptions) -> list[str]:
-    """Say in lines where sides are doubtful.
+    """Report where sides are doubtful.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """The loop of a training.
 
 One loop, in the order of time: batch (see ``batches``) -> network -> loss -> Adam -> running
-average of the weights, if asked for; at every validation the validation cases are segmented,
+average of the weights, if requested; at every validation the validation cases are segmented,
 ``log.tsv`` gets a row and ``checkpoint.pt`` is written. All chance is drawn from seed and number,
-so a training that was interrupted goes on as if it had not been.
+so an interrupted training continues as if it had not been interrupted.
 """
 
 import math

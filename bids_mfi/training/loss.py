@@ -21,8 +21,8 @@ def soft_dice(probabilities: Tensor, labels: Tensor, agreed_voxels: float = 0.0)
     probabilities : Tensor of float32, shape (batch, classes, x, y, z)
     labels : Tensor of int64, shape (batch, x, y, z)
     agreed_voxels : float
-        a, voxels of agreement that are added to every class. Without them a class of which a box
-        holds a few voxels has as much part in the gradient as a whole muscle.
+        a, voxels of agreement that are added to every class. Without them, a class with a few
+        voxels in a box contributes as much to the gradient as a whole muscle.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def soft_dice(probabilities: Tensor, labels: Tensor, agreed_voxels: float = 0.0)
 def fold_unknown_vertebrae(
     logits: Tensor, labels: Tensor, muscle_classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Where it is not known whether a voxel is of a vertebra, count vertebrae as background.
+    """Count vertebrae as background where they are not labelled.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def fold_unknown_vertebrae(
     Returns
     -------
     logits, labels : Tensor
-        Of these volumes the probability of the background is that of all that is no muscle.
+        In these volumes the probability of the background includes everything except muscles.
     """
     unknown = labels == NO_MUSCLE
     if not bool(unknown.any()):

@@ -1,7 +1,7 @@
-"""Model cards: what a person has to know of a bundle.
+"""Model cards: what a person must know about a bundle.
 
 A card is a TOML file with the fields of :class:`ModelCard` as keys. Those of the package's own
-bundles lie in ``data/cards``.
+bundles are in ``data/cards``.
 """
 
 from dataclasses import dataclass, fields
@@ -19,7 +19,7 @@ REFERENCES = (
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a person has to know of a bundle; goes into it.
+    """What a person must know about a bundle; stored in it.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ def read_card(name: str) -> ModelCard:
     Raises
     ------
     InputError
-        There is none, it is no TOML, or a key is missing, unknown or not text.
+        There is none, it is not TOML, or a key is missing, unknown or not text.
     """
     path = _find_card(name)
     try:
@@ -67,7 +67,7 @@ def read_card(name: str) -> ModelCard:
     wrong = sorted((set(values) - known) | (known - {"references"} - set(values)))
     if wrong:
         raise InputError(
-            f"{path}: {wrong[0][:80]} is missing or no key of a card, expected "
+            f"{path}: {wrong[0][:80]} is missing or not a key of a card, expected "
             f"{', '.join(sorted(known))}. Correct the card."
         )
     references = values.pop("references", list(REFERENCES))
@@ -75,7 +75,7 @@ def read_card(name: str) -> ModelCard:
     texts = [*values.values(), *listed]
     if not listed or not all(isinstance(text, str) and text.strip() for text in texts):
         raise InputError(
-            f"{path}: a value is empty or no text, expected text, and for references a list of it."
+            f"{path}: a value is empty or not text, expected text, and for references a list of it."
         )
     return ModelCard(**values, references=tuple(listed))
 

@@ -24,7 +24,7 @@ YIELDING = frozenset({"least_crop"})
 
 @dataclass(frozen=True, slots=True)
 class TrainingOrder:
-    """What is asked for by ``python -m bids_mfi train``.
+    """The request of ``python -m bids_mfi train``.
 
     Attributes
     ----------

@@ -154,7 +154,7 @@ def read_recipe(name: str, overrides: Mapping[str, object] | None = None) -> Tra
     Raises
     ------
     InputError
-        There is no such recipe, it is no TOML, or a key or value does not fit.
+        There is no such recipe, it is not TOML, or a key or value is invalid.
     """
     path = find_recipe(name)
     values = _read_toml(path) | dict(overrides or {})
@@ -167,12 +167,12 @@ def read_recipe(name: str, overrides: Mapping[str, object] | None = None) -> Tra
 
 
 def recipe_keys(name: str) -> frozenset[str]:
-    """Keys that stand in a recipe.
+    """Keys of a recipe.
 
     Raises
     ------
     InputError
-        There is no such recipe, or it is no TOML.
+        There is no such recipe, or it is not TOML.
     """
     return frozenset(_read_toml(find_recipe(name)))
 
@@ -210,7 +210,7 @@ def _read_toml(path: Path) -> dict[str, object]:
 def _check_value(path: Path, key: str, value: object) -> None:
     if key not in RULES:
         raise InputError(
-            f"{path}: {key[:80]} is no key of a recipe. Expected {', '.join(RULES)}. Remove or "
+            f"{path}: {key[:80]} is not a key of a recipe. Expected {', '.join(RULES)}. Remove or "
             "correct it."
         )
     if not RULES[key].holds(value):

@@ -1,4 +1,7 @@
-"""From data to a bundle: joins cases, training and curve."""
+"""From data to a bundle: joins cases, training and curve.
+
+``loop`` does not know where cases come from or what a picture is; here they meet.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -81,7 +84,7 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
 
 
 def synthetic_data(plan: TrainingPlan) -> TrainingData:
-    """Synthetic scans, made when they are asked for: of label maps and of the built-in phantom.
+    """Synthetic scans, made on request: of label maps and of the built-in phantom.
 
     Without label maps all scans are of the phantom. The bundle to start from labels the share
     ``relabelled_share``.
@@ -160,9 +163,10 @@ def check_named_vertebrae(
     missing = [name for name in VERTEBRAE if name not in named]
     if options.vertebrae and missing:
         raise InputError(
-            f"{', '.join(map(str, paths))}: name no vertebrae {', '.join(missing)}, expected "
-            f"{VERTEBRAE[0]} to {VERTEBRAE[-1]} in one map or another, because the network has a "
-            "class for each. Add a map that names them, or set vertebrae to false in the recipe."
+            f"{', '.join(map(str, paths))}: do not name the vertebrae {', '.join(missing)}, "
+            f"expected {VERTEBRAE[0]} to {VERTEBRAE[-1]} in one map or another, because the "
+            "network has a class for each. Add a map that names them, or set vertebrae to false in "
+            "the recipe."
         )
 
 
@@ -185,9 +189,9 @@ def without_vertebrae(case: Case, options: TrainOptions) -> Case:
 def label_quietly(
     case: TrainingCase, bundle: ModelBundle, options: TrainOptions, device: torch.device
 ) -> NDArray[np.int16]:
-    """Labels that a bundle gives a case, with mirror images where it takes them in use.
+    """Labels that a bundle gives a case, with test-time mirroring if the bundle has it.
 
-    In the precision of the training, but for CUDA devices, where it is float32 unless asked for.
+    In the precision of the training, but for CUDA devices, where it is float32 unless requested.
     """
     network = cached_network(bundle, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bool(options.bfloat16)):

@@ -131,7 +131,7 @@ def list_label_maps(folder: Path) -> dict[Path, ImageName]:
     if not folder.is_dir():
         raise DatasetError(
             f"{folder}: no such folder, expected the label maps of the scans, for example "
-            f"{_example(folder)}. Name their folder by --label-dir."
+            f"{_example(folder)}. Name their folder with --label-dir."
         )
     # Also what is no file: a link whose content has not been fetched must not count as unlabelled.
     paths = sorted(folder.glob("sub-*/**/*_dseg.nii*"))
@@ -140,7 +140,7 @@ def list_label_maps(folder: Path) -> dict[Path, ImageName]:
     if not maps:
         raise DatasetError(
             f"{folder}: holds no label map, expected files such as {_example(folder)}. Name the "
-            "folder of the derivative by --label-dir."
+            "folder of the derivative with --label-dir."
         )
     return maps
 
@@ -165,7 +165,7 @@ def find_label_map(scan: DixonPair | UnusableScan, maps: dict[Path, ImageName]) 
         names = ", ".join(str(path) for path in fitting[:SHOWN])
         raise InputError(
             f"{scan.scan}: {len(fitting)} label maps fit ({names}), expected one. Keep one of them "
-            "in the derivative, or name the right folder by --label-dir."
+            "in the derivative, or name the right folder with --label-dir."
         )
     return fitting[0] if fitting else None
 
@@ -210,8 +210,8 @@ def _check_claims(scans: Iterable[LabelledScan]) -> None:
         if scan.labels in claims:
             raise InputError(
                 f"{scan.labels}: fits two scans, {claims[scan.labels]} and {scan.pair.scan}; "
-                "expected one. Put what tells them apart (run, acq, ...) into its name, or select "
-                "the scans by --bids-filter-file."
+                "expected one. Put what distinguishes them (run, acq, ...) into its name, or "
+                "select the scans with --bids-filter-file."
             )
         claims[scan.labels] = scan.pair.scan
 
@@ -221,7 +221,7 @@ def _describe_no_match(folder: Path, maps: Iterable[Path], scans: Sequence[str])
     return (
         f"{folder}: none of the label maps, for example {first.name}, belongs to a scan, for "
         f"example {scans[0]}. Expected names such as {scans[0]}_seg-muscle_dseg.nii.gz. Rename "
-        "them, or name the right folder by --label-dir."
+        "them, or name the right folder with --label-dir."
     )
 
 
@@ -233,13 +233,13 @@ def split_scans(
     Raises
     ------
     InputError
-        Nothing would be left to learn from or to hold out, or a participant is not there.
+        Nothing would be left to learn from or to hold out, or a participant does not exist.
     """
     if options.validation == "training":
         if asked:
             raise InputError(
                 "--validation-participants was given, but the recipe has `validation = "
-                '"training"`, which holds nobody out. Leave one of them out.'
+                '"training"`, which holds out nobody. Leave one of them out.'
             )
         return tuple(scans)
     participants = sorted({scan.pair.participant for scan in scans})
@@ -253,7 +253,7 @@ def split_scans(
 def choose_held_out(
     participants: Sequence[str], asked: tuple[str, ...], options: TrainOptions
 ) -> frozenset[str]:
-    """Participants that are held out: those asked for, or a share drawn by the seed.
+    """Participants that are held out: those requested, or a share drawn by the seed.
 
     Examples
     --------
@@ -307,7 +307,7 @@ def read_case_table(folder: Path, maps: Iterable[Path] = ()) -> MuscleTable:
 
 
 def describe_plan(plan: ScanPlan) -> list[str]:
-    """Say in lines what was found and what of it is used."""
+    """Report what was found and which of it is used."""
     held = sorted({s.pair.participant for s in plan.scans if s.role == VALIDATION})
     learnt = [scan for scan in plan.scans if scan.role == TRAINING]
     lines = [
