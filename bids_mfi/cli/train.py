@@ -117,7 +117,6 @@ def _add_recipe(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--normalization", choices=("batch", "instance"), help="normalisation layers"
     )
-    group.add_argument("--normalization", choices=("batch", "instance"), help="of the network")
 
 
 def _add_schedule(group: "argparse._ArgumentGroup") -> None:
