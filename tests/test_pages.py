@@ -201,7 +201,7 @@ def test_results_that_vanish_during_the_run_are_said_to(study, tmp_path, tiny_bu
     (failure,) = summary.failed
     assert f"{what}" in failure.problem
     assert "earlier failure" not in failure.problem
-    shown = failure.problem.split(" from ")[0].split("?")[0]
+    shown = failure.problem.split(" from ")[0].split(". ")[0]
     assert shown in (out / "sub-01_ses-a.html").read_text(), "the page was written again"
 
 
