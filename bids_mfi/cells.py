@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from bids_mfi.errors import InputError
+from bids_mfi.indices import strip_zeros
 from bids_mfi.reading import read_regular_file
 
 MISSING = "n/a"
@@ -275,40 +276,11 @@ def parse_decimal(cell: str) -> float:
     return value
 
 
-def strip_zeros(digits: str) -> str:
-    """Whole number without leading zeros, however long; not through int(), which has a limit.
-
-    >>> strip_zeros("007"), strip_zeros("000")
-    ('7', '0')
-    """
-    return digits.lstrip("0") or "0"
-
-
 # --- identifiers -------------------------------------------------------------------------------
 
-# Entities whose values are numbers, so that ``run-1`` and ``run-01`` are the same run.
-INDEX_ENTITIES = frozenset({"run", "echo", "flip", "inv", "split", "chunk", "dup"})
 PREFIXES = {"participant_id": "sub-", "session_id": "ses-", "run_id": "run-"}
 _WORDS = re.compile(r"^(?:(?:sub|subject|participant|ses|session|run)(?:[-_ ]+|(?=\d)))+(?=.)")
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-
-
-def is_index(label: str) -> bool:
-    """Whether a label is a number in digits from 0 to 9; a superscript two is not.
-
-    >>> is_index("01"), is_index("\u00b2"), is_index("\u0661")
-    (True, False, False)
-    """
-    return label.isascii() and label.isdigit()
-
-
-def plain_index(entity: str, label: str) -> str:
-    """Write the label of an entity so that ``run-01`` and ``run-1`` are the same.
-
-    >>> plain_index("run", "01"), plain_index("run", "a01"), plain_index("acq", "01")
-    ('1', 'a01', '01')
-    """
-    return strip_zeros(label) if entity in INDEX_ENTITIES and is_index(label) else label
 
 
 def strip_prefix(column: str, cell: str) -> str:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bids_mfi.cells import MISSING, is_missing, read_cells, shorten_cell, strip_zeros
+from bids_mfi.cells import MISSING, is_missing, read_cells, shorten_cell
 from bids_mfi.errors import InputError
+from bids_mfi.indices import strip_zeros
 from bids_mfi.muscles import (
     HEMIS,
     KNOWN_MUSCLES,

@@ -10,16 +10,15 @@ import pandas as pd
 from bids_mfi.cells import (
     MISSING,
     PREFIXES,
-    is_index,
     is_missing,
     parse_decimal,
-    plain_index,
     read_cells,
     shorten_cell,
     strip_prefix,
 )
 from bids_mfi.counts import list_names
 from bids_mfi.errors import InputError
+from bids_mfi.indices import is_index, plain_index
 from bids_mfi.muscles import HEMIS, KNOWN_MUSCLES
 
 SCAN_KEYS = ("participant_id", "session_id", "run_id")

@@ -262,7 +262,7 @@ BAD = {
         edit("standardisation_models.txt", lambda c: c.replace(b"OP ", b"T2 ")),
         "OP has 0 landmarks",
     ),
-    "landmarks not text": (edit("standardisation_models.txt", lambda c: b"IP x"), "no file of"),
+    "landmarks not text": (edit("standardisation_models.txt", lambda c: b"IP x"), "not a file of"),
     "renamed labels": (
         edit("standardisation_models.txt", lambda c: c.replace(b"13 14", b"14 13")),
         "renames labels",

@@ -1081,7 +1081,7 @@ def test_unknown_session(dataset: Path) -> None:
 
 def test_session_label_without_sessions(dataset: Path) -> None:
     make_pair(dataset, "01")
-    with pytest.raises(DatasetError, match="none at all"):
+    with pytest.raises(DatasetError, match="There is none"):
         find(dataset, session_label=("a",))
 
 

@@ -11,10 +11,10 @@ from bids_datasets import (
     start_dataset,
 )
 
-from bids_mfi.cells import INDEX_ENTITIES, is_index
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.discovery.naming import read_place
 from bids_mfi.discovery.phrases import names_both_phases, read_contrast
+from bids_mfi.indices import INDEX_ENTITIES, is_index
 from bids_mfi.measure.pair import Contrast, DixonPair
 from bids_mfi.options import RunOptions
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_mfi.cells import plain_index
 from bids_mfi.discovery.naming import (
     ENTITY_NAMES,
     ImageName,
     short_entity,
 )
 from bids_mfi.errors import DatasetError
+from bids_mfi.indices import plain_index
 from bids_mfi.measure.pair import Contrast
 from bids_mfi.printing import show_value
 from bids_mfi.reading import read_json

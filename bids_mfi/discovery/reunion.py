@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from bids_mfi.cells import plain_index
 from bids_mfi.discovery.acquisition import Kinship, compare_acquisitions
 from bids_mfi.discovery.classify import PHASES, Verdict
 from bids_mfi.discovery.echoes import recognise
 from bids_mfi.discovery.groups import Group, ScanKey
 from bids_mfi.discovery.naming import in_bids_order
+from bids_mfi.indices import plain_index
 from bids_mfi.measure.pair import Contrast
 
 IN, OUT, WATER, FAT = Contrast.IN_PHASE, Contrast.OUT_PHASE, Contrast.WATER, Contrast.FAT

@@ -12,9 +12,9 @@ from urllib.parse import unquote
 
 from bids_mfi.bids.names import MFI_TABLE, derivative_stem, prefer_muscle_files, split_source
 from bids_mfi.bids.scan_results import list_named_sources
-from bids_mfi.cells import plain_index
 from bids_mfi.counts import list_names
 from bids_mfi.errors import InputError
+from bids_mfi.indices import plain_index
 from bids_mfi.label_tables import check_same_labels, read_labels_of
 from bids_mfi.measure.pair import DixonPair, NamedByEntities
 from bids_mfi.muscles import WEBER2021, MuscleTable

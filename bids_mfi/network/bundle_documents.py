@@ -78,7 +78,7 @@ def parse_metadata(folder: Path, document: dict[str, Any]) -> ModelBundle:
         ) from error
     except (TypeError, ValueError, AttributeError) as error:
         raise BundleError(
-            f"{folder / METADATA}: a value has the wrong type ({error}). {REMEDY}"
+            f"{folder / METADATA}: a value is not of the expected type ({error}). {REMEDY}"
         ) from error
 
 

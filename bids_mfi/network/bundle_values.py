@@ -30,7 +30,7 @@ Check = tuple[bool, str, str]
 
 def check_values(bundle: ModelBundle) -> None:
     """Raise BundleError at the first impossible value."""
-    for list_checks in (_check_images, _check_passes, _check_network, _check_labels):
+    for list_checks in (_check_passes, _check_images, _check_network, _check_labels):
         for fits, finding, expected in list_checks(bundle):
             if not fits:
                 raise BundleError(

@@ -10,11 +10,11 @@ import numpy as np
 from bids_mfi import label_tables
 from bids_mfi.bids.formats import MISSING
 from bids_mfi.bids.names import derivative_stem, prefer_muscle_files
-from bids_mfi.cells import plain_index
 from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.discovery.naming import ImageName, parse_name
 from bids_mfi.errors import DatasetError, InputError, PairError
+from bids_mfi.indices import plain_index
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.options import RunOptions, TrainOptions
