@@ -15,7 +15,7 @@ import torch
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import LONG_NAMES
 from bids_mfi.synthesis.anatomical import RANDOMISED, draw_case
-from bids_mfi.synthesis.labelmap import load_label_map
+from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map
 from bids_mfi.synthesis.levels import find_level_slices
 from bids_mfi.synthesis.painting import fill_grid
 from bids_mfi.synthesis.volumes import PAPER_VOLUMES_ML, count_surfaces
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=60)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for path in arguments.label_maps:
+    for path in find_label_maps(arguments.label_maps):
         label_map, found, areas = load_label_map(path), {name: [] for name in LONG_NAMES}, []
         for seed in range(FIRST_SEED, FIRST_SEED + arguments.persons):
             subject, _ = draw_case(np.random.default_rng(seed), [label_map], seed, RANDOMISED)

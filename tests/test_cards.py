@@ -35,7 +35,7 @@ def test_a_users_card(tmp_path: Path) -> None:
 def test_cards_of_the_package_say_what_was_never_seen(path: Path) -> None:
     card = read_card(path.stem)
     assert card.name == path.stem
-    assert "no scan of a person was used" in " ".join(card.description.split())
+    assert "no Dixon scan of a person was used" in " ".join(card.description.split())
     assert "not a medical device" in card.licence_text
     assert "BodyParts3D" in card.licence_text
     assert {field.name for field in fields(card)} >= set(GOOD)

@@ -13,6 +13,7 @@ from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.weights import load_network
 from bids_mfi.participant.plan import DEFAULT_BUNDLE
 from bids_mfi.training.model_cards import read_card
+from bids_mfi.vertebrae import VERTEBRAE
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 8_000_000
@@ -33,7 +34,7 @@ def test_the_model_card_is_its_own(bundle):
     card = " ".join((ROOT / "docs" / "model-card.md").read_text(encoding="utf-8").split())
     for value in (bundle.name, bundle.version, bundle.sha256, "CC BY-SA 4.0", "BodyParts3D"):
         assert value in card
-    assert "No human scan was used" in card
+    assert "No Dixon scan of a person was used" in card
     assert "not a medical device" in card
 
 
@@ -42,7 +43,7 @@ def test_it_has_the_card_and_licence_that_its_training_names(bundle):
     assert (bundle.version, bundle.licence) == (card.version, card.licence)
     assert " ".join(bundle.description.split()) == " ".join(card.description.split())
     assert (bundle.folder / LICENSE).read_text(encoding="utf-8") == card.licence_text
-    assert "no scan of a person" in dict(bundle.training)["data"]
+    assert "no image of a person" in dict(bundle.training)["data"]
 
 
 def test_its_weights_are_small_and_those_that_the_metadata_name(bundle):
@@ -51,8 +52,9 @@ def test_its_weights_are_small_and_those_that_the_metadata_name(bundle):
     assert hashlib.sha256(content).hexdigest() == bundle.sha256
 
 
-def test_it_labels_the_fourteen_muscles_over_their_whole_length(bundle):
+def test_it_labels_fourteen_whole_muscles_and_vertebral_bodies(bundle):
     assert bundle.table == paper_table(dict.fromkeys(LONG_NAMES, "all"))
+    assert bundle.vertebrae == VERTEBRAE
 
 
 def test_monai_loads_it_and_gives_the_same_logits(bundle):
@@ -61,5 +63,5 @@ def test_monai_loads_it_and_gives_the_same_logits(bundle):
     with torch.no_grad():
         found = network.eval()(images)
         wanted = load_network(bundle, torch.device("cpu"))(images)
-    assert found.shape == (1, 15, 32, 24, 16)
+    assert found.shape == (1, 15 + len(VERTEBRAE), 32, 24, 16)
     assert torch.equal(found, wanted)
