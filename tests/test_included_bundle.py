@@ -43,7 +43,7 @@ def test_it_has_the_card_and_licence_that_its_training_names(bundle):
     assert (bundle.version, bundle.licence) == (card.version, card.licence)
     assert " ".join(bundle.description.split()) == " ".join(card.description.split())
     assert (bundle.folder / LICENSE).read_text(encoding="utf-8") == card.licence_text
-    assert "no image of a person" in dict(bundle.training)["data"]
+    assert "no scan of a person" in dict(bundle.training)["data"]
 
 
 def test_its_weights_are_small_and_those_that_the_metadata_name(bundle):

@@ -237,7 +237,7 @@ def test_phantom_and_label_maps_are_mixed(label_map, share, monkeypatch):
     total = made["phantom"] + made["anatomy"]
     assert made["phantom"] / total == pytest.approx(share, abs=0.2 if share == 0.5 else 0)
     assert "sha256" in dict(data.ranges)["data"]
-    assert "no image of a person" in dict(data.ranges)["data"]
+    assert "no scan of a person" in dict(data.ranges)["data"]
 
 
 def test_a_pair_differs_in_its_noise_alone(label_map):

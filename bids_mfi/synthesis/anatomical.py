@@ -304,7 +304,7 @@ def describe_variety(
         f"{path.name} (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()})" for path in paths
     )
     return (
-        ("data", f"synthetic scans of the anatomy of the label map {maps}; no image of a person"),
+        ("data", f"synthetic scans of the anatomy of the label map {maps}; no scan of a person"),
         ("anatomy", "{:g}-{:g} times the variation of simulated scans".format(*VARIATION)),
         ("plain", f"{100 * PLAIN_SHARE:g} % of persons without fat planes and vessels"),
         ("randomised", f"{100 * randomised_share:g} % of these scans: {describe_ranges()}"),

@@ -128,7 +128,7 @@ def describe_phantom_variety(spacing_mm: tuple[float, float, float]) -> tuple[tu
         for name in PHANTOM_PROTOCOLS
     )
     return (
-        ("data", "synthetic scans of the built-in phantom of the neck; no image of a person"),
+        ("data", "synthetic scans of the built-in phantom of the neck; no scan of a person"),
         ("anatomy", "{:g}-{:g} times the variation of simulated scans".format(*VARIED_VARIATION)),
         ("spacing_mm", f"{_times(spacing_mm)}, each varied by {100 * SPACING_JITTER:g} %"),
         ("field_of_view_mm", _times(extents)),
