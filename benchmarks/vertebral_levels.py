@@ -71,7 +71,8 @@ def main() -> None:
                 away = centres.get(number, np.full(3, np.inf)) - centre
                 mm = float(np.linalg.norm(away * case.grid.spacing_mm))
                 distances[bundle.vertebrae[number - 1]].append(mm)
-    print("| vertebra | scans | median, mm | " + " | ".join(f"within {m:g} mm" for m in LIMITS_MM))
+    limits = " | ".join(f"within {limit:g} mm" for limit in LIMITS_MM)
+    print(f"| vertebra | scans | median, mm | {limits} |")
     print("| --- " * (3 + len(LIMITS_MM)) + "|")
     everything = [mm for values in distances.values() for mm in values]
     for name, values in [*distances.items(), ("all", everything)]:
