@@ -568,7 +568,7 @@ def test_maps_of_different_muscles_are_refused(label_map, tmp_path):
         for r in toy_rows()
     ]
     other = write_toy_neck(tmp_path, "other", rows=rows)
-    with pytest.raises(InputError, match="holds other muscles"):
+    with pytest.raises(InputError, match="does not have the same muscles"):
         AnatomySource([label_map, other])
 
 
