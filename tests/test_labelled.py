@@ -78,8 +78,8 @@ def test_everything_found_is_accounted_for(dataset: Path) -> None:
     assert plan.unlabelled == ("sub-05_acq-dixon",)
     assert plan.unmatched == (stray,)
     text = "\n".join(describe_plan(plan))
-    assert "labelled scans: 5, 4 for training and 1 held out" in text or (
-        "3 for training and 2 held out" in text
+    assert "labelled scans: 5; 4 for training, 1 held out" in text or (
+        "3 for training, 2 held out" in text
     )
     assert "scans without a label map (1): sub-05_acq-dixon" in text
     assert "label maps without a selected scan (1): sub-02_run-7_dseg.nii.gz" in text

@@ -298,7 +298,7 @@ def test_tuning_needs_the_same_muscle_for_a_number(
     with pytest.raises(BundleError, match=r"label 1 for MFSS_R, .* label 1 for MFSS_L"):
         train(OPTIONS, tiny_data(table=swapped), tmp_path, start=uninterrupted)
     lines = describe_lacking(MuscleTable((second,)), uninterrupted)
-    assert lines == ["the network will forget muscles that the data lack: MFSS_R"]
+    assert lines == ["the network will forget muscles of the bundle: the data lack MFSS_R"]
     assert describe_lacking(TABLE, uninterrupted) == describe_lacking(TABLE, None) == []
 
 

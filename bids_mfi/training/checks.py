@@ -117,7 +117,7 @@ def describe_lacking(table: MuscleTable, start: ModelBundle | None) -> list[str]
     lacking = [m.abbreviation for m in (start.table if start else ()) if m.index not in wanted]
     if not lacking:
         return []
-    return [f"the network will forget muscles that the data lack: {', '.join(lacking)}"]
+    return [f"the network will forget muscles of the bundle: the data lack {', '.join(lacking)}"]
 
 
 def describe_network(options: TrainOptions, start: ModelBundle | None) -> list[str]:

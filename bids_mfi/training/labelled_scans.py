@@ -89,7 +89,7 @@ def load_labelled_data(
     found = plan_scans(source, options)
     for line in describe_plan(found):
         report(line)
-    check_table(found.table, options, plan.start)  # before many scans are read
+    check_table(found.table, options, plan.start)  # before reading many scans
     draft = draft_bundle(options, found.table, plan.card, plan.start)
     cases = [load_case(scan, found.table, draft) for scan in found.scans]
     for line in [*describe_absent(cases, found.table), *check_cases(found, cases, options)]:

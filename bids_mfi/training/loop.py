@@ -39,7 +39,7 @@ from bids_mfi.training.state import CHECKPOINT, Progress, read_checkpoint, write
 from bids_mfi.training.validation import diverged, has_plateaued, validate, write_log
 
 WARM_UP_STEPS = 50
-AFFINE_CHANCE = 2  # Last of the four numbers that seed a draw, see ``batches``.
+AFFINE_CHANCE = 2  # The last of the four numbers that seed a draw, see ``batches``.
 
 LOSS_FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "dice_hinge": dice_hinge,

@@ -26,7 +26,7 @@ from bids_mfi.reading import explain_failure, is_file, read_toml
 
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"
 WINDOW_DIVISOR = 8
-MOST_COUNT = 10**9  # of steps and the like
+MOST_COUNT = 10**9  # for steps and similar counts
 MOST_VOXELS = 1024  # along an axis
 
 

@@ -311,7 +311,7 @@ def describe_plan(plan: ScanPlan) -> list[str]:
     held = sorted({s.pair.participant for s in plan.scans if s.role == VALIDATION})
     learnt = [scan for scan in plan.scans if scan.role == TRAINING]
     lines = [
-        f"labelled scans: {len(plan.scans)}, {len(learnt)} for training and "
+        f"labelled scans: {len(plan.scans)}; {len(learnt)} for training, "
         f"{len(plan.scans) - len(learnt)} held out"
         + (f" (participants {', '.join(held)})" if held else "")
     ]
@@ -338,7 +338,7 @@ def hash_scans(scans: Iterable[LabelledScan]) -> str:
 
 
 def encode_scan_list(plan: ScanPlan) -> bytes:
-    """Encode all scans with their roles: ``training``, ``validation``, ``unlabelled``, ..."""
+    """Encode the table of all scans, with ``unlabelled`` and ``unusable`` as further roles."""
     rows = [(s.pair.scan, s.pair.participant, s.role, str(s.labels)) for s in plan.scans]
     rows += [(name, name.split("_")[0].removeprefix("sub-"), "unlabelled", "n/a")
              for name in plan.unlabelled]  # fmt: skip
