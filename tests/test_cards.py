@@ -43,7 +43,7 @@ def test_cards_of_the_package_say_what_was_never_seen(path: Path) -> None:
 
 WRONG = {
     "missing": ({k: v for k, v in GOOD.items() if k != "licence"}, "licence is missing"),
-    "unknown": ({**GOOD, "author": "x"}, "author is missing or not a key"),
+    "unknown": ({**GOOD, "author": "x"}, "author is missing or not a card key"),
     "number": ({**GOOD, "version": 1}, "a value is empty or not text"),
     "empty": ({**GOOD, "name": " "}, "a value is empty or not text"),
     "references": ({**GOOD, "references": "A"}, "a value is empty or not text"),
@@ -58,7 +58,7 @@ def test_wrong_cards_are_refused(tmp_path: Path, case: str) -> None:
 
 
 def test_no_card_and_no_toml(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no card of the package.*synthetic-neck"):
+    with pytest.raises(InputError, match=r"nor a card of the package.*synthetic-neck"):
         read_card("nonesuch")
     for text in ("name =", "name = " + "[" * 100_000, "name = " + "1" * 5000):
         (tmp_path / "x.toml").write_text(text)
@@ -67,7 +67,7 @@ def test_no_card_and_no_toml(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.toml")
     with pytest.raises(InputError, match=r"TOML \(it is a named pipe"):
         read_card(str(tmp_path / "pipe.toml"))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="neither a file"):
         read_card("a" * 5000)
 
 

@@ -78,11 +78,11 @@ def test_everything_found_is_accounted_for(dataset: Path) -> None:
     assert plan.unlabelled == ("sub-05_acq-dixon",)
     assert plan.unmatched == (stray,)
     text = "\n".join(describe_plan(plan))
-    assert "labelled scans: 5, of which 4 are learnt from and 1 held out" in text or (
-        "of which 3 are learnt from and 2 held out" in text
+    assert "labelled scans: 5; 4 for training, 1 held out" in text or (
+        "3 for training, 2 held out" in text
     )
     assert "scans without a label map (1): sub-05_acq-dixon" in text
-    assert "label maps of no selected scan (1): sub-02_run-7_dseg.nii.gz" in text
+    assert "label maps without a selected scan (1): sub-02_run-7_dseg.nii.gz" in text
     rows = [line.split("\t") for line in encode_scan_list(plan).decode().splitlines()]
     assert rows[0] == ["scan", "participant", "role", "labels"]
     assert ["sub-05_acq-dixon", "05", "unlabelled", "n/a"] in rows
@@ -127,7 +127,7 @@ def test_validation_on_the_training_scans_holds_nobody_out(dataset: Path) -> Non
     data, _ = load_labelled_data(plan_of(options), source_of(dataset), lambda line: None)
     assert data.validated_on == LEARNT_FROM
     assert len(data.validation) == data.count == 5
-    with pytest.raises(InputError, match="holds out nobody"):
+    with pytest.raises(InputError, match="holds out no participant"):
         roles_of(dataset, options, validation_participants=("01",))
 
 
@@ -168,7 +168,7 @@ def test_a_name_without_session_fits_no_session(dataset: Path) -> None:
 def test_two_maps_of_a_scan_are_refused(dataset: Path) -> None:
     write_labels(dataset, "sub-02_acq-dixon_seg-muscle_desc-second_dseg.nii.gz")
     with pytest.raises(
-        InputError, match=r"sub-02_acq-dixon: 2 label maps fit .*second.*expected one"
+        InputError, match=r"sub-02_acq-dixon: 2 label maps match .*second.*expected one"
     ):
         roles_of(dataset)
 
@@ -202,14 +202,14 @@ def test_one_map_of_two_scans_is_refused(dataset: Path) -> None:
                 new.write_bytes(old.read_bytes())
     for path in (dataset / "sub-02" / "anat").glob("*dixon_echo*"):
         path.unlink()
-    with pytest.raises(InputError, match="fits two scans, sub-02_acq-dixon_run-1 and"):
+    with pytest.raises(InputError, match="matches two scans, sub-02_acq-dixon_run-1 and"):
         roles_of(dataset)
 
 
 def test_missing_folders_and_names_say_what_is_expected(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"nowhere: no such folder.*--label-dir"):
         roles_of(dataset, label_dir=tmp_path / "nowhere")
-    with pytest.raises(DatasetError, match="holds no label map"):
+    with pytest.raises(DatasetError, match="contains no label map"):
         roles_of(dataset, label_dir=tmp_path)
     (tmp_path / "other" / "sub-77").mkdir(parents=True)
     (tmp_path / "other" / "sub-77" / "sub-77_dseg.nii.gz").write_bytes(b"")
@@ -303,14 +303,14 @@ def test_labels_of_another_grid_are_refused(dataset: Path) -> None:
     scan = scan_of(dataset)
     write_nifti(scan.labels, label_volume(), make_affine((4.0, 4.0, 5.0)))
     with pytest.raises(
-        PairError, match=r"sub-02_acq-dixon: .*dseg.*not have the voxels.*voxels of"
+        PairError, match=r"sub-02_acq-dixon: .*dseg.*grid differs from that.*voxels of"
     ):
         load_case(scan, WEBER2021, draft_bundle(OPTIONS, WEBER2021))
 
 
 @pytest.mark.parametrize(
     ("change", "finding"),
-    [(lambda v: v + 20, "holds the values 20, 21, 22"), (lambda v: v * 0, "all voxels are 0")],
+    [(lambda v: v + 20, "contains the values 20, 21, 22"), (lambda v: v * 0, "all voxels are 0")],
 )
 def test_wrong_labels_are_refused(dataset: Path, change, finding: str) -> None:
     scan = scan_of(dataset)

@@ -58,7 +58,7 @@ def test_a_file_and_the_command_line_replace_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
-        ("stepps = 4", "stepps is not a key of a recipe. Expected steps, "),
+        ("stepps = 4", "stepps is not a recipe key. Expected steps, "),
         ("steps = 0", "steps is 0, expected a whole number from 1 to 1000000000"),
         ("seed = -1", "seed is -1, expected a whole number from 0 to 9223372036854775807"),
         ("seed = 9223372036854775808", "seed is 9223372036854775808, expected"),
@@ -94,13 +94,13 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, finding: str) -> None
 
 
 def test_an_unknown_recipe_is_refused() -> None:
-    with pytest.raises(InputError, match=r"--recipe nonesuch: no such file.*weber2021"):
+    with pytest.raises(InputError, match=r"--recipe nonesuch: neither a file.*weber2021"):
         read_recipe("nonesuch")
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "."])
 def test_name_that_is_no_file_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="neither a file"):
         read_recipe(name)
 
 

@@ -438,7 +438,7 @@ def test_only_the_option_that_asks_for_a_gpu_is_kept_from_the_group(order):
 
 @pytest.mark.parametrize("text", ["--qos=a --array=1-2", "--comment='a b' -o x"])
 def test_an_own_option_behind_another_is_refused(order, text):
-    with pytest.raises(InputError, match="set by the scripts"):
+    with pytest.raises(InputError, match="the scripts set"):
         write_scripts(replace(order, sbatch=(text,)))
 
 

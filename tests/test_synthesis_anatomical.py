@@ -366,9 +366,9 @@ def test_relabelling_needs_a_bundle_and_label_maps(label_map, tiny_bundle, tmp_p
     maps, start = ["--label-map", str(label_map)], ["--from", str(tiny_bundle)]
     for words, asked, finding in (
         (start, "all", "no label map is given"),
-        (maps, "all", "there is no bundle to start from"),
+        (maps, "all", "no bundle to start from is given"),
         ([*maps, *start], "paper", "levels other than"),
-        ([*maps, "--from", str(levels)], "all", "labels muscles at some levels only"),
+        ([*maps, "--from", str(levels)], "all", "labels muscles only at some levels"),
     ):
         recipe = tmp_path / "own.toml"
         recipe.write_text(f'relabelled_share = 0.5\nphantom_share = 0.0\nlevels = "{asked}"\n')
@@ -568,7 +568,7 @@ def test_maps_of_different_muscles_are_refused(label_map, tmp_path):
         for r in toy_rows()
     ]
     other = write_toy_neck(tmp_path, "other", rows=rows)
-    with pytest.raises(InputError, match="holds other muscles"):
+    with pytest.raises(InputError, match="does not have the same muscles"):
         AnatomySource([label_map, other])
 
 

@@ -290,5 +290,5 @@ def test_map_with_exchanged_sides_is_refused():
 def test_missing_paths_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         find_label_maps([tmp_path / "nowhere"])
-    with pytest.raises(InputError, match="holds no"):
+    with pytest.raises(InputError, match="contains no"):
         find_label_maps([tmp_path])

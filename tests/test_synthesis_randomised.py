@@ -380,7 +380,7 @@ def test_maps_must_name_every_vertebra_that_is_learnt(label_map, tmp_path):
 
 
 def test_vertebrae_and_the_papers_levels_are_not_learnt_together():
-    with pytest.raises(InputError, match='vertebrae and for levels "paper"'):
+    with pytest.raises(InputError, match='vertebrae and levels "paper"'):
         check_vertebrae(plan_of(vertebra_options(levels="paper"), [Path("neck-a")]))
 
 

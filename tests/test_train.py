@@ -286,7 +286,7 @@ def test_tuning_that_only_harms_gives_the_bundle_back(
 
 def test_tuning_needs_as_many_labels(uninterrupted: ModelBundle, tmp_path: Path) -> None:
     data = tiny_data(table=MuscleTable(WEBER2021.muscles[:4]))
-    with pytest.raises(BundleError, match="knows labels up to 2, but those of the data go up to 4"):
+    with pytest.raises(BundleError, match="has labels up to 2, but those of the data go up to 4"):
         train(OPTIONS, data, tmp_path, start=uninterrupted)
 
 
@@ -298,7 +298,7 @@ def test_tuning_needs_the_same_muscle_for_a_number(
     with pytest.raises(BundleError, match=r"label 1 for MFSS_R, .* label 1 for MFSS_L"):
         train(OPTIONS, tiny_data(table=swapped), tmp_path, start=uninterrupted)
     lines = describe_lacking(MuscleTable((second,)), uninterrupted)
-    assert lines == ["muscles of the bundle that the data lack, to be forgotten: MFSS_R"]
+    assert lines == ["the network will forget muscles of the bundle: the data lack MFSS_R"]
     assert describe_lacking(TABLE, uninterrupted) == describe_lacking(TABLE, None) == []
 
 
@@ -321,7 +321,7 @@ def test_a_muscle_that_no_validation_case_holds_has_no_dice(tmp_path: Path) -> N
     assert "nan" not in "".join(lines)
     assert dict(bundle.training)["validation_dice_mean"] == f"{float(rows[-1][2]):.4f}"
     nothing = replace(whole, labels=np.zeros_like(whole.labels))
-    with pytest.raises(MFIError, match="no validation case holds a muscle"):
+    with pytest.raises(MFIError, match="no validation case contains a muscle"):
         train(OPTIONS, tiny_data(validation=[nothing]), tmp_path / "none")
 
 
@@ -374,7 +374,7 @@ def test_a_window_larger_than_a_volume_is_said_once(tmp_path: Path) -> None:
     train(options, tiny_data(), tmp_path / "a", report=lines.append)
     assert [line for line in lines if "window" in line] == [
         "window 32 x 16 x 8 is larger than 2 of 2 volumes, the smallest 24 x 20 x 8 with padding: "
-        "copies of their edge are learnt from too"
+        "the network also learns from copies of their edge"
     ]
     assert len(lines) == 3
     padded = replace(options, padding=(4, 0, 0))
@@ -832,7 +832,7 @@ def test_mirror_images_of_one_sided_labels_are_refused_early(tmp_path: Path) -> 
     table = MuscleTable(WEBER2021.muscles[:1])
     one = tiny_data(case_at=right_only, validation=[right_only(100)], table=table)
     options = replace(OPTIONS, mirror_share=0.0, mirrored=True)
-    words = r"set mirror_share to 0 \(training\) and mirrored to false \(use\)"
+    words = r"set mirror_share to 0 \(training\) and mirrored to false \(inference\)"
     for refused in (options, replace(options, mirror_share=0.5)):
         with pytest.raises(InputError, match=words):
             train(refused, one, tmp_path / "one")
@@ -904,7 +904,7 @@ def test_the_recipe_for_tuning_leaves_a_bundle_its_windows(tmp_path: Path) -> No
     order = TrainingOrder(tmp_path, recipe, stated=recipe_keys("finetune"))
     check_stated(order, settled)  # nothing is refused, but told
     (line,) = describe_network(settled, windowed)
-    assert line == "the bundle's windows are learnt from, not boxes of any size"
+    assert line == "the training uses the bundle's windows, not boxes of any size"
     assert describe_network(settle_options(recipe, start), start) == []
 
 

@@ -214,7 +214,7 @@ def test_dry_run_says_what_would_be_learnt_and_writes_nothing(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main_verbs(arguments(tmp_path / "out", dataset, "--dry-run")) == 0
-    assert capsys.readouterr().out.startswith("labelled scans: 3, of which 2 are learnt from and 1")
+    assert capsys.readouterr().out.startswith("labelled scans: 3; 2 for training, 1")
     assert not (tmp_path / "out").exists()
 
 

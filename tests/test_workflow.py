@@ -131,7 +131,7 @@ def test_crashes_are_explained():
     assert "--work-dir" in explain_crash(full)
     assert "--work-dir" in explain_crash(f"a worker process was killed: x\n{full}")
     for kind in ("MemoryError", "numpy._core._exceptions._ArrayMemoryError: Unable to allocate"):
-        assert "not enough memory" in explain_crash(f"Traceback\n{kind}\n")
+        assert "out of memory" in explain_crash(f"Traceback\n{kind}\n")
 
 
 def test_crash_files_are_found_by_scan(tmp_path):

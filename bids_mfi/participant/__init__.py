@@ -1,4 +1,4 @@
-"""The participant level: scans in, derivatives and pages out.
+"""The participant level: from scans to derivatives and pages.
 
-A nipype graph runs the steps of every scan; what they compute is in the folders below.
+A nipype graph runs the steps of every scan; other packages implement the steps.
 """

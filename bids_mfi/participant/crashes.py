@@ -1,4 +1,4 @@
-"""Why a node of the graph failed, in a sentence."""
+"""One-sentence explanations of failed graph nodes."""
 
 import errno
 import os
@@ -10,26 +10,26 @@ from pathlib import Path
 
 NO_SPACE = "No space left on device"
 QUOTA = os.strerror(errno.EDQUOT)
-NO_ROOM_FOR_ARRAY = "Not enough free space to write"  # numpy, of the same cause
+NO_ROOM_FOR_ARRAY = "Not enough free space to write"  # numpy, for the same cause
 LEAST_FREE_BYTES = 2**20
-NO_RESULT = "results file does not exist"  # nipype, of a job of a queue that was killed
+NO_RESULT = "results file does not exist"  # nipype, for a killed queue job
 GONE = "Files of the work folder were removed"
 
 LOST = (
-    "The jobs of this scan ended without results, and without a cause that nipype recorded. Check "
+    "The jobs of this scan ended without results, and nipype recorded no cause. Check "
     "what the queue wrote for them into the work folder (-w DIR), and run it again."
 )
 
 
 def read_crashes(work_dir: Path, unwritten: Iterable[str] = ()) -> dict[str, str]:
-    """Text of nipype's crash file by the node name of each failed scan.
+    """Read nipype's crash files; return their text by the node name of each failed scan.
 
-    When the work folder's disk is full nipype fails in many ways, so that is added to the text.
+    If the disk of the work folder is full, nipype fails in many ways, so the text states this too.
 
     Parameters
     ----------
     work_dir : Path
-        May have been removed.
+        May no longer exist.
     unwritten : iterable of str
         Texts of crash files that could not be written.
     """
@@ -43,12 +43,12 @@ def read_crashes(work_dir: Path, unwritten: Iterable[str] = ()) -> dict[str, str
 
 
 def describe_end(error: BaseException, work_dir: Path) -> str:
-    """Text of what ended a run, in the form of a crash file."""
+    """Describe the error that ended a run, in the form of a crash file."""
     return _add_state_of_folder("".join(traceback.format_exception(error)), work_dir)
 
 
 def _add_state_of_folder(text: str, work_dir: Path) -> str:
-    """Add what the work folder shows about the cause to the text of a crash."""
+    """Add evidence from the work folder about the cause to the text of a crash."""
     if re.search(rf"FileNotFoundError: .*{re.escape(str(work_dir))}", text):
         text = f"{text}\n{GONE}\n"
     try:
@@ -59,14 +59,14 @@ def _add_state_of_folder(text: str, work_dir: Path) -> str:
 
 
 def was_killed(text: str) -> bool:
-    """Whether a crash file reports a killed worker process."""
+    """Check whether a crash file reports a killed worker process."""
     from bids_mfi.participant.plugin_multiproc import KILLED
 
     return KILLED in text
 
 
 def explain_crash(text: str) -> str:
-    r"""Find the sentence of a crash file that a person should read.
+    r"""Extract the sentence for the user from a crash file.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def explain_crash(text: str) -> str:
             "Give the run more memory, or lower --nprocs or --mem, and run it again."
         )
     if re.search(r"^\s*(numpy\S*)?_?(Array)?MemoryError", text, flags=re.MULTILINE):
-        return "There was not enough memory for this scan. Give the run more, or lower --nprocs."
+        return "This scan ran out of memory. Give the run more, or lower --nprocs."
     no_space = NO_SPACE in text or NO_ROOM_FOR_ARRAY in text
     if no_space and "OutputError" not in text:
         return "The disk of the work folder is full. Free space or name another with --work-dir."
@@ -90,7 +90,7 @@ def explain_crash(text: str) -> str:
         return str(ours[-1])
     if GONE in text:
         return (
-            f"{GONE} while this scan was being measured, by another program or person. Run it "
+            f"{GONE} during the measurement of this scan, by another program or person. Run it "
             "again; if the system clears its temporary folder, name another with --work-dir."
         )
     others = re.findall(r"^\s*([\w.]*(?:Error|Exception|Interrupt)\b.*)$", text, flags=re.MULTILINE)

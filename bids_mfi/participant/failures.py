@@ -1,4 +1,4 @@
-"""Scans without results: the sentence and the file under ``logs/`` that say why."""
+"""Scans without results: the explanation and its file under ``logs/``."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bids_mfi.storage import write_atomically
 
 @dataclass(frozen=True, slots=True)
 class ScanFailure:
-    """A scan without results, the sentence that says why, and the file with the details if any."""
+    """A scan without results, with an explanation and the optional file with the details."""
 
     scan: str
     problem: str
@@ -19,7 +19,7 @@ class ScanFailure:
 
 
 def refuse_scans(plan: RunPlan) -> dict[str, ScanFailure]:
-    """Write the failures of scans that will not be run at all."""
+    """Write the failures of scans that are not run at all."""
     return {
         scan: write_failure(plan.options.output_dir, scan, problem)
         for scan, problem in sorted(plan.problems.items())
@@ -27,7 +27,7 @@ def refuse_scans(plan: RunPlan) -> dict[str, ScanFailure]:
 
 
 def write_failure(output_dir: Path, scan: str, problem: str, details: str = "") -> ScanFailure:
-    """Leave a file under ``logs/`` that says why a scan has no results, if the disk takes it."""
+    """Write a file under ``logs/`` that explains why a scan has no results, if possible."""
     log = failure_log(output_dir, scan)
     text = "\n".join([problem, "", details])
     try:
@@ -38,15 +38,15 @@ def write_failure(output_dir: Path, scan: str, problem: str, details: str = "") 
 
 
 def failure_log(output_dir: Path, scan: str) -> Path:
-    """Where the cause of a scan's failure is written."""
+    """Return the path of the file that explains a scan's failure."""
     return output_dir / "logs" / f"{scan}_error.txt"
 
 
 def remove_old_failures(plan: RunPlan, failed: set[str]) -> None:
-    """Remove error files of scans that have results now.
+    """Remove error files of scans that now have results.
 
-    Of a participant without failures all go, unless only some sessions were selected: a scan may
-    have had another name when it failed.
+    All error files of a participant without failures are removed, because a scan may have had
+    another name when it failed. This does not apply if only some sessions were selected.
     """
     scans, output_dir = plan.scans, plan.options.output_dir
     logs = output_dir / "logs"
@@ -64,6 +64,6 @@ def remove_old_failures(plan: RunPlan, failed: set[str]) -> None:
 
 
 def _unlink_quietly(path: Path) -> None:
-    """Remove a file; on a disk that takes no change it stays."""
+    """Remove a file; ignore a disk that cannot be changed."""
     with suppress(OSError):
         path.unlink(missing_ok=True)

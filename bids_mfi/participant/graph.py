@@ -18,22 +18,23 @@ from bids_mfi.storage import explain_os_error, keep_in_use
 STEPS = ("Resample", "Segment", "Quantify", "Report", "Save")
 MEMORY_GB = {"Resample": 1.0, "Segment": 2.5, "Quantify": 1.0, "Report": 1.0, "Save": 0.3}
 POLL_S = 0.1
-JOB_FINISHED_TIMEOUT_S = 30  # that a result may take from a node's disk to this one
+JOB_FINISHED_TIMEOUT_S = 30  # for a result to reach this disk from a node's disk
 StatusCallback = Callable[[str, str, str], None]
-"""Called with a scan's name, a step of STEPS and ``start``, ``end`` or ``exception``.
+"""Callback that receives a scan's name, a step of STEPS and ``start``, ``end`` or ``exception``.
 
-After an ``exception``, once the cause is known, with the sentence that says why in place of a
-step, and ``explained``; before all, with an empty step and ``queued``.
+The first call of a scan has an empty step and ``queued``. After an ``exception``, once the cause is
+known, a call has the explanation in place of the step, and ``explained``.
 """
 
 
 def build_workflow(plan: RunPlan, pairs: Iterable[DixonPair], work_dir: Path, threads: int) -> Any:
-    """Build the nipype workflow of these scans.
+    """Build the nipype workflow of the given scans.
 
     Returns
     -------
     nipype.pipeline.engine.Workflow
-        Named after the version, with one sub-workflow per scan, named by :func:`scan_node_names`.
+        Its name contains the version. Each scan has one sub-workflow, named by
+        :func:`scan_node_names`.
     """
     from nipype.pipeline import engine
 
@@ -54,7 +55,7 @@ def build_workflow(plan: RunPlan, pairs: Iterable[DixonPair], work_dir: Path, th
 
 
 def scan_node_names(pairs: Iterable[DixonPair]) -> dict[str, str]:
-    """For each scan a name that nipype accepts and no two scans share."""
+    """Return a unique name for each scan that nipype accepts."""
     return {
         pair.scan: f"scan{number:05d}_" + re.sub(r"[^0-9A-Za-z_]", "_", pair.scan)
         for number, pair in enumerate(pairs)
@@ -103,9 +104,9 @@ def _build_scan(name: str, plan: RunPlan, pair: DixonPair, threads: int) -> Any:
 
 
 def prepare_environment(work_dir: Path, verbose: int, threads: int) -> None:
-    """Keep nipype from the network, from HOME and from printing, and libraries to their threads.
+    """Keep nipype off the network, HOME and the terminal, and limit the threads of libraries.
 
-    Must run before nipype is imported. Worker processes inherit all of it.
+    Call this before importing nipype. Worker processes inherit these settings.
     """
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = str(threads)
@@ -128,9 +129,9 @@ def run_workflow(
     Returns
     -------
     crashes : dict of str to str
-        From :func:`read_crashes`.
+        Result of :func:`read_crashes`.
     ended_by : str
-        The traceback that ended the run before all nodes were done; empty if nothing did.
+        Traceback of the error that ended the run before all nodes were done; otherwise empty.
     """
     plugin_args = plugin.make_arguments(nprocs)
     if plugin.name in SLURM_PLUGINS:
@@ -157,13 +158,13 @@ def run_workflow(
         _stop(runner)
         ended_by, failure = describe_end(error, Path(workflow.base_dir)), error
     crashes = read_crashes(Path(workflow.base_dir), getattr(runner, "crashes", ()))
-    # nipype repeats the first failure of a node as RuntimeError when all are done.
+    # When all nodes are done, nipype repeats the first failure of a node as RuntimeError.
     is_repeated = bool(crashes) and isinstance(failure, RuntimeError)
     return crashes, "" if is_repeated else ended_by
 
 
 def _make_runner(name: str, plugin_args: dict[str, Any]) -> Any:
-    """Make the nipype plugin of this name; MultiProc is our own that survives a killed worker."""
+    """Make the named nipype plugin; MultiProc is a subclass that survives a killed worker."""
     from nipype.pipeline import plugins
 
     from bids_mfi.participant.plugin_multiproc import SurvivingMultiProcPlugin
@@ -184,19 +185,19 @@ def _make_runner(name: str, plugin_args: dict[str, Any]) -> Any:
 
 
 def _stop(runner: Any) -> None:
-    """End the workers of the package's own plugin; others end theirs."""
+    """End the workers of the package's own plugins; other plugins end their own workers."""
     if hasattr(runner, "stop"):
         with hold_signals():
             runner.stop()
 
 
 def write_graph(workflow: Any, logs: Path) -> None:
-    """Write the graph of the steps as Graphviz text, ``logs/graph.dot``.
+    """Write the graph of the steps as Graphviz text to ``logs/graph.dot``.
 
     Raises
     ------
     OutputError
-        It cannot be written.
+        The file cannot be written.
     """
     path = logs / "graph.dot"
     try:

@@ -1,7 +1,7 @@
 """The nipype interfaces of a scan's graph: load, one pure call, save.
 
-Inputs are files or frozen dataclasses of scalars: nipype caches these correctly, but not arrays
-or folders.
+Inputs are files or frozen dataclasses of scalars, because nipype caches these correctly, but not
+arrays or folders.
 """
 
 import json
@@ -48,8 +48,8 @@ class _ResampleInputSpec(BaseInterfaceInputSpec):
 class _ResampleOutputSpec(TraitedSpec):
     channels = File(exists=True, desc="npy, float32, shape (channel, x, y, z), model grid")
     model_grid = traits.Instance(Grid)
-    grid = traits.Instance(Grid, desc="of the scan")
-    record = traits.Instance(ScanRecord, desc="with the sha256 of the images at the beginning")
+    grid = traits.Instance(Grid, desc="grid of the scan")
+    record = traits.Instance(ScanRecord, desc="with the SHA-256 of the images at the start")
 
 
 class Resample(SimpleInterface):
@@ -75,7 +75,7 @@ class Resample(SimpleInterface):
 class _SegmentInputSpec(BaseInterfaceInputSpec):
     channels = File(exists=True, mandatory=True)
     model_grid = traits.Instance(Grid, mandatory=True)
-    grid = traits.Instance(Grid, mandatory=True, desc="of the scan")
+    grid = traits.Instance(Grid, mandatory=True, desc="grid of the scan")
     bundle = traits.Instance(ModelBundle, mandatory=True)
     weights = File(exists=True, mandatory=True, desc="the bundle's weights, for nipype's hash")
     device = traits.Str(mandatory=True)
@@ -84,7 +84,7 @@ class _SegmentInputSpec(BaseInterfaceInputSpec):
 
 class _SegmentOutputSpec(TraitedSpec):
     labels = File(exists=True, desc="label map on the scan's own grid")
-    vertebrae = File(exists=True, desc="the same of vertebral bodies, if the bundle labels them")
+    vertebrae = File(exists=True, desc="label map of vertebral bodies, if the bundle has them")
 
 
 class Segment(SimpleInterface):
@@ -171,11 +171,11 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
 
 
 class _ReportOutputSpec(TraitedSpec):
-    figures = traits.List(File(exists=True), desc="PNG, one for each picture of the page")
+    figures = traits.List(File(exists=True), desc="PNG, one per figure of the page")
 
 
 class Report(SimpleInterface):
-    """Label map, water and fat fraction -> the pictures of the report page."""
+    """Label map, water and fat fraction -> figures of the report page."""
 
     input_spec = _ReportInputSpec
     output_spec = _ReportOutputSpec
@@ -209,7 +209,7 @@ class _SaveOutputSpec(TraitedSpec):
 
 
 class Save(SimpleInterface):
-    """All results of a scan -> OUTPUT_DIR, the marker of completeness last."""
+    """All results of a scan -> OUTPUT_DIR; the marker of completeness is written last."""
 
     input_spec = _SaveInputSpec
     output_spec = _SaveOutputSpec

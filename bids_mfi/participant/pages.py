@@ -1,7 +1,7 @@
-"""Report pages from what is on the disk.
+"""Report pages from the results on disk.
 
-A page shows the content of OUTPUT_DIR after a run: a skipped scan looks as when it was measured,
-and a failed scan states why. Damaged results affect only their own section.
+A page shows the content of OUTPUT_DIR after a run. A skipped scan looks the same as when it was
+measured; a failed scan states the reason. Damaged results affect only their own section.
 """
 
 import os
@@ -30,9 +30,9 @@ Scan = DixonPair | UnusableScan
 
 
 class PageDesk:
-    """Writes the pages of each participant when all its scans have ended, and then no more.
+    """Write the pages of each participant once, when all its scans have ended.
 
-    A killed run thus leaves the pages of all participants who were finished.
+    A killed run thus leaves the pages of all finished participants.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class PageDesk:
         self._written: dict[str, tuple[dict[str, str] | None, tuple[Path, ...]]] = {}
 
     def write_missing(self) -> None:
-        """Write missing pages of participants who have no scan to wait for."""
+        """Write missing pages of participants without pending scans."""
         for participant, own in self._scans.items():
             places = (None, *{scan.session for scan in own})
             pages = (
@@ -60,9 +60,9 @@ class PageDesk:
                 self._write_if_possible(participant)
 
     def end(self, scan: str, problem: str = "") -> None:
-        """Note that a scan has ended, with a problem or without; this may write pages.
+        """Record that a scan has ended, with or without a problem; this may write pages.
 
-        A page that cannot be written now is tried again by :meth:`write_rest`, which says so.
+        If a page cannot be written now, :meth:`write_rest` tries again and reports a failure.
         """
         if scan not in self._waiting:
             return
@@ -80,21 +80,21 @@ class PageDesk:
             self._write(participant)
 
     def write_rest(self, problems: Mapping[str, str]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-        """Write the pages that are missing, or that show other problems than these.
+        """Write the pages that are missing or show other problems than the given ones.
 
         A page shows all scans with results in OUTPUT_DIR, even those that the run did not select.
 
         Parameters
         ----------
         problems : mapping of str to str
-            For each scan that failed the sentence that says why.
+            Explanation for each failed scan.
 
         Returns
         -------
         pages : tuple of Path
-            Of this run, also those written before.
+            All pages of this run, including those written before.
         problems : tuple of str
-            For each page that could not be written the sentence that says why.
+            Explanation for each page that could not be written.
         """
         self._problems = dict(problems)
         unwritten: list[str] = []
@@ -110,7 +110,7 @@ class PageDesk:
         return {name: self._problems[name] for name in names if name in self._problems}
 
     def _write(self, participant: str) -> list[str]:
-        """Write the page of a participant, or of each session; say which could not be written."""
+        """Write the page of a participant or of each session; return the failures."""
         written: list[Path] = []
         unwritten: list[str] = []
         problems = self._problems_of(participant)
@@ -128,7 +128,7 @@ class PageDesk:
 def _make_pages(
     plan: RunPlan, participant: str, scans: list[Scan], problems: Mapping[str, str]
 ) -> Iterator[ParticipantPage]:
-    """Make the page of a participant, or of each session where there are several."""
+    """Make the page of a participant, or of each session if there are several."""
     selected = {scan.session for scan in scans}
     for session, sections in _collect(plan, participant, scans, problems).items():
         if session is None or session in selected:
@@ -143,7 +143,7 @@ def _make_pages(
 def _collect(
     plan: RunPlan, participant: str, scans: list[Scan], problems: Mapping[str, str]
 ) -> dict[str | None, dict[str, ScanSection]]:
-    """Sections by page and by name: results on the disk first, then scans that only failed."""
+    """Collect sections by page and name: results on disk first, then scans that only failed."""
     options = plan.options
     by_session = has_sessions(options.bids_dir, participant)
     pages: dict[str | None, dict[str, ScanSection]] = {}
@@ -173,10 +173,10 @@ def _collect(
 
 
 def has_sessions(bids_dir: Path, participant: str) -> bool:
-    """Whether the dataset holds several sessions of a participant.
+    """Check whether the dataset contains several sessions of a participant.
 
-    The dataset decides and not the selection, so that a run on one session writes the same page
-    as a run on all.
+    The dataset determines this, not the selection, so a run on one session writes the same page as
+    a run on all sessions.
     """
     try:
         entries = list(os.scandir(bids_dir / f"sub-{participant}"))
@@ -186,7 +186,7 @@ def has_sessions(bids_dir: Path, participant: str) -> bool:
 
 
 def _show_results(plan: RunPlan, marker: Path, problem: str) -> ScanSection:
-    """Show the results of one scan, or say why they cannot be shown."""
+    """Make the section with the results of one scan, or explain why they cannot be shown."""
     options, table = plan.options, plan.bundle.table
     title = derivative_stem(parse_entities(marker.name))
     try:
@@ -220,9 +220,10 @@ def _describe_weights(record: ScanRecord) -> str:
 
 
 def _describe_provenance(plan: RunPlan, sections: Mapping[str, ScanSection]) -> Provenance:
-    """Describe the origin of the first results of a page; the run's bundle if there are none.
+    """Describe the origin of a page's first results; without results, that of the run.
 
-    Results of an earlier run stay when a scan is refused, and must not be attributed to this one.
+    Results of an earlier run remain when a scan is rejected, and must not be attributed to this
+    run.
     """
     facts, version, fat_water = plan.facts, __version__, plan.options.fat_water
     shown = next((sections[name] for name in sorted(sections) if sections[name].measures), None)

@@ -1,4 +1,4 @@
-"""What a participant run does, decided before anything is computed; writes nothing.
+"""Plan of a participant run, made before any computation; writes nothing.
 
 ``docs/decisions/workflow.md`` gives the reasons.
 """
@@ -26,20 +26,20 @@ DEFAULT_BUNDLE = Path(__file__).parents[1] / "data" / "bundle"
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run needs, found once; nothing below finds it again.
+    """All inputs of a run, determined once.
 
     Attributes
     ----------
     options : RunOptions
     bundle : ModelBundle
-        Each process that segments verifies its weights once more.
+        Each segmenting process verifies its weights again.
     facts : BundleFacts
-        What the outputs say about the bundle.
+        Description of the bundle in the outputs.
     plugin : Plugin
     scans : tuple of DixonPair or UnusableScan
     states : mapping of str to str
-        Of each pair's results, by the scan's name: ``missing``, ``current``, or the sentence why
-        other results stay.
+        State of each pair's results by scan name: ``missing``, ``current``, or an explanation of
+        why existing results remain.
     passed_over : tuple of str
         Participants without a Dixon image.
     """
@@ -54,32 +54,32 @@ class RunPlan:
 
     @property
     def pairs(self) -> tuple[DixonPair, ...]:
-        """The scans that can be measured."""
+        """Scans that can be measured."""
         return tuple(scan for scan in self.scans if isinstance(scan, DixonPair))
 
     @property
     def waiting(self) -> tuple[DixonPair, ...]:
-        """The scans that will be measured."""
+        """Scans that this run measures."""
         return tuple(pair for pair in self.pairs if self.states[pair.scan] == "missing")
 
     @property
     def problems(self) -> dict[str, str]:
-        """Why scans will not be measured, by name."""
+        """Explanations for scans that this run does not measure, by scan name."""
         refused = {scan.scan: scan.problem for scan in self.scans if isinstance(scan, UnusableScan)}
         kept = ("missing", "current")
         return refused | {scan: text for scan, text in self.states.items() if text not in kept}
 
     @property
     def exit_code(self) -> int:
-        """1 if a scan cannot be measured, as for the run."""
+        """1 if a scan cannot be measured, as in a run; otherwise 0."""
         return MFIError.exit_code if self.problems else 0
 
     def make_record(self, pair: DixonPair) -> ScanRecord:
-        """Say where a scan's results will come from; its images are hashed when work begins."""
+        """Record the origin of a scan's results; its images are hashed when processing starts."""
         return ScanRecord(pair, self.options.bids_dir, self.facts, self.options.fat_water)
 
     def find_state(self, pair: DixonPair) -> str:
-        """``missing``, ``current``, or the sentence why the results in OUTPUT_DIR stay."""
+        """Return ``missing``, ``current``, or why the results in OUTPUT_DIR remain."""
         paths = scan_paths(self.options.output_dir, pair)
         if not paths.mfi_json.exists():
             return "missing"
@@ -90,7 +90,7 @@ class RunPlan:
         except MFIError as error:
             return str(error)
         reasons = {
-            "different": "results of another version, bundle, option or input are there.",
+            "different": "results with another version, bundle, option or input exist.",
             "unsealed": "the sidecar beside it has no checksum of its own: an earlier version "
             "wrote it, or it was edited.",
         }
@@ -103,12 +103,12 @@ class RunPlan:
 
 
 def plan_run(options: RunOptions) -> RunPlan:
-    """Find all that can be found before anything is written; a dry run ends with it.
+    """Make the plan before anything is written; a dry run ends here.
 
     Raises
     ------
     MFIError
-        Nothing could be started: the dataset, the bundle, the output folder or an option.
+        The run cannot start because of the dataset, the bundle, the output folder or an option.
     """
     check_output_dir(options.bids_dir, options.output_dir)
     bundle = load_bundle(options.bundle or DEFAULT_BUNDLE)
@@ -121,14 +121,14 @@ def plan_run(options: RunOptions) -> RunPlan:
         passed_over=tuple(list_participants_without_scans(options, scans)),
     )
     plan = replace(plan, states=_find_states(plan))
-    if options.dry_run or "current" not in plan.states.values():  # else the run says what is done
+    if options.dry_run or "current" not in plan.states.values():  # otherwise the run reports it
         _check_folders(options)
     check_own_labels(options.output_dir, bundle.table)
     return plan
 
 
 def bundle_facts(bundle: ModelBundle) -> BundleFacts:
-    """Reduce a bundle to what the outputs say about it."""
+    """Reduce a bundle to its description in the outputs."""
     return BundleFacts(
         name=bundle.name,
         version=bundle.version,
@@ -140,14 +140,14 @@ def bundle_facts(bundle: ModelBundle) -> BundleFacts:
 
 
 def _find_states(plan: RunPlan) -> dict[str, str]:
-    """Find the state of each pair's results; with ``--overwrite`` all are to be made."""
+    """Find the state of each pair's results; with ``--overwrite``, all count as missing."""
     if plan.options.overwrite:
         return dict.fromkeys((pair.scan for pair in plan.pairs), "missing")
     return {pair.scan: plan.find_state(pair) for pair in plan.pairs}
 
 
 def _check_folders(options: RunOptions) -> None:
-    """Refuse OUTPUT_DIR or a folder of ``--work-dir`` that cannot be written."""
+    """Reject an OUTPUT_DIR or ``--work-dir`` folder that cannot be written."""
     check_writable(options.output_dir)
     try:
         check_writable(options.work_dir or options.output_dir)

@@ -1,11 +1,11 @@
-"""nipype's MultiProc plugin, made to survive a killed worker.
+"""nipype's MultiProc plugin, extended to survive a killed worker.
 
-It also takes nodes in the order of their names, one sub-workflow after the other, so a long run
-yields results from the beginning and its work folder stays small.
+The plugin also runs nodes in the order of their names, one sub-workflow after the other, so a long
+run yields results from the start and its work folder stays small.
 
-nipype 1.11 waits forever when a worker process dies (killed for memory, say): the exception is
-lost in a callback. Here it becomes an ordinary failure of the nodes that were running, and the
-pool is made anew for the others.
+nipype 1.11 waits forever when a worker process dies (for example, killed for lack of memory),
+because the exception is lost in a callback. Here, the nodes that were running fail normally, and
+the other nodes run in a new pool.
 """
 
 import ctypes
@@ -31,10 +31,10 @@ LONGEST_END_S = 5.0
 
 
 def start_worker(cwd: str, parent: int) -> None:
-    """Prepare a worker process; it is killed when the process that started it dies.
+    """Prepare a worker process so that it is killed when its parent process dies.
 
-    Without this, the workers of a killed run would wait forever and hold their memory. An
-    interruption from the keyboard is left to the process that started it.
+    Without this, the workers of a killed run would wait forever and hold their memory. Only the
+    parent process handles an interruption from the keyboard.
     """
     process_initializer(cwd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -44,7 +44,7 @@ def start_worker(cwd: str, parent: int) -> None:
 
 
 class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
-    """MultiProc that reports a killed worker as a failure and goes on."""
+    """MultiProc plugin that reports a killed worker as a failure and continues."""
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args=plugin_args)
@@ -53,7 +53,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self.pool: ProcessPoolExecutor = self._make_pool()
 
     def _report_crash(self, node: Any, result: dict[str, Any] | None = None) -> str | None:
-        """Let nipype write a crash file; keep its text where the disk takes none."""
+        """Let nipype write a crash file; keep its text if the file cannot be written."""
         try:
             return str(super()._report_crash(node, result=result))
         except OSError as error:
@@ -83,7 +83,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         )
 
     def _sort_jobs(self, jobids: Any, scheduler: str | None = None) -> Any:
-        """Finish what was begun before beginning something new, in the order of the names."""
+        """Sort jobs by name, so that started scans finish before new ones start."""
         return sorted(jobids, key=lambda jobid: str(self.procs[jobid].fullname))
 
     def _record_result(self, taskid: int, future: "Future[dict[str, Any]]") -> None:
@@ -97,7 +97,7 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         self._taskresult[taskid] = {"result": None, "traceback": text, "taskid": taskid}
 
     def stop(self) -> None:
-        """End all workers now, and wait for their end; what they were doing is lost."""
+        """End all workers now and wait for their exit; unfinished work is lost."""
         workers = multiprocessing.active_children()
         for worker in workers:
             worker.kill()
@@ -108,10 +108,10 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
 
 @contextmanager
 def _start_deaf_to_the_keyboard() -> Iterator[None]:
-    """Let processes that start here never see Ctrl-C, from their first moment on.
+    """Make processes started here ignore Ctrl-C from the start.
 
-    They inherit the mask. The tracker of multiprocessing, once started, lifts it: so that is
-    done first.
+    They inherit the signal mask. Starting the tracker of multiprocessing removes the mask, so the
+    tracker is started first.
     """
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

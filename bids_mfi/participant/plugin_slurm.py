@@ -1,7 +1,7 @@
-"""nipype's plugins of Slurm, made to ask for memory and to wait.
+"""nipype's Slurm plugins, extended to request memory and to wait for jobs.
 
-SLURMGraph of nipype 1.11 returns when the jobs are submitted. Here it waits until they have left
-the queue. Its jobs are found by their scripts, which are in the work folder of the run.
+In nipype 1.11, SLURMGraph returns when the jobs have been submitted. Here it waits until they have
+left the queue. It identifies its jobs by their scripts in the work folder of the run.
 """
 
 import getpass
@@ -16,16 +16,16 @@ from nipype.pipeline.plugins import SLURMGraphPlugin, SLURMPlugin
 
 from bids_mfi.errors import MFIError, UsageError
 
-BASE_GB = 1.0  # of a process of its own, which imports everything
+BASE_GB = 1.0  # for a separate process, which imports everything
 POLL_S = 2.0
 LONGEST_SILENCE_S = 600.0
 PLAIN_PATH = re.compile(r"[\w./+@:,=-]+", re.ASCII)
 
 
 def request_resources(workflow: Any, plugin_args: dict[str, Any]) -> None:
-    """Let each node ask sbatch for its processors and memory; options of the user come after.
+    """Make each node request its processors and memory from sbatch; user options come last.
 
-    nipype's own plugins pass neither on.
+    nipype's own plugins request neither.
     """
     given = plugin_args.get("sbatch_args", "")
     for name in workflow.list_node_names():
@@ -36,14 +36,15 @@ def request_resources(workflow: Any, plugin_args: dict[str, Any]) -> None:
 
 
 def prepare_submission(work_dir: Path) -> None:
-    """Set what nipype assumes, and refuse what would break its scripts.
+    """Set the environment that nipype assumes, and reject paths that would break its scripts.
 
-    squeue is to show all jobs, those of hidden partitions too, whatever the user has set for it.
+    squeue must show all jobs, including those of hidden partitions, regardless of user settings.
 
     Raises
     ------
     UsageError
-        The path of the work folder has a blank or the like, which nipype's scripts do not quote.
+        The path of the work folder has a space or similar character, which nipype's scripts do not
+        quote.
     """
     os.environ.setdefault("LOGNAME", getpass.getuser())
     for name in [name for name in os.environ if name.startswith("SQUEUE_")]:
@@ -51,14 +52,14 @@ def prepare_submission(work_dir: Path) -> None:
     os.environ["SQUEUE_ALL"] = "1"
     if not PLAIN_PATH.fullmatch(str(work_dir)):
         raise UsageError(
-            f"{work_dir}: nipype's plugins of Slurm cannot work in a folder with a space or a "
-            "similar character in its path. Name another with --work-dir, on a disk that all nodes "
-            "see."
+            f"{work_dir}: nipype's Slurm plugins cannot use a folder with a space or a similar "
+            "character in its path. Name another with --work-dir, on a disk that all nodes can "
+            "access."
         )
 
 
 class PlainSpokenSLURMPlugin(SLURMPlugin):  # type: ignore[misc]
-    """SLURM that reports when sbatch accepts no job."""
+    """SLURM plugin that reports when sbatch accepts no job."""
 
     def _submit_batchtask(self, scriptfile: str, node: Any) -> int:
         try:
@@ -67,17 +68,17 @@ class PlainSpokenSLURMPlugin(SLURMPlugin):  # type: ignore[misc]
             options = node.plugin_args["sbatch_args"]
             raise UsageError(
                 f"sbatch accepted no job with the options {options!r}. Correct `sbatch_args:` in "
-                "the plugin file; `sbatch --test-only` says what is wrong."
+                "the plugin file; `sbatch --test-only` reports the error."
             ) from error
 
 
 class WaitingSLURMGraphPlugin(SLURMGraphPlugin):  # type: ignore[misc]
-    """SLURMGraph that returns when its jobs have left the queue."""
+    """SLURMGraph plugin that returns when its jobs have left the queue."""
 
-    batch_dir: str | None = None  # of the scripts of this run's jobs
+    batch_dir: str | None = None  # folder of the scripts of this run's jobs
 
     def _get_args(self, node: Any, keywords: list[str]) -> tuple[str, ...]:
-        """Let a job end when one that it waits for has failed."""
+        """Make a job end when one of its dependencies has failed."""
         ours = " --kill-on-invalid-dep=yes"
         values = super()._get_args(node, keywords)
         return tuple(
@@ -95,12 +96,12 @@ class WaitingSLURMGraphPlugin(SLURMGraphPlugin):  # type: ignore[misc]
             if time.monotonic() - last_answer > LONGEST_SILENCE_S:
                 raise MFIError(
                     "squeue does not answer, so the end of the jobs cannot be detected. Run it "
-                    "again when they have ended: it does what is missing."
+                    "again when they have ended, to complete what is missing."
                 )
             time.sleep(POLL_S)
 
     def list_jobs(self) -> list[str] | None:
-        """Numbers of this run's jobs in the queue; None where Slurm does not answer."""
+        """List the numbers of this run's jobs in the queue; None if Slurm does not answer."""
         command = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%i %o"]
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
         if asked.returncode != 0:
@@ -109,6 +110,6 @@ class WaitingSLURMGraphPlugin(SLURMGraphPlugin):  # type: ignore[misc]
         return [line[0] for line in lines if line[-1].startswith(f"{self.batch_dir}/")]
 
     def stop(self) -> None:
-        """Take the jobs from the queue when the run is interrupted."""
+        """Cancel the jobs when the run is interrupted."""
         if jobs := self.list_jobs():
             subprocess.run(["scancel", *jobs], check=False)

@@ -1,4 +1,4 @@
-"""Which nipype plugin runs the graph, and how."""
+"""Choice and settings of the nipype plugin that runs the graph."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from bids_mfi.reading import read_regular_file
 OWN_MACHINE_PLUGINS = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
 SLURM_PLUGINS = ("SLURM", "SLURMGraph")
 
-# What nipype has; it must not be imported before its surroundings are prepared.
+# The plugins of nipype, which must not be imported before its environment is prepared.
 PLUGINS = (
     "Condor", "CondorDAGMan", "Debug", "IPython", "LSF", "LegacyMultiProc", "Linear", "MultiProc",
     "OAR", "PBS", "PBSGraph", "SGE", "SGEGraph", "SLURM", "SLURMGraph", "SomaFlow",
@@ -31,15 +31,15 @@ HASTY_PLUGINS = ("CondorDAGMan", "SGEGraph", "SomaFlow")  # return before the jo
 
 
 def count_cpus() -> int:
-    """Processors this process may use."""
+    """Count the processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def choose_threads(options: RunOptions, scans: int) -> tuple[int, int]:
-    """Choose the number of parallel processes and the threads of a segmentation.
+    """Choose the number of parallel processes and the threads per segmentation.
 
-    With at least as many scans as processors each segmentation takes one thread, which gives
-    the most scans an hour; with fewer the processors are shared out.
+    With at least as many scans as processors, each segmentation uses one thread, which gives the
+    most scans per hour. With fewer scans, the processors are divided between them.
 
     Examples
     --------
@@ -53,16 +53,16 @@ def choose_threads(options: RunOptions, scans: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A nipype plugin, and how it runs the graph.
+    """A nipype plugin and its settings.
 
     Attributes
     ----------
     name : str
         One of PLUGINS.
     arguments : dict of str to object
-        As nipype's ``plugin_args``.
+        Arguments in the format of nipype's ``plugin_args``.
     from_file : bool
-        The user named it by ``--use-plugin``; its arguments then count as they are.
+        Whether the user named it with ``--use-plugin``; its arguments are then used unchanged.
     """
 
     name: str
@@ -71,16 +71,16 @@ class Plugin:
 
     @property
     def is_on_own_machine(self) -> bool:
-        """Whether no other machine works on the steps."""
+        """Whether all steps run on this machine."""
         return self.name in OWN_MACHINE_PLUGINS
 
     def make_arguments(self, nprocs: int) -> dict[str, Any]:
-        """Make the arguments of a turn that may take this many processors."""
+        """Make the arguments of a turn that may use this many processors."""
         return self.arguments if self.from_file else {**self.arguments, "n_procs": nprocs}
 
 
 def choose_plugin(options: RunOptions) -> Plugin:
-    """Read which nipype plugin to use, and refuse one that cannot run here.
+    """Read the nipype plugin to use, and reject one that cannot run here.
 
     Raises
     ------
@@ -105,8 +105,8 @@ def _check_name(name: str, path: Path) -> None:
         )
     if name in HASTY_PLUGINS:
         raise UsageError(
-            f"{path}: nipype's {name} returns before the jobs have run, so nothing would be "
-            "known about them. Use another plugin, or an array of participants (docs/hpc.md)."
+            f"{path}: nipype's {name} returns before the jobs have run, so their outcome would be "
+            "unknown. Use another plugin, or an array of participants (docs/hpc.md)."
         )
 
 

@@ -1,4 +1,4 @@
-"""Which scan is at which step, on a terminal or as plain lines."""
+"""Progress of scans through the steps, on a terminal or as plain lines."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +12,8 @@ from bids_mfi.printing import escape_text, unwrap
 def show_progress(stream: TextIO) -> Iterator[StatusCallback]:
     """Yield the callback that takes (scan, step, status) and shows it on ``stream``.
 
-    ``status`` is ``queued``, ``start``, ``end`` or ``exception``. A terminal gets a bar and a line
-    for each scan at work; anything else gets one plain line per event.
+    ``status`` is ``queued``, ``start``, ``end`` or ``exception``. A terminal shows a bar and a line
+    for each active scan; any other stream receives one plain line per event.
     """
     if not stream.isatty():
         yield lambda scan, step, status: _print_line(stream, scan, step, status)
@@ -33,7 +33,7 @@ def show_progress(stream: TextIO) -> Iterator[StatusCallback]:
 
 
 class _Board:
-    """The terminal's board: one task for all scans, one for each scan at work."""
+    """Progress display of a terminal: one task for all scans, one for each active scan."""
 
     def __init__(self, progress: Any, total: Any) -> None:
         self.progress, self.total = progress, total
@@ -74,5 +74,5 @@ def _print_line(stream: TextIO, scan: str, step: str, status: str) -> None:
     }
     line = lines.get((status, step))
     if line is not None:
-        with suppress(BrokenPipeError):  # nobody reads any more; the measuring goes on
+        with suppress(BrokenPipeError):  # the reader has gone; continue measuring
             print(line, file=stream, flush=True)

@@ -1,8 +1,8 @@
-"""Slurm scripts of a study as text; submits nothing.
+"""Text of the Slurm scripts of a study; this module submits nothing.
 
-An array job measures the participants, a job that depends on it runs the group level.
-``submit.sh`` keeps one small state file per participant. It can thus report the state of each
-without Slurm's accounting, and submit only what is missing.
+An array job measures the participants; a dependent job runs the group level. ``submit.sh`` keeps
+one small state file per participant. It can thus report the state of each participant without
+Slurm's accounting, and submit only what is missing.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ from bids_mfi.storage import explain_os_error, write_atomically
 
 TEMPLATES = Path(__file__).parents[1] / "data" / "slurm"
 NAMES = ("participant.sbatch", "group.sbatch", "submit.sh")
-MEMORY_KEPT = 0.9  # of a task's memory, that the steps may claim; the rest is for the main process
-# In the path of a log sbatch takes % for a job's number, and after a backslash for nothing.
+MEMORY_KEPT = 0.9  # share of a task's memory for the steps; the main process uses the rest
+# In a log path, sbatch replaces % patterns with job numbers, but not after a backslash.
 NOT_IN_LOG_PATHS = set("%\\")
 SPECIAL = re.compile(r"[\s'\"\\#]|^:")  # in a line #SBATCH
 WORD = re.compile(r"""[^\s'"=]*=?(?:"((?:[^"\\]|\\.)*)"|'([^']*)')(?=\s|$)|(?:\\\s|\S)+""")
@@ -29,42 +29,42 @@ OPTION = re.compile(r"--?[A-Za-z]")
 LABEL = re.compile(r"[0-9A-Za-z+]+")
 TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
 OWN_OPTIONS = ("--array", "--output", "--dependency", "--clusters")
-OWN_LETTERS = ("-a", "-o", "-d", "-M")  # the same, short
+OWN_LETTERS = ("-a", "-o", "-d", "-M")  # short forms
 GPU_OPTION = re.compile(r"-G.*|--gres\S*[= ]\S*gpu.*|--gpus?\b.*|--\w+-per-gpu\b.*|--tres-.*")
-# Options of run.py that change no result.
+# Options of run.py that do not change results.
 EFFECTLESS = re.compile(r"--overwrite|-v+|--verbose|--notrack|--stop-on-first-crash|--write-graph")
 
 
 @dataclass(frozen=True, slots=True)
 class SlurmOrder:
-    """What the scripts are to do.
+    """Request for the Slurm scripts of a study.
 
     Attributes
     ----------
     bids_dir, output_dir : Path
-        Absolute.
+        Absolute paths.
     image : Path or None
-        Apptainer image; None: this Python on every node.
+        Apptainer image; None runs this Python on every node.
     participants : tuple of str
-        Labels; empty for all that are in BIDS_DIR when the scripts run.
+        Labels; empty for all participants in BIDS_DIR when the scripts run.
     per_task : int
-        Participants that a task measures, one after another.
+        Participants per task, measured one after another.
     cpus : int
-        Processors of a task.
+        Processors per task.
     mem_gb : int
-        Memory of a task.
+        Memory per task.
     gpus : int
-        GPUs of a task; 0 for none.
+        GPUs per task; 0 for none.
     time : str
-        Longest time of a task, as sbatch takes it.
+        Time limit of a task, in the format of sbatch.
     at_once : int or None
-        Tasks that may run at the same time.
+        Maximum number of tasks at the same time.
     sbatch : tuple of str
-        Further options of sbatch, for both jobs; the group job gets no GPU by them.
+        Further sbatch options for both jobs, without GPU options for the group job.
     group_sbatch : tuple of str
-        Options of sbatch for the group job in place of ``sbatch``; empty: none given.
+        sbatch options for the group job in place of ``sbatch``; empty if none are given.
     binds : tuple of str
-        What the jobs see besides, as ``--bind`` of Apptainer takes it; absolute.
+        Further absolute paths for the jobs, in the format of Apptainer's ``--bind``.
     setup : tuple of str
         Lines of bash that run before Apptainer or Python, in both jobs.
     arguments, group_arguments : tuple of str
@@ -93,7 +93,7 @@ class SlurmOrder:
 
     @property
     def folder(self) -> Path:
-        """Where the scripts, states and logs go."""
+        """Folder of the scripts, state files and logs."""
         return self.output_dir / "logs" / "slurm"
 
 
@@ -103,8 +103,8 @@ def write_scripts(order: SlurmOrder) -> Path:
     Raises
     ------
     InputError
-        A path holds a character that sbatch's directives cannot, the image or a participant is
-        missing, or sbatch or Apptainer would not accept an option.
+        A path contains a character that sbatch directives do not support, the image or a
+        participant is missing, or sbatch or Apptainer would not accept an option.
     OutputError
         OUTPUT_DIR cannot be written.
     """
@@ -123,7 +123,7 @@ def write_scripts(order: SlurmOrder) -> Path:
 def _check(order: SlurmOrder) -> None:
     if order.image is not None and not order.image.is_file():
         raise InputError(
-            f"{order.image}: there is no such image. Expected an Apptainer image; build it as in "
+            f"{order.image}: no such image. Expected an Apptainer image; build it as in "
             "docs/hpc.md, and name its path on the cluster."
         )
     if not order.bids_dir.is_dir():
@@ -132,7 +132,7 @@ def _check(order: SlurmOrder) -> None:
         if order.image is not None and {",", ":"} & set(str(folder)):
             raise InputError(
                 f"{folder}: has a comma or a colon, which Apptainer does not accept in a bound "
-                "path. Name a link to it that has none."
+                "path. Name a link to it without these characters."
             )
     _check_words(order)
     _check_binds(order)
@@ -146,7 +146,7 @@ def _check(order: SlurmOrder) -> None:
 
 
 def _check_words(order: SlurmOrder) -> None:
-    """Refuse labels, times and options that sbatch or the scripts would misread."""
+    """Reject labels, times and options that sbatch or the scripts would misread."""
     for label in order.participants:
         if not LABEL.fullmatch(label):
             raise InputError(
@@ -155,7 +155,7 @@ def _check_words(order: SlurmOrder) -> None:
             )
     if not TIME.fullmatch(order.time):
         raise InputError(
-            f"--time {order.time}: expected minutes, HH:MM:SS or DAYS-HH:MM:SS, as sbatch takes it."
+            f"--time {order.time}: expected minutes, HH:MM:SS or DAYS-HH:MM:SS, as for sbatch."
         )
     for name, options in (("--sbatch", order.sbatch), ("--group-sbatch", order.group_sbatch)):
         for text in options:
@@ -163,16 +163,16 @@ def _check_words(order: SlurmOrder) -> None:
             if not text.startswith("-") or any(map(_is_own, words)):
                 raise InputError(
                     f"{name} {text}: expected an option of sbatch such as --partition=short; "
-                    "--array, --output and --dependency are set by the scripts; for another "
-                    "cluster export SLURM_CLUSTERS before submit.sh is called."
+                    "the scripts set --array, --output and --dependency; for another "
+                    "cluster, export SLURM_CLUSTERS before calling submit.sh."
                 )
 
 
 def split_options(text: str) -> list[tuple[str, ...]]:
-    r"""Split options of sbatch as a person writes them; each is one word, or a name and its value.
+    r"""Split user-written sbatch options; each is one word, or a name and its value.
 
-    A value may hold blanks, with quotes around it or without. A word that begins like an option
-    begins the next one.
+    A value may contain spaces, with or without quotes. A word that starts like an option starts the
+    next option.
 
     Examples
     --------
@@ -204,15 +204,15 @@ def _unquote(found: re.Match[str]) -> str:
 
 
 def _awaits_value(word: str) -> bool:
-    """Whether the next word may be the value: after --name or -X, without = or a value."""
+    """Check whether the next word may be the value: after --name or -X, without = or a value."""
     return "=" not in word if word.startswith("--") else len(word) == 2
 
 
 def quote_word(word: str) -> str:
-    r"""Write a word as sbatch reads it in a line #SBATCH, which is not quite as a shell does.
+    r"""Quote a word for a #SBATCH line, whose rules differ slightly from those of a shell.
 
-    There a backslash escapes in either kind of quotes, ``#`` outside them begins a comment, and
-    ``$`` and the backtick are ordinary.
+    In such a line, a backslash escapes in both kinds of quotes, ``#`` outside quotes starts a
+    comment, and ``$`` and the backtick are ordinary characters.
 
     Examples
     --------
@@ -228,7 +228,7 @@ def quote_word(word: str) -> str:
 
 
 def _write_directives(options: Sequence[str]) -> tuple[str, ...]:
-    """Make the text after #SBATCH, one line for each text that was given."""
+    """Make the text after #SBATCH, one line per given text."""
     return tuple(
         " ".join(quote_word(word) for option in split_options(text) for word in option)
         for text in options
@@ -236,20 +236,20 @@ def _write_directives(options: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_own(option: str) -> bool:
-    name = option.partition("=")[0]  # sbatch takes any beginning of one
+    name = option.partition("=")[0]  # sbatch accepts unique prefixes
     begins = len(name) > 2 and any(own.startswith(name) for own in OWN_OPTIONS)
     return begins or option[:2] in OWN_LETTERS
 
 
 def _check_binds(order: SlurmOrder) -> None:
-    """Refuse what Apptainer would bind elsewhere or not at all.
+    """Reject paths that Apptainer would bind elsewhere or not at all.
 
-    Whether the path exists is not asked: the nodes may see more than the machine, or the container,
-    in which the scripts are written.
+    The function does not check whether the path exists, because it may exist only on the nodes and
+    not on the machine, or in the container, in which the scripts are written.
     """
     for bind in order.binds:
         if order.image is None:
-            raise InputError(f"--bind {bind}: without --image nothing is bound. Name the image.")
+            raise InputError(f"--bind {bind}: has no effect without --image. Name the image.")
         source, _, rest = bind.partition(":")
         target, _, mode = rest.partition(":")
         whole = all(path.startswith("/") for path in (source, target or source))
@@ -261,17 +261,17 @@ def _check_binds(order: SlurmOrder) -> None:
 
 
 def _check_participants(order: SlurmOrder) -> None:
-    """Name requested participants that the dataset does not have."""
+    """Reject requested participants that the dataset does not contain."""
     missing = [x for x in order.participants if not (order.bids_dir / f"sub-{x}").is_dir()]
     if missing:
         raise InputError(
             f"--participant-label {' '.join(missing)}: no such folder sub-LABEL in "
-            f"{order.bids_dir}. Correct the label; upper and lower case matter."
+            f"{order.bids_dir}. Correct the label; labels are case-sensitive."
         )
 
 
 def render_scripts(order: SlurmOrder) -> dict[str, str]:
-    """Make the text of the scripts by file name; writes nothing."""
+    """Return the text of the scripts by file name; write nothing."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -314,7 +314,7 @@ def _join(arguments: Sequence[str]) -> str:
 
 
 def _group_directives(order: SlurmOrder) -> tuple[str, ...]:
-    """Options of sbatch for the group job, which has no use for a GPU."""
+    """Return the sbatch options for the group job, which does not need a GPU."""
     if order.group_sbatch:
         return _write_directives(order.group_sbatch)
     each = (" ".join(map(quote_word, o)) for text in order.sbatch for o in split_options(text))
@@ -322,13 +322,13 @@ def _group_directives(order: SlurmOrder) -> tuple[str, ...]:
 
 
 def _recipe(order: SlurmOrder) -> str:
-    """Make the word of bash that says what decides the results, for the state files.
+    """Make the bash word that identifies the inputs of the results, for the state files.
 
-    A digest of image and options, then size and time of the image as they are when the task runs;
-    nothing where the image cannot be seen.
+    The word is a digest of image and options, followed by size and time of the image when the task
+    runs. It is empty if the image is not accessible.
     """
     words = [word for word in order.arguments if not EFFECTLESS.fullmatch(word)]
-    moved = [bind for bind in order.binds if ":/" in bind]  # gives a path another content
+    moved = [bind for bind in order.binds if ":/" in bind]  # changes the content of a path
     program = [str(order.image), *moved] if order.image else [sys.executable, __version__]
     digest = hashlib.sha256("\0".join([*program, *words]).encode()).hexdigest()[:12]
     if order.image is None:
@@ -338,9 +338,9 @@ def _recipe(order: SlurmOrder) -> str:
 
 
 def _command(order: SlurmOrder, nv: bool) -> str:
-    """Say what runs the BIDS App; ``$task_work`` is the task's own folder on the node.
+    """Return the command of the BIDS App; ``$task_work`` is the task's own folder on the node.
 
-    In the image the paths are those of the host, so that links and provenance stay true.
+    Paths in the image are the same as on the host, so that links and provenance remain valid.
     """
     if order.image is None:
         return f"{shlex.quote(sys.executable)} -P -c {shlex.quote(START)}"
@@ -354,7 +354,7 @@ def _command(order: SlurmOrder, nv: bool) -> str:
     )
 
 
-# The GPU that Slurm gave the task, where it is given by name; --cleanenv would drop it.
+# Pass on the GPU that Slurm assigned by name to the task; --cleanenv would drop it.
 GPU_OF_TASK = (
     'env ${CUDA_VISIBLE_DEVICES:+APPTAINERENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES"} '
 )

@@ -1,8 +1,8 @@
-"""The order of a participant run: scans in, derivatives, pages and a summary out.
+"""Sequence of a participant run: from scans to derivatives, pages and a summary.
 
-A scan that fails leaves a file under ``logs/`` and does not stop the others.
-``docs/decisions/workflow.md`` says why the work folder is new for every run and how a killed worker
-is survived.
+A failed scan leaves a file under ``logs/`` and does not stop the other scans.
+``docs/decisions/workflow.md`` explains why every run has a new work folder and how a run survives a
+killed worker.
 """
 
 import shutil
@@ -48,21 +48,21 @@ STOPPED = "Not run: the run stopped at an earlier failure. Run it again."
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run did.
+    """Outcome of a run.
 
     Attributes
     ----------
     done, skipped : tuple of str
-        Names of scans done in this run, and before it.
+        Names of scans done in this run and before it, respectively.
     failed : tuple of ScanFailure
     pages : tuple of Path
         Report pages written.
     passed_over : tuple of str
         Participants without a Dixon image.
     notes : tuple of str
-        What else a person should know: copies of edited label maps, files that were ignored.
+        Further information for the user: copies of edited label maps, ignored files.
     unwritten : tuple of str
-        Why the record of the run, or a page, could not be written.
+        Reasons why the record of the run or a page could not be written.
     """
 
     done: tuple[str, ...]
@@ -75,7 +75,7 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """0 if every scan has results, else 1; that of OutputError if OUTPUT_DIR takes nothing."""
+        """0 if every scan has results, otherwise 1; for write failures, that of OutputError."""
         if self.unwritten:
             return OutputError.exit_code
         return 1 if self.failed else 0
@@ -87,7 +87,7 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
     Raises
     ------
     MFIError
-        Nothing could be started: the dataset, the bundle, the output folder or an option.
+        The run cannot start because of the dataset, the bundle, the output folder or an option.
     """
     plan = plan_run(options)
     remove_folders_of_the_dead(Path(tempfile.gettempdir()), TEMPORARY_FOLDER)
@@ -108,7 +108,7 @@ def run_participants(options: RunOptions, on_status: StatusCallback) -> RunSumma
 
 
 def _write_dataset_files(plan: RunPlan) -> None:
-    """Write the files of the whole dataset; where the disk takes none say what is done."""
+    """Write the files of the whole dataset; on failure, report the scans already done."""
     options, bundle = plan.options, plan.bundle
     try:
         write_dataset_files(
@@ -122,7 +122,7 @@ def _write_dataset_files(plan: RunPlan) -> None:
 
 
 def _write_account(plan: RunPlan, summary: RunSummary, desk: PageDesk) -> RunSummary:
-    """Write the record and the pages of a run; a file that cannot be written stops no other."""
+    """Write the record and the pages of a run; a failed file does not stop the others."""
     problems = {failure.scan: failure.problem for failure in summary.failed}
     unwritten: list[str] = []
     try:
@@ -143,17 +143,17 @@ def _list_edited_copies(plan: RunPlan) -> list[Path]:
 
 
 def _describe_copies(before: list[Path], now: list[Path]) -> list[str]:
-    """Say which label maps were replaced although somebody had edited them."""
+    """Report label maps that were replaced although they had been edited."""
     return [
-        f"{path}: a copy of the label map that was replaced; it was edited, or damaged, or left by "
-        "a run that was killed."
+        f"{path}: a copy of the label map that was replaced; it was edited or damaged, or left by "
+        "a killed run."
         for path in now
         if path not in before
     ]
 
 
 def _describe_strays(plan: RunPlan) -> list[str]:
-    """Name files that look like sidecars of results but are not."""
+    """Report files that look like sidecars of results but are not."""
     return [
         f"{path}: ignored, because no scan's results have this name. It may be a copy; remove it."
         for participant in sorted({scan.participant for scan in plan.scans})
@@ -163,7 +163,7 @@ def _describe_strays(plan: RunPlan) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Scans that run together, the processors they share and the threads of a segmentation."""
+    """Scans that run together, their shared processors and the threads per segmentation."""
 
     pairs: tuple[DixonPair, ...]
     nprocs: int
@@ -176,7 +176,7 @@ def _make_turn(plan: RunPlan, pairs: tuple[DixonPair, ...], one_by_one: bool = F
 
 
 def _run_scans(plan: RunPlan, on_status: StatusCallback) -> dict[str, ScanFailure]:
-    """Run the graph; scans whose worker was killed get a second turn, one at a time."""
+    """Run the graph; rerun scans whose worker was killed, one at a time."""
     for pair in plan.waiting:
         on_status(pair.scan, "", "queued")
     crashes = _run_once(plan, _make_turn(plan, plan.waiting), on_status)
@@ -192,7 +192,7 @@ def _run_scans(plan: RunPlan, on_status: StatusCallback) -> dict[str, ScanFailur
 
 
 def _run_once(plan: RunPlan, turn: Turn, on_status: StatusCallback) -> dict[str, str]:
-    """Run these scans in a work folder of their own; the text of each failure by scan."""
+    """Run the given scans in a new work folder; return the text of each failure by scan."""
     work_dir, crashes = None, None
     try:
         with hold_signals():
@@ -207,7 +207,7 @@ def _run_once(plan: RunPlan, turn: Turn, on_status: StatusCallback) -> dict[str,
 
 
 def _run_in(work_dir: Path, plan: RunPlan, turn: Turn, on_status: StatusCallback) -> dict[str, str]:
-    """Run these scans in this folder; the text of each failure by scan."""
+    """Run the given scans in the given folder; return the text of each failure by scan."""
     scans = {node: scan for scan, node in scan_node_names(turn.pairs).items()}
     try:
         prepare_environment(work_dir, plan.options.verbose, turn.threads)
@@ -231,10 +231,10 @@ def _run_in(work_dir: Path, plan: RunPlan, turn: Turn, on_status: StatusCallback
 def _explain_failures(
     work_dir: Path, scans: Mapping[str, str], on_status: StatusCallback
 ) -> StatusCallback:
-    """Name scans in place of their nodes, and say why one failed as soon as it is known.
+    """Report scan names instead of node names, and explain a failure when its cause is known.
 
     nipype writes the crash file after it has reported the failure. A scan whose worker was killed
-    may get a second turn, so nothing is reported for it.
+    may run again, so its failure is not explained here.
     """
     failed: set[str] = set()
 
@@ -252,7 +252,7 @@ def _explain_failures(
 
 
 def _tell_pages(desk: PageDesk, on_status: StatusCallback) -> StatusCallback:
-    """Let pages be written when scans end, and everybody else know afterwards."""
+    """Write pages when scans end, then pass the status on."""
 
     def tell(scan: str, step: str, status: str) -> None:
         if (step, status) == (STEPS[-1], "end"):
@@ -267,7 +267,7 @@ def _tell_pages(desk: PageDesk, on_status: StatusCallback) -> StatusCallback:
 def _list_unfinished(
     plan: RunPlan, pairs: Iterable[DixonPair], crashes: Mapping[str, str]
 ) -> list[str]:
-    """Find scans that neither failed nor have the results that this run makes."""
+    """List scans that neither failed nor have the results of this run."""
     return [
         pair.scan
         for pair in pairs
@@ -276,7 +276,7 @@ def _list_unfinished(
 
 
 def _clear_unfinished(pairs: Iterable[DixonPair], options: RunOptions) -> None:
-    """Remove the half-written files of workers that were ended."""
+    """Remove incomplete files of terminated workers."""
     for pair in pairs:
         paths = scan_paths(options.output_dir, pair)
         for folder in (paths.mfi_json.parent, paths.figures):
@@ -286,7 +286,7 @@ def _clear_unfinished(pairs: Iterable[DixonPair], options: RunOptions) -> None:
 def find_lost_scans(
     plan: RunPlan, pairs: Iterable[DixonPair], crashes: Mapping[str, str]
 ) -> dict[str, str]:
-    """Find scans of which a queue's jobs left neither results nor a crash file."""
+    """Find scans whose queue jobs left neither results nor a crash file."""
     if not plan.plugin.from_file or plan.options.stop_on_first_crash:
         return {}
     return {
@@ -297,7 +297,7 @@ def find_lost_scans(
 
 
 def _summarise(plan: RunPlan, failures: Mapping[str, ScanFailure]) -> RunSummary:
-    """Sort the scans by outcome, as it is on the disk; remove error files of the past."""
+    """Sort the scans by their outcome on disk; remove old error files."""
     outcome = {scan.scan: _find_outcome(plan, scan, failures) for scan in plan.scans}
     failed = tuple(found for found in outcome.values() if isinstance(found, ScanFailure))
     remove_old_failures(plan, {failure.scan for failure in failed})
@@ -311,7 +311,7 @@ def _summarise(plan: RunPlan, failures: Mapping[str, ScanFailure]) -> RunSummary
 def _find_outcome(
     plan: RunPlan, scan: DixonPair | UnusableScan, failures: Mapping[str, ScanFailure]
 ) -> ScanFailure | str:
-    """``done``, ``skipped``, or why the scan has none of the results that this run makes."""
+    """Return ``done``, ``skipped``, or why the scan lacks the results of this run."""
     if scan.scan in failures or isinstance(scan, UnusableScan):
         return failures[scan.scan]
     if plan.states[scan.scan] == "current" and _has_marker(plan, scan):
@@ -324,21 +324,18 @@ def _find_outcome(
 
 
 def _has_marker(plan: RunPlan, pair: DixonPair) -> bool:
-    """Whether OUTPUT_DIR holds results of a scan."""
+    """Check whether OUTPUT_DIR contains results of a scan."""
     return scan_paths(plan.options.output_dir, pair).mfi_json.exists()
 
 
 def _explain_absence(state: str, options: RunOptions) -> str:
-    """Say why a scan that did not fail has none of the results that this run makes."""
+    """Explain why a scan that did not fail lacks the results of this run."""
     if state == "missing":
         return (
-            f"Its results were removed from {options.output_dir} while the run went on, by another "
-            "program or person. Leave OUTPUT_DIR alone during a run, and run it again."
+            f"Its results were removed from {options.output_dir} during the run, by another "
+            "program or person. Do not change OUTPUT_DIR during a run, and run it again."
         )
-    return (
-        "Its results were replaced or changed while the run went on, perhaps by another run. "
-        f"{state}"
-    )
+    return f"Its results were replaced or changed during the run, perhaps by another run. {state}"
 
 
 def write_run_record(plan: RunPlan, summary: RunSummary) -> None:

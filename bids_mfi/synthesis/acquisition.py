@@ -1,13 +1,13 @@
 """A two-point Dixon scan of a synthetic neck.
 
-Tissue is painted finer than the voxels. The complex signals of water and fat add up within a
-voxel, so partial volume is exact for this physics: with true water W and fat F,
+Tissue is sampled more finely than the voxels. The complex signals of water and fat add up within a
+voxel, so partial volume is exact for this physics. With true water W and fat F,
 
     IP = W exp(-TE_ip / T2*_w) + F exp(-TE_ip / T2*_f)
     OOP = |W exp(-TE_oop / T2*_w) - F exp(-TE_oop / T2*_f)|
 
-and both images are then weighted by the receive field and get Rician noise. The magnitude of OOP
-is what folds fat fractions at 50 %.
+Both images are then weighted with the receive field and receive Rician noise. The magnitude of OOP
+folds fat fractions at 50 %.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ LABEL_SHARE = 0.7
 
 
 def draw_scanner(rng: np.random.Generator, protocol: str = PHANTOM_PROTOCOLS[0]) -> Scanner:
-    """Draw a scanner's noise, receive field and signal scale, with the protocol's echo times."""
+    """Draw noise, receive field and signal scale of a scanner with the protocol's echo times."""
     chosen = PROTOCOLS[protocol]
     water_ms, fat_ms = T2STAR_MS[chosen.field_strength_t]
     return Scanner(
@@ -64,7 +64,7 @@ class Body:
 
     @property
     def fat_percent(self) -> Floats:
-        """True fat fraction; NaN where there is no tissue."""
+        """True fat fraction; NaN outside tissue."""
         total = self.water + self.fat
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(total > 0, 100 * self.fat / total, np.nan).astype(np.float32)
@@ -77,17 +77,17 @@ def build_body(
     grid: Grid,
     subsamples: tuple[int, int, int] = (2, 2, 1),
 ) -> Body:
-    """Fill an upright RAS grid with a subject's true water, fat and labels.
+    """Compute a subject's true water, fat and labels on an upright RAS grid.
 
     Parameters
     ----------
     rng : Generator
-        Draws the texture of fat and the subject's other tissues.
+        Source of the fat texture and of the signals of other tissues.
     shape : NeckShape
     muscle_fat_percent : ndarray of float32, shape (N_MUSCLES + 1,)
     grid : Grid
     subsamples : tuple of int
-        Points along each axis of a voxel at which tissue is looked up.
+        Number of sampling points along each axis of a voxel.
     """
     fine = paint_neck(shape, refine_grid(grid, subsamples))
     parts = [fine[s] for s in _phases(subsamples)]
@@ -104,7 +104,7 @@ def build_body(
 
 
 def refine_grid(grid: Grid, subsamples: tuple[int, int, int]) -> Grid:
-    """Divide the voxels of a grid.
+    """Subdivide the voxels of a grid.
 
     Examples
     --------
@@ -139,14 +139,14 @@ def _average(parts: list[NDArray[np.uint8]], table: Floats) -> Floats:
 
 
 def majority_labels(parts: list[NDArray[np.uint8]]) -> NDArray[np.int16]:
-    """Label each voxel with the muscle at LABEL_SHARE or more of its points, else 0.
+    """Label each voxel with the muscle at LABEL_SHARE or more of its points, otherwise with 0.
 
-    Raters leave out voxels that are mostly fascia; so does this.
+    Like raters, the function omits voxels that are mostly fascia.
 
     Parameters
     ----------
-    parts : list of ndarray of uint8, all of one shape
-        Tissue at the sampled points of each voxel.
+    parts : list of ndarray of uint8, all of the same shape
+        Tissue at the sampling points of each voxel.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def majority_labels(parts: list[NDArray[np.uint8]]) -> NDArray[np.int16]:
 
 
 def _draw_tables(rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Signal tables of one subject: each tissue a little brighter and fatter than the mean."""
+    """Draw the signal tables of one subject, with small deviations per tissue."""
     amplitude, fat_percent = signal_tables()
     others = np.arange(TABLE_SIZE) > N_MUSCLES
     varied = amplitude * np.exp(AMPLITUDE_SD * others * rng.standard_normal(TABLE_SIZE))
@@ -177,7 +177,7 @@ def _draw_tables(rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 
 def receive_field(shape: tuple[int, int, int], coefficients: tuple[float, ...]) -> Floats:
-    """Receive sensitivity of the phantom's scanner, float32; see :func:`log_receive_field`."""
+    """Compute the receive sensitivity of the phantom's scanner; see :func:`log_receive_field`."""
     ends = (np.linspace(-1, 1, size, dtype=np.float32) for size in shape)
     return np.exp(log_receive_field(np.meshgrid(*ends, indexing="ij", sparse=True), coefficients))
 
@@ -185,7 +185,7 @@ def receive_field(shape: tuple[int, int, int], coefficients: tuple[float, ...]) 
 def acquire_phantom(
     rng: np.random.Generator, body: Body, scanner: Scanner
 ) -> tuple[Floats, Floats]:
-    """In-phase and out-of-phase magnitude images in the scanner's units.
+    """Acquire in-phase and out-of-phase magnitude images in the scanner's units.
 
     Returns
     -------

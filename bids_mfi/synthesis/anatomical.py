@@ -1,6 +1,6 @@
 """Random scans of the anatomy of label maps.
 
-Every scan is decided by its seed: label map, person, protocol, field of view.
+The seed of a scan determines its label map, person, protocol and field of view.
 """
 
 import hashlib
@@ -37,15 +37,15 @@ from bids_mfi.synthesis.randomised import (
 )
 from bids_mfi.synthesis.subject import Subject, draw_subject, simplify_subject
 
-# How far behind the spine the field of view begins, and where its middle lies; mm.
+# Distance from the spine back to the edge of the field of view, and limits of its centre, in mm.
 BEHIND_MM = (72.0, 110.0)
 MIDDLE_X_MM, MIDDLE_Z_MM = 8.0, 14.0
 SUBSAMPLE_MM = 1.2
 VARIATION = (0.3, 1.0)
 PLAIN_SHARE = 0.1
-RANDOMISED = "randomised"  # a protocol beside VARIED and those that have a name
+RANDOMISED = "randomised"  # a protocol in addition to VARIED and the named ones
 BAND_EDGE_MM, BAND_LABELLED = 2.0, 0.3
-# Standard deviation in a voxel of the acquisition, muscle = 1.
+# Standard deviation of the noise in an acquired voxel, muscle = 1.
 QUIET_NOISE = 0.04
 STRONG_NOISE = (0.01, 0.36)
 
@@ -86,16 +86,16 @@ def make_scan(
     Parameters
     ----------
     rng : Generator
-        Draws the field of view and the noise.
+        Source of the field of view and of the noise.
     subject : Subject
     settings : ScanSettings
     levels : str
-        ``all``: muscles are labelled over their whole length; ``paper``: at the levels of the
-        label map's table only; ``vertebrae``: as ``all``, and vertebral bodies too.
+        ``all`` labels muscles over their whole length; ``paper`` only at the levels of the label
+        map's table; ``vertebrae`` is ``all`` plus vertebral bodies.
     least_mm : tuple of float
-        Voxels finer than this are made this large at once, see :func:`coarsen`.
+        Minimum voxel size; finer axes are simulated at this size, see :func:`coarsen`.
     device : torch.device
-        That does the work.
+        Device for the computation.
     """
     grid = draw_grid(rng, settings, least_mm)
     seen = coarsen(settings, grid)
@@ -122,7 +122,7 @@ def paint(
     device: torch.device | str,
     vertebrae: bool = False,
 ) -> TissueVolume:
-    """Tissue of a subject in the voxels of a grid, fat as bright as the scan shows it."""
+    """Compute a subject's tissue in the voxels of a grid, with the fat brightness of the scan."""
     volume = fill_grid(subject, grid, choose_subsamples(grid.spacing_mm), device, vertebrae)
     painted = TissueVolume(volume.water, volume.fat * settings.fat_gain, volume.labels)
     if settings.saturation_band_mm is None:
@@ -131,9 +131,9 @@ def paint(
 
 
 def saturate_front(volume: TissueVolume, grid: Grid, band_mm: float) -> TissueVolume:
-    """Take the signal of what lies farther in front of the spine than a saturation band begins.
+    """Suppress the signal in front of the position where a saturation band begins.
 
-    Muscle that shows less than BAND_LABELLED of its signal carries no label.
+    Muscle with less than BAND_LABELLED of its signal carries no label.
     """
     indices = torch.meshgrid(*(torch.arange(n) for n in grid.shape), indexing="ij")
     ahead = transform_points(grid.matrix, torch.stack(indices).float())[1].to(volume.water.device)
@@ -143,10 +143,10 @@ def saturate_front(volume: TissueVolume, grid: Grid, band_mm: float) -> TissueVo
 
 
 def coarsen(settings: ScanSettings, grid: Grid) -> ScanSettings:
-    """Restate settings for a coarser grid than the scan's own: distances in its voxels, less noise.
+    """Convert settings to a coarser grid than the scan's own: distances in voxels, less noise.
 
-    The noise is that of averaged complex signals; the floor that magnitudes of finer voxels keep in
-    air and in dark tissue is lower here.
+    The noise is that of averaged complex signals. In air and dark tissue it gives a lower floor
+    than magnitudes of finer voxels do.
     """
     finer = np.minimum(np.array(settings.spacing_mm) / np.array(grid.spacing_mm), 1)
     return replace(
@@ -158,7 +158,7 @@ def coarsen(settings: ScanSettings, grid: Grid) -> ScanSettings:
 
 
 def choose_subsamples(spacing_mm: Sequence[float]) -> tuple[int, int, int]:
-    """Points along each axis of a voxel: about one for each SUBSAMPLE_MM, from 2 to 4.
+    """Choose 2 to 4 sampling points along each axis of a voxel, about one per SUBSAMPLE_MM.
 
     >>> choose_subsamples((0.7, 1.4, 5.0))
     (2, 2, 4)
@@ -172,7 +172,7 @@ def draw_grid(
     settings: ScanSettings,
     least_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Grid:
-    """Place the field of view around the neck: axes R, A, S, turned by the settings' angles."""
+    """Place the field of view around the neck with axes R, A, S, rotated as the settings state."""
     spacing = np.maximum(settings.spacing_mm, least_mm)
     shape = np.maximum(np.rint(np.array(settings.coverage_mm) / spacing), 8).astype(int)
     extent = shape * spacing
@@ -198,19 +198,20 @@ def make_case(
     levels: str = "all",
     device: torch.device | str = "cpu",
 ) -> TrainingCase:
-    """One random scan on the grid of a network.
+    """Make one random scan on the grid of a network.
 
     Parameters
     ----------
     maps : sequence of LabelMap
-        One is drawn.
+        Label maps to draw from.
     seed : int
         The same seed and arguments give the same case.
     spacing_mm : tuple of float
-        Voxel size of the network's grid. Finer axes of a scan are made at this size at once,
-        coarser ones are resampled, as a real scan is.
+        Voxel size of the network's grid. Finer axes of a scan are simulated directly at this size;
+        coarser ones are resampled, as in a real scan.
     protocol : str
-        One of PROTOCOLS, ``varied``, or ``randomised``: persons and scans from far wider ranges.
+        One of PROTOCOLS, ``varied``, or ``randomised`` for persons and scans from much wider
+        ranges.
     levels : str
         See :func:`make_scan`.
     """
@@ -223,7 +224,7 @@ def make_case(
 def draw_case(
     rng: np.random.Generator, maps: Sequence[LabelMap], seed: int, protocol: str
 ) -> tuple[Subject, ScanSettings]:
-    """Draw who is scanned, and how; ``protocol`` as for :func:`make_case`."""
+    """Draw the subject and the scan settings; ``protocol`` as for :func:`make_case`."""
     label_map = maps[int(rng.integers(len(maps)))]
     subject = draw_subject(rng, label_map, variation=float(rng.uniform(*VARIATION)))
     own = np.random.default_rng([seed, 3])
@@ -244,15 +245,15 @@ def make_noise_pair(
     protocol: str = VARIED,
     device: torch.device | str = "cpu",
 ) -> tuple[TrainingCase, TrainingCase]:
-    """Scan one person twice, with QUIET_NOISE at most and with noise from STRONG_NOISE.
+    """Scan one person twice, with at most QUIET_NOISE and with noise from STRONG_NOISE.
 
-    Both are made with the scan's own voxels and resampled as at inference, so that air and dark
-    tissue keep the floor that magnitudes give them.
+    Both scans have their own voxel size and are resampled as at inference, so that air and dark
+    tissue keep the noise floor of magnitudes.
 
     Parameters
     ----------
     maps : sequence of LabelMap
-        One is drawn.
+        Label maps to draw from.
     seed : int
         The same seed and arguments give the same pair.
     spacing_mm : tuple of float
@@ -263,7 +264,7 @@ def make_noise_pair(
     Returns
     -------
     quiet, noisy : TrainingCase
-        Person, field of view and all but the noise are the same.
+        The two cases differ only in the noise.
     """
     rng = np.random.default_rng(seed)
     subject, settings = draw_case(rng, maps, seed, protocol)

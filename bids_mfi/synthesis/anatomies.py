@@ -1,4 +1,4 @@
-"""Label maps of necks that come with the package."""
+"""Label maps of necks included in the package."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ ANATOMIES = Path(__file__).parents[1] / "data" / "anatomies"
 
 
 def list_anatomies() -> tuple[str, ...]:
-    """Names of the label maps that come with the package.
+    """List the names of the label maps in the package.
 
     >>> list_anatomies()
     ('neck-a',)
@@ -17,16 +17,16 @@ def list_anatomies() -> tuple[str, ...]:
 
 
 def find_anatomy(name: str) -> Path:
-    """Path of the label map with a name; its licence and source are beside it.
+    """Find the path of a named label map; its licence and source are beside it.
 
     Raises
     ------
     InputError
-        The package has none of this name.
+        The package has no label map with this name.
     """
     found = sorted((ANATOMIES / name).glob("*dseg.nii.gz")) if name in list_anatomies() else []
     if len(found) != 1:
         raise InputError(
-            f"{name}: no anatomy of the package, expected one of {', '.join(list_anatomies())}."
+            f"{name}: not an anatomy of the package, expected one of {', '.join(list_anatomies())}."
         )
     return found[0]

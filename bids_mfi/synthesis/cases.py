@@ -1,6 +1,6 @@
-"""Training cases made on the fly.
+"""Phantom training cases, made on demand.
 
-Every case is decided by its seed alone. Axes point to R, A, S.
+The seed alone determines a case. Axes are R, A, S.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ CENTRE_RANGE_MM = (6.0, 8.0, 10.0)
 SPACING_JITTER = 0.04
 VARIED_SHAPE = ((120, 220), (96, 150), (24, 48))
 VARIED_VARIATION = (0.7, 1.8)
-# Real scans are finer than the model's grid and lose sharpness on the way to it.
+# Real scans are finer than the model's grid and lose sharpness when they are resampled to it.
 BLUR_VOXELS = (0.0, 0.55)
 BLUR_FROM = 0.2
 
@@ -43,7 +43,7 @@ class TrainingCase:
     in_phase, out_phase : ndarray of float32, shape (x, y, z)
         Magnitude images in arbitrary units.
     labels : ndarray of int16, shape (x, y, z)
-        0, or 1 to 14 as in :data:`bids_mfi.muscles.WEBER2021`, over the muscles' whole length.
+        0 or 1 to 14, as in :data:`bids_mfi.muscles.WEBER2021`, over the muscles' whole length.
     grid : Grid
         Axes R, A, S.
     """
@@ -60,18 +60,18 @@ def make_phantom_case(
     shape: tuple[int, int, int] = CASE_SHAPE,
     variation: float = 1.0,
 ) -> TrainingCase:
-    """One random scan.
+    """Make one random scan.
 
     Parameters
     ----------
     seed : int
         The same seed and arguments give the same case.
     spacing_mm : tuple of float
-        Voxel size; the case's own differs by up to SPACING_JITTER.
+        Nominal voxel size; that of the case differs by up to SPACING_JITTER.
     shape : tuple of int
         Voxels along x, y, z.
     variation : float
-        Factor of the variation of anatomy; 1 is that of simulated datasets.
+        Factor of the anatomical variation; 1 is that of simulated datasets.
     """
     rng = np.random.default_rng(seed)
     participant = draw_participant(rng)
@@ -88,7 +88,7 @@ def make_phantom_case(
 def _blur(
     images: tuple[NDArray[np.float32], NDArray[np.float32]], sigma_voxels: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Both images smoothed in plane, as by resampling to coarser voxels."""
+    """Smooth both images in plane, as resampling to coarser voxels does."""
     if sigma_voxels < BLUR_FROM:
         return images
     sigma = (sigma_voxels, sigma_voxels, 0.0)
@@ -98,10 +98,10 @@ def _blur(
 def make_varied_case(
     seed: int, spacing_mm: tuple[float, float, float] = CASE_SPACING_MM
 ) -> TrainingCase:
-    """Make a case with a random field of view and more variety of anatomy.
+    """Make a case with a random field of view and more anatomical variation.
 
-    A network that sees whole volumes only must not learn one size of volume: the statistics of
-    its normalisation depend on how much air there is.
+    A network that sees only whole volumes must not learn a single volume size, because the
+    statistics of its normalisation depend on the amount of air.
     """
     rng = np.random.default_rng([seed, 1])
     shape = tuple(int(rng.integers(low, high + 1)) for low, high in VARIED_SHAPE)
@@ -147,7 +147,7 @@ def upright_grid(
     spacing_mm: tuple[float, float, float],
     centre_mm: tuple[float, float, float],
 ) -> Grid:
-    """Place a grid with axes R, A, S around a centre.
+    """Make a grid with axes R, A, S around a centre.
 
     Examples
     --------

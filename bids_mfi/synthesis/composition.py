@@ -1,9 +1,9 @@
-"""How much fat a subject's muscles hold, and where.
+"""Amount and distribution of fat in a subject's muscles.
 
-The means follow Table 2 of Weber et al. 2021 (doi:10.1038/s41598-021-95972-x) and the effects of
-sex, age and body mass index its text: women 1.8 points above men, age in the deep muscles, body
-mass index weak. They are the shares of fat *inside* the muscle; what a label map measures is a
-little more, because voxels at the border hold some fat of the planes around.
+The means follow Table 2 of Weber et al. 2021 (doi:10.1038/s41598-021-95972-x). The effects of sex,
+age and body mass index follow its text: women are 1.8 points above men, age acts on the deep
+muscles, and body mass index has a weak effect. The values are fat fractions *inside* the muscle. A
+label map measures slightly more, because border voxels contain fat of the surrounding planes.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ MUSCLE_SD_PERCENT = {True: 1.6, False: 1.0}
 SIDE_SD_PERCENT = 0.5
 SESSION_SD_PERCENT = 0.4
 LEAST_FAT_PERCENT = 1.0
-# Some subjects have strongly infiltrated deep muscles, beyond the fold at 50 % in places.
+# Some subjects have strongly infiltrated deep muscles, locally beyond the fold at 50 %.
 INFILTRATED_SHARE = 0.07
 INFILTRATED_FACTOR = (1.7, 2.6)
 
@@ -52,7 +52,7 @@ class Participant:
 
 
 def draw_participant(rng: np.random.Generator, sex: str | None = None) -> Participant:
-    """Draw an adult of 18 to 65 years, of random sex if none is given."""
+    """Draw an adult aged 18 to 65 years, with random sex by default."""
     drawn = "F" if rng.random() < 0.5 else "M"
     sex = drawn if sex is None else sex
     age = round(float(rng.uniform(18, 65)), 1)
@@ -61,7 +61,7 @@ def draw_participant(rng: np.random.Generator, sex: str | None = None) -> Partic
 
 
 def expected_fat_percent(participant: Participant, muscle: str) -> float:
-    """Mean share of fat in a muscle of such participants, percent.
+    """Compute the expected fat fraction of a muscle for such participants, in percent.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def expected_fat_percent(participant: Participant, muscle: str) -> float:
 
 
 def draw_fat_percent(rng: np.random.Generator, participant: Participant) -> NDArray[np.float32]:
-    """Share of fat in each of the fourteen muscles of one subject.
+    """Draw the fat fraction of each of a subject's fourteen muscles.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def draw_fat_percent(rng: np.random.Generator, participant: Participant) -> NDAr
 def change_fat_percent(
     rng: np.random.Generator, fat_percent: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Shares of fat of the same subject some months later."""
+    """Draw the fat fractions of the same subject some months later."""
     later = fat_percent + SESSION_SD_PERCENT * rng.standard_normal(fat_percent.shape)
     least = np.full_like(fat_percent, LEAST_FAT_PERCENT)
     return np.maximum(later, least).astype(np.float32)
@@ -109,7 +109,7 @@ def change_fat_percent(
 def fat_texture(
     rng: np.random.Generator, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """Factor of the share of fat in each voxel, about 1 on average: patches and long streaks.
+    """Draw a factor for the fat fraction per voxel, about 1 on average: patches and long streaks.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Random smooth maps between a subject and a label map.
 
-A map goes from points of the subject to points of the label map, both in millimetres with the
-origin in the spine at C4: posture is undone first, then the warp, then size.
+A deformation maps points of the subject to points of the label map, both in millimetres with the
+origin in the spine at C4. It removes posture first, then the warp, then size.
 """
 
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ WARPS = ((8, 90.0, 220.0, 3.0), (12, 28.0, 80.0, 0.9))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Deformation:
-    """How one subject differs from the label map, as a map from subject to label map.
+    """Difference between a subject and the label map, as a map from subject to label map.
 
     Attributes
     ----------
     scale : tuple of float
-        Size of the subject over that of the label map along x, y, z.
+        Size of the subject relative to the label map along x, y, z.
     whole : tuple of float
         Rotation of the whole body about x, y, z, radians.
     nod, tilt, turn : float
@@ -42,7 +42,7 @@ class Deformation:
     lordosis_mm : float
         Forward bow at C4.
     waves : tuple of (vectors, phases, shifts)
-        Each ndarray of float32: radians a millimetre (n, 3), radians (n, 3), millimetres (n, 3).
+        Arrays of float32: radians per millimetre (n, 3), radians (n, 3), millimetres (n, 3).
     girth : Girth or None
     """
 
@@ -58,16 +58,16 @@ class Deformation:
 
 @dataclass(frozen=True, slots=True)
 class Girth:
-    """How much farther from the spine the outer parts of a subject lie than those of the map.
+    """Widening of a subject's outer parts around the spine, relative to the label map.
 
-    What is within INNER_MM of the spine stays; from OUTER_MM on all of it applies.
+    Points within INNER_MM of the spine do not move; the full widening applies from OUTER_MM on.
 
     Attributes
     ----------
     lateral, behind, front : float
-        Share by which distances from the spine grow at the sides, behind and in front.
+        Fractional increase of the distance from the spine at the sides, behind and in front.
     turn : float
-        Radians by which the sides lie farther back, the same on the left and on the right.
+        Backward rotation of the sides in radians, equal on the left and the right.
     """
 
     lateral: float
@@ -85,7 +85,7 @@ def draw_deformation(
     ----------
     rng : Generator
     size : float
-        Mean size over that of the label map.
+        Mean size relative to the label map.
     variation : float
         Factor of all standard deviations; 0 gives the label map itself, scaled by ``size``.
     """
@@ -113,14 +113,14 @@ def _draw_waves(
     length = np.exp(rng.uniform(np.log(shortest), np.log(longest), number))
     vectors = direction * (2 * np.pi / length)[:, None]
     phases = rng.uniform(0, 2 * np.pi, (number, 3))
-    # Long waves move more than short ones, so that no wave folds the body.
+    # Long waves have larger displacements than short ones, so that no wave folds the body.
     amplitude = variation * sd_mm * np.sqrt(2 / number) * (length / length.mean())[:, None]
     shifts = amplitude * rng.standard_normal((number, 3))
     return vectors.astype(np.float32), phases.astype(np.float32), shifts.astype(np.float32)
 
 
 def map_points(deformation: Deformation, points_mm: Tensor) -> Tensor:
-    """Points of the label map for points of the subject.
+    """Map points of the subject to points of the label map.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def map_points(deformation: Deformation, points_mm: Tensor) -> Tensor:
 
 
 def _slim(points: Tensor, girth: Girth) -> Tensor:
-    """Bring points of a subject back to the girth of the label map; points are (3, n)."""
+    """Map points (3, n) of a subject back to the girth of the label map."""
     x, y, z = points
     distance = torch.hypot(x, y)
     share = reach(distance)
@@ -157,7 +157,7 @@ def _slim(points: Tensor, girth: Girth) -> Tensor:
 
 
 def reach(distance_mm: Tensor) -> Tensor:
-    """Share of a girth that applies at a distance from the spine.
+    """Return the share of a girth that applies at a distance from the spine.
 
     >>> reach(torch.tensor([INNER_MM, (INNER_MM + OUTER_MM) / 2, OUTER_MM])).tolist()
     [0.0, 0.5, 1.0]
@@ -167,7 +167,7 @@ def reach(distance_mm: Tensor) -> Tensor:
 
 
 def widen_girth(girth: Girth, angle: Tensor) -> Tensor:
-    """Share by which distances grow in a direction; 0 is behind, pi / 2 at the right.
+    """Return the increase of distances in a direction; 0 is behind, pi / 2 at the right.
 
     >>> around = torch.tensor([0.0, np.pi / 2, np.pi])
     >>> widen_girth(Girth(0.25, 0.5, -0.125, 0.0), around).round(decimals=4).tolist()
@@ -179,7 +179,7 @@ def widen_girth(girth: Girth, angle: Tensor) -> Tensor:
 
 
 def _bend(points: Tensor, share: Tensor, deformation: Deformation) -> Tensor:
-    """Turn each point about the x, y and z axis at BEND_FROM_MM, by a share of the head's turn."""
+    """Rotate points about the axes at BEND_FROM_MM, by a share of the head's rotation."""
     x, y, z = points[0], points[1], points[2] - BEND_FROM_MM
     nod, tilt, turn = (a * share for a in (deformation.nod, deformation.tilt, deformation.turn))
     y, z = y * nod.cos() - z * nod.sin(), y * nod.sin() + z * nod.cos()
@@ -212,7 +212,7 @@ def transform_points(matrix: NDArray[np.floating], points: Tensor) -> Tensor:
 
 
 def rotation_matrix(angles: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Rotation about x, then y, then z, by angles in radians.
+    """Compute the rotation about x, then y, then z, with angles in radians.
 
     >>> rotation_matrix((0.0, 0.0, np.pi / 2)).round(6)[:, 0].tolist()
     [0.0, 1.0, 0.0]

@@ -1,4 +1,4 @@
-"""Distances in a label map to other structures and to the skin, packed with the codes."""
+"""Distances to other structures and to the skin in a label map, packed with the codes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ SKIN_OFFSET_MM = 24.0
 
 
 def measure_half_thickness_mm(packed: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Measure the 90th percentile of the distance to other structures, of each code."""
+    """Measure the 90th percentile of the distance to other structures, per code."""
     codes, depth = packed & 255, (packed >> 16) & 255
     counts = np.zeros((256, 256))
     counts += np.bincount((codes * 256 + depth).ravel(), minlength=65536).reshape(256, 256)
@@ -19,7 +19,7 @@ def measure_half_thickness_mm(packed: NDArray[np.int32]) -> NDArray[np.float32]:
 
 
 def pack(codes: NDArray[np.uint8], spacing: tuple[float, ...]) -> NDArray[np.int32]:
-    """Code, neighbour, depth and depth below the skin of every voxel, a byte each."""
+    """Pack code, neighbour, depth and skin depth of every voxel, one byte each."""
     neighbour, depth = _find_neighbours(codes, spacing)
     skin = _skin_depth_mm(codes, spacing)
     depth_steps = np.clip(np.rint(depth / DEPTH_STEP_MM), 0, 255).astype(np.int32)
@@ -34,9 +34,9 @@ def pack(codes: NDArray[np.uint8], spacing: tuple[float, ...]) -> NDArray[np.int
 def _find_neighbours(
     codes: NDArray[np.uint8], spacing: tuple[float, ...]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Nearest other code and the distance to its surface, mm, of every voxel with a code.
+    """Find the nearest other code and the distance to its surface in mm, per voxel with a code.
 
-    The surface lies half a voxel before the centre of the nearest voxel of the other code.
+    The surface is half a voxel in front of the centre of the nearest voxel of the other code.
     """
     neighbour, depth = np.zeros_like(codes), np.zeros(codes.shape, np.float32)
     boxes = ((code, box) for code, box in enumerate(find_objects(codes), start=1) if box)
@@ -58,7 +58,7 @@ def _find_neighbours(
 
 
 def _skin_depth_mm(codes: NDArray[np.uint8], spacing: tuple[float, ...]) -> NDArray[np.float32]:
-    """Distance to the body's surface, mm: positive inside, negative outside; holes are inside."""
+    """Compute the distance to the body surface in mm, negative outside; holes count as inside."""
     body = np.stack([binary_fill_holes(codes[..., k] > 0) for k in range(codes.shape[2])], axis=2)
     body = np.pad(body, ((0, 0), (0, 0), (1, 1)), mode="edge")
     inside = distance_transform_edt(body, sampling=spacing) if not body.all() else body * 99.0

@@ -1,8 +1,8 @@
 """A label map of a neck, prepared for random subjects.
 
-A label map names the structure at every voxel of one body. For each voxel the distance to the next
-other structure, which one that is, and the depth below the skin are found once. Growth, wasting,
-fat planes and subcutaneous fat of a subject are then comparisons of these numbers.
+A label map identifies the structure at every voxel of one body. The nearest other structure, the
+distance to it and the depth below the skin are computed once per voxel. Growth, wasting, fat planes
+and subcutaneous fat of a subject are then comparisons of these numbers.
 """
 
 from collections.abc import Sequence
@@ -37,43 +37,44 @@ from bids_mfi.synthesis.structures import (
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
 from bids_mfi.vertebrae import VERTEBRAE, expand_levels
 
-MOST_LABELS = 249  # more codes are needed for a body and for tubes
+MOST_LABELS = 249  # a body and tubes need further codes
 AROUND_MUSCLES_MM = 9.0
 MOST_JAW_POINTS = 2000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelMap:
-    """One body, with all that is needed to make subjects of it.
+    """One body, prepared for random subjects.
 
     Attributes
     ----------
     name : str
-        Of the file.
+        File name.
     packed : Tensor of int32, shape (x, y, z)
-        For each voxel four bytes: code, code of the nearest other structure, distance to it
+        Four bytes per voxel: code, code of the nearest other structure, distance to it
         (DEPTH_STEP_MM), depth below the skin (SKIN_STEP_MM, SKIN_OFFSET_MM added). Axes R, A, S.
     affine : ndarray of float64, shape (4, 4)
-        Voxel indices to millimetres; the origin is the canal, or else the muscles' centre, at the
-        height of C4 or of the middle.
+        Voxel indices to millimetres. The origin is the canal, or otherwise the muscles' centre, at
+        the height of C4 or of the middle.
     tissues : ndarray of uint8, shape (256,)
-        Tissue of each code; muscles of the table as 1 to 14.
+        Tissue of each code; muscles of the table are 1 to 14.
     occupied : ndarray of bool, shape (256, z)
-        In which slices the structure of each code is; none for code 0.
+        Slices that contain the structure of each code; no slice for code 0.
     levels : tuple of (str, float, float)
         Vertebral level, lowest and highest z of its body in millimetres, half a disc included.
     spine : ndarray of float32, shape (z, 2)
-        x and y of the vertebral bodies' middle at each slice, millimetres.
+        x and y of the vertebral bodies' centre in each slice, millimetres.
     table : MuscleTable
-        The muscles that the map holds, with the paper's levels.
+        The muscles in the map, with the paper's levels.
     half_thickness_mm : ndarray of float32, shape (256,)
-        Of the structure of each code where it is thick: 90th percentile of the distance to others.
+        Half-thickness of each code's structure at thick parts: the 90th percentile of the distance
+        to other structures.
     jaw_mm : ndarray of float32, shape (n, 3)
         Some points of jaws and teeth.
     reading : tuple of (str, str)
-        Name of each structure and the tissue that it was taken as.
+        Name of each structure and the tissue assigned to it.
     unrecognised : tuple of str
-        Names taken as loose tissue because nothing else was known of them.
+        Unrecognised names, treated as loose tissue.
     """
 
     name: str
@@ -90,7 +91,7 @@ class LabelMap:
     unrecognised: tuple[str, ...]
 
     def body_levels(self) -> NDArray[np.uint8]:
-        """Give the place in VERTEBRAE, from 1, of each code's vertebra; 0 of others, (256,)."""
+        """Return the position (from 1) in VERTEBRAE of each code's vertebra, else 0, (256,)."""
         numbers = np.zeros(256, np.uint8)
         for code, (name, _) in enumerate(self.reading, start=1):
             level = level_of(name)
@@ -99,19 +100,19 @@ class LabelMap:
         return numbers
 
     def slices_with(self, kinds: Sequence[Tissue]) -> NDArray[np.bool_]:
-        """Slices in which one of the map's structures is of one of these tissues, shape (z,)."""
+        """Return a mask of the slices with a structure of one of these tissues, shape (z,)."""
         named = self.codes_of(kinds)
         return np.asarray(self.occupied[named].any(axis=0))
 
     def codes_of(self, kinds: Sequence[Tissue]) -> NDArray[np.intp]:
-        """Codes of structures of these tissues; air around the body has none."""
+        """Return the codes of structures of these tissues; air around the body has no code."""
         return np.flatnonzero(np.isin(self.tissues, kinds) & self.occupied.any(axis=1))
 
 
 def find_label_maps(paths: Sequence[Path]) -> list[Path]:
-    """List the label maps that the paths name, each once.
+    """List the label maps at the given paths, without duplicates.
 
-    A path is a file, a folder that holds some, or the name of an anatomy of the package.
+    A path is a file, a folder with label maps, or the name of an anatomy of the package.
 
     Raises
     ------
@@ -124,18 +125,18 @@ def find_label_maps(paths: Sequence[Path]) -> list[Path]:
             path = find_anatomy(str(path))
         inside = _list_folder(path) if path.is_dir() else []
         if path.is_dir() and not inside:
-            raise InputError(f"{path}: holds no .nii or .nii.gz file, expected label maps there.")
+            raise InputError(f"{path}: contains no .nii or .nii.gz file, expected label maps.")
         if not path.exists():
             raise InputError(
-                f"{path}: no such file, expected a label map, or the name of one that comes with "
-                f"the package ({', '.join(list_anatomies())}); check the path."
+                f"{path}: no such file, expected a label map, or the name of one in the "
+                f"package ({', '.join(list_anatomies())}); check the path."
             )
         found += inside or [path]
     return list(dict.fromkeys(path.absolute() for path in found))
 
 
 def _list_folder(folder: Path) -> list[Path]:
-    """All NIfTI files below a folder; only ``*dseg`` where there are any of this name."""
+    """List all NIfTI files below a folder; only ``*dseg`` if any file has this name."""
     images = sorted([*folder.rglob("*.nii.gz"), *folder.rglob("*.nii")])
     return [path for path in images if "dseg.nii" in path.name] or images
 
@@ -147,15 +148,15 @@ def load_label_map(path: Path) -> LabelMap:
     Parameters
     ----------
     path : Path
-        NIfTI. The table, with the columns ``index`` and ``name`` of BIDS, is beside it under the
-        same name with the ending ``.tsv``, or is the only ``*dseg.tsv`` of its folder or of a
-        folder above it.
+        NIfTI file. Its table has the BIDS columns ``index`` and ``name``. The table is beside the
+        map, with the same name and the ending ``.tsv``, or is the only ``*dseg.tsv`` of its folder
+        or of a folder above it.
 
     Raises
     ------
     InputError
-        The table is missing or unusable, the map holds a label that the table does not name, or
-        none of the fourteen muscles.
+        The table is missing or unusable, or the map contains a label that the table does not name,
+        or contains none of the fourteen muscles.
     """
     labels, grid = read_labels(path)
     turned, turned_grid = reorient(labels, grid, ("R", "A", "S"))
@@ -172,7 +173,7 @@ def prepare_label_map(
     name: str,
     table_path: Path = Path("the label table"),
 ) -> LabelMap:
-    """Find depths, neighbours, levels and the origin of a label map with axes R, A, S.
+    """Compute depths, neighbours, levels and the origin of a label map with axes R, A, S.
 
     Parameters
     ----------
@@ -182,7 +183,7 @@ def prepare_label_map(
         Label table.
     name : str
     table_path : Path
-        For messages.
+        Path for error messages.
 
     Raises
     ------
@@ -230,12 +231,12 @@ def prepare_label_map(
 
 
 def _check_sides(labels: NDArray[np.uint8], grid: Grid, name: str) -> None:
-    """Refuse a map whose left muscles lie to the right of the right ones."""
+    """Reject a map whose left muscles are to the right of the right ones."""
     exchanged = find_exchanged_sides(labels.astype(np.int16), grid, WEBER2021)
     if exchanged:
         raise InputError(
             f"{name}: the left label of {', '.join(exchanged)} is to the right of the right one. "
-            "Expected sides that agree with the affine. Exchange the names of the two sides in the "
+            "Expected sides that agree with the affine. Swap the names of the two sides in the "
             "label table, or correct the orientation of the map."
         )
 
@@ -243,7 +244,7 @@ def _check_sides(labels: NDArray[np.uint8], grid: Grid, name: str) -> None:
 def _encode(
     labels: NDArray[np.int16], rows: list[dict[str, str]], name: str, table_path: Path
 ) -> tuple[NDArray[np.uint8], list[dict[str, str]]]:
-    """Codes 1, 2, ... of the labels that occur, and their rows in that order; 0 stays 0."""
+    """Recode the labels present as 1, 2, ... and return their rows in that order; 0 stays 0."""
     by_index = {int(row["index"]): row for row in rows}
     values = [int(value) for value in np.unique(labels) if value != 0]
     unknown = [value for value in values if value not in by_index]
@@ -272,9 +273,10 @@ def _fill_body(
     spacing: tuple[float, ...],
     has_body: bool,
 ) -> None:
-    """Give a map without a body around its structures one, of loose tissue; in place.
+    """Add a body of loose tissue around the structures of a map without one, in place.
 
-    It is the structures' hull in each slice, and a margin unless skin or the fat below it is there.
+    The body is the structures' hull in each slice, plus a margin if the map has neither skin nor
+    subcutaneous fat.
     """
     if has_body:
         return
@@ -287,7 +289,7 @@ def _fill_body(
 
 
 def _fill_hull(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Convex hull of the voxels of a plane; the plane itself where they have no area."""
+    """Fill the convex hull of a plane's voxels; a plane without area is returned unchanged."""
     points = np.argwhere(plane)
     if len(points) < 3 or (np.ptp(points, axis=0) == 0).any():
         return plane
@@ -310,18 +312,18 @@ def _find_slices(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def _origin(
     spine: NDArray[np.float32], height_mm: float, spacing: tuple[float, float, float]
 ) -> NDArray[np.float64]:
-    """Point of the map, mm from voxel 0, that becomes the origin."""
+    """Return the point of the map that becomes the origin, in mm from voxel 0."""
     k = int(np.clip(round(height_mm / spacing[2]), 0, len(spine) - 1))
     return np.array([float(spine[k, 0]), float(spine[k, 1]), height_mm])
 
 
 def common_table(paths: Sequence[Path], maps: Sequence[LabelMap], levels: str) -> MuscleTable:
-    """Labels of scans made from several label maps, after a check that every map can give them.
+    """Check that all label maps provide the same labels, and return these.
 
     Parameters
     ----------
     paths : sequence of Path
-        For messages.
+        Paths for error messages.
     maps : sequence of LabelMap
     levels : str
         ``paper`` or ``all``.
@@ -329,14 +331,14 @@ def common_table(paths: Sequence[Path], maps: Sequence[LabelMap], levels: str) -
     Raises
     ------
     InputError
-        The maps hold different muscles, or one lacks a vertebral level that is needed.
+        The maps contain different muscles, or one lacks a required vertebral level.
     """
     table = maps[0].table
     for path, label_map in zip(paths, maps, strict=True):
         if label_map.table != table:
             raise InputError(
-                f"{path}: holds other muscles than {paths[0]}, expected the same in all label "
-                "maps. Use them one by one."
+                f"{path}: does not have the same muscles as {paths[0]}, expected the same in all "
+                "label maps. Use them one by one."
             )
         known = {name for name, _, _ in label_map.levels}
         needed = {level for muscle in table for level in expand_levels(muscle.levels)}

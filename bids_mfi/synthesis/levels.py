@@ -17,20 +17,20 @@ LEAST_POINTS = 8
 
 
 def find_level_slices(subject: Subject, grid: Grid) -> dict[str, tuple[float, float]]:
-    """Where the vertebral levels lie along the voxel axis of a grid that points up or down.
+    """Find the vertebral levels along the voxel axis of a grid that points up or down.
 
-    As a rater does it: a mid-sagittal view of the vertebral bodies shows which slices belong to a
-    level. Points around the bodies are mapped to the label map and their levels read there.
+    The method follows raters, who assign slices to levels in a mid-sagittal view of the vertebral
+    bodies. It maps points around the bodies to the label map and reads their levels there.
 
     Returns
     -------
     dict
-        Level to the lowest and highest voxel index along that axis, as real numbers.
+        For each level, the lowest and highest voxel index along that axis, as real numbers.
 
     Raises
     ------
     InputError
-        A level of the label map has no place in the subject.
+        A level of the label map has no position in the subject.
     """
     axis, label_map = upward_axis(grid), subject.label_map
     x, y = torch.arange(-60, 61, 4.0), torch.arange(-90, 91, 4.0)
@@ -46,7 +46,7 @@ def find_level_slices(subject: Subject, grid: Grid) -> dict[str, tuple[float, fl
         inside = near & (mapped[2] >= low) & (mapped[2] < high)
         if inside.sum() < LEAST_POINTS:
             raise InputError(
-                f"{label_map.name}: its {level} was not found again in a random person, expected "
+                f"{label_map.name}: its {level} was not found in a random person, expected "
                 "vertebral bodies in front of the canal. Check the vertebrae's labels, or use "
                 "levels all."
             )
@@ -58,14 +58,14 @@ def find_level_slices(subject: Subject, grid: Grid) -> dict[str, tuple[float, fl
 def _middle_range(
     found: Tensor, spacing_mm: float, height_mm: float, subject: Subject
 ) -> tuple[float, float]:
-    """Range about the mean index; tilted bodies overlap in index, their heights do not."""
+    """Return a range around the mean index; tilted bodies overlap in index but not in height."""
     half = height_mm * subject.deformation.scale[2] / spacing_mm / 2
     middle = float(found.mean())
     return middle - half, middle + half
 
 
 def upward_axis(grid: Grid) -> int:
-    """Voxel axis nearest to the body's axis.
+    """Return the voxel axis closest to the body's axis.
 
     >>> upward_axis(Grid((2, 2, 2), ((0., 1., 0, 0), (1., 0, 0, 0), (0, 0, -1., 0), (0, 0, 0, 1.))))
     2
@@ -79,16 +79,16 @@ def restrict_to_levels(
     levels: dict[str, tuple[float, float]],
     table: MuscleTable,
 ) -> NDArray[np.int16]:
-    """Keep each muscle in the slices of its levels only.
+    """Keep each muscle only in the slices of its levels.
 
     Parameters
     ----------
     labels : ndarray of int16, shape (x, y, z)
     grid : Grid
     levels : dict
-        As from :func:`find_level_slices` for this grid.
+        Result of :func:`find_level_slices` for this grid.
     table : MuscleTable
-        Says which levels; a muscle none of whose levels is known loses all its voxels.
+        Defines the levels; a muscle without any known level loses all its voxels.
     """
     axis = upward_axis(grid)
     at = np.arange(grid.shape[axis])

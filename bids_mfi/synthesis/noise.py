@@ -1,4 +1,4 @@
-"""Smooth random numbers at any points."""
+"""Smooth random noise at arbitrary points."""
 
 import numpy as np
 import torch
@@ -6,12 +6,12 @@ from torch import Tensor
 from torch.nn import functional
 
 TILE = 32
-# Standard deviation of white noise interpolated linearly between its nodes, over all positions.
+# Standard deviation over all positions of white noise interpolated linearly between its nodes.
 _LINEAR_SD = (2 / 3) ** 1.5
 
 
 def torch_generator(rng: np.random.Generator) -> torch.Generator:
-    """Make a generator of torch, on the CPU, whose seed is drawn from one of numpy."""
+    """Make a torch generator on the CPU, with a seed from a NumPy generator."""
     return torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
@@ -20,7 +20,7 @@ def smooth_noise(
 ) -> Tensor:
     """Draw noise of mean 0 and standard deviation near 1, correlated over ``length_mm``.
 
-    Nodes of white noise, ``length_mm`` apart, are interpolated linearly; the pattern repeats after
+    White noise at nodes ``length_mm`` apart is interpolated linearly. The pattern repeats after
     TILE nodes.
 
     Parameters
@@ -28,7 +28,7 @@ def smooth_noise(
     rng : Generator
     points_mm : Tensor of float32, shape (3, ...)
     length_mm : tuple of float
-        Along x, y and z.
+        Correlation length along x, y and z.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def smooth_noise(
 
 
 def shift_linear(volume: Tensor, voxels: float, axis: int) -> Tensor:
-    """Move a volume along an axis by a fraction of voxels; what leaves comes in at the other end.
+    """Shift a volume cyclically along an axis by a fractional number of voxels.
 
     >>> shift_linear(torch.tensor([0.0, 1.0, 0.0, 0.0]), 0.25, 0).tolist()
     [0.0, 0.75, 0.25, 0.0]

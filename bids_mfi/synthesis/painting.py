@@ -1,8 +1,8 @@
 """Voxels of a random person: water, fat and labels on a grid.
 
-The order: put the person's airway and vessels into the label map -> look every point of a voxel up
-in the map through the deformation -> let structures grow, waste and part -> average the points of
-each voxel -> fat in muscle. Voxels far out in the air are left out from the start.
+Order: insert the person's airway and vessels into the label map -> look up every point of a voxel
+in the map through the deformation -> apply growth, wasting and fat planes -> average the points of
+each voxel -> fat in muscle. Voxels far out in the air are skipped from the start.
 """
 
 import math
@@ -29,7 +29,7 @@ from bids_mfi.vertebrae import NO_MUSCLE, VERTEBRAE
 MUSCLE_SHARE = 0.7
 
 
-TEMPLATE_SHELL_MM = 5.0  # soft tissue this near to the skin of a label map is fat
+TEMPLATE_SHELL_MM = 5.0  # soft tissue this close to the label map's skin is fat
 
 
 SKIN_MM = 1.5
@@ -69,7 +69,7 @@ def fill_grid(
     device: torch.device | str = "cpu",
     vertebrae: bool = False,
 ) -> TissueVolume:
-    """Water, fat and labels of a subject on a grid.
+    """Compute water, fat and labels of a subject on a grid.
 
     Parameters
     ----------
@@ -77,17 +77,17 @@ def fill_grid(
     grid : Grid
         Any orientation, oblique or not; the world's origin is the subject's spine at C4.
     subsamples : tuple of int
-        Points along each axis of a voxel that are looked up and averaged.
+        Number of averaged sampling points along each axis of a voxel.
     device : torch.device
     vertebrae : bool
-        Whether vertebral bodies are labelled, from N_MUSCLES + 1 on in the order of VERTEBRAE;
-        NO_MUSCLE is the background where the label map does not say.
+        Whether to label vertebral bodies, from N_MUSCLES + 1 on in the order of VERTEBRAE;
+        background with unknown vertebrae is NO_MUSCLE.
 
     Returns
     -------
     TissueVolume
-        A voxel carries the label of a muscle that has half of its points, if MUSCLE_SHARE of
-        them are of muscle, this or another.
+        A voxel carries the label of a muscle with half of its points if MUSCLE_SHARE of the points
+        are in this or another muscle.
     """
     rng = np.random.default_rng(subject.seed)
     device = torch.device(device)
@@ -115,7 +115,7 @@ def fill_grid(
 
 
 def _phases(count: int) -> list[float]:
-    """Offsets of the points of a voxel along an axis, in voxels.
+    """Return the offsets of a voxel's sampling points along an axis, in voxels.
 
     >>> _phases(2), _phases(1)
     ([-0.25, 0.25], [0.0])
@@ -124,10 +124,10 @@ def _phases(count: int) -> list[float]:
 
 
 def _find_bodies(subject: Subject, points: Points, points_mm: Tensor) -> Tensor:
-    """Label of the vertebral body at each voxel's centre, 0 elsewhere, NO_MUSCLE where unknown.
+    """Label the vertebral body at each voxel's centre; 0 elsewhere, NO_MUSCLE if unknown.
 
-    A body is the bone of a vertebra around the curve through the middles of the bodies. Beyond the
-    label map, and beyond the vertebrae that it names, nobody knows which vertebra would follow.
+    A body is the bone of a vertebra around the curve through the bodies' centres. Outside the label
+    map, and beyond the vertebrae that it names, the vertebrae are unknown.
     """
     label_map = subject.label_map
     numbers = torch.from_numpy(label_map.body_levels()).to(points_mm.device)
@@ -145,7 +145,7 @@ def _find_bodies(subject: Subject, points: Points, points_mm: Tensor) -> Tensor:
 
 
 def _named_range_mm(label_map: LabelMap) -> tuple[float, float]:
-    """Heights between which it is known of every bone whether it is one of VERTEBRAE, and which."""
+    """Return the range of heights in which the vertebra (if any) of every bone is known."""
     named = {name: (low, high) for name, low, high in label_map.levels if name in VERTEBRAE}
     if not named:
         return math.inf, -math.inf
@@ -157,17 +157,17 @@ def _named_range_mm(label_map: LabelMap) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tables:
-    """What is looked up by code, by pair (256 x neighbour + code) and by tissue.
+    """Lookup tables by code, by pair (256 x neighbour + code) and by tissue.
 
     Attributes
     ----------
     tissue : Tensor of uint8, shape (256,)
     push_mm : Tensor of float32, shape (65536,)
-        How far the neighbour moves into the structure; negative if it draws back.
+        Distance that the neighbour moves into the structure; negative if it retracts.
     gap_mm : Tensor of float32, shape (65536,)
-        How far a wasted structure leaves a neighbour that does not move.
+        Gap between a wasted structure and a neighbour that does not move.
     most_plane_mm : Tensor of float32, shape (65536,)
-        Largest half-plane of fat between the two; 0 where none can be.
+        Maximum half-thickness of a fat plane between the two; 0 if no plane is possible.
     signals : Tensor of float32, shape (4, TABLE_SIZE)
         Amplitude, fat outside muscle, amplitude of muscle, fat in muscle.
     """
@@ -201,7 +201,7 @@ class _Tables:
 
 
 def _signal_rows(subject: Subject) -> NDArray[np.float32]:
-    """Amplitude, fat outside muscle, amplitude of muscle, fat in muscle; by tissue."""
+    """Return amplitude, fat outside muscle, muscle amplitude and fat in muscle by tissue."""
     fat_percent = subject.fat_percent.copy()
     fat_percent[: N_MUSCLES + 1] = subject.muscle_fat_percent
     fat_percent[Tissue.OTHER_MUSCLE] = subject.other_fat_percent
@@ -220,9 +220,9 @@ class _Fields:
     Attributes
     ----------
     plane_mm, extra_fat_mm : Tensor of float32, shape (n,)
-        Half-thickness of planes, and skin fat.
+        Half-thickness of planes, and subcutaneous fat beyond that of the label map.
     filling, plane : Tensor of uint8, shape (n,)
-        Tissue of what the label map leaves open, and of planes.
+        Tissue of regions that the label map does not specify, and of planes.
     """
 
     plane_mm: Tensor
@@ -245,7 +245,7 @@ def _draw_fields(rng: np.random.Generator, subject: Subject, points_mm: Tensor) 
 
 
 def _draw_planes(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> Tensor:
-    """Tissue of the planes between muscles: fat, or in places fascia."""
+    """Draw the tissue of the planes between muscles: fat, or locally fascia."""
     fat = torch.full_like(points_mm[0], Tissue.INTERMUSCULAR_FAT, dtype=torch.uint8)
     if subject.fascia_share == 0:
         return fat
@@ -254,7 +254,7 @@ def _draw_planes(rng: np.random.Generator, subject: Subject, points_mm: Tensor) 
 
 
 def _draw_filling(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> Tensor:
-    """Tissue of what the label map leaves open: fat behind the spine, in front many things."""
+    """Draw the tissue of unspecified regions: mostly fat behind the spine, mixed in front."""
     if subject.plain:
         return torch.full_like(points_mm[0], Tissue.INTERMUSCULAR_FAT, dtype=torch.uint8)
     label_map = subject.label_map
@@ -274,7 +274,7 @@ def _draw_filling(rng: np.random.Generator, subject: Subject, points_mm: Tensor)
 def _tissue_at(
     voxels: Tensor, packed: Tensor, tables: _Tables, fields: _Fields, capped: bool = False
 ) -> Tensor:
-    """Tissue at points given in voxel indices of the label map, uint8."""
+    """Return the tissue (uint8) at points given in voxel indices of the label map."""
     word = look_up(voxels, packed)
     pair = word & 0xFFFF
     code = word & 255
@@ -296,7 +296,7 @@ def _tissue_at(
 
 
 def _cap(tissue: Tensor, above: Tensor, skin_mm: Tensor) -> Tensor:
-    """Put skull and brain above the label map; ``above`` counts its voxels from the top."""
+    """Add skull and brain above the label map; ``above`` counts its voxels from the top."""
     bone = (above > CAP_VOXELS) & (skin_mm > SCALP_MM)
     tissue = torch.where(bone, Tissue.CORTICAL_BONE.value, tissue)
     brain = bone & (skin_mm > SCALP_MM + SKULL_MM)
@@ -304,7 +304,7 @@ def _cap(tissue: Tensor, above: Tensor, skin_mm: Tensor) -> Tensor:
 
 
 def _cover(tissue: Tensor, code: Tensor, depth_mm: Tensor, skin_mm: Tensor) -> Tensor:
-    """Put subcutaneous fat, skin and air around the body.
+    """Add subcutaneous fat, skin and air around the body.
 
     ``depth_mm`` counts from the subject's skin, ``skin_mm`` from that of the label map.
     """
@@ -317,7 +317,7 @@ def _cover(tissue: Tensor, code: Tensor, depth_mm: Tensor, skin_mm: Tensor) -> T
 
 
 def _texture(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> Tensor:
-    """Factor of the share of fat in muscle, about 1 on average: patches, and streaks along z."""
+    """Draw a factor for the fat in muscle, about 1 on average: patches, and streaks along z."""
     spread, share, length = subject.texture
     patch = smooth_noise(rng, points_mm, (length, length, 2 * length))
     patches = torch.exp(spread * patch - spread**2 / 2)
@@ -327,7 +327,7 @@ def _texture(rng: np.random.Generator, subject: Subject, points_mm: Tensor) -> T
 
 
 def _mix(sums: Tensor, texture: Tensor) -> tuple[Tensor, Tensor]:
-    """Water and fat from the means of amplitude, other fat, muscle and the fat in muscle."""
+    """Compute water and fat from the mean amplitude, other fat, muscle and fat in muscle."""
     total, other_fat, muscle, muscle_fat = sums
     fat = other_fat + torch.minimum(muscle_fat * texture, MOST_FAT * muscle)
     return total - fat, fat
@@ -340,9 +340,9 @@ def _grain(
     muscle: Tensor,
     signal: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Make muscle uneven: brighter and darker places, and septa that run along it.
+    """Make muscle heterogeneous: brighter and darker regions, and septa along it.
 
-    ``muscle`` is the amplitude of muscle in each voxel, ``signal`` water and fat.
+    ``muscle`` is the amplitude of muscle in each voxel; ``signal`` is water and fat.
     """
     water, fat = signal
     spread, length = subject.grain
@@ -360,15 +360,15 @@ def _grain(
 
 
 def label_voxels(parts: list[Tensor]) -> Tensor:
-    """Label each voxel by its points.
+    """Label each voxel from its sampling points.
 
-    Fat leaves a voxel without label; that two muscles meet in it does not. A voxel shared equally
-    by two muscles goes to the one or the other in turn, so that neither side gains.
+    Fat can leave a voxel without a label; the meeting of two muscles cannot. Voxels shared equally
+    between two muscles go to each in turn, so that neither gains.
 
     Parameters
     ----------
-    parts : list of Tensor of uint8, all of one shape
-        At one point of each voxel: a muscle, OTHER_MUSCLE, or 0.
+    parts : list of Tensor of uint8, all of the same shape
+        Each tensor has one point per voxel: a muscle, OTHER_MUSCLE, or 0.
 
     Returns
     -------
@@ -385,7 +385,7 @@ def label_voxels(parts: list[Tensor]) -> Tensor:
         muscle += part > 0
     first, second = torch.zeros_like(parts[0]), torch.zeros_like(parts[0])
     half = (len(parts) + 1) // 2
-    # A muscle with half of the points is among the first ones, because fewer are left over.
+    # A muscle with half of the points occurs in these first parts, because fewer points remain.
     for part in parts[: len(parts) - half + 1]:
         count = torch.zeros_like(part)
         for other in parts:
@@ -400,7 +400,7 @@ def label_voxels(parts: list[Tensor]) -> Tensor:
 
 
 def _metal_factor(subject: Subject, points_mm: Tensor) -> Tensor:
-    """Share of the signal that dental metal leaves; 1 in most subjects."""
+    """Compute the share of the signal that remains near dental metal; 1 in most subjects."""
     if subject.metal is None:
         return torch.ones_like(points_mm[0])
     x, y, z, radius_mm = subject.metal

@@ -1,8 +1,9 @@
 """A random synthetic neck on a grid.
 
 The cross-sections of :mod:`bids_mfi.synthesis.sections` are interpolated along the neck once. A
-:class:`NeckShape` then says how one subject differs: size, muscles, fat, posture and a smooth
-random warp. Polygon corners are moved, not voxels, so a neck is drawn at any resolution at once.
+:class:`NeckShape` then defines how one subject differs: size, muscles, fat, posture and a smooth
+random warp. The code moves polygon corners, not voxels, so it draws a neck directly at any
+resolution.
 """
 
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ LORDOSIS_WIDTH_MM = 45.0
 MUSCLE_TO_FASCIA_MM = 6.0
 SKIN_FAT_BEHIND = 0.35
 
-# How much subjects vary: standard deviations, moderate on purpose.
+# Standard deviations of the variation between subjects; deliberately moderate.
 SIZE_SD = 0.045
 LENGTH_SD = 0.05
 GIRTH_SD = 0.03
@@ -58,26 +59,26 @@ MEAN_BMI = 25.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NeckShape:
-    """How one subject's neck differs from the drawn one.
+    """Difference between one subject's neck and the drawn one.
 
     Attributes
     ----------
     scale : tuple of float
         Factors along x, y, z.
     growth : dict
-        For each group of structures and side (``("TR", "L")``) the factor of its thickness.
+        Thickness factor for each group of structures and side (``("TR", "L")``).
     fascia : float
-        Factor of the fat planes between muscles.
+        Thickness factor of the fat planes between muscles.
     skin_fat_mm : float
-        Subcutaneous fat at the side of the neck; more behind, less in front.
+        Subcutaneous fat at the side of the neck; thicker behind, thinner in front.
     nod, tilt, turn : float
-        Radians; forwards, to the right, to the left.
+        Rotation forwards, to the right and to the left, in radians.
     lordosis_mm : float
         Forward bow of the column at C4.
     wave_vectors : ndarray of float32, shape (WARP_WAVES, 3)
-        Radians a millimetre.
+        Radians per millimetre.
     wave_phases, wave_shifts_mm : ndarray of float32, shape (WARP_WAVES, 3)
-        Of the smooth random displacement along x, y and z.
+        Phases and amplitudes of the smooth random displacement along x, y and z.
     """
 
     scale: tuple[float, float, float]
@@ -104,7 +105,7 @@ def draw_shape(
     sex : str
         ``F`` or ``M``; men are larger and more muscular.
     bmi : float
-        Body mass index, kg/m2; widens the subcutaneous fat.
+        Body mass index in kg/m2; increases the subcutaneous fat.
     variation : float
         Factor of all standard deviations; 0 gives the drawn neck.
     """
@@ -161,7 +162,7 @@ def _draw_waves(rng: np.random.Generator, variation: float) -> tuple[Floats, Flo
 
 
 def change_posture(shape: NeckShape, rng: np.random.Generator, amount: float = 0.4) -> NeckShape:
-    """Lay the same subject down a little differently, as in a later session."""
+    """Change the posture of the same subject slightly, as in a later session."""
     return replace(
         shape,
         nod=shape.nod + amount * np.deg2rad(NOD_SD_DEGREES) * rng.standard_normal(),
@@ -173,7 +174,7 @@ def change_posture(shape: NeckShape, rng: np.random.Generator, amount: float = 0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Atlas:
-    """The drawn neck, sampled every STEP_MM from BOTTOM_MM: left and right parts apart.
+    """The drawn neck, sampled every STEP_MM from BOTTOM_MM, with separate left and right parts.
 
     ``core`` and ``offset`` have the shape (parts, heights, VERTICES, 2), float32.
     """
@@ -185,7 +186,7 @@ class _Atlas:
     length: Floats
 
     def value(self, index: int, tissue: int) -> int:
-        """Return what a layer of a part is painted with; muscles are numbered by side."""
+        """Return the value to paint a layer of a part with; muscles are numbered by side."""
         if not 1 <= tissue <= N_MUSCLES:
             return int(tissue)
         return WEBER2021.of(self.parts[index].group, self.sides[index]).index
@@ -222,7 +223,7 @@ def _interpolate(part: Part) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 @lru_cache(maxsize=1)
 def _canal_curve() -> Floats:
-    """Anterior shift of the canal, sampled like the atlas, float32."""
+    """Return the anterior shift of the canal, sampled like the atlas, as float32."""
     heights = np.array([*LEVEL_HEIGHT_MM.values()])[::-1]
     curve = PchipInterpolator(heights, np.array([*CANAL_Y_MM.values()])[::-1], extrapolate=False)
     at = np.clip(np.arange(BOTTOM_MM, TOP_MM + STEP_MM / 2, STEP_MM), heights[0], heights[-1])
@@ -230,19 +231,19 @@ def _canal_curve() -> Floats:
 
 
 def paint_neck(shape: NeckShape, grid: Grid) -> NDArray[np.uint8]:
-    """Tissue index at every voxel centre.
+    """Compute the tissue index at every voxel centre.
 
     Parameters
     ----------
     shape : NeckShape
     grid : Grid
-        Axial slices: its third axis must point up or down and its axes must not be oblique. The
-        world origin is the centre of the spinal canal at C4.
+        Axial slices: the third axis must point up or down, and no axis may be oblique. The world
+        origin is the centre of the spinal canal at C4.
 
     Returns
     -------
     tissue : ndarray of uint8, shape of the grid
-        1 to 14 the muscles, other values of :class:`~bids_mfi.synthesis.tissues.Tissue`.
+        1 to 14 are the muscles; other values are of :class:`~bids_mfi.synthesis.tissues.Tissue`.
     """
     if not np.allclose(grid.matrix[:3, :3], np.diag(grid.spacing_mm), atol=1e-4):
         raise ValueError(f"the phantom is painted on upright RAS grids, not {grid.axcodes}")
@@ -266,14 +267,14 @@ def paint_neck(shape: NeckShape, grid: Grid) -> NDArray[np.uint8]:
 def _place_part(
     shape: NeckShape, index: int, slice_mm: Floats
 ) -> tuple[NDArray[np.intp], Floats, Floats, Floats] | None:
-    """Corners of one part in every slice that it reaches.
+    """Compute the corners of one part in every slice that it reaches.
 
     Returns
     -------
     slices : ndarray of int, shape (n,)
     core, offset, unit : ndarray of float32, shape (n, VERTICES, 2)
-        World millimetres; the outline is core + offset, and unit its outward direction.
-        None where the part lies outside the slices.
+        World millimetres; the outline is core + offset, and unit is its outward direction.
+        The function returns None if the part is outside the slices.
     """
     atlas = _load_atlas()
     part, side = atlas.parts[index], atlas.sides[index]
@@ -303,7 +304,7 @@ def _place_part(
 
 
 def _sample(table: Floats, height: Floats) -> Floats:
-    """Linear interpolation of a part's table, shape (heights, VERTICES, c), at (n, VERTICES)."""
+    """Interpolate a part's table, shape (heights, VERTICES, c), linearly at (n, VERTICES)."""
     position = np.clip((height - BOTTOM_MM) / STEP_MM, 0, len(table) - 1.001)
     below = position.astype(np.intp)
     part = (position - below)[..., None].astype(np.float32)
@@ -313,7 +314,7 @@ def _sample(table: Floats, height: Floats) -> Floats:
 
 
 def _warp(shape: NeckShape, points: Floats, slice_mm: Floats) -> Floats:
-    """Smooth random displacement, mm, shape (n, VERTICES, 3), at (x, y) of each slice."""
+    """Compute the smooth random shift in mm, shape (n, VERTICES, 3), at (x, y) of each slice."""
     vectors = shape.wave_vectors
     along = points @ vectors[:, :2].T + (slice_mm[:, None] * vectors[:, 2])[:, None, :]
     shift = np.zeros((*points.shape[:2], 3), np.float32)
@@ -324,7 +325,7 @@ def _warp(shape: NeckShape, points: Floats, slice_mm: Floats) -> Floats:
 
 
 def _drawn_height(shape: NeckShape, points: Floats, height: Floats, shift: Floats) -> Floats:
-    """Heights in the drawn neck that a level slice of the posed neck meets, (n, VERTICES)."""
+    """Compute the heights in the drawn neck that slices of the posed neck meet, (n, VERTICES)."""
     lean = shape.nod * points[..., 1] + shape.tilt * points[..., 0]
     lean = np.clip(lean, -REACH_MM / 2, REACH_MM / 2)
     drawn: Floats = height[:, None] + lean - shift / shape.scale[2]
@@ -341,7 +342,7 @@ def _pose(shape: NeckShape, points: Floats, height: Floats, slice_mm: Floats) ->
 
 
 def _turn_matrices(shape: NeckShape, slice_mm: Floats) -> Floats:
-    """Right-hand matrices of the head's turn, growing upwards, times the scale; (n, 2, 2)."""
+    """Return right-hand matrices (n, 2, 2) of scale and head turn, which increases upwards."""
     angle = shape.turn * np.clip(0.5 + slice_mm / 100.0, 0, 1)
     cosine, sine = np.cos(angle), np.sin(angle)
     matrices = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], -2)
@@ -350,7 +351,7 @@ def _turn_matrices(shape: NeckShape, slice_mm: Floats) -> Floats:
 
 
 def _thickness(shape: NeckShape, part: Part, side: str, height: Floats, unit: Floats) -> Floats:
-    """Factor of the offset: growth, tapering ends, or the fat below the skin."""
+    """Compute the factor of the offset: growth, tapering ends, or subcutaneous fat."""
     if part.kind == "outline":
         grown = np.float32(MUSCLE_TO_FASCIA_MM * (np.mean([*shape.growth.values()]) - 1))
         if part.group == "fascia":

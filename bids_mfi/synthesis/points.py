@@ -15,18 +15,18 @@ LATTICE_MM = 7.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """The voxels of a grid that are not far out in the air.
+    """The voxels of a grid except those far out in the air.
 
     Attributes
     ----------
     packed : Tensor
-        Of the label map, with tubes.
+        Packed label map, with tubes.
     index : Tensor of int64, shape (n,)
-        Which voxels, in the flattened grid.
+        Indices of the voxels in the flattened grid.
     centre : Tensor of float32, shape (3, n)
         Voxel indices of the label map at the voxels' centres.
     steps : Tensor of float32, shape (3, 3, n)
-        What one voxel along x, y and z of the grid adds to them.
+        Change of these indices per voxel along x, y and z of the grid.
     """
 
     packed: Tensor
@@ -35,19 +35,19 @@ class Points:
     steps: Tensor
 
     def at(self, phase: tuple[float, ...]) -> Tensor:
-        """Voxel indices of the label map ``phase`` voxels off the centres, (3, n)."""
+        """Return voxel indices of the label map ``phase`` voxels off the centres, (3, n)."""
         x, y, z = phase
         return self.centre + x * self.steps[0] + y * self.steps[1] + z * self.steps[2]
 
     def spread(self, values: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """Put values of the points into a volume of zeros."""
+        """Insert values of the points into a volume of zeros."""
         volume = values.new_zeros(shape)
         volume.view(-1)[self.index] = values
         return volume
 
 
 def find_points(subject: Subject, grid: Grid, packed: Tensor) -> Points:
-    """Find the voxels of a grid that are in the body, and their positions in the map."""
+    """Find the voxels of a grid inside the body and their positions in the map."""
     lattice = _map_lattice(subject, grid, packed.device)
     centre = _interpolate_lattice(lattice, grid, (0.0, 0.0, 0.0)).flatten(1)
     near = ((look_up(centre, packed) >> 24) & 255) > 0
@@ -61,7 +61,7 @@ def find_points(subject: Subject, grid: Grid, packed: Tensor) -> Points:
 
 
 def _map_lattice(subject: Subject, grid: Grid, device: torch.device) -> Tensor:
-    """Voxel indices of the label map at the nodes of a coarse lattice over a grid, (3, a, b, c)."""
+    """Compute label-map voxel indices at the nodes of a coarse lattice on a grid, (3, a, b, c)."""
     axes = [
         torch.linspace(-0.5, size - 0.5, _lattice_nodes(size, step), device=device)
         for size, step in zip(grid.shape, grid.spacing_mm, strict=True)
@@ -91,7 +91,7 @@ def _interpolate_lattice(lattice: Tensor, grid: Grid, phase: tuple[float, ...]) 
 
 
 def look_up(voxels: Tensor, packed: Tensor) -> Tensor:
-    """Nearest voxel's word; beyond the map its outermost voxels go on."""
+    """Look up the packed word of the nearest voxel; outside the map, its edge voxels repeat."""
     x, y, z = (
         voxels[axis].round().clamp(0, size - 1).int() for axis, size in enumerate(packed.shape)
     )

@@ -1,11 +1,11 @@
-"""Scan protocols of two-point Dixon imaging and what a scanner does to water and fat.
+"""Scan protocols of two-point Dixon imaging, and the effects of a scanner on water and fat.
 
-Water W and fat F of a voxel give at echo time TE
+At echo time TE, water W and fat F of a voxel give the signal
 
     S = | (W exp(-TE / T2*_w) + F exp(-TE / T2*_f) exp(i 2 pi df TE)) C + noise |
 
-with df = 3.4 ppm of the imaging frequency, so that the echo times alone decide how well the two
-are in or out of phase; the magnitude of the out-of-phase image folds fat fractions at 50 %.
+where df is 3.4 ppm of the imaging frequency. The echo times alone therefore determine how well the
+two are in or out of phase. The magnitude of the out-of-phase image folds fat fractions at 50 %.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ from bids_mfi.measure.dixon import phase_cosine
 from bids_mfi.synthesis.noise import shift_linear, torch_generator
 from bids_mfi.synthesis.painting import TissueVolume
 
-# Of scanners of one maker; the fields are 2.89 T and 1.49 T.
+# Values of one manufacturer's scanners; the fields are 2.89 T and 1.49 T.
 IMAGING_FREQUENCY_MHZ = {3.0: 123.25, 1.5: 63.68}
 ECHO_TIME_JITTER = 0.015
 SCALE_RANGE = (150.0, 600.0)
 BODY_SIGNAL = 0.1  # muscle = 1
-MOST_SAMPLES = 100_000  # of a quantile
+MOST_SAMPLES = 100_000  # for a quantile
 Range = tuple[float, float]
 Volume = TypeVar("Volume", NDArray[np.float32], Tensor)
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What a site scans with; ranges are drawn from for each scan.
+    """Scan protocol of a site; each scan draws values from its ranges.
 
     Attributes
     ----------
@@ -50,15 +50,15 @@ class Protocol:
     oblique_degrees : float
         Standard deviation of the slab's rotation about each axis.
     noise : tuple of float
-        Standard deviation in a voxel of the acquisition, muscle = 1.
+        Standard deviation of the noise in an acquired voxel, muscle = 1.
     t2star_ms : tuple of tuple of float
-        Of water and of fat.
+        T2* of water and of fat.
     fat_gain : tuple of float
-        Brightness of fat over that of the signal tables: T1 weighting.
+        Brightness of fat relative to the signal tables, from T1 weighting.
     field_sd : tuple of float
         Standard deviation of the coefficients of the receive field's logarithm.
     artefact_share : float
-        Share of scans with blur and ghosts of movement.
+        Share of scans with motion blur and ghosts.
     """
 
     name: str
@@ -108,7 +108,7 @@ _VARIED_SHARES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scanner:
-    """What every scanner adds to water and fat, the phantom's too.
+    """Effects of any scanner, including the phantom's, on water and fat.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class Scanner:
         Echo times.
     water_t2star_ms, fat_t2star_ms : float
     noise : float
-        Standard deviation of the noise in each of the two channels, muscle = 1.
+        Standard deviation of the noise in the real and the imaginary channel, muscle = 1.
     field : tuple of float
         Coefficients of the receive field's logarithm, see :func:`log_receive_field`.
     scale : float
@@ -136,21 +136,21 @@ class Scanner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanSettings(Scanner):
-    """One scan of a protocol, with all ranges drawn.
+    """One scan of a protocol, with a value from each range.
 
-    Attributes are those of :class:`Scanner` and :class:`Protocol`, and:
-    ``chemical_shift_voxels``, how far fat is moved along ``readout_axis``;
-    ``motion_voxels``, how far the body moves back and forth along ``phase_axis``; ``ghost`` and
-    ``ghost_share``, strength of a ghost and its distance as a share of the field of view;
-    ``middle_z_mm``, height of the field of view's middle, drawn with it if None;
-    ``coils``, of each surface coil the position along x, y and z, in half fields of view from their
-    middle, and its reach; ``coil_ratio``, the signal of the place in the body that the coils see
-    best over that of the place they see worst, 1 for an even sensitivity;
-    ``blur_voxels``, standard deviation of a blur in plane;
-    ``kept_frequencies``, share of the spatial frequencies kept in plane: less than 1 rings;
-    ``saturated_share``, share of the voxels at the top of the range, which are all as bright;
+    The attributes are those of :class:`Scanner` and :class:`Protocol`, and:
+    ``chemical_shift_voxels``, the shift of fat along ``readout_axis``;
+    ``motion_voxels``, the movement of the body back and forth along ``phase_axis``; ``ghost`` and
+    ``ghost_share``, the strength of a ghost and its distance as a share of the field of view;
+    ``middle_z_mm``, the height of the field of view's centre, drawn with it if None;
+    ``coils``, the position of each surface coil along x, y and z, in half fields of view from the
+    centre, and its reach; ``coil_ratio``, the ratio of the highest to the lowest coil sensitivity
+    in the body, 1 for uniform sensitivity;
+    ``blur_voxels``, the standard deviation of an in-plane blur;
+    ``kept_frequencies``, the share of in-plane spatial frequencies kept; less than 1 rings;
+    ``saturated_share``, the share of the voxels clipped at the top of the range;
     ``masked``, whether air is 0;
-    ``saturation_band_mm``, how far in front of the middle a saturation band begins.
+    ``saturation_band_mm``, the distance from the centre forwards to the start of a saturation band.
     ``spacing_mm``, ``coverage_mm`` and ``turn_degrees`` are along the body's x, y, z.
     """
 
@@ -177,12 +177,12 @@ class ScanSettings(Scanner):
 
 
 def draw_protocol(rng: np.random.Generator, name: str) -> Protocol:
-    """Return the protocol of a name; ``varied`` draws one of all.
+    """Return the named protocol; ``varied`` draws one of all protocols.
 
     Raises
     ------
     KeyError
-        There is none of this name.
+        No protocol has this name.
     """
     if name != VARIED:
         return PROTOCOLS[name]
@@ -199,7 +199,7 @@ def draw_protocol(rng: np.random.Generator, name: str) -> Protocol:
 
 
 def describe_protocol(protocol: Protocol) -> str:
-    """Say a protocol in words.
+    """Describe a protocol in words.
 
     >>> describe_protocol(PROTOCOLS["paper"])
     'paper: 3 T, in phase 2.46 ms, out of phase 3.69 ms, axial, 0.7 x 0.7 x 3 mm'
@@ -216,13 +216,13 @@ def describe_protocol(protocol: Protocol) -> str:
 
 
 def noise_range() -> Range:
-    """Least and most noise of ``varied`` scans in a voxel of the acquisition, muscle = 1."""
+    """Return the noise limits of ``varied`` scans in an acquired voxel, muscle = 1."""
     low, high = zip(*(protocol.noise for protocol in PROTOCOLS.values()), strict=True)
     return NOISE_VARIED[0] * min(low), NOISE_VARIED[1] * max(high)
 
 
 def draw_settings(rng: np.random.Generator, protocol: Protocol) -> ScanSettings:
-    """Draw one scan of a protocol."""
+    """Draw the settings of one scan of a protocol."""
     in_plane, thick = rng.uniform(*protocol.in_plane_mm), rng.uniform(*protocol.slice_mm)
     normal = {"axial": 2, "coronal": 1, "sagittal": 0}[protocol.plane]
     spacing = [thick if axis == normal else in_plane for axis in range(3)]
@@ -259,21 +259,21 @@ def draw_settings(rng: np.random.Generator, protocol: Protocol) -> ScanSettings:
 def acquire(
     rng: np.random.Generator, volume: TissueVolume, settings: ScanSettings
 ) -> tuple[Tensor, Tensor]:
-    """In-phase and out-of-phase magnitude images in the scanner's units.
+    """Acquire in-phase and out-of-phase magnitude images in the scanner's units.
 
     Parameters
     ----------
     rng : Generator
     volume : TissueVolume
-        On a grid whose axes point along x, y, z of the body.
+        Tissue on a grid whose axes point along x, y, z of the body.
     settings : ScanSettings
-        ``fat_gain`` is not applied: it is part of the volume.
+        ``fat_gain`` is not applied here; the volume includes it.
 
     Returns
     -------
     in_phase, out_phase : Tensor of float32
     """
-    generator = torch_generator(rng)  # a GPU's own would draw another noise
+    generator = torch_generator(rng)  # a GPU generator would draw different noise
     axes = spread_axes(volume.water)
     sensitivity = settings.scale * torch.exp(log_receive_field(axes, settings.field))
     if settings.coil_ratio > 1:
@@ -297,7 +297,7 @@ def acquire(
 def store_range(
     in_phase: Tensor, out_phase: Tensor, volume: TissueVolume, settings: ScanSettings
 ) -> tuple[Tensor, Tensor]:
-    """Cut off the top of the range, and set air to 0, as far as the settings say."""
+    """Clip the top of the range and set air to 0, if the settings require it."""
     images = [in_phase, out_phase]
     if settings.saturated_share:
         sample = in_phase.flatten()[:: max(1, in_phase.numel() // MOST_SAMPLES)]
@@ -310,7 +310,7 @@ def store_range(
 
 
 def limit_resolution(volume: Tensor, settings: ScanSettings) -> Tensor:
-    """Blur in plane, and leave out high spatial frequencies in plane, as far as settings say."""
+    """Blur in plane and remove high in-plane spatial frequencies, if the settings require it."""
     for axis in (settings.readout_axis, settings.phase_axis):
         size = volume.shape[axis]
         if settings.blur_voxels == 0 and settings.kept_frequencies >= 1:
@@ -327,7 +327,7 @@ def limit_resolution(volume: Tensor, settings: ScanSettings) -> Tensor:
 def coil_sensitivity(
     body: Tensor, coils: tuple[tuple[float, float, float, float], ...], ratio: float
 ) -> Tensor:
-    """Root of the sum of squares of surface coils' sensitivities.
+    """Compute the combined sensitivity of surface coils (root sum of squares).
 
     Parameters
     ----------
@@ -335,13 +335,13 @@ def coil_sensitivity(
     coils : tuple
         See :class:`ScanSettings`.
     ratio : float
-        Of the 99th to the 1st percentile in the body; the contrast of the sum is raised or lowered
-        to it.
+        Ratio of the 99th to the 1st percentile in the body; the contrast of the sum is scaled to
+        it.
 
     Returns
     -------
     Tensor of float32, shape (x, y, z)
-        1 on geometric average over the body.
+        The geometric mean over the body is 1.
     """
     x, y, z = spread_axes(body)
     total = torch.zeros(body.shape, device=body.device)
@@ -361,17 +361,17 @@ def coil_sensitivity(
 def echo_signal(
     water: Volume, fat: Volume, scanner: Scanner, echo_ms: float, cosine: float
 ) -> tuple[Volume, Volume]:
-    """Real and imaginary part of the signal at an echo time.
+    """Compute the real and imaginary parts of the signal at an echo time.
 
     Parameters
     ----------
     water, fat : ndarray or Tensor of float32
-        At echo time 0.
+        Signals at echo time 0.
     scanner : Scanner
-        Gives T2*.
+        Defines T2*.
     echo_ms : float
     cosine : float
-        Of the phase of fat relative to water.
+        Cosine of the phase of fat relative to water.
     """
     sine = float(np.sqrt(max(0.0, 1 - cosine**2)))
     water_left = float(np.exp(-echo_ms / scanner.water_t2star_ms))
@@ -380,7 +380,7 @@ def echo_signal(
 
 
 def _move(image: Tensor, settings: ScanSettings) -> Tensor:
-    """Blur along the phase direction, and fainter copies of the image displaced along it."""
+    """Blur the image along the phase direction and add fainter copies shifted along it."""
     axis, far = settings.phase_axis, settings.motion_voxels
     if far:
         image = (shift_linear(image, far, axis) + image + shift_linear(image, -far, axis)) / 3
@@ -392,7 +392,7 @@ def _move(image: Tensor, settings: ScanSettings) -> Tensor:
 
 
 def spread_axes(like: Tensor) -> list[Tensor]:
-    """Coordinates from -1 to 1 along each axis of a volume, in shapes that broadcast to its own."""
+    """Return coordinates from -1 to 1 along each axis, in shapes that broadcast to the volume."""
     return [
         torch.linspace(-1, 1, size, device=like.device).reshape(
             [-1 if i == axis else 1 for i in range(3)]
@@ -402,14 +402,14 @@ def spread_axes(like: Tensor) -> list[Tensor]:
 
 
 def log_receive_field(axes: Sequence[Volume], coefficients: tuple[float, ...]) -> Volume:
-    """Logarithm of a smooth receive sensitivity, a polynomial of degree 2.
+    """Compute the logarithm of a smooth receive sensitivity, a polynomial of degree 2.
 
     Parameters
     ----------
     axes : sequence of three ndarray or Tensor of float32
         Coordinates x, y and z, each from -1 to 1, in shapes that broadcast.
     coefficients : tuple of 9 float
-        Of x, y, z, x2, y2, z2, xy, yz, xz.
+        Coefficients of x, y, z, x2, y2, z2, xy, yz, xz.
     """
     x, y, z = axes
     total = coefficients[0] * x

@@ -1,9 +1,9 @@
-"""Persons and scans more varied than any site's, to learn from.
+"""Persons and scans for training, with more variation than those of any site.
 
-A network that has learnt from all that could be is not surprised by what is (domain randomisation:
-Billot et al. 2023, doi:10.1016/j.media.2023.102789). Muscles have the volumes of people; brightness
-and fat of the other tissues, planes between muscles, septa within them, coils, resolution and field
-of view are drawn from wide ranges.
+A network trained on everything that could occur generalises to what does occur (domain
+randomisation: Billot et al. 2023, doi:10.1016/j.media.2023.102789). Muscles have the volumes of
+people. Wide ranges apply to the brightness and fat of other tissues, planes between muscles, septa
+within them, coils, resolution and field of view.
 """
 
 from dataclasses import replace
@@ -23,8 +23,8 @@ MOST_WASTED = 0.7
 SIZE = (0.92, 1.16)
 ASPECT = (0.92, 1.09)
 LONG_WAVES, SHORT_WAVES = (1.0, 3.0), (1.0, 2.5)  # times those of other persons
-# How far muscles reach to the sides of and behind the spine, whatever the label map; the front, as
-# a share of the map's own; and how far back the sides are turned.
+# Lateral and posterior extent of the muscles from the spine, independent of the label map; change
+# of the front as a share of the map's own extent; backward rotation of the sides.
 LATERAL_MM, BEHIND_MM = (43.0, 68.0), (47.0, 74.0)
 FRONT, TURN_DEGREES = (-0.15, 0.25), (-10.0, 26.0)
 PLANE_MM = (0.05, 1.8)
@@ -34,7 +34,7 @@ SKIN_FAT_MM = (1.6, 27.0)
 AMPLITUDE_SD = 0.3
 FAT_GAIN = (0.4, 1.4)
 SKIN_GAIN = (0.35, 1.3)
-# Fat in what is neither muscle nor known to be fat or water.
+# Fat in tissues that are not muscle and not known to be fat or water.
 ANY_FAT_PERCENT: dict[Tissue, tuple[float, float]] = {
     Tissue.LOOSE_TISSUE: (5.0, 95.0),
     Tissue.MARROW: (10.0, 90.0),
@@ -48,7 +48,7 @@ SEPTA_SHARE = 0.6
 SEPTUM_WATER, SEPTUM_FAT = (0.0, 0.7), (0.0, 0.4)
 SEPTUM_WIDTH, SEPTUM_MM = (0.08, 0.3), (3.0, 9.0)
 CAPPED_SHARE = 0.6
-LEAN_SHARE = 0.3  # with hardly any fat in their muscles
+LEAN_SHARE = 0.3  # persons with reduced muscle fat
 
 COIL_SHARE, MOST_COILS = 0.75, 8
 COIL_RATIO = (1.2, 7.0)
@@ -61,19 +61,19 @@ BAND_SHARE, BAND_MM = 0.12, (20.0, 75.0)
 NARROW_SHARE, NARROW_MM = 0.65, ((110.0, 240.0), (100.0, 180.0))
 SLAB_SHARE, SLAB_MM = 0.2, (24.0, 70.0)
 THICK_SHARE, THICK_MM = 0.25, (4.0, 8.0)
-# What lies above the top of a map may be in view where it is capped, and a little of what would lie
-# below, where its lowest slice goes on.
+# The field of view may extend above the top of a map, where a cap may be, and slightly below its
+# bottom, where its lowest slice repeats.
 ABOVE_MM, BELOW_MM = 45.0, 4.0
 
 
 def randomise_subject(rng: np.random.Generator, subject: Subject) -> Subject:
-    """Give a person muscles of human volumes, and tissues of any look.
+    """Give a person muscles with the volumes of people, and tissues of any appearance.
 
     Parameters
     ----------
     rng : Generator
     subject : Subject
-        Keeps posture, warps, age, sex, vessels and metal, and mostly the fat in muscle.
+        Keeps its posture, warps, age, sex, vessels and metal, and in most cases its muscle fat.
     """
     deformation, size = _resize(rng, subject)
     plane_mm = _log_uniform(rng, PLANE_MM)
@@ -102,7 +102,7 @@ def randomise_subject(rng: np.random.Generator, subject: Subject) -> Subject:
 
 
 def _resize(rng: np.random.Generator, subject: Subject) -> tuple[Deformation, NDArray[np.float64]]:
-    """Deformation with a wider range of sizes and girths, and each muscle's over the map's."""
+    """Draw a deformation from wider size and girth ranges, and each muscle's relative volume."""
     common = rng.uniform(*SIZE)
     factors = common * rng.uniform(*ASPECT, 3)
     x, y, z = (float(s * f) for s, f in zip(subject.deformation.scale, factors, strict=True))
@@ -126,7 +126,7 @@ def _draw_girth(rng: np.random.Generator, label_map: LabelMap, scale: tuple[floa
 
 
 def _enlarge_muscles(label_map: LabelMap, girth: Girth) -> NDArray[np.float64]:
-    """Area of each muscle over that of the map, where the girth differs; about its middle."""
+    """Estimate each muscle's area relative to the map for a different girth, at its centre."""
     x, y = measure_outline(label_map).centre_mm.T
     angle, distance = torch.from_numpy(np.arctan2(x, -y)), torch.from_numpy(np.hypot(x, y))
     return np.asarray((1 + reach(distance) * widen_girth(girth, angle)) ** 2)
@@ -176,7 +176,7 @@ def _draw_septa(rng: np.random.Generator) -> tuple[float, float, float, float]:
 def randomise_settings(
     rng: np.random.Generator, settings: ScanSettings, label_map: LabelMap
 ) -> ScanSettings:
-    """Give a scan coils, a resolution, a range and a field of view of any kind."""
+    """Draw arbitrary coils, resolution, signal range and field of view for a scan."""
     coverage, middle_z = _draw_view(rng, settings, label_map)
     normal = {"axial": 2, "coronal": 1, "sagittal": 0}[settings.plane]
     spacing = list(settings.spacing_mm)
@@ -201,7 +201,7 @@ def randomise_settings(
 
 
 def _draw_coils(rng: np.random.Generator) -> tuple[tuple[float, float, float, float], ...]:
-    """Coils around the neck, most of them behind it."""
+    """Draw coils around the neck, most of them behind it."""
     coils = []
     for _ in range(int(rng.integers(1, MOST_COILS + 1))):
         angle = rng.normal(-np.pi / 2, 1.0)  # 0 is right, -pi/2 behind
@@ -215,7 +215,7 @@ def _draw_coils(rng: np.random.Generator) -> tuple[tuple[float, float, float, fl
 def _draw_view(
     rng: np.random.Generator, settings: ScanSettings, label_map: LabelMap
 ) -> tuple[tuple[float, float, float], float]:
-    """Extent of the field of view, and the height of its middle."""
+    """Draw the extent of the field of view and the height of its centre."""
     x, y, z = settings.coverage_mm
     if rng.random() < NARROW_SHARE:
         x, y = (float(rng.uniform(*limits)) for limits in NARROW_MM)

@@ -102,7 +102,7 @@ MUSCLE_NODES: dict[str, dict[str, Nodes]] = {
     },
 }  # fmt: skip
 
-# Where each muscle ends, above its highest and below its lowest cross-section.
+# Upper and lower end of each muscle, beyond its highest and lowest cross-sections.
 MUSCLE_ENDS_MM = {
     "TR": (66.0, -112.0), "SPCap": (66.0, -98.0), "SSCap": (64.0, -112.0), "LS": (52.0, -112.0),
     "SCM": (64.0, -98.0), "MFSS": (35.0, -112.0), "LC": (64.0, -100.0),
@@ -110,7 +110,7 @@ MUSCLE_ENDS_MM = {
 
 FASCIA_MM = 0.6
 
-# Muscles fill their compartments by this factor more than the nodes above say.
+# Thickness factor of muscles relative to the nodes above, so that they fill their compartments.
 FULLNESS = {
     "TR": 1.16,
     "SPCap": 1.18,
@@ -123,7 +123,7 @@ FULLNESS = {
 }
 
 OUTLINES: dict[str, dict[str, Nodes]] = {
-    # The fascia below the skin: the skin lies outside it by the subject's subcutaneous fat.
+    # The fascia below the skin; the subject's subcutaneous fat separates it from the skin.
     "body": {
         "O": ((0, -51), (22, -50), (46, -38), (61, -16), (66, 10), (64, 40), (56, 68), (36, 88),
               (0, 98)),
@@ -150,7 +150,7 @@ OUTLINES: dict[str, dict[str, Nodes]] = {
     },
 }  # fmt: skip
 
-# Ovals: x, y, semi-axes x and y, and perhaps degrees.
+# Ovals: x, y, semi-axes x and y, and optionally degrees.
 VISCERA_OVALS: dict[str, dict[str, tuple[float, ...]]] = {
     "tongue": {"O": (0, 66, 25, 24), "C1": (0, 66, 27, 25), "C2": (0, 65, 29, 25),
                "C3": (0, 62, 27, 18), "C3.5": (0, 60, 18, 10)},
@@ -297,7 +297,7 @@ VISCERA_RIBBONS: dict[str, dict[str, Nodes]] = {
 
 FAT = Tissue.INTERMUSCULAR_FAT
 MARGIN_MM = 0.6
-# Layers, group and ends (top, bottom) of the structures above, in the order of painting.
+# Layers, group and ends (top, bottom) of the structures above, in painting order.
 _OTHER = ((Tissue.FASCIA, MARGIN_MM), (Tissue.OTHER_MUSCLE, 0.0))
 BONE = ((Tissue.CORTICAL_BONE, 0.0), (Tissue.MARROW, -1.2))
 _MUCOSA = ((Tissue.MUCOSA, 1.3), (Tissue.AIR, 0.0))

@@ -35,19 +35,19 @@ class Part:
     ----------
     name : str
     kind : str
-        ``ribbon`` (nodes x, y, half-thickness), ``oval`` (one node: x, y, semi-axes and perhaps
-        degrees) or ``outline`` (x, y of the right half, from behind to the front).
+        ``ribbon`` (nodes x, y, half-thickness), ``oval`` (one node: x, y, semi-axes and optionally
+        degrees) or ``outline`` (x, y of the right half, from back to front).
     sections : tuple of (height_mm, nodes)
-        Descending heights.
+        Cross-sections in order of descending height.
     layers : tuple of (tissue, margin_mm)
-        Painted in this order, each time with the outline moved outwards by the margin.
+        Layers in painting order; the margin moves the outline outwards.
     paired : bool
-        Whether there is one on either side.
+        Whether the structure exists on both sides.
     group : str
         Structures of one group grow together; the muscles' abbreviations are groups.
     joined : str
-        Neighbours in the order of painting that carry the same name here are painted layer by
-        layer, so that no outline runs where they meet.
+        Neighbours in painting order with the same name here are painted layer by layer, so that
+        no outline separates them.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Part:
 
 
 def height_mm(level: str) -> float:
-    """Height of a level, or of a point between two: ``C3.5`` is halfway from C3 to C4.
+    """Return the height of a level, or of a point between two: ``C3.5`` is halfway to C4.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def height_mm(level: str) -> float:
 
 
 def neck_parts() -> tuple[Part, ...]:
-    """Every structure of the neck in the order of painting; later ones lie on top."""
+    """List every structure of the neck in painting order; later ones cover earlier ones."""
     before = [_viscus(name) for name in BEFORE_MUSCLES]
     after = [_viscus(name) for name in STYLE if name not in BEFORE_MUSCLES]
     others = [part for part in after if part.group == "other"]
@@ -90,7 +90,7 @@ def neck_parts() -> tuple[Part, ...]:
 def _between(
     sections: Mapping[str, Nodes], top: float, bottom: float
 ) -> tuple[tuple[float, Nodes], ...]:
-    """Sections by height, the outermost ones repeated at the ends."""
+    """Sort sections by descending height and repeat the outermost ones at the ends."""
     placed = sorted(((height_mm(level), nodes) for level, nodes in sections.items()), reverse=True)
     if placed[0][0] < top:
         placed.insert(0, (top, placed[0][1]))
@@ -131,7 +131,7 @@ def _bones() -> list[Part]:
 
 
 def _column() -> list[Part]:
-    """Vertebral bodies with discs between them, each body a part of its own."""
+    """Make vertebral bodies with discs between them; each body is a separate part."""
     bodies = VISCERA_OVALS["vertebral_bodies"]
     ovals = {level: (oval,) for level, oval in bodies.items()}
     everywhere = _between(ovals, 38.0, -112.0)

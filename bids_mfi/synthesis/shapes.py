@@ -1,8 +1,8 @@
-"""Curves in cross-sections to polygons, and polygons to voxels.
+"""Conversion of cross-section curves to polygons, and of polygons to voxels.
 
-A structure is drawn in cross-sections at some heights. Each becomes a closed polygon of VERTICES
-points, split into a *core* (the midline of a ribbon, the centre of an oval) and an *offset* from
-it, so that a structure can grow without moving: vertex = core + growth * offset.
+A structure is drawn in cross-sections at some heights. Each cross-section becomes a closed polygon
+of VERTICES points, split into a *core* (the midline of a ribbon, the centre of an oval) and an
+*offset* from it. A structure can thus grow without moving: vertex = core + growth * offset.
 """
 
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def outline_section(half: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
     Returns
     -------
     core, offset : ndarray of float64, shape (VERTICES, 2)
-        Points evenly spaced along the right and then the left half; outward normals, length 1.
+        Points evenly spaced along the right and then the left half; outward unit normals.
     """
     right = np.asarray(half, dtype=np.float64)
     left = right[-2::-1] * [-1, 1]
@@ -106,18 +106,18 @@ def outline_section(half: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
 def fill_polygons(
     volume: NDArray[np.uint8], polygons: NDArray[np.float32], slices: NDArray[np.intp], value: int
 ) -> None:
-    """Set the voxels whose centres are in a polygon; winding number not 0 counts as inside.
+    """Set the voxels whose centres are in a polygon; a non-zero winding number means inside.
 
     Parameters
     ----------
     volume : ndarray of uint8, shape (slices, x, y)
         Changed in place.
     polygons : ndarray of float32, shape (n, vertices, 2)
-        Vertices in voxel indices along x and y, one polygon for each entry of ``slices``.
+        Vertices in voxel indices along x and y, one polygon per entry of ``slices``.
     slices : ndarray of int, shape (n,)
         Distinct slices, ascending.
     value : int
-        Written to the voxels inside.
+        Value for the voxels inside.
 
     Examples
     --------
@@ -159,7 +159,7 @@ def _index_box(
 def _crossings(
     polygons: NDArray[np.float32], rows: tuple[int, int]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], NDArray[np.int8]]:
-    """Where edges cross the rows of voxel centres: polygon, row, first column right of it, sign."""
+    """Find crossings of edges and voxel rows: polygon, row, first column to the right, sign."""
     start = polygons
     end = np.roll(polygons, -1, axis=1)
     upward = end[..., 1] > start[..., 1]

@@ -1,4 +1,4 @@
-"""A BIDS dataset of synthetic neck scans with the truth.
+"""BIDS datasets of synthetic neck scans, with their truth.
 
 ::
 
@@ -51,20 +51,20 @@ def simulate_dataset(
     Parameters
     ----------
     out_dir : Path
-        Made if it does not exist.
+        Created if it does not exist.
     participants, sessions : int
-        At least 1. With one session there are no session folders.
+        At least 1. A dataset with one session has no session folders.
     seed : int
         The same arguments give the same bytes.
     source : ScanSource, optional
-        What is scanned; default the built-in phantom.
+        Source of the scans; default the built-in phantom.
     report : callable
-        Gets a line for each participant.
+        Receives a line for each participant.
 
     Raises
     ------
     InputError
-        A number below 1.
+        A number is below 1.
     OutputError
         The folder is not empty, or cannot be written.
     """
@@ -75,7 +75,7 @@ def simulate_dataset(
             "0."
         )
     check_empty(out_dir)
-    # A new folder gets its name when it is complete; an empty one may be a mount point.
+    # A new folder is renamed when it is complete; an existing empty one may be a mount point.
     partial = out_dir if out_dir.is_dir() else out_dir.with_name(f".{out_dir.name}.partial")
     try:
         if partial != out_dir:
@@ -90,7 +90,7 @@ def simulate_dataset(
 
 
 def check_empty(out_dir: Path) -> None:
-    """Refuse a folder that holds anything.
+    """Reject a folder that is not empty.
 
     Raises
     ------
@@ -100,13 +100,13 @@ def check_empty(out_dir: Path) -> None:
         raise OutputError(f"{out_dir}: is a file, expected a new or empty folder.")
     if out_dir.is_dir() and any(out_dir.iterdir()):
         raise OutputError(
-            f"{out_dir}: is not empty, and simulated scans are never written over other files. "
+            f"{out_dir}: is not empty, and simulated scans never overwrite other files. "
             "Name a new folder or empty this one."
         )
 
 
 def enumerate_people(participants: int, seed: int) -> Iterator[tuple[str, Participant]]:
-    """Yield label and person of every participant."""
+    """Yield the label and person of every participant."""
     width = max(2, len(str(participants)))
     for number in range(1, participants + 1):
         yield f"sub-{number:0{width}d}", draw_person(seed, number)
@@ -115,7 +115,7 @@ def enumerate_people(participants: int, seed: int) -> Iterator[tuple[str, Partic
 def report_each(
     people: list[tuple[str, Participant]], report: Callable[[str], None]
 ) -> Iterator[tuple[str, Participant]]:
-    """Yield people, and report each in turn."""
+    """Yield people and report each one."""
     for number, (label, person) in enumerate(people, start=1):
         report(f"{label} ({number} of {len(people)})")
         yield label, person
@@ -144,12 +144,12 @@ def _write_dataset(
 def measure_truth(
     body: Body, grid: Grid, table: MuscleTable = PHANTOM_TABLE
 ) -> list[dict[str, str]]:
-    """Rows of the true table: volume, and MFI = 100 mean(F) / (mean(F) + mean(W)).
+    """Measure the rows of the true table: volume, and MFI = 100 mean(F) / (mean(F) + mean(W)).
 
     Returns
     -------
     rows : list of dict
-        Keys TRUTH_COLUMNS; floats with all their digits, ``n/a`` for a muscle without voxels.
+        Keys are TRUTH_COLUMNS; floats have all their digits, a muscle without voxels has ``n/a``.
 
     References
     ----------

@@ -1,9 +1,9 @@
-"""Slices of a label map between those that were drawn.
+"""Interpolation of slices between the drawn slices of a label map.
 
 Labels drawn on slices several millimetres apart are interpolated by shape (Raya and Udupa 1990,
-doi:10.1109/42.52980): in each drawn slice every structure has a signed distance to its outline,
-positive outside; distances are interpolated linearly between slices, and the structure with the
-smallest one takes the voxel.
+doi:10.1109/42.52980). In each drawn slice, every structure has a signed distance to its outline,
+positive outside. Distances are interpolated linearly between slices, and each voxel takes the
+structure with the smallest distance.
 """
 
 import numpy as np
@@ -12,15 +12,15 @@ from scipy.ndimage import distance_transform_edt
 
 from bids_mfi.grid import Grid
 
-# Slices farther apart than this are divided.
+# Slices farther apart than this are subdivided.
 MOST_SLICE_MM = 3.5
 FINE_SLICE_MM = 1.5
-# Distance of a structure that a slice lacks. It ends a little beyond half way to it.
+# Distance assigned where a slice lacks a structure, which then ends just beyond half way to it.
 ABSENT_MM = 4.0
 
 
 def divide_thick_slices(labels: NDArray[np.int16], grid: Grid) -> tuple[NDArray[np.int16], Grid]:
-    """Interpolate slices where those of a map with axes R, A, S are thick; others stay as they are.
+    """Interpolate the slices of a map with axes R, A, S if they are thick.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def divide_thick_slices(labels: NDArray[np.int16], grid: Grid) -> tuple[NDArray[
     Returns
     -------
     labels : ndarray of int16, shape (x, y, z')
-        Slices of about FINE_SLICE_MM.
+        Slices of about FINE_SLICE_MM, or the unchanged labels if their slices are not thick.
     grid : Grid
     """
     thickness_mm = grid.spacing_mm[2]
@@ -46,7 +46,7 @@ def divide_thick_slices(labels: NDArray[np.int16], grid: Grid) -> tuple[NDArray[
 def interpolate_slices(
     labels: NDArray[np.int16], pieces: int, spacing_mm: tuple[float, float]
 ) -> NDArray[np.int16]:
-    """Divide each gap between slices, along the last axis.
+    """Interpolate between slices along the last axis.
 
     Parameters
     ----------
@@ -92,9 +92,9 @@ def interpolate_slices(
 def signed_distance_mm(
     inside: NDArray[np.bool_], spacing_mm: tuple[float, float]
 ) -> NDArray[np.float32]:
-    """Distance to the outline of a structure in a slice, negative inside.
+    """Compute the distance to the outline of a structure in a slice, negative inside.
 
-    The outline lies half way between voxels; a structure that is absent is ABSENT_MM away.
+    The outline is half way between voxels; an absent structure has the distance ABSENT_MM.
 
     >>> signed_distance_mm(np.array([[False, True, True]]), (2.0, 2.0)).tolist()
     [[1.0, -1.0, -3.0]]

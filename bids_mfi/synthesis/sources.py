@@ -1,7 +1,7 @@
-"""Where the scans of a simulated dataset come from: the built-in phantom, or label maps.
+"""Sources of the scans of a simulated dataset: the built-in phantom or label maps.
 
-A source gives the scans of a participant in the order of sessions; participant and number decide
-them.
+A source yields the scans of a participant in session order. Participant and number determine the
+scans.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ SCAN_SHIFT_MM = (3.0, 4.0, 6.0)
 SUBSAMPLES = (2, 2, 2)
 OBLIQUE_SD_DEGREES = 2.5
 ORIENTATIONS = (("L", "P", "S"), ("R", "A", "S"), ("L", "A", "S"))
-# In-plane axes first, then that of the slices, as scanners store them.
+# In-plane axes first, then the slice axis, in the storage order of scanners.
 PLANE_ORIENTATIONS = {
     "axial": ORIENTATIONS,
     "coronal": (("L", "S", "P"), ("R", "S", "A"), ("R", "I", "A")),
@@ -54,7 +54,7 @@ PHANTOM_TABLE = paper_table(dict.fromkeys(LONG_NAMES, "all"))
 
 @dataclass(frozen=True, slots=True)
 class ScanFacts:
-    """What the sidecars of a scan say.
+    """Acquisition parameters for the sidecars of a scan.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class ScanFacts:
 
     @property
     def echo_numbers(self) -> tuple[int, int]:
-        """Number of the in-phase and of the out-of-phase echo, by their time.
+        """Numbers of the in-phase and out-of-phase echoes, in order of echo time.
 
         >>> ScanFacts(3.0, 2.46, 3.69, 3.0, "").echo_numbers
         (1, 2)
@@ -83,7 +83,7 @@ class ScanFacts:
 
     @property
     def imaging_frequency_mhz(self) -> float:
-        """Frequency of hydrogen in the scanner."""
+        """Resonance frequency of hydrogen in the scanner."""
         return IMAGING_FREQUENCY_MHZ[self.field_strength_t]
 
 
@@ -97,7 +97,7 @@ class SimulatedScan:
     body : Body
         True water, fat and labels on the same grid.
     grid : Grid
-        As stored: any orientation of its axes, slightly oblique.
+        Stored grid, in any axis orientation and slightly oblique.
     facts : ScanFacts
     """
 
@@ -109,18 +109,18 @@ class SimulatedScan:
 
 
 class ScanSource(Interface):
-    """What a simulated dataset is made from.
+    """Source of the scans of a simulated dataset.
 
     Attributes
     ----------
     table : MuscleTable
-        The labels, with the levels on which they are set.
+        The labels, with their levels.
     description : str
-        Of the scans, for the dataset's README.
+        Description of the scans for the dataset's README.
     licence : str or None
-        Of the dataset, where the source knows it.
+        Licence of the dataset, if the source knows it.
     notes : tuple of str
-        What the person should be told.
+        Notes for the user.
     """
 
     table: MuscleTable
@@ -131,11 +131,11 @@ class ScanSource(Interface):
     def scans(
         self, person: Participant, sessions: int, seed: tuple[int, int]
     ) -> Iterator[SimulatedScan]:
-        """Yield the scans of one participant, one a session."""
+        """Yield the scans of one participant, one per session."""
 
 
 class PhantomSource:
-    """The package's own phantom, by the paper's protocol."""
+    """The package's own phantom, scanned with the paper's protocol."""
 
     table = PHANTOM_TABLE
     licence: str | None = "CC0"
@@ -150,12 +150,12 @@ class PhantomSource:
     def scans(
         self, person: Participant, sessions: int, seed: tuple[int, int]
     ) -> Iterator[SimulatedScan]:
-        """Yield the scans of one participant, one a session."""
+        """Yield the scans of one participant, one per session."""
         return simulate_scans(person, sessions, seed)
 
 
 def draw_person(seed: int, number: int) -> Participant:
-    """Participant ``number`` of a dataset; women and men alternate."""
+    """Draw participant ``number`` of a dataset; women and men alternate."""
     rng = np.random.default_rng([seed, number])
     return draw_participant(rng, sex="F" if number % 2 else "M")
 
@@ -167,9 +167,9 @@ def simulate_scans(
     shape: tuple[int, int, int] | None = None,
     spacing_mm: tuple[float, float, float] | None = None,
 ) -> Iterator[SimulatedScan]:
-    """Make the scans of one participant: the same anatomy, changing a little by session.
+    """Make the scans of one participant: the same anatomy with small changes per session.
 
-    Shape and spacing are SCAN_SHAPE and SCAN_SPACING_MM unless given.
+    Shape and spacing default to SCAN_SHAPE and SCAN_SPACING_MM.
     """
     shape, spacing_mm = shape or SCAN_SHAPE, spacing_mm or SCAN_SPACING_MM
     rng = np.random.default_rng([*seed, 1])
@@ -201,17 +201,17 @@ def store_scan(
     axcodes: tuple[str, str, str],
     facts: ScanFacts,
 ) -> SimulatedScan:
-    """Turn a scan to its stored orientation, in the scanner's integers.
+    """Convert a scan to its stored orientation and to the scanner's integers.
 
     Parameters
     ----------
     images : tuple of ndarray of float32
-        In phase and out of phase; what is brighter than int16 can hold is cut off there.
+        In-phase and out-of-phase images; values beyond the int16 range are clipped.
     body : Body
     grid : Grid
-        Of images and body.
+        Grid of images and body.
     axcodes : tuple of str
-        Where the stored axes are to point.
+        Directions of the stored axes.
     facts : ScanFacts
     """
     volumes = (*images, body.water, body.fat, body.labels)
@@ -232,7 +232,7 @@ def store_scan(
 
 
 def tilt_grid(grid: Grid, angle: float) -> Grid:
-    """Turn a grid about the left-right axis of the world by an angle in radians.
+    """Rotate a grid about the left-right axis of the world by an angle in radians.
 
     Examples
     --------
@@ -248,27 +248,27 @@ def tilt_grid(grid: Grid, angle: float) -> Grid:
 
 
 class AnatomySource:
-    """Random persons on the anatomy of label maps.
+    """Random persons with the anatomy of label maps.
 
     Parameters
     ----------
     paths : sequence of Path
-        Label maps, or folders of them; one is drawn for each participant.
+        Label maps, or folders of them; one is drawn per participant.
     protocol : str
         One of PROTOCOLS, or ``varied``.
     levels : str
-        ``paper``: muscles are labelled at the levels of Table 1 of the paper; ``all``: over their
-        whole length.
+        ``paper`` labels muscles at the levels of Table 1 of the paper; ``all`` over their whole
+        length.
     device : str
-        Of torch, that does the work; scans of another one differ by rounding only.
+        Torch device for the computation; scans from different devices differ only by rounding.
     variation : float
         Factor of the variation of shape between persons.
 
     Raises
     ------
     InputError
-        A label map or the protocol cannot be used, maps hold different muscles, or a level that
-        is needed is not in a map.
+        A label map or the protocol cannot be used, maps contain different muscles, or a map lacks
+        a required level.
     """
 
     licence: str | None = None
@@ -311,7 +311,7 @@ class AnatomySource:
     def scans(
         self, person: Participant, sessions: int, seed: tuple[int, int]
     ) -> Iterator[SimulatedScan]:
-        """Yield the scans of one participant, one a session: same anatomy and protocol."""
+        """Yield the scans of one participant, one per session, with one anatomy and protocol."""
         rng = np.random.default_rng([*seed, 1])
         label_map = self.maps[int(rng.integers(len(self.maps)))]
         subject = draw_subject(rng, label_map, person, self.variation)

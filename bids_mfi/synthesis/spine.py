@@ -8,7 +8,7 @@ from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
 from bids_mfi.vertebrae import LEVELS
 
 MIDLINE_MM = 8.0
-BEFORE_MUSCLES_MM = 12.0  # of the spine, from the muscles' centre
+BEFORE_MUSCLES_MM = 12.0  # distance of the spine in front of the muscles' centre
 
 
 def find_spine(
@@ -17,10 +17,10 @@ def find_spine(
     tissues: NDArray[np.uint8],
     spacing: tuple[float, float, float],
 ) -> tuple[NDArray[np.float32], list[tuple[str, float, float]], float]:
-    """Middle of the vertebral bodies by slice, heights of the levels, and of C4; mm from voxel 0.
+    """Find body centres by slice, heights of the levels and height of C4, in mm from voxel 0.
 
-    A vertebral body is in front of the canal near the midline. Without canal and cord a
-    line in front of the muscles' centre replaces the spine, and there are no levels.
+    A vertebral body is in front of the canal near the midline. Without canal and cord, a line in
+    front of the muscles' centre replaces the spine, and no levels are returned.
     """
     canal = np.isin(codes, np.flatnonzero(
         np.isin(tissues, (Tissue.CEREBROSPINAL_FLUID, Tissue.CORD))))  # fmt: skip
@@ -47,7 +47,7 @@ def find_spine(
 
 
 def _join_levels(levels: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
-    """Let neighbouring levels, from the top down, meet in the middle of their disc."""
+    """Make neighbouring levels, from the top down, meet in the middle of their disc."""
     joined = levels[:1]
     for name, low, high in levels[1:]:
         above, above_low, above_high = joined[-1]
@@ -68,7 +68,7 @@ def _centre_by_slice(mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> NDA
 
 
 def _fill_gaps(curve: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate rows of NaN; the ends repeat."""
+    """Interpolate rows of NaN; the outermost known rows repeat at the ends."""
     known = np.flatnonzero(np.isfinite(curve[:, 0]))
     at = np.arange(len(curve))
     return np.stack([np.interp(at, known, curve[known, axis]) for axis in range(2)], axis=1)

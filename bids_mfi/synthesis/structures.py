@@ -1,4 +1,4 @@
-"""Structures of a label map by their names: tissue, muscle, vertebra."""
+"""Recognition of structures by name in label maps: tissue, muscle, vertebra."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from bids_mfi.errors import InputError
 from bids_mfi.muscles import LONG_NAMES, WEBER2021
 from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
 
-# What a name in a label table stands for; the first pattern that is found in it counts.
+# Tissue of a name in a label table; the first matching pattern counts.
 NAME_PATTERNS: tuple[tuple[str, Tissue], ...] = (
     (r"disc", Tissue.DISC),
     (r"canal|csf|cerebrospinal", Tissue.CEREBROSPINAL_FLUID),
@@ -78,7 +78,7 @@ def read_structure_table(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     InputError
-        It cannot be read, lacks a column, has an index that is not a number, or one twice.
+        The table cannot be read, lacks a column, or has a non-numeric or duplicate index.
     """
     table = read_cells(path, ("index", "name"))
     rows = [{str(k): str(v) for k, v in row.items()} for _, row in table.iterrows()]
@@ -95,7 +95,7 @@ def read_structure_table(path: Path) -> list[dict[str, str]]:
 
 
 def identify(row: dict[str, str]) -> int | None:
-    """Tissue of a row of a label table, 1 to 14 for the paper's muscles; None if not recognised.
+    """Find the tissue of a label-table row, 1 to 14 for the paper's muscles; None if unknown.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def identify(row: dict[str, str]) -> int | None:
 
 
 def level_of(name: str) -> str | None:
-    """Vertebral level in a name.
+    """Find the vertebral level in a name.
 
     >>> level_of("vertebra_C5"), level_of("vertebrae_T1"), level_of("left_clavicle")
     ('C5', 'T1', None)
@@ -131,7 +131,7 @@ def level_of(name: str) -> str | None:
 
 
 def name_tissue(tissue: int | None) -> str:
-    """Name a tissue, or the muscle that it is."""
+    """Return the name of a tissue, or the abbreviation of a muscle."""
     if tissue is not None and 1 <= tissue <= N_MUSCLES:
         return next(m.abbreviation for m in WEBER2021 if m.index == tissue)
     kind = Tissue.LOOSE_TISSUE if tissue is None else Tissue(tissue)

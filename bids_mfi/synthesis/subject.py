@@ -1,6 +1,6 @@
-"""A random person on the anatomy of a label map.
+"""A random person with the anatomy of a label map.
 
-What is drawn here is small: numbers and curves. :mod:`bids_mfi.synthesis.painting` makes voxels.
+This module draws only numbers and curves; :mod:`bids_mfi.synthesis.painting` makes voxels.
 """
 
 from collections.abc import Iterator
@@ -50,11 +50,11 @@ class Tube:
     ----------
     tissue : Tissue
     centre_mm : ndarray of float32, shape (z, 2)
-        By slice of the label map.
+        Centre in each slice of the label map.
     slices : ndarray of bool, shape (z,)
-        Where it runs.
+        Slices that contain the tube.
     radii_mm : tuple of float
-        Along x and y.
+        Radii along x and y.
     """
 
     tissue: Tissue
@@ -70,40 +70,40 @@ class Subject:
     Attributes
     ----------
     label_map : LabelMap
-        Whose anatomy is varied.
+        Source of the anatomy.
     participant : Participant
     deformation : Deformation
     growth_mm : ndarray of float32, shape (256,)
-        By code of the label map: how far its surface moves outwards.
+        Outward movement of the surface of each code of the label map.
     plane_mm : float
         Mean half-thickness of the fat planes between muscles.
     skin_fat_mm : float
         Mean subcutaneous fat.
     muscle_fat_percent : ndarray of float32, shape (N_MUSCLES + 1,)
     other_fat_percent : float
-        Of muscles that are not measured.
+        Fat fraction of muscles that are not measured.
     amplitude, fat_percent : ndarray of float32, shape (TABLE_SIZE,)
-        Signal tables of all tissues but the muscles.
+        Signal tables of all tissues except the muscles.
     tubes : tuple of Tube
     texture : tuple of float
         Standard deviation of the logarithm of patches, share of streaks, length of patches in mm.
     metal : tuple of float or None
-        x, y, z in millimetres of the label map and radius of what dental metal makes void.
+        x, y, z in millimetres of the label map, and radius of the signal void of dental metal.
     seed : int
-        Of the random fields.
+        Seed of the random fields.
     plain : bool
-        Whether there is only fat between structures.
+        Whether only fat is between structures.
     most_wasted : float
-        How far neighbours may move into a structure, as a share of its half-thickness.
+        Maximum movement of neighbours into a structure, as a share of its half-thickness.
     fascia_share : float
-        Share of the planes between muscles that are fascia; the others are fat.
+        Share of the planes between muscles that is fascia; the rest is fat.
     grain : tuple of float
         Standard deviation of the brightness of muscle, and its length in mm.
     septa : tuple of float
-        Water that a septum within muscle takes, fat that it adds, both as shares of the muscle's
-        signal, its half-width as a share of their distance, and their distance in mm.
+        Septa within muscle: water removed and fat added, as shares of the muscle's signal; half
+        width, as a share of their distance; distance in mm.
     capped : bool
-        Whether skull and brain lie above the label map; otherwise its highest slice goes on.
+        Whether skull and brain are above the label map; otherwise its highest slice repeats.
     """
 
     label_map: LabelMap
@@ -134,14 +134,14 @@ def draw_subject(
     participant: Participant | None = None,
     variation: float = 1.0,
 ) -> Subject:
-    """Draw a person on the anatomy of a label map.
+    """Draw a person with the anatomy of a label map.
 
     Parameters
     ----------
     rng : Generator
     label_map : LabelMap
     participant : Participant, optional
-        Sex, age and body mass index; drawn if not given.
+        Sex, age and body mass index; drawn by default.
     variation : float
         Factor of the variation of shape.
     """
@@ -170,9 +170,9 @@ def draw_subject(
 
 
 def simplify_subject(rng: np.random.Generator, subject: Subject) -> Subject:
-    """Leave out what other people's simulators may not draw: fat planes, and vessels.
+    """Omit structures that other simulators may lack: fat planes and vessels.
 
-    Muscles touch then, and only their fat, which is drawn for each on its own, tells them apart.
+    Muscles then touch and differ only in their fat, which is drawn separately for each muscle.
     """
     return replace(
         subject,
@@ -184,10 +184,10 @@ def simplify_subject(rng: np.random.Generator, subject: Subject) -> Subject:
 
 
 def _draw_signals(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Signal tables of one person: brightness and fat of each tissue vary, fat as a whole too."""
+    """Draw one person's signal tables: brightness and fat per tissue, and all fatty tissues."""
     amplitude, fat_percent = signal_tables()
     spread = np.full(TABLE_SIZE, 0.15)
-    spread[[*range(N_MUSCLES + 1), Tissue.OTHER_MUSCLE]] = 0.04  # no muscle is known by its water
+    spread[[*range(N_MUSCLES + 1), Tissue.OTHER_MUSCLE]] = 0.04  # water does not identify a muscle
     varied = amplitude * np.exp(spread * rng.standard_normal(TABLE_SIZE))
     fatty = fat_percent > 60
     varied[fatty] *= np.exp(0.2 * rng.standard_normal())
@@ -199,7 +199,7 @@ def _draw_signals(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArra
 def _draw_growth(
     rng: np.random.Generator, label_map: LabelMap, person: Participant, variation: float
 ) -> NDArray[np.float32]:
-    """Each muscle of a person grows or wastes, a little differently on the two sides."""
+    """Draw growth or wasting of each muscle, with small differences between the sides."""
     build = (0.35 if person.sex == "M" else -0.35) - 0.012 * (person.age - 40)
     build += 0.5 * variation * rng.standard_normal()
     growth = np.zeros(256, np.float32)
@@ -214,7 +214,7 @@ def _draw_growth(
 
 
 def _draw_muscle_fat(rng: np.random.Generator, person: Participant) -> NDArray[np.float32]:
-    """Share of fat by muscle: as in the paper's cohort, and in some far more."""
+    """Draw the fat fraction per muscle: as in the paper's cohort, and much higher in some."""
     fat = draw_fat_percent(rng, person)
     if rng.random() < FATTY_SHARE:
         factor = np.exp(rng.uniform(*np.log(FATTY_FACTOR)))
@@ -234,9 +234,9 @@ def _draw_metal(
 
 
 def _draw_tubes(rng: np.random.Generator, label_map: LabelMap) -> Iterator[Tube]:
-    """Airway in front of the spine, carotid and jugular between spine and SCM on either side.
+    """Draw the airway in front of the spine, and carotid and jugular between spine and SCM.
 
-    They run in slices in which the label map has nothing of the kind.
+    Tubes are only in slices in which the label map lacks the same kind of structure.
     """
     spine = label_map.spine
 
@@ -256,7 +256,7 @@ def _draw_tubes(rng: np.random.Generator, label_map: LabelMap) -> Iterator[Tube]
 
 
 def change_subject(rng: np.random.Generator, subject: Subject) -> Subject:
-    """Lay the same person down again, some months later: another posture, a little other fat."""
+    """Change the same person for a session some months later: new posture, slightly new fat."""
     again = draw_deformation(rng)
     kept = subject.deformation
     return replace(
@@ -275,7 +275,7 @@ def change_subject(rng: np.random.Generator, subject: Subject) -> Subject:
 def mix_angles(
     kept: tuple[float, float, float], again: tuple[float, float, float]
 ) -> tuple[float, float, float]:
-    """Add a share of other angles.
+    """Add a share of other angles to the angles.
 
     >>> mix_angles((1.0, 0.0, 0.0), (1.0, 0.0, -1.0))
     (1.4, 0.0, -0.4)

@@ -1,6 +1,7 @@
-"""Tissues of the synthetic neck and their signal.
+"""Tissues of the synthetic neck and their signals.
 
-Indices 1 to 14 are the fourteen muscles of :mod:`bids_mfi.muscles`; all other tissues follow.
+Indices 1 to 14 are the fourteen muscles of :mod:`bids_mfi.muscles`; other tissues follow, and air
+is 0.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ N_MUSCLES = len(WEBER2021)
 
 
 class Tissue(IntEnum):
-    """What a point of the synthetic neck consists of, besides the fourteen muscles."""
+    """Tissues of the synthetic neck besides the fourteen muscles."""
 
     AIR = 0
     SKIN = 20
@@ -49,7 +50,7 @@ class Signal:
     amplitude : float
         Water plus fat signal at echo time 0, muscle = 1.
     fat_percent : float
-        Share of fat in that signal.
+        Fat fraction of that signal.
     """
 
     amplitude: float
@@ -84,7 +85,7 @@ TABLE_SIZE = max(Tissue) + 1
 
 
 def signal_tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Amplitude and fat percentage of every tissue index but the muscles.
+    """Return the amplitude and fat percentage of every tissue index except the muscles.
 
     Returns
     -------

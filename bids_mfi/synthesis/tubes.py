@@ -1,4 +1,4 @@
-"""Vessels and other tubes put into a label map."""
+"""Insertion of vessels and other tubes into a label map."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from bids_mfi.synthesis.tissues import Tissue
 
 
 def insert_tubes(subject: Subject) -> tuple[Tensor, NDArray[np.uint8]]:
-    """Copy the label map with the subject's tubes in its filling, and the tissues by code."""
+    """Return a copy of the label map with the subject's tubes, and the tissues by code."""
     label_map = subject.label_map
     packed = label_map.packed.numpy().copy()
     tissues = label_map.tissues.copy()
@@ -31,7 +31,7 @@ def insert_tubes(subject: Subject) -> tuple[Tensor, NDArray[np.uint8]]:
 def _disc(
     centre: NDArray[np.float64], radii: NDArray[np.float64]
 ) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
-    """Box around an ellipse in a plane of voxels, and which of its voxels are inside."""
+    """Return the box around an ellipse in a voxel plane, and a mask of its inner voxels."""
     low = np.maximum(np.floor(centre - radii), 0).astype(int)
     high = np.maximum(np.ceil(centre + radii).astype(int) + 1, low)
     x, y = (np.arange(a, b) for a, b in zip(low, high, strict=True))

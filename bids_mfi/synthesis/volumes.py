@@ -1,8 +1,8 @@
-"""Muscles as large as those of people.
+"""Muscle volumes like those of people.
 
-A label map shows one body. Here the growth of each muscle is found with which a person drawn on
-that body has muscles of given volumes. Growth moves surfaces (see ``labelmap``), so the volume of a
-muscle is a sum over the distances of voxels to surfaces, which are counted once for each map.
+A label map shows one body. This module finds the growth of each muscle that gives a person drawn
+from that body muscles of given volumes. Growth moves surfaces (see ``labelmap``), so the volume of
+a muscle is a sum over voxel distances to surfaces, which are counted once per map.
 """
 
 from collections.abc import Mapping
@@ -20,19 +20,19 @@ from bids_mfi.synthesis.tissues import N_MUSCLES, Tissue
 from bids_mfi.vertebrae import expand_levels
 
 # Mean of left and right and standard deviation between persons, ml, at the levels of Table 1 of
-# Weber et al. 2021 (doi:10.1038/s41598-021-95972-x): of the tracings, which is the mean of the
-# network less its bias in Table 2; the standard deviation is the standard error times the root of
-# the 18 scans.
+# Weber et al. 2021 (doi:10.1038/s41598-021-95972-x). The mean of the tracings is the network's mean
+# minus its bias in Table 2. The standard deviation is the standard error times the root of the
+# 18 scans.
 PAPER_VOLUMES_ML: Mapping[str, tuple[float, float]] = {
     "MFSS": (16.1, 4.5), "LC": (5.4, 1.7), "SSCap": (11.7, 4.2), "SPCap": (7.1, 1.9),
     "LS": (7.1, 3.0), "SCM": (14.2, 4.9), "TR": (4.6, 2.3),
 }  # fmt: skip
-# Share of the spread between persons that all muscles of one person have in common.
+# Share of the variance between persons that is common to all muscles of one person.
 COMMON_SHARE = 0.5
 SIDE_SD = 0.06
-# A label map shows a person too: up to this share of the logarithm of a volume is its own.
+# A label map shows a person too: it contributes up to this share of the logarithm of a volume.
 MOST_OWN_SHARE = 0.5
-# Voxels at the edge of a muscle carry no label where they hold too much fat; raters trace closer.
+# Edge voxels with too much fat carry no label; raters trace closer to the edge.
 LABEL_LOSS = 1.12
 MOST_GROWTH_MM = 7.0
 ROUNDS = 14
@@ -42,20 +42,20 @@ NUDGE_MM = 0.2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SurfaceCounts:
-    """Voxels of a label map by their distance to the surface of a muscle.
+    """Voxel counts of a label map by distance to the surface of a muscle.
 
     Attributes
     ----------
     inside, outside : ndarray of int64, shape (N_MUSCLES + 1, 256, 257)
-        By muscle, code of the neighbour and distance in DEPTH_STEP_MM, summed up: entry d holds
-        the voxels nearer than d. ``inside`` are voxels of the muscle whose nearest other structure
-        is the neighbour, ``outside`` voxels of the neighbour whose nearest one is the muscle; both
-        in the slices of the muscle's levels.
+        Cumulative counts by muscle, code of the neighbour and distance in DEPTH_STEP_MM: entry d
+        counts the voxels nearer than d. ``inside`` counts voxels of the muscle whose nearest other
+        structure is the neighbour, ``outside`` voxels of the neighbour whose nearest other
+        structure is the muscle. Both cover the slices of the muscle's levels.
     voxel_ml : float
     reference_ml : ndarray of float64, shape (N_MUSCLES + 1,)
         Volume of each muscle in those slices.
     known : ndarray of bool, shape (N_MUSCLES + 1,)
-        Whether the map has all levels of the muscle; without them all slices are counted.
+        Whether the map has all levels of the muscle; otherwise all slices are counted.
     """
 
     inside: NDArray[np.int64]
@@ -85,7 +85,7 @@ def count_surfaces(label_map: LabelMap) -> SurfaceCounts:
 
 
 def _slices_of(label_map: LabelMap, levels: list[str]) -> tuple[NDArray[np.bool_], bool]:
-    """Slices of the map at some levels, and whether it has all of them; all slices if not."""
+    """Find the slices at some levels (all slices if one is missing), and whether all exist."""
     found = {name: (low, high) for name, low, high in label_map.levels}
     count = label_map.packed.shape[2]
     if not set(levels) <= set(found):
@@ -106,12 +106,12 @@ def _sum_up(code: NDArray[np.int32], depth: NDArray[np.int32]) -> NDArray[np.int
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outline:
-    """Where the muscles of a label map lie around the spine, between C3 and C5.
+    """Positions of a label map's muscles around the spine, between C3 and C5.
 
     Attributes
     ----------
     lateral_mm, behind_mm : float
-        How far the muscles reach to the sides of and behind the spine, 97th percentile.
+        Lateral and posterior extent of the muscles from the spine, 97th percentile.
     centre_mm : ndarray of float64, shape (N_MUSCLES + 1, 2)
         Mean x and y of each muscle, from the spine.
     """
@@ -123,7 +123,7 @@ class Outline:
 
 @lru_cache(maxsize=8)
 def measure_outline(label_map: LabelMap) -> Outline:
-    """Measure where the muscles of a label map lie."""
+    """Measure the positions of the muscles of a label map."""
     slices, _ = _slices_of(label_map, ["C3", "C4", "C5"])
     x, y, z = np.nonzero(_muscles_of(label_map)[..., slices])
     index = _muscles_of(label_map)[..., slices][x, y, z]
@@ -154,11 +154,11 @@ def draw_volumes_ml(
     ----------
     rng : Generator
     label_map : LabelMap
-        The mean lies between its own volume of each muscle and that of the paper's scans; where it
-        lacks the levels of a muscle, it is its own.
+        The mean is between the map's own volume of each muscle and that of the paper's scans. If
+        the map lacks the levels of a muscle, the mean is the map's own volume.
     size : float, or ndarray of shape (N_MUSCLES + 1,)
-        Volume of the person over that of the label map, or that of each muscle; the map's muscles
-        are enlarged by it later.
+        Volume relative to the label map, of the whole person or of each muscle; the map's muscles
+        are enlarged by this factor later.
 
     Returns
     -------
@@ -189,19 +189,19 @@ def solve_growth(
     most_wasted_mm: NDArray[np.float32],
     plane_mm: float,
 ) -> NDArray[np.float32]:
-    """Growth of every structure with which the muscles have given volumes, as nearly as limits let.
+    """Find the growth that gives the muscles the given volumes, as closely as the limits allow.
 
     Parameters
     ----------
     label_map : LabelMap
     volumes_ml : ndarray, shape (N_MUSCLES + 1,)
-        At the paper's levels, in the space of the label map.
+        Volumes at the paper's levels, in the space of the label map.
     growth_mm : ndarray of float32, shape (256,)
-        By code: where the search begins; structures other than the fourteen muscles keep theirs.
+        Initial growth by code; that of structures other than the fourteen muscles does not change.
     most_wasted_mm : ndarray of float32, shape (256,)
-        How far a neighbour may move into each structure.
+        Maximum movement of a neighbour into each structure.
     plane_mm : float
-        Half-thickness of the planes that are no part of a muscle.
+        Half-thickness of the planes, which do not belong to a muscle.
 
     Returns
     -------
@@ -211,14 +211,14 @@ def solve_growth(
     muscles = [index for index in range(1, N_MUSCLES + 1) if volumes_ml[index] > 0]
     codes = {index: np.flatnonzero(label_map.tissues == index) for index in muscles}
     for number in range(ROUNDS):
-        damping = 0.8 / (1 + number / 6)  # surfaces move by whole voxels, so steps must end
+        damping = 0.8 / (1 + number / 6)  # surfaces move by whole voxels, so steps must shrink
         steps = {}
         for index in muscles:
             low, volume, high = (
                 muscle_volume_ml(label_map, growth, index, most_wasted_mm, plane_mm, extra_mm)
                 for extra_mm in (-NUDGE_MM, 0.0, NUDGE_MM)
             )
-            slope = (high - low) / (2 * NUDGE_MM)  # ml a millimetre
+            slope = (high - low) / (2 * NUDGE_MM)  # ml per millimetre
             missing = volumes_ml[index] - volume
             step = damping * missing / max(slope, 0.05)
             steps[index] = np.clip(step, -MOST_STEP_MM, MOST_STEP_MM)
@@ -236,7 +236,7 @@ def muscle_volume_ml(
     plane_mm: float,
     extra_mm: float = 0.0,
 ) -> float:
-    """Volume of a muscle at its levels when structures have grown; it by ``extra_mm`` more."""
+    """Compute a muscle's volume at its levels after growth, its own increased by ``extra_mm``."""
     counts, tissues = count_surfaces(label_map), label_map.tissues
     codes = np.flatnonzero(tissues == index)
     if not codes.size:
@@ -245,7 +245,7 @@ def muscle_volume_ml(
     moves = ~np.isin(tissues, FIXED)
     own = growth_mm[code] + extra_mm
     pushed = np.clip(growth_mm - own, -most_wasted_mm, most_wasted_mm[code])
-    pushed = np.where(moves, pushed, max(-own, 0.0))  # what does not move leaves a gap
+    pushed = np.where(moves, pushed, max(-own, 0.0))  # a fixed neighbour leaves a gap
     soft = (tissues <= N_MUSCLES) | (tissues == Tissue.OTHER_MUSCLE)
     plane = np.where(moves & soft, plane_mm, 0.0)
     lost = np.clip(np.ceil((pushed + plane) / DEPTH_STEP_MM), 0, 256).astype(int)

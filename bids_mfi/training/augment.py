@@ -1,10 +1,10 @@
 """Random geometry for training.
 
-Left and right are exchanged, then one sampling grid is composed of elastic deformation, rotation
-and scaling, so that a volume is resampled once. It is NiftyNet's order (scaling, rotation, elastic
-on the image) with two differences: rotation is about the volume's centre in millimetres, not in
-voxels, and the field of view stays as it is. The in-network transform of NiftyNet is at the
-end.
+The module mirrors left and right, then combines elastic deformation, rotation and scaling in one
+sampling grid, so each volume is resampled only once. The order follows NiftyNet (scaling, rotation
+and elastic deformation of the image) with two differences: the rotation is about the volume's
+centre in millimetres, not in voxels, and the field of view does not change. NiftyNet's in-network
+transform is at the end of the module.
 """
 
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ SPLINE_ORDER = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Warp:
-    """A random change of shape, read from the output's side.
+    """A random change of shape, defined from output to input.
 
     Attributes
     ----------
     scale : ndarray of float64, shape (3,)
-        Factors by which the anatomy grows along x, y, z.
+        Growth factors of the anatomy along x, y, z.
     rotation : ndarray of float64, shape (3, 3)
-        Turns the anatomy, in millimetres about the centre of the volume.
+        Rotation of the anatomy about the centre of the volume, in millimetres.
     shifts : ndarray of float64, shape (3, n, n, n), or None
-        Of the cubic B-spline's control points, in voxels.
+        Shifts of the cubic B-spline's control points, in voxels.
     """
 
     scale: NDArray[np.float64]
@@ -50,7 +50,7 @@ def augment(
     options: TrainOptions,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
-    """Mirror, change and deform a case at random, according to the options.
+    """Mirror a case, change its contrast and deform it at random, as the options specify.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def augment(
         Axes R, A, S.
     labels : ndarray of int16, shape (x, y, z)
     spacing_mm : tuple of float
-        Of the voxels along x, y, z.
+        Voxel size along x, y, z.
     rng : numpy.random.Generator
-        Decides everything.
+        Source of all random numbers.
     """
     if rng.random() < options.mirror_share:
         images, labels = mirror(images, labels, table)
@@ -75,7 +75,7 @@ def augment(
 def mirror(
     images: NDArray[np.float32], labels: NDArray[np.int16], table: MuscleTable
 ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
-    """Exchange left and right: of the images by their first voxel axis, of the labels by name too.
+    """Flip images and labels along the first voxel axis and exchange left and right labels.
 
     Parameters
     ----------
@@ -92,13 +92,13 @@ def mirror(
 def change_contrast(
     images: NDArray[np.float32], powers: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Raise each image, scaled to 0 ... 1, to its power and scale it back.
+    """Scale each image to 0 ... 1, raise it to its power and scale it back.
 
     Parameters
     ----------
     images : ndarray of float32, shape (channels, x, y, z)
     powers : ndarray, shape (channels,)
-        1 changes nothing; less than 1 brightens what lies between dark and bright.
+        1 leaves the image unchanged; less than 1 brightens intermediate signal.
     """
     low = images.min(axis=(1, 2, 3), keepdims=True)
     span = np.maximum(images.max(axis=(1, 2, 3), keepdims=True) - low, np.float32(1e-6))
@@ -108,7 +108,7 @@ def change_contrast(
 
 
 def draw_warp(options: TrainOptions, rng: np.random.Generator) -> Warp | None:
-    """Draw what the options allow; None if they allow nothing."""
+    """Draw a warp within the limits of the options; None if they allow no warp."""
     percent, angles = options.scaling_percent, rotation_limits(options)
     if not (options.elastic_share or percent or any(angles)):
         return None
@@ -122,15 +122,15 @@ def draw_warp(options: TrainOptions, rng: np.random.Generator) -> Warp | None:
 
 
 def rotation_limits(options: TrainOptions) -> tuple[float, float]:
-    """Degrees about the left-right and about the anterior-posterior axis."""
+    """Return the rotation limits about the left-right and anterior-posterior axes, in degrees."""
     return options.rotation_lr_degrees, options.rotation_ap_degrees
 
 
 def rotate_about(lr_degrees: float, ap_degrees: float) -> NDArray[np.float64]:
-    """Rotation about the left-right (x) axis, then about the anterior-posterior (y) axis.
+    """Rotate about the left-right (x) axis, then about the anterior-posterior (y) axis.
 
-    Right-handed about the positive axes R and A: a positive angle about x turns anterior to
-    superior, about y superior to right.
+    Rotations are right-handed about the positive axes R and A: a positive angle about x turns
+    anterior to superior, a positive angle about y turns superior to right.
 
     Examples
     --------
@@ -150,9 +150,9 @@ def deform(
     spacing_mm: tuple[float, float, float],
     deformation: Warp,
 ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
-    """Resample images linearly and labels by the nearest voxel, at the same places.
+    """Resample images linearly and labels with the nearest voxel, at the same positions.
 
-    Outside the volume an image has the value of its edge and a label is 0.
+    Outside the volume, images take the value of their edge and labels are 0.
     """
     points = sampling_points(labels.shape, spacing_mm, deformation)  # (3, x, y, z)
     grid = to_sampling_grid(torch.from_numpy(points)[None], labels.shape)
@@ -167,10 +167,10 @@ def deform(
 def sampling_points(
     shape: tuple[int, ...], spacing_mm: tuple[float, float, float], deformation: Warp
 ) -> NDArray[np.float32]:
-    """Where each output voxel reads the input, in voxels.
+    """Compute the input position that each output voxel samples, in voxels.
 
-    For the output voxel o with the elastic shift d(o), input = c + S^-1 M^-1 R^T M (o + d(o) - c)
-    with the centre c, the spacing M, the rotation R and the scale S.
+    For the output voxel o with the elastic shift d(o), input = c + S^-1 M^-1 R^T M (o + d(o) - c),
+    where c is the centre, M the spacing, R the rotation and S the scale.
 
     Returns
     -------
@@ -189,12 +189,12 @@ def sampling_points(
 
 
 def spline_field(shifts: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Shift of every voxel by a cubic B-spline whose control grid covers the volume.
+    """Compute the shift of every voxel from a cubic B-spline whose control grid spans the volume.
 
     Parameters
     ----------
     shifts : ndarray of float64, shape (3, n, n, n)
-        Of the control points, in voxels; n - 3 cells along each axis.
+        Shifts of the control points, in voxels; n - 3 cells along each axis.
     shape : tuple of int
         Voxels along x, y, z.
 
@@ -208,9 +208,9 @@ def spline_field(shifts: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray
 
 
 def spline_weights(size: int, cells: int) -> NDArray[np.float64]:
-    """Weights of the control points of an axis for each voxel, shape (size, cells + 3).
+    """Compute the control-point weights of each voxel of an axis, shape (size, cells + 3).
 
-    The first and last voxel lie on the outer edges of the first and last cell.
+    The first and last voxels are on the outer edges of the first and last cells.
 
     Examples
     --------
@@ -228,19 +228,19 @@ def spline_weights(size: int, cells: int) -> NDArray[np.float64]:
 
 
 def to_sampling_grid(points: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Voxel coordinates as PyTorch's ``grid_sample`` expects them, with ``align_corners``.
+    """Convert voxel coordinates to PyTorch's ``grid_sample`` format, with ``align_corners``.
 
     Parameters
     ----------
     points : Tensor, shape (batch, 3, x, y, z)
         Coordinates along x, y, z; 0 at the first voxel's centre.
     shape : tuple of int
-        Of the volume that is read.
+        Shape of the sampled volume.
 
     Returns
     -------
     Tensor, shape (batch, x, y, z, 3)
-        -1 and 1 at the first and last voxel centres; the last axis first.
+        -1 and 1 are the first and last voxel centres; the last axis comes first.
     """
     last = torch.tensor([size - 1 for size in shape], dtype=points.dtype, device=points.device)
     normalised = 2 * points / last[None, :, None, None, None] - 1
@@ -251,10 +251,10 @@ def to_sampling_grid(points: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def draw_corner_affines(rng: np.random.Generator, count: int, jitter: float) -> NDArray[np.float64]:
-    """Draw affine maps that bring the corners of the cube -1 ... 1 inwards.
+    """Draw affine maps that move the corners of the cube -1 ... 1 inwards.
 
-    Each of the 24 coordinates of the corners is multiplied by its own factor from (1 - jitter, 1);
-    the map is the affine one nearest to that in the least-squares sense.
+    Each of the 24 corner coordinates is multiplied with its own factor from (1 - jitter, 1). The
+    map is the least-squares affine fit to the moved corners.
 
     Returns
     -------
@@ -271,18 +271,18 @@ def draw_corner_affines(rng: np.random.Generator, count: int, jitter: float) -> 
 def logits_through_affine(
     network: DenseVNet, images: Tensor, affines: NDArray[np.float64]
 ) -> Tensor:
-    """Logits in the frame of the images, while the network sees them through affine maps.
+    """Compute logits in the frame of the images while the network sees them transformed.
 
-    The output voxel at u (-1 and 1 at the first and last voxel centres) of what the network sees
-    is the image at T u. Its logits at half resolution are resampled by the inverse of T before
-    the last interpolation. Outside all is zero.
+    At u (-1 and 1 are the first and last voxel centres) the network sees the image at T u. Its
+    logits at half resolution are resampled with the inverse of T before the last interpolation.
+    Values outside the volume are zero.
 
     Parameters
     ----------
     network : DenseVNet
     images : Tensor of float32, shape (batch, channels, x, y, z)
     affines : ndarray, shape (batch, 4, 4)
-        T of each image.
+        Affine map T of each image.
     """
     seen = resample_affine(images, affines)
     half = network.half_logits(seen)  # (b, classes, x/2, y/2, z/2)
@@ -290,7 +290,7 @@ def logits_through_affine(
 
 
 def resample_affine(volume: Tensor, affines: NDArray[np.floating]) -> Tensor:
-    """Read a volume at T u for every normalised coordinate u; linear, zero outside."""
+    """Sample a volume linearly at T u for every normalised coordinate u; zero outside."""
     flipped = affines[:, [2, 1, 0, 3]][:, :, [2, 1, 0, 3]]  # z, y, x: the order of grid_sample
     theta = torch.from_numpy(flipped[:, :3]).to(volume)
     grid = functional.affine_grid(theta, list(volume.shape), align_corners=True)

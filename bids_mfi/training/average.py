@@ -1,8 +1,8 @@
 """Running averages of a network's weights.
 
-Steps of one case each leave the weights noisy: snapshots a few hundred steps apart differ by more
-than what is learnt between them. An average over the last steps is what a falling rate would give,
-at any time (Polyak & Juditsky 1992, doi:10.1137/0330046).
+Training with one case per step leaves the weights noisy: snapshots a few hundred steps apart
+differ more than the network learns between them. At any time, an average over the last steps gives
+what a decaying learning rate would give (Polyak & Juditsky 1992, doi:10.1137/0330046).
 """
 
 from collections.abc import Callable
@@ -16,22 +16,22 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def average_weights(network: nn.Module, steps: int) -> AveragedModel:
-    """Begin a running average of a network's weights.
+    """Start a running average of a network's weights.
 
-    Running averages of batch normalisation are copied, not averaged once more.
+    The running statistics of batch normalisation are copied, not averaged again.
 
     Parameters
     ----------
     network : nn.Module
-        Copied, with its device and memory format.
+        The network; copied with its device and memory format.
     steps : int
-        Approximate number of last steps; fewer if fewer were taken.
+        Approximate number of last steps in the average; fewer at the start of a training.
 
     Returns
     -------
     AveragedModel
-        ``update_parameters`` takes the weights of a step, ``module`` is the network that has the
-        average.
+        ``update_parameters`` adds the weights of a step; ``module`` is the network with the
+        averaged weights.
     """
     return AveragedModel(network, multi_avg_fn=_running_average(steps))
 
@@ -47,10 +47,10 @@ def _running_average(steps: int) -> Callable[[Tensors, Tensors, Tensor | int], N
 
 
 def newest_weight(taken: int, steps: int) -> float:
-    """Weight of the newest step in the average, after ``taken`` ones before it.
+    """Return the weight of the newest step in the average, after ``taken`` earlier steps.
 
-    At first it falls like YOUNG_STEPS over the number of steps, so that the weights a training
-    begins with are soon forgotten.
+    At first the weight falls as YOUNG_STEPS divided by the number of steps, so the initial weights
+    soon lose their influence.
 
     >>> [round(newest_weight(taken, 100), 3) for taken in (0, 10, 990, 5000)]
     [1.0, 0.5, 0.01, 0.01]

@@ -1,7 +1,7 @@
-"""What a training learns from, and how steps are made of it.
+"""Training data and the batches made from them.
 
-case -> standardise and pad -> augment -> window or box -> batch. A case is requested by its number,
-and all random numbers come from seed and number, so a step is the same in every process.
+case -> standardise and pad -> augment -> window or box -> batch. Cases are requested by number. All
+random numbers derive from the seed and that number, so a step is the same in every process.
 """
 
 import warnings
@@ -30,12 +30,12 @@ from bids_mfi.options import TrainOptions
 from bids_mfi.training.augment import augment
 from bids_mfi.vertebrae import NO_MUSCLE, vertebra_indices
 
-# Last of the four numbers that seed a draw, so that no two kinds of draw are the same. Trailing
-# zeros do not count for numpy; the augmentation of a case has seed and number alone. 2 is taken by
-# the in-network transform of a step.
+# The last of the four numbers that seed a draw; it keeps different kinds of draw independent. NumPy
+# ignores trailing zeros; the augmentation of a case uses only seed and number. The in-network
+# transform of a step uses 2.
 WINDOW_CHANCE, CROP_CHANCE = 1, 3
 
-# What a validation is made on, as the bundle says it, and the name of its Dice.
+# The kind of validation cases, as the bundle's metadata states it, and the name of their Dice.
 HELD_OUT = "held out"
 LEARNT_FROM = "of those learnt from"
 NEW_SEEDS = "new scans, of the anatomies learnt from"
@@ -54,41 +54,41 @@ class Case(Protocol):
 
     @property
     def in_phase(self) -> NDArray[np.float32]:
-        """Shape (x, y, z)."""
+        """In-phase image, shape (x, y, z)."""
 
     @property
     def out_phase(self) -> NDArray[np.float32]:
-        """Shape (x, y, z)."""
+        """Out-of-phase image, shape (x, y, z)."""
 
     @property
     def labels(self) -> NDArray[np.int16]:
-        """Shape (x, y, z)."""
+        """Label map, shape (x, y, z)."""
 
     @property
     def grid(self) -> Grid:
-        """Of all three."""
+        """Common grid of images and labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What is learnt from.
+    """Training and validation cases, with their labels.
 
     Attributes
     ----------
     case_at : callable
-        The training case with a number; the same case for the same number.
+        Returns the training case with a given number; the same number gives the same case.
     validation : sequence of Case
         Cases that are segmented at every validation.
     table : MuscleTable
-        The labels, with the levels on which the cases carry them.
+        The labels, with the levels at which the cases carry them.
     ranges : tuple of (str, str)
-        What the cases are and how much they vary, for a person to read; goes into the bundle and
-        reveals other data when a training is resumed.
+        Human-readable description of the cases and their variation. The bundle stores it, and a
+        resumed training compares it to detect other data.
     count : int or None
-        How many different cases there are, numbered 0 to count - 1 in the first round; None if
-        there is no end of them.
+        Number of different cases, numbered 0 to count - 1 in the first round; None if their number
+        is unlimited.
     validated_on : str
-        What the validation cases are to those learnt from: HELD_OUT, LEARNT_FROM or NEW_SEEDS.
+        Relation of the validation cases to the training cases: HELD_OUT, LEARNT_FROM or NEW_SEEDS.
     """
 
     case_at: Callable[[int], Case]
@@ -105,17 +105,17 @@ class TrainingData:
 def iterate_batches(
     options: TrainOptions, data: TrainingData, draft: ModelBundle, steps: range
 ) -> Iterator[Batch]:
-    """Batches of some steps in a row, made in advance by a thread.
+    """Yield the batches of consecutive steps; a thread makes them in advance.
 
-    The cases are made by it too, or by ``workers`` processes; with them use it within
-    :func:`name_dead_workers`.
+    The same thread makes the cases, or ``workers`` processes do. With worker processes, call this
+    function within :func:`name_dead_workers`.
 
     Parameters
     ----------
     options : TrainOptions
     data : TrainingData
     draft : ModelBundle
-        Says how images are standardised and padded.
+        Defines how images are standardised and padded.
     steps : range
 
     Yields
@@ -141,10 +141,10 @@ def iterate_batches(
 
 
 def _make_in_background(maker: "BatchMaker", step: int) -> Future[Arrays]:
-    """Let a thread make the batch of a step.
+    """Make the batch of a step in a thread.
 
-    It is one that the program does not wait for at its end: where a process dies while it sends a
-    case, the thread that reads never gets the rest.
+    The program does not wait for this thread at exit. If a process dies while it sends a case, the
+    reading thread waits forever for the rest.
     """
     future: Future[Arrays] = Future()
 
@@ -161,11 +161,11 @@ def _make_in_background(maker: "BatchMaker", step: int) -> Future[Arrays]:
 def _start_processes(
     options: TrainOptions, prepare: Callable[[int], Arrays], steps: range
 ) -> Callable[[int], Arrays]:
-    """Let processes make the cases of some steps; they are read in the order of their numbers."""
+    """Make the cases of consecutive steps in worker processes; read them in order of number."""
     first, last = (step // options.samples_per_volume for step in (steps[0], steps[-1]))
     numbers = range(first * options.batch_size, (last + 1) * options.batch_size)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")  # as asked for
+        warnings.filterwarnings("ignore", message="This DataLoader will create")  # intended
         loader = DataLoader(
             Cases(prepare, numbers),
             batch_size=None,
@@ -186,22 +186,22 @@ def _start_processes(
 
 
 def _as_it_is(found: Any) -> Any:
-    """Leave arrays as they are: tensors would need shared memory, of which a container has little.
+    """Return arrays unchanged: tensors would need shared memory, which is scarce in a container.
 
-    When it is full, PyTorch waits forever.
+    When shared memory is full, PyTorch waits forever.
     """
     return found
 
 
 def to_tensors(arrays: Arrays) -> Batch:
-    """Images and labels as tensors; their memory is shared."""
+    """Convert images and labels to tensors that share their memory."""
     images, labels = arrays
     return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 @contextmanager
 def name_dead_workers() -> Iterator[None]:
-    """Explain that a process of :func:`iterate_batches` died; PyTorch may report it at any time.
+    """Report the death of a worker of :func:`iterate_batches`; PyTorch may raise it at any time.
 
     Raises
     ------
@@ -214,20 +214,20 @@ def name_dead_workers() -> Iterator[None]:
             raise
         raise MFIError(
             f"a process that makes cases died ({error}), most likely for lack of memory; expected "
-            "all to live. What was learnt up to the last checkpoint, if there is one, is kept: run "
-            "the same command again with fewer --workers."
+            "all to keep running. The last checkpoint, if any, is kept: run the same command again "
+            "with fewer --workers."
         ) from error
 
 
 class BatchMaker:
-    """Makes the batch of a step by its number; the last cases are kept for the next steps.
+    """Make the batch of a step from its number and keep recent cases for the next steps.
 
     Parameters
     ----------
     options : TrainOptions
     read : callable
-        Gives the case with a number as :func:`prepare_case` does. For steps in a row it is called
-        once per case, in the order of their numbers.
+        Returns the case with a given number, as :func:`prepare_case` does. For consecutive steps it
+        is called once per case, in order of number.
     """
 
     def __init__(self, options: TrainOptions, read: Callable[[int], Arrays]) -> None:
@@ -236,7 +236,7 @@ class BatchMaker:
 
     @property
     def kept(self) -> int:
-        """How many cases are kept for the next steps."""
+        """Number of cases kept for the next steps."""
         return len(self._recent)
 
     def make(self, step: int) -> Arrays:
@@ -255,12 +255,12 @@ class BatchMaker:
 
 
 class Cases(Dataset[Arrays | Exception]):
-    """Cases in the order of their numbers, for PyTorch's loader.
+    """Cases in order of number, for PyTorch's data loader.
 
     Parameters
     ----------
     prepare : callable
-        Gives the case with a number as :func:`prepare_case` does.
+        Returns the case with a given number, as :func:`prepare_case` does.
     numbers : range
     """
 
@@ -268,11 +268,11 @@ class Cases(Dataset[Arrays | Exception]):
         self.prepare, self.numbers = prepare, numbers
 
     def __len__(self) -> int:
-        """How many cases there are."""
+        """Return the number of cases."""
         return len(self.numbers)
 
     def __getitem__(self, place: int) -> Arrays | Exception:
-        """Give the case at a place; or what went wrong, to be raised again."""
+        """Return the case at a position, or the exception for the reader to raise."""
         try:
             return self.prepare(self.numbers[place])
         except Exception as error:
@@ -282,21 +282,21 @@ class Cases(Dataset[Arrays | Exception]):
 def make_batch(options: TrainOptions, prepare: Callable[[int], Arrays], step: int) -> Arrays:
     """Make the batch of one step.
 
-    With k samples of each case, k steps in a row draw one window each from the same cases.
+    With k samples per case, k consecutive steps each draw one window from the same cases.
 
     Parameters
     ----------
     options : TrainOptions
     prepare : callable
-        Gives the case with a number as :func:`prepare_case` does.
+        Returns the case with a given number, as :func:`prepare_case` does.
     step : int
 
     Returns
     -------
     images : ndarray of float32, shape (batch, 2, x, y, z)
     labels : ndarray of int16, shape (batch, x, y, z)
-        Sizes are multiples of 8; where volumes differ, the outermost voxels are repeated. Boxes
-        of one step have one size.
+        Sizes are multiples of 8; smaller volumes are padded with their outermost voxels. All boxes
+        of a step have the same size.
     """
     group, sample = divmod(step, options.samples_per_volume)
     numbers = range(group * options.batch_size, (group + 1) * options.batch_size)
@@ -323,7 +323,7 @@ def make_batch(options: TrainOptions, prepare: Callable[[int], Arrays], step: in
 def prepare_case(
     options: TrainOptions, data: TrainingData, draft: ModelBundle, number: int
 ) -> Arrays:
-    """Standardise, pad and augment the case with a number.
+    """Standardise, pad and augment the case with the given number.
 
     Returns
     -------
@@ -341,7 +341,7 @@ def prepare_case(
 def pad_labels(
     labels: NDArray[np.int16], inside: tuple[slice, ...], shape: tuple[int, ...], draft: ModelBundle
 ) -> NDArray[np.int16]:
-    """Enlarge labels as ``prepare_volume`` did with the images: by their edge, or by air."""
+    """Pad labels as ``prepare_volume`` padded the images: with their edge or with air."""
     widths = [(part.start, size - part.stop) for part, size in zip(inside, shape, strict=True)]
     return np.pad(labels, widths, mode=choose_inference(draft).padding_mode)
 
@@ -349,7 +349,7 @@ def pad_labels(
 def draw_window(
     shape: tuple[int, ...], window: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[slice, ...]:
-    """Draw where a window lies, each place that is wholly inside being as likely as any other."""
+    """Draw the position of a window uniformly from all positions inside the volume."""
     starts = [
         int(rng.integers(0, size - wanted + 1)) for size, wanted in zip(shape, window, strict=True)
     ]
@@ -359,10 +359,10 @@ def draw_window(
 def draw_crop(
     shape: tuple[int, ...], least: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[int, ...]:
-    """Draw the size of a box, each length from ``least`` to the whole, short ones more often.
+    """Draw the size of a box: each length from ``least`` to the whole axis, short ones more often.
 
-    The length grows with the square of a uniform number, so that a step is cheap on average and
-    whole volumes still occur. An axis that is no longer than ``least`` is left whole.
+    The length grows with the square of a uniform number, so an average step is cheap but whole
+    volumes still occur. An axis no longer than ``least`` is kept whole.
 
     >>> draw_crop((40, 8), (40, 16), np.random.default_rng(1))
     (40, 8)
@@ -375,7 +375,7 @@ def draw_crop(
 
 
 def channels_of(case: Case) -> NDArray[np.float32]:
-    """Stack the two images of a case: float32, shape (2, x, y, z), in-phase first."""
+    """Stack the two images of a case as float32, shape (2, x, y, z), in-phase first."""
     return np.stack([case.in_phase, case.out_phase]).astype(np.float32)
 
 

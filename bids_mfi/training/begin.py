@@ -1,4 +1,4 @@
-"""The network, the landmarks and the draft of the bundle that a training begins with."""
+"""Initial network, intensity landmarks and bundle draft of a training."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -30,20 +30,20 @@ SETTLED_UPDATES = 1000
 
 
 def make_progress(plan: TrainingPlan, data: TrainingData) -> Progress:
-    """Begin: random weights, landmarks yet to be learnt; or both from the bundle to start from.
+    """Create the initial state: random weights without landmarks, or both from the start bundle.
 
     Raises
     ------
     InputError
-        Averaged weights would have the running statistics of others; no validation case holds a
-        muscle; or a text cannot be part of a bundle.
+        Averaged weights would have the running statistics of other weights; no validation case
+        contains a muscle; or a text cannot be part of a bundle.
     """
     options, start, device = plan.options, plan.start, plan.device
     check_average(options)
     check_validation(data)
     torch.manual_seed(options.seed)
     network = begin_network(options, data.table, start).to(device)
-    if device.type == "cpu":  # oneDNN's convolutions are faster where channels lie side by side
+    if device.type == "cpu":  # oneDNN convolves faster with adjacent channels
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
     draft = draft_bundle(options, data.table, plan.card, start)
@@ -56,7 +56,7 @@ def make_progress(plan: TrainingPlan, data: TrainingData) -> Progress:
 def begin_network(
     options: TrainOptions, table: MuscleTable, start: ModelBundle | None
 ) -> DenseVNet:
-    """Make the network of a training: random weights, or those of ``start``, widened if asked."""
+    """Make the initial network: random weights, or those of ``start``, widened on request."""
     classes = 1 + max(muscle.index for muscle in table)
     classes += len(VERTEBRAE) if options.vertebrae else 0
     network = DenseVNet(2, classes, options.normalization, options.stem_stride, options.widths)
@@ -72,12 +72,12 @@ def begin_network(
 
 
 def learn_from_cases(data: TrainingData) -> Landmarks:
-    """Intensity landmarks of all cases, or of the first ones where there is no end of them.
+    """Learn intensity landmarks from all cases, or the first ones if their number is unlimited.
 
     Raises
     ------
     InputError
-        They do not rise, or are not finite.
+        The landmarks do not rise or are not finite.
     """
     numbers = range(LANDMARK_CASES if data.count is None else data.count)
     landmarks = learn_landmarks(channels_of(data.case_at(number)) for number in numbers)
@@ -92,7 +92,7 @@ def learn_from_cases(data: TrainingData) -> Landmarks:
 
 
 def settle_averages(network: DenseVNet) -> DenseVNet:
-    """Let the averages of batch normalisation count as old ones, so that no batch replaces them."""
+    """Mark the averages of batch normalisation as mature, so that no batch replaces them."""
     for module in network.modules():
         if isinstance(module, DebiasedBatchNorm) and module.num_batches_tracked is not None:
             module.num_batches_tracked.fill_(SETTLED_UPDATES)
@@ -100,7 +100,7 @@ def settle_averages(network: DenseVNet) -> DenseVNet:
 
 
 def draft_intensity(options: TrainOptions) -> dict[str, Any]:
-    """Describe how images are standardised, before landmarks are learnt."""
+    """Return the bundle fields for intensity standardisation, before landmarks are learnt."""
     if options.intensity == LOCAL:
         return {"intensity": LOCAL, "landmark_percentiles": (), "landmarks": ((), ())}
     percentiles = PROBABILITIES_PERCENT
@@ -113,7 +113,7 @@ def draft_bundle(
     card: ModelCard = UNNAMED_CARD,
     start: ModelBundle | None = None,
 ) -> ModelBundle:
-    """Describe the bundle of a training, before it has a folder, landmarks and weights."""
+    """Draft the bundle of a training, before its folder, landmarks and weights exist."""
     named = {
         "folder": Path(),
         "name": card.name,

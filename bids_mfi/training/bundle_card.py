@@ -17,7 +17,7 @@ def custom_card(
     ----------
     name : str
     licence : str, optional
-        SPDX identifier; default that of ``start``, whose weights it binds, or
+        SPDX identifier. The default is the licence of ``start``, which binds its weights, or
         ``LicenseRef-unspecified``.
     start : ModelBundle, optional
         The bundle from which the training starts.
@@ -56,6 +56,6 @@ def _read_licence(bundle: ModelBundle) -> str:
         return read_regular_file(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(
-            f"{path}: cannot be read ({error}), but binds what is tuned from this bundle. Expected "
-            "the licence of the weights as text; put it back."
+            f"{path}: cannot be read ({error}), but applies to weights tuned from this bundle. "
+            "Expected the licence of the weights as text; restore the file."
         ) from error

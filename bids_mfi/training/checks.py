@@ -1,4 +1,4 @@
-"""What is refused or reported before the first step."""
+"""Checks and reports before the first step."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ MOST_CLASSES = 256
 
 
 def check_folder(out_dir: Path) -> None:
-    """Refuse a folder with anything other than a training, or with a bundle that would be lost.
+    """Reject a folder with content other than a training, or whose bundle would be lost.
 
     Raises
     ------
@@ -34,25 +34,25 @@ def check_folder(out_dir: Path) -> None:
         raise explain_os_error(out_dir, error) from error
     if BUNDLE in found and CHECKPOINT not in found:
         raise OutputError(
-            f"{out_dir}: holds a bundle and no {CHECKPOINT}, so nothing can be resumed and the "
+            f"{out_dir}: contains a bundle but no {CHECKPOINT}, so nothing can be resumed and the "
             "bundle would be overwritten. Name a new folder, or move the bundle elsewhere."
         )
     others = sorted(found - {LOG, BUNDLE, CURVE, SCANS})
     if others and CHECKPOINT not in found:
         raise OutputError(
-            f"{out_dir}: holds other files ({others[0]}) and no training to resume. Name a new or "
-            "empty folder."
+            f"{out_dir}: contains other files ({others[0]}) but no training to resume. Name a new "
+            "or empty folder."
         )
 
 
 def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | None) -> None:
-    """Check that labels can be mirrored, and learnt by the network of ``start``."""
+    """Check that labels can be mirrored and that the network of ``start`` can learn them."""
     classes = 1 + max(muscle.index for muscle in table)
     if classes > MOST_CLASSES:
         raise InputError(
             f"the label table has numbers up to {classes - 1}, expected {MOST_CLASSES - 1} at "
-            "most, because the network has a class for every number up to the highest. In table "
-            f"and label maps renumber the labels 1 to {len(table)}."
+            "most, because the network has a class for every number up to the highest. In the "
+            f"table and label maps, renumber the labels 1 to {len(table)}."
         )
     if options.mirror_share or options.mirrored:
         try:
@@ -65,15 +65,15 @@ def check_table(table: MuscleTable, options: TrainOptions, start: ModelBundle | 
             ) from error
     if options.mirrored and start is not None and not choose_inference(start).mirrors:
         raise BundleError(
-            f"{start.folder}: uses NiftyNet's path, which has no mirror images, expected another "
-            "bundle where the recipe states mirrored = true. Leave mirrored out."
+            f"{start.folder}: uses NiftyNet's path, which does not support mirror images, but the "
+            "recipe states mirrored = true; expected another bundle. Leave mirrored out."
         )
     if start is not None:
         check_start(table, start)
 
 
 def check_average(options: TrainOptions) -> None:
-    """Refuse to average weights whose running statistics would be those of other weights.
+    """Reject averaged weights whose running statistics would belong to other weights.
 
     Raises
     ------
@@ -83,12 +83,12 @@ def check_average(options: TrainOptions) -> None:
         raise InputError(
             f"average_steps is {options.average_steps}, but the network normalises by batch: its "
             "running statistics belong to the newest weights, not to their average. Expected "
-            'normalization "instance"; set that, or average_steps to 0, in the recipe.'
+            'normalization "instance"; in the recipe, set that or set average_steps to 0.'
         )
 
 
 def check_start(table: MuscleTable, start: ModelBundle) -> None:
-    """Refuse labels that are not those of the bundle to start from.
+    """Reject labels that differ from those of the bundle to start from.
 
     Raises
     ------
@@ -100,38 +100,38 @@ def check_start(table: MuscleTable, start: ModelBundle) -> None:
         own, other = conflict
         raise BundleError(
             f"{start.folder}: has label {own.index} for {own.abbreviation}, but the data have "
-            f"label {other.index} for {other.abbreviation}; expected the same numbers. Give the "
-            "muscles the numbers of the bundle, or train from random weights, without --from."
+            f"label {other.index} for {other.abbreviation}; expected the same numbers. Use the "
+            "bundle's numbers for the muscles, or train from random weights, without --from."
         )
     if classes != start.muscle_classes:
         raise BundleError(
-            f"{start.folder}: knows labels up to {start.muscle_classes - 1}, but those of the data "
-            f"go up to {classes - 1}; expected as many. Give the muscles the numbers of the "
-            "bundle, or train from random weights, without --from."
+            f"{start.folder}: has labels up to {start.muscle_classes - 1}, but those of the data "
+            f"go up to {classes - 1}; expected the same maximum. Use the bundle's numbers for the "
+            "muscles, or train from random weights, without --from."
         )
 
 
 def describe_lacking(table: MuscleTable, start: ModelBundle | None) -> list[str]:
-    """Name the muscles of the bundle to start from that the data do not have."""
+    """List the muscles of the start bundle that the data lack."""
     wanted = {muscle.index for muscle in table}
     lacking = [m.abbreviation for m in (start.table if start else ()) if m.index not in wanted]
     if not lacking:
         return []
-    return [f"muscles of the bundle that the data lack, to be forgotten: {', '.join(lacking)}"]
+    return [f"the network will forget muscles of the bundle: the data lack {', '.join(lacking)}"]
 
 
 def describe_network(options: TrainOptions, start: ModelBundle | None) -> list[str]:
-    """Say what becomes of the network of the bundle to start from, where that may surprise."""
+    """Report unexpected changes to the network of the bundle to start from."""
     lines = []
     if start is not None and start.widths != options.widths:
         lines.append(f"the network is widened from {start.widths} to {options.widths}")
     if start is not None and not choose_inference(start).whole:
-        lines.append("the bundle's windows are learnt from, not boxes of any size")
+        lines.append("the training uses the bundle's windows, not boxes of any size")
     return lines
 
 
 def describe_large_window(options: TrainOptions, data: TrainingData) -> list[str]:
-    """Say that windows are larger than the volumes, if they are; only the known cases are seen."""
+    """Report windows that are larger than the volumes; only a finite set of cases is checked."""
     if options.window is None:
         return []
     cases = [*data.validation, *map(data.case_at, range(data.count or 0))]
@@ -143,12 +143,12 @@ def describe_large_window(options: TrainOptions, data: TrainingData) -> list[str
     window, smallest = (" x ".join(map(str, size)) for size in (options.window, min(small)))
     return [
         f"window {window} is larger than {len(small)} of {len(shapes)} volumes, the smallest "
-        f"{smallest} with padding: copies of their edge are learnt from too"
+        f"{smallest} with padding: the network also learns from copies of their edge"
     ]
 
 
 def check_validation(data: TrainingData) -> None:
-    """Refuse validation cases on which no Dice can be measured.
+    """Reject validation cases for which no Dice can be measured.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def check_validation(data: TrainingData) -> None:
     indices = [muscle.index for muscle in data.table]
     if not any(np.isin(case.labels, indices).any() for case in data.validation):
         raise InputError(
-            f"no validation case holds a muscle of the label table ({len(data.validation)} cases), "
-            "expected one at least, because their Dice chooses the weights. Hold out participants "
-            "with labels."
+            f"no validation case contains a muscle of the label table ({len(data.validation)} "
+            "cases), expected at least one, because their Dice selects the weights. Hold out "
+            "participants with labels."
         )

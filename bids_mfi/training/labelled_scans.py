@@ -1,6 +1,6 @@
-"""Labelled scans of a BIDS dataset as cases to learn from.
+"""Labelled scans of a BIDS dataset as training cases.
 
-Which label map belongs to a scan is decided by names alone (``scan_plan``).
+File names alone assign label maps to scans (``scan_plan``).
 """
 
 from collections.abc import Callable, Sequence
@@ -67,29 +67,29 @@ class LabelledCase:
 def load_labelled_data(
     plan: TrainingPlan, source: LabelledSource, report: Callable[[str], None]
 ) -> tuple[TrainingData, ScanPlan]:
-    """Find, check and read all labelled scans; they are kept in memory on the model grid.
+    """Find, check and read all labelled scans; keep them in memory on the model grid.
 
     Parameters
     ----------
     plan : TrainingPlan
-        Grid, split and seed are used; a bundle that is tuned decides how a scan reaches the model
-        grid.
+        Provides grid, split and seed. A bundle to tune determines how a scan is resampled to the
+        model grid.
     source : LabelledSource
     report : callable
-        Receives lines that report what was found.
+        Receives lines that describe the data.
 
     Raises
     ------
     InputError
-        Data cannot be used; a failing scan is named.
+        Data cannot be used; the message names the failing scan.
     BundleError
-        The labels do not fit the bundle to start from.
+        The labels do not match the bundle to start from.
     """
     options = plan.options
     found = plan_scans(source, options)
     for line in describe_plan(found):
         report(line)
-    check_table(found.table, options, plan.start)  # before many scans are read
+    check_table(found.table, options, plan.start)  # before reading many scans
     draft = draft_bundle(options, found.table, plan.card, plan.start)
     cases = [load_case(scan, found.table, draft) for scan in found.scans]
     for line in [*describe_absent(cases, found.table), *check_cases(found, cases, options)]:
@@ -110,7 +110,7 @@ def load_labelled_data(
 
 
 def in_rounds(cases: Sequence[LabelledCase], seed: int) -> Callable[[int], LabelledCase]:
-    """Give each number a case: round after round, each in an order of its own."""
+    """Return a function from number to case; each round has its own random order."""
 
     @lru_cache(maxsize=4)
     def order(turn: int) -> list[int]:
@@ -125,7 +125,7 @@ def in_rounds(cases: Sequence[LabelledCase], seed: int) -> Callable[[int], Label
 
 
 def load_case(scan: LabelledScan, table: MuscleTable, draft: ModelBundle) -> LabelledCase:
-    """Read a scan with its labels and bring both to the model grid.
+    """Read a scan with its labels and resample both to the model grid.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def load_case(scan: LabelledScan, table: MuscleTable, draft: ModelBundle) -> Lab
 
 
 def read_case_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.int16]:
-    """Read a label map onto the voxels of its scan.
+    """Read a label map in the voxel order of its scan.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def read_case_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.i
     Raises
     ------
     PairError
-        It has no label, other voxels than the scan, or a number that the table does not name.
+        The map has no label, its voxels differ from the scan's, or the table lacks a number.
     """
     stored, stored_grid = read_labels(path)
     if not stored.any():
@@ -162,33 +162,33 @@ def read_case_labels(path: Path, grid: Grid, table: MuscleTable) -> NDArray[np.i
     volume, own = reorient_like(stored, stored_grid, grid)
     if not same_grid(own, grid):
         raise PairError(
-            f"{path}: does not have the voxels of the scan ({describe_difference(grid, own)}). "
+            f"{path}: its grid differs from that of the scan ({describe_difference(grid, own)}). "
             "Label the in-phase image itself, or resample the labels to it (nearest neighbour)."
         )
     known = {0, *(muscle.index for muscle in table)}
     strange = [value for value in np.unique(volume).tolist() if value not in known]
     if strange:
         raise PairError(
-            f"{path}: holds the values {', '.join(f'{v:g}' for v in strange[:5])}, which the label "
-            "table does not name. Correct the map, or add them to dseg.tsv of the derivative."
+            f"{path}: contains the values {', '.join(f'{v:g}' for v in strange[:5])}, which the "
+            "label table does not name. Correct the map, or add them to dseg.tsv of the derivative."
         )
     return np.asarray(volume, dtype=np.int16)
 
 
 def describe_absent(cases: Sequence[LabelledCase], table: MuscleTable) -> list[str]:
-    """Name muscles of the table that no scan carries; their Dice is n/a."""
+    """List muscles of the table that no scan contains; their Dice is n/a."""
     present = set().union(*(np.unique(case.labels).tolist() for case in cases))
     absent = [muscle.abbreviation for muscle in table if muscle.index not in present]
     return [f"labelled in no scan: {', '.join(absent)}"] if absent else []
 
 
 def check_cases(plan: ScanPlan, cases: Sequence[LabelledCase], options: TrainOptions) -> list[str]:
-    """Report where sides are doubtful.
+    """Report scans with doubtful sides.
 
     Raises
     ------
     InputError
-        Left and right of the labels cannot be learnt, see
+        The network cannot learn left and right from the labels, see
         :func:`bids_mfi.measure.sides.check_sides`.
     """
     maps = {
@@ -205,7 +205,7 @@ def check_cases(plan: ScanPlan, cases: Sequence[LabelledCase], options: TrainOpt
 def describe_labelled_scans(
     plan: ScanPlan, cases: Sequence[LabelledCase]
 ) -> tuple[tuple[str, str], ...]:
-    """Say what was learnt from, for the bundle; no name of a participant."""
+    """Describe the training data for the bundle, without participant names."""
     roles = [scan.role for scan in plan.scans]
     people = {role: {s.pair.participant for s in plan.scans if s.role == role} for role in roles}
     extents = np.array([np.multiply(case.grid.shape, case.grid.spacing_mm) for case in cases])

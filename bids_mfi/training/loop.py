@@ -1,9 +1,9 @@
-"""The loop of a training.
+"""The training loop.
 
-One loop, in the order of time: batch (see ``batches``) -> network -> loss -> Adam -> running
-average of the weights, if requested; at every validation the validation cases are segmented,
-``log.tsv`` gets a row and ``checkpoint.pt`` is written. All chance is drawn from seed and number,
-so an interrupted training continues as if it had not been interrupted.
+Each step: batch (see ``batches``) -> network -> loss -> Adam -> running average of the weights, if
+requested. Each validation segments the validation cases, appends a row to ``log.tsv`` and writes
+``checkpoint.pt``. All random numbers derive from seed and number, so an interrupted training
+resumes as if it had not been interrupted.
 """
 
 import math
@@ -39,7 +39,7 @@ from bids_mfi.training.state import CHECKPOINT, Progress, read_checkpoint, write
 from bids_mfi.training.validation import diverged, has_plateaued, validate, write_log
 
 WARM_UP_STEPS = 50
-AFFINE_CHANCE = 2  # Last of the four numbers that seed a draw, see ``batches``.
+AFFINE_CHANCE = 2  # The last of the four numbers that seed a draw, see ``batches``.
 
 LOSS_FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "dice_hinge": dice_hinge,
@@ -57,19 +57,19 @@ def train(
     Parameters
     ----------
     plan : TrainingPlan
-        Its ``out_dir`` gets ``log.tsv``, ``checkpoint.pt`` and ``bundle/``; a checkpoint found
-        there is resumed.
+        Its ``out_dir`` receives ``log.tsv``, ``checkpoint.pt`` and ``bundle/``; an existing
+        checkpoint is resumed.
     data : TrainingData
     report : callable
-        Gets a line at every validation, after log and checkpoint were written; before the first
-        step one on labels or windows that do not quite fit.
+        Receives a line at every validation, after log and checkpoint are written, and lines before
+        the first step if labels or windows do not fully match.
 
     Raises
     ------
     OutputError
-        The folder cannot be written, or holds a checkpoint of another training.
+        The folder cannot be written, or contains a checkpoint of another training.
     InputError
-        As :func:`bids_mfi.training.begin.make_progress`, or the cases have no signal.
+        As for :func:`bids_mfi.training.begin.make_progress`, or the cases have no signal.
     MFIError
         The training diverged.
     """
@@ -77,10 +77,10 @@ def train(
     progress = make_progress(plan, data)
     if (out_dir / CHECKPOINT).exists():
         read_checkpoint(out_dir / CHECKPOINT, options, data, progress)
-        report(f"going on from step {progress.step}")
+        report(f"resuming from step {progress.step}")
     elif progress.draft.intensity == LANDMARKS and not progress.draft.landmarks:
         progress.draft = replace(progress.draft, landmarks=learn_from_cases(data))
-    write_log(progress, data.table, out_dir)  # a folder that cannot be written is known at once
+    write_log(progress, data.table, out_dir)  # fails early if the folder cannot be written
     for lines in (
         describe_lacking(data.table, start),
         describe_network(options, start),
@@ -89,7 +89,7 @@ def train(
         for line in lines:
             report(line)
     if start is not None and not progress.rows:
-        line = validate(progress, data, options, math.nan)  # what is there to be improved
+        line = validate(progress, data, options, math.nan)  # the baseline to improve on
         write_log(progress, data.table, out_dir)
         report(line)
     with name_dead_workers():
@@ -100,7 +100,7 @@ def train(
 def take_all_steps(
     plan: TrainingPlan, data: TrainingData, progress: Progress, report: Callable[[str], None]
 ) -> None:
-    """Learn from the current step to the last, or until validations bring nothing more."""
+    """Train from the current step to the last, or until validations stop improving."""
     options, device, out_dir = plan.options, plan.device, plan.out_dir
     losses: list[float] = []
     started = time.monotonic() - progress.seconds
@@ -122,14 +122,14 @@ def take_all_steps(
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, options: TrainOptions, step: int) -> None:
-    """Set the rate of a step."""
+    """Set the learning rate of a step."""
     factor = rate_factor(step, options.steps) if options.schedule == "cosine" else 1.0
     for group in optimiser.param_groups:
         group["lr"] = options.learning_rate * factor
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Rise over the first WARM_UP_STEPS steps, then half a cosine that ends near 0.
+    """Return the rate factor: a rise over WARM_UP_STEPS steps, then half a cosine towards 0.
 
     >>> rate_factor(49, 1000), round(rate_factor(999, 1000), 4)
     (1.0, 0.0)
@@ -141,12 +141,12 @@ def rate_factor(step: int, steps: int) -> float:
 
 
 def take_step(progress: Progress, options: TrainOptions, images: Tensor, labels: Tensor) -> float:
-    """One optimiser step; the loss before it.
+    """Take one optimiser step and return the loss before it.
 
     Raises
     ------
     MFIError
-        The loss is not finite; the weights are left as they were.
+        The loss is not finite; the weights are unchanged.
     """
     network = progress.network.train()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=progress.bfloat16):
@@ -160,7 +160,7 @@ def take_step(progress: Progress, options: TrainOptions, images: Tensor, labels:
     loss = LOSS_FUNCTIONS[options.loss](logits, labels)
     progress.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    value = float(loss.detach())  # not before: it waits for a GPU
+    value = float(loss.detach())  # only now, because it waits for a GPU
     if not math.isfinite(value):
         raise diverged(progress.step, f"the loss is {value}")
     progress.optimiser.step()
@@ -170,7 +170,7 @@ def take_step(progress: Progress, options: TrainOptions, images: Tensor, labels:
 
 
 def write_trained_bundle(plan: TrainingPlan, data: TrainingData, progress: Progress) -> ModelBundle:
-    """Write the best weights, or the last, as a bundle, with the recipe and their Dice."""
+    """Write the best or last weights as a bundle, with the recipe and their Dice."""
     bundle = replace(
         progress.draft,
         folder=plan.out_dir / BUNDLE,

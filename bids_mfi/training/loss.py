@@ -14,20 +14,20 @@ IMPOSSIBLE_LOGIT = -100.0
 
 
 def soft_dice(probabilities: Tensor, labels: Tensor, agreed_voxels: float = 0.0) -> Tensor:
-    """Dice of every class with squared denominator, (2 sum(p g) + a) / (sum(p^2) + sum(g) + a).
+    """Compute the Dice of every class, (2 sum(p g) + a) / (sum(p^2) + sum(g) + a).
 
     Parameters
     ----------
     probabilities : Tensor of float32, shape (batch, classes, x, y, z)
     labels : Tensor of int64, shape (batch, x, y, z)
     agreed_voxels : float
-        a, voxels of agreement that are added to every class. Without them, a class with a few
-        voxels in a box contributes as much to the gradient as a whole muscle.
+        The a of the formula: voxels of agreement added to every class. Without them, a class with
+        a few voxels in a box contributes as much to the gradient as a whole muscle.
 
     Returns
     -------
     Tensor, shape (batch, classes)
-        0 for a class that is absent from ``labels``, without added voxels.
+        Without added voxels, 0 for a class that is absent from ``labels``.
     """
     flat = probabilities.flatten(2)  # (b, classes, voxels)
     truth = labels.flatten(1)  # (b, voxels)
@@ -42,20 +42,20 @@ def soft_dice(probabilities: Tensor, labels: Tensor, agreed_voxels: float = 0.0)
 def fold_unknown_vertebrae(
     logits: Tensor, labels: Tensor, muscle_classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Count vertebrae as background where they are not labelled.
+    """Treat vertebrae as background in volumes without vertebra labels.
 
     Parameters
     ----------
     logits : Tensor of float32, shape (batch, classes, x, y, z)
     labels : Tensor of int64, shape (batch, x, y, z)
-        NO_MUSCLE in the background of volumes without vertebrae in their labels.
+        NO_MUSCLE in the background of volumes without vertebra labels.
     muscle_classes : int
-        Classes of muscles with background; the others are vertebrae.
+        Number of muscle classes, including background; the other classes are vertebrae.
 
     Returns
     -------
     logits, labels : Tensor
-        In these volumes the probability of the background includes everything except muscles.
+        In these volumes, the background probability covers everything except muscles.
     """
     unknown = labels == NO_MUSCLE
     if not bool(unknown.any()):
@@ -69,10 +69,10 @@ def fold_unknown_vertebrae(
 
 
 def hinge_loss(dice: Tensor) -> Tensor:
-    """Mean Dice loss with two hinges that push classes away from a Dice near zero.
+    """Compute the mean Dice loss with two hinges that push classes away from a Dice near zero.
 
-    ``1 - mean(D) + 10 mean((10 min(D, 0.1) - 1)^2) + 10 mean((100 min(D, 0.01) - 1)^2)`` over
-    classes with background, then the mean over the batch: the loss of NiftyNet's
+    ``1 - mean(D) + 10 mean((10 min(D, 0.1) - 1)^2) + 10 mean((100 min(D, 0.01) - 1)^2)`` over all
+    classes, background included, then the mean over the batch. This is the loss of NiftyNet's
     ``dense_vnet_abdominal_ct`` (Gibson et al. 2018, doi:10.1109/TMI.2018.2806309).
 
     Parameters
@@ -92,14 +92,14 @@ def hinge_loss(dice: Tensor) -> Tensor:
 
 
 def dice_hinge(logits: Tensor, labels: Tensor, double_softmax: bool = False) -> Tensor:
-    """:func:`hinge_loss` of the soft Dice of logits.
+    """Compute :func:`hinge_loss` from the soft Dice of logits.
 
     Parameters
     ----------
     logits : Tensor of float32, shape (batch, classes, x, y, z)
     labels : Tensor of int64, shape (batch, x, y, z)
     double_softmax : bool
-        Apply softmax twice, as the first published version of this loss does.
+        Apply softmax twice, like the first published version of this loss.
     """
     probabilities = functional.softmax(logits, dim=1)
     if double_softmax:
@@ -108,14 +108,14 @@ def dice_hinge(logits: Tensor, labels: Tensor, double_softmax: bool = False) -> 
 
 
 def dice_hinge_and_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum of :func:`dice_hinge` and the mean cross entropy of all voxels, of one softmax."""
+    """Add :func:`dice_hinge` and the mean cross entropy of all voxels, with one softmax."""
     logarithms = functional.log_softmax(logits, dim=1)
     dice = soft_dice(logarithms.exp(), labels)
     return hinge_loss(dice) + functional.nll_loss(logarithms, labels)
 
 
 def smooth_dice_and_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum of 1 - mean :func:`soft_dice` with AGREED_VOXELS and the mean cross entropy."""
+    """Add 1 - mean :func:`soft_dice` with AGREED_VOXELS and the mean cross entropy."""
     logarithms = functional.log_softmax(logits, dim=1)
     dice = soft_dice(logarithms.exp(), labels, AGREED_VOXELS)
     return 1 - dice.mean() + functional.nll_loss(logarithms, labels)

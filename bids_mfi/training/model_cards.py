@@ -1,6 +1,6 @@
-"""Model cards: what a person must know about a bundle.
+"""Model cards: essential information about a bundle.
 
-A card is a TOML file with the fields of :class:`ModelCard` as keys. Those of the package's own
+A card is a TOML file with the fields of :class:`ModelCard` as keys. The cards of the package's own
 bundles are in ``data/cards``.
 """
 
@@ -19,19 +19,19 @@ REFERENCES = (
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a person must know about a bundle; stored in it.
+    """Essential information about a bundle, stored in the bundle.
 
     Attributes
     ----------
     name, version : str
     description : str
-        What it was trained on, how far it can be trusted.
+        Training data and limits of reliability.
     licence : str
         SPDX identifier.
     licence_text : str
         Content of the bundle's LICENSE file.
     references : tuple of str
-        What to cite, with DOI.
+        Works to cite, with DOI.
     """
 
     name: str
@@ -53,7 +53,7 @@ def read_card(name: str) -> ModelCard:
     Raises
     ------
     InputError
-        There is none, it is not TOML, or a key is missing, unknown or not text.
+        The card does not exist, is not TOML, or has a missing, unknown or non-text key.
     """
     path = _find_card(name)
     try:
@@ -67,7 +67,7 @@ def read_card(name: str) -> ModelCard:
     wrong = sorted((set(values) - known) | (known - {"references"} - set(values)))
     if wrong:
         raise InputError(
-            f"{path}: {wrong[0][:80]} is missing or not a key of a card, expected "
+            f"{path}: {wrong[0][:80]} is missing or not a card key, expected "
             f"{', '.join(sorted(known))}. Correct the card."
         )
     references = values.pop("references", list(REFERENCES))
@@ -75,7 +75,7 @@ def read_card(name: str) -> ModelCard:
     texts = [*values.values(), *listed]
     if not listed or not all(isinstance(text, str) and text.strip() for text in texts):
         raise InputError(
-            f"{path}: a value is empty or not text, expected text, and for references a list of it."
+            f"{path}: a value is empty or not text, expected text, or a list of text as references."
         )
     return ModelCard(**values, references=tuple(listed))
 
@@ -86,5 +86,5 @@ def _find_card(name: str) -> Path:
             return path
     own = ", ".join(sorted(path.stem for path in CARDS.glob("*.toml")))
     raise InputError(
-        f"--card {name}: no such file, and no card of the package. Expected a TOML file or {own}."
+        f"--card {name}: neither a file nor a card of the package. Expected a TOML file or {own}."
     )

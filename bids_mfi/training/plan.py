@@ -1,4 +1,4 @@
-"""What a training needs, found once before the data are read."""
+"""Plan of a training, made once before the data are read."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from bids_mfi.training.checks import check_folder
 from bids_mfi.training.model_cards import ModelCard, read_card
 from bids_mfi.training.scan_plan import LabelledSource
 
-# How bundles for whole volumes are tuned; one with windows keeps them, and is tuned all the same.
+# Options for tuning whole-volume bundles. A bundle with windows keeps them and ignores these.
 YIELDING = frozenset({"least_crop"})
 
 
@@ -29,20 +29,20 @@ class TrainingOrder:
     Attributes
     ----------
     out_dir : Path
-        Gets the log, the curve, the checkpoint and the bundle.
+        Receives the log, the curve, the checkpoint and the bundle.
     options : TrainOptions
     source : LabelledSource or None
         Labelled scans; None for synthetic ones.
     label_maps : tuple of Path
-        Label maps of necks, or folders of them, that synthetic scans are made from.
+        Label maps of necks, or folders of them, as the source of synthetic scans.
     start : Path or None
         Folder of the bundle to start from; None for random weights.
     name, licence : str or None
-        Of the bundle that is made.
+        Name and licence of the new bundle.
     card : str or None
-        Name or file of a card that says these and more.
+        Name or file of a card with these and other fields.
     stated : frozenset of str
-        Options that the user or the recipe stated, the others being defaults.
+        Options that the user or the recipe states; the others are defaults.
     """
 
     out_dir: Path
@@ -58,21 +58,21 @@ class TrainingOrder:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """What a training needs, found once; nothing below finds it again.
+    """All inputs of a training except the data, determined once.
 
     Attributes
     ----------
     out_dir : Path
-        Holds nothing, or a training that is continued.
+        Empty, or contains a training to resume.
     options : TrainOptions
-        Those of the order, with what the bundle to start from decides.
+        Options of the order, adjusted to the bundle to start from.
     device : torch.device
     card : ModelCard
-        Of the bundle that is made.
+        Card of the new bundle.
     start : ModelBundle or None
     source : LabelledSource or None
     label_maps : tuple of Path
-        All three as in :class:`TrainingOrder`, the bundle read and verified.
+        All three as in :class:`TrainingOrder`; the bundle has been read and verified.
     """
 
     out_dir: Path
@@ -85,7 +85,7 @@ class TrainingPlan:
 
 
 def plan_training(order: TrainingOrder) -> TrainingPlan:
-    """Find what can be found before the data are looked at; a dry run begins with it too.
+    """Make the plan before the data are read; a dry run starts with it too.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def plan_training(order: TrainingOrder) -> TrainingPlan:
 
 
 def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOptions:
-    """Let the bundle from which a training starts decide what belongs to its weights."""
+    """Replace options that depend on the weights with those of the bundle to start from."""
     if start is None:
         vertebrae = bool(options.vertebrae)
         return replace(options, intensity=options.intensity or LANDMARKS, vertebrae=vertebrae)
@@ -130,7 +130,7 @@ def settle_options(options: TrainOptions, start: ModelBundle | None) -> TrainOpt
 
 
 def check_stated(order: TrainingOrder, settled: TrainOptions) -> None:
-    """Refuse stated options that the bundle to start from decides otherwise.
+    """Reject stated options that contradict the bundle to start from.
 
     Raises
     ------
@@ -141,13 +141,13 @@ def check_stated(order: TrainingOrder, settled: TrainOptions) -> None:
         if wanted != decided:
             raise InputError(
                 f"{order.start}: was made with {key} {decided}, but the recipe or the command line "
-                f"states {wanted}; expected the bundle's own, which its weights need. Leave {key} "
-                "out, or train from random weights, without --from."
+                f"states {wanted}; expected the bundle's value, which its weights need. Leave "
+                f"{key} out, or train from random weights, without --from."
             )
 
 
 def check_relabelled(plan: TrainingPlan) -> None:
-    """Refuse to let a bundle label scans where there is none, or none of its kind.
+    """Reject ``relabelled_share`` without label maps or without a suitable bundle.
 
     Raises
     ------
@@ -159,22 +159,22 @@ def check_relabelled(plan: TrainingPlan) -> None:
     whole = start is not None and all(muscle.levels == "all" for muscle in start.table)
     findings = {
         "no label map is given (--label-map)": not plan.label_maps,
-        "there is no bundle to start from (--from)": start is None,
+        "no bundle to start from is given (--from)": start is None,
         "the bundle was converted from NiftyNet": start and not choose_inference(start).mirrors,
-        "the bundle labels muscles at some levels only": start and not whole,
-        'the recipe asks for levels other than "all"': options.levels != "all",
+        "the bundle labels muscles only at some levels": start and not whole,
+        'the recipe requests levels other than "all"': options.levels != "all",
     }
     for finding, found in findings.items():
         if found:
             raise InputError(
                 f"relabelled_share is {options.relabelled_share:g}, but {finding}. Expected scans "
-                "of label maps, labelled over the muscles' whole length by the bundle to start "
-                "from. Give what is missing, or set relabelled_share to 0 in the recipe."
+                "of label maps and a bundle to start from that labels muscles over their whole "
+                "length. Provide what is missing, or set relabelled_share to 0 in the recipe."
             )
 
 
 def check_vertebrae(plan: TrainingPlan) -> None:
-    """Refuse to call classes vertebrae that nothing teaches.
+    """Reject vertebra classes without data or a bundle to learn them from.
 
     Raises
     ------
@@ -184,20 +184,20 @@ def check_vertebrae(plan: TrainingPlan) -> None:
     known = start is not None and bool(start.vertebrae)
     if options.vertebrae and options.levels != "all":
         raise InputError(
-            f'the recipe asks for vertebrae and for levels "{options.levels}"; expected levels '
-            '"all" where vertebrae are learnt, because levels are then cut at inference. Set '
+            f'the recipe requests vertebrae and levels "{options.levels}"; expected levels "all", '
+            "because a network with vertebrae cuts the levels at inference. Set "
             'levels to "all", or vertebrae to false.'
         )
     if options.vertebrae and not plan.label_maps and not known:
         raise InputError(
-            "vertebrae is true, but neither label maps nor the bundle to start from know any. "
-            "Expected label maps that name vertebrae: give --label-map, or set vertebrae to false "
+            "vertebrae is true, but neither label maps nor the bundle to start from contain any. "
+            "Expected label maps that name vertebrae: add --label-map, or set vertebrae to false "
             "in the recipe."
         )
 
 
 def choose_card(order: TrainingOrder, start: ModelBundle | None) -> ModelCard:
-    """Read the card that is named, or make one from name and licence."""
+    """Read the named card, or make one from name and licence."""
     if order.card is not None:
         return read_card(order.card)
     return custom_card(order.name or DEFAULT_NAME, order.licence, start)

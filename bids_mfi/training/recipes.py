@@ -1,7 +1,7 @@
-"""Recipes of a training: TOML files -> TrainOptions.
+"""Training recipes: TOML files -> TrainOptions.
 
-A recipe holds the names of :class:`bids_mfi.options.TrainOptions` as keys. What it leaves out has
-the default of that class. Every value is checked here, before anything is computed.
+The keys of a recipe are the field names of :class:`bids_mfi.options.TrainOptions`. Missing keys
+take the default of that class. This module checks every value before any computation.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,13 +26,13 @@ from bids_mfi.reading import explain_failure, is_file, read_toml
 
 RECIPES = Path(__file__).parents[1] / "data" / "recipes"
 WINDOW_DIVISOR = 8
-MOST_COUNT = 10**9  # of steps and the like
+MOST_COUNT = 10**9  # for steps and similar counts
 MOST_VOXELS = 1024  # along an axis
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a value must be: a test, and the same in words."""
+    """Requirement on a value: a test and its description."""
 
     holds: Callable[[Any], bool]
     words: str
@@ -133,7 +133,7 @@ RULES: Mapping[str, Rule] = {
 
 
 def list_recipes() -> tuple[str, ...]:
-    """Names of the recipes that come with the package.
+    """List the names of the recipes in the package.
 
     >>> list_recipes()
     ('finetune', 'necks', 'scratch', 'synthetic', 'weber2021')
@@ -142,19 +142,19 @@ def list_recipes() -> tuple[str, ...]:
 
 
 def read_recipe(name: str, overrides: Mapping[str, object] | None = None) -> TrainOptions:
-    """Options of a training from a recipe and single values that replace the recipe's.
+    """Read the options of a training from a recipe, with individual values overridden.
 
     Parameters
     ----------
     name : str
         One of :func:`list_recipes`, or the path of a TOML file.
     overrides : mapping, optional
-        Values by the names of :class:`TrainOptions`, for example from the command line.
+        Values by field name of :class:`TrainOptions`, for example from the command line.
 
     Raises
     ------
     InputError
-        There is no such recipe, it is not TOML, or a key or value is invalid.
+        The recipe does not exist, is not TOML, or has an invalid key or value.
     """
     path = find_recipe(name)
     values = _read_toml(path) | dict(overrides or {})
@@ -167,30 +167,30 @@ def read_recipe(name: str, overrides: Mapping[str, object] | None = None) -> Tra
 
 
 def recipe_keys(name: str) -> frozenset[str]:
-    """Keys of a recipe.
+    """Return the keys of a recipe.
 
     Raises
     ------
     InputError
-        There is no such recipe, or it is not TOML.
+        The recipe does not exist or is not TOML.
     """
     return frozenset(_read_toml(find_recipe(name)))
 
 
 def find_recipe(name: str) -> Path:
-    """Path of a recipe; a file of this name goes before a recipe of the package.
+    """Find the path of a recipe; a file of this name takes precedence over the package's recipe.
 
     Raises
     ------
     InputError
-        There is none.
+        The recipe does not exist.
     """
     for path in (Path(name), RECIPES / f"{name}.toml"):
         if is_file(path):
             return path
     raise InputError(
-        f"--recipe {name}: no such file, and no recipe of the package. Expected a TOML file or one "
-        f"of {', '.join(list_recipes())}; copy one of {RECIPES} to begin with."
+        f"--recipe {name}: neither a file nor a recipe of the package. Expected a TOML file or one "
+        f"of {', '.join(list_recipes())}; copy one from {RECIPES} as a start."
     )
 
 
@@ -210,7 +210,7 @@ def _read_toml(path: Path) -> dict[str, object]:
 def _check_value(path: Path, key: str, value: object) -> None:
     if key not in RULES:
         raise InputError(
-            f"{path}: {key[:80]} is not a key of a recipe. Expected {', '.join(RULES)}. Remove or "
+            f"{path}: {key[:80]} is not a recipe key. Expected {', '.join(RULES)}. Remove or "
             "correct it."
         )
     if not RULES[key].holds(value):
@@ -221,7 +221,7 @@ def _check_value(path: Path, key: str, value: object) -> None:
 
 
 def _freeze(key: str, value: object) -> Any:
-    """Give a value the type of its field: tuples for lists, float for whole numbers."""
+    """Convert a value to the type of its field: lists to tuples, whole numbers to float."""
     if isinstance(value, list | tuple):
         return tuple(float(v) for v in value) if key == "spacing_mm" else tuple(value)
     floats = {field.name for field in fields(TrainOptions) if field.type is float}
@@ -229,7 +229,7 @@ def _freeze(key: str, value: object) -> Any:
 
 
 def misfits(options: TrainOptions) -> list[tuple[str, str]]:
-    """List what was found and expected, where values do not fit each other.
+    """List finding and expectation for each pair of incompatible values.
 
     >>> misfits(TrainOptions()), misfits(TrainOptions(samples_per_volume=3))[0][0]
     ([], 'samples_per_volume is 3 without a window')
@@ -240,7 +240,7 @@ def misfits(options: TrainOptions) -> list[tuple[str, str]]:
          f"samples_per_volume is {options.samples_per_volume} without a window",
          "1, or a window or least_crop to draw"),
         (window is None or options.least_crop is None,
-         "least_crop is given beside a window", "one of the two"),
+         "least_crop is given together with a window", "only one of the two"),
         (window is not None or not any(options.border),
          f"border is {options.border} without a window", "0, 0, 0"),
         (window is None or all(2 * b < w for b, w in zip(options.border, window, strict=True)),

@@ -1,6 +1,6 @@
-"""From data to a bundle: joins cases, training and curve.
+"""Full training run, from data to bundle: connects cases, training loop and curve.
 
-``loop`` does not know where cases come from or what a picture is; here they meet.
+``loop`` is independent of the source of the cases and of the figures; this module joins them.
 """
 
 import math
@@ -43,7 +43,7 @@ from bids_mfi.training.plan import TrainingOrder, TrainingPlan, plan_training
 from bids_mfi.training.scan_plan import ScanPlan, encode_scan_list
 from bids_mfi.vertebrae import NO_MUSCLE, VERTEBRAE
 
-# Seeds of synthetic cases: validation below training, so that no case is in both.
+# Seeds of synthetic cases. Validation seeds are below training seeds, so no case is in both.
 VALIDATION_SEED = 1_000
 VALIDATION_CASES = 8
 TRAINING_SEED = 1_000_000_000
@@ -52,18 +52,19 @@ WHOLE_TABLE = paper_table(dict.fromkeys(LONG_NAMES, "all"))  # of the phantom
 
 
 def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBundle:
-    """Train as ordered, or go on with what ``out_dir`` holds.
+    """Run the requested training, or resume the one in ``out_dir``.
 
     Parameters
     ----------
     order : TrainingOrder
     report : callable
-        Gets lines for a person: the data found, then one at every validation.
+        Receives human-readable lines: the data found, then one at every validation.
 
     Raises
     ------
     MFIError
-        As :func:`plan_training` and :func:`bids_mfi.training.loop.train`; the data cannot be used.
+        As for :func:`plan_training` and :func:`bids_mfi.training.loop.train`, or the data cannot
+        be used.
     """
     plan = plan_training(order)
     scans = None
@@ -84,15 +85,15 @@ def run_training(order: TrainingOrder, report: Callable[[str], None]) -> ModelBu
 
 
 def synthetic_data(plan: TrainingPlan) -> TrainingData:
-    """Synthetic scans, made on request: of label maps and of the built-in phantom.
+    """Provide synthetic scans of label maps and of the built-in phantom, made on request.
 
-    Without label maps all scans are of the phantom. The bundle to start from labels the share
-    ``relabelled_share``.
+    Without label maps, all scans show the phantom. The bundle to start from labels the share
+    ``relabelled_share`` of the scans.
 
     Raises
     ------
     InputError, BundleError
-        A label map cannot be used, or its labels do not fit the bundle to start from.
+        A label map cannot be used, or its labels do not match the bundle to start from.
     """
     options, start = plan.options, plan.start
     first = TRAINING_SEED + options.seed * MOST_CASES
@@ -106,7 +107,7 @@ def synthetic_data(plan: TrainingPlan) -> TrainingData:
     if start is None or not start.vertebrae:
         check_named_vertebrae(options, paths, maps)
     check_table(table, options, start)
-    # Processes beside the one that trains cannot share its GPU.
+    # Worker processes cannot share the GPU of the training process.
     device = torch.device("cpu") if options.workers else plan.device
 
     def case_at(seed: int) -> Case:
@@ -145,7 +146,7 @@ def synthetic_data(plan: TrainingPlan) -> TrainingData:
 
 
 def choose_protocol(seed: int, options: TrainOptions) -> str:
-    """Choose whether a scan of a label map is drawn from the wide ranges."""
+    """Choose whether a scan of a label map uses the wide ranges."""
     randomised = np.random.default_rng([seed, 6]).random() < options.randomised_share
     return anatomical.RANDOMISED if randomised else VARIED
 
@@ -153,7 +154,7 @@ def choose_protocol(seed: int, options: TrainOptions) -> str:
 def check_named_vertebrae(
     options: TrainOptions, paths: Sequence[Path], maps: Sequence[LabelMap]
 ) -> None:
-    """Refuse label maps that together do not name every vertebra that is to be learnt.
+    """Reject label maps that together do not name every vertebra the network learns.
 
     Raises
     ------
@@ -164,14 +165,14 @@ def check_named_vertebrae(
     if options.vertebrae and missing:
         raise InputError(
             f"{', '.join(map(str, paths))}: do not name the vertebrae {', '.join(missing)}, "
-            f"expected {VERTEBRAE[0]} to {VERTEBRAE[-1]} in one map or another, because the "
-            "network has a class for each. Add a map that names them, or set vertebrae to false in "
+            f"expected {VERTEBRAE[0]} to {VERTEBRAE[-1]} across the maps, because the network "
+            "has a class for each. Add a map that names them, or set vertebrae to false in "
             "the recipe."
         )
 
 
 def mark_vertebrae_unknown(data: TrainingData, options: TrainOptions) -> TrainingData:
-    """Let a network that knows vertebrae learn from scans of which muscles alone are labelled."""
+    """Let a network with vertebra classes learn from scans whose labels are muscles only."""
     if not options.vertebrae:
         return data
     read = data.case_at
@@ -179,7 +180,7 @@ def mark_vertebrae_unknown(data: TrainingData, options: TrainOptions) -> Trainin
 
 
 def without_vertebrae(case: Case, options: TrainOptions) -> Case:
-    """Mark that nobody knows where the vertebrae of a case are, if they are learnt."""
+    """Mark the vertebrae of a case as unknown, if the network learns vertebrae."""
     if not options.vertebrae:
         return case
     labels = np.where(case.labels == 0, np.int16(NO_MUSCLE), case.labels).astype(np.int16)
@@ -189,9 +190,10 @@ def without_vertebrae(case: Case, options: TrainOptions) -> Case:
 def label_quietly(
     case: TrainingCase, bundle: ModelBundle, options: TrainOptions, device: torch.device
 ) -> NDArray[np.int16]:
-    """Labels that a bundle gives a case, with test-time mirroring if the bundle has it.
+    """Label a case with a bundle, with test-time mirroring if the bundle uses it.
 
-    In the precision of the training, but for CUDA devices, where it is float32 unless requested.
+    The precision is that of the training, except on CUDA devices, where it is float32 unless
+    ``bfloat16`` is requested.
     """
     network = cached_network(bundle, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bool(options.bfloat16)):
@@ -199,7 +201,7 @@ def label_quietly(
 
 
 def describe_relabelled(options: TrainOptions, start: ModelBundle) -> str:
-    """Say in words what ``relabelled_share`` makes."""
+    """Describe the effect of ``relabelled_share``."""
     low, high = anatomical.STRONG_NOISE
     mirrored = ", the mean of scan and mirror image" if start.mirrored else ""
     return (
@@ -223,7 +225,7 @@ def _phantom_data(options: TrainOptions, first: int) -> TrainingData:
 
 
 def check_phantom(table: MuscleTable, options: TrainOptions) -> None:
-    """Refuse to mix scans of label maps with the phantom where their labels differ.
+    """Reject a mixture of label-map and phantom scans whose labels differ.
 
     Raises
     ------
@@ -232,14 +234,14 @@ def check_phantom(table: MuscleTable, options: TrainOptions) -> None:
     if options.phantom_share > 0 and table != WHOLE_TABLE:
         raise InputError(
             f"phantom_share is {options.phantom_share:g}, but the phantom has no vertebral levels "
-            "and holds all fourteen muscles, unlike these scans. Set it to 0 in the recipe."
+            "and contains all fourteen muscles, unlike these scans. Set it to 0 in the recipe."
         )
 
 
 def write_side_files(out_dir: Path, data: TrainingData, plan: ScanPlan | None) -> None:
-    """Write what is no part of the training: the curve, and the list of scans.
+    """Write the files besides the training state: the curve and the list of scans.
 
-    They are written once the training has begun, so that a folder of another one stays as it is.
+    They are written after the training has started, so another training's folder stays unchanged.
     """
     write_curve(out_dir, data)
     if plan is not None:
@@ -247,12 +249,12 @@ def write_side_files(out_dir: Path, data: TrainingData, plan: ScanPlan | None) -
 
 
 def write_curve(out_dir: Path, data: TrainingData) -> None:
-    """Draw ``log.tsv`` to ``curve.svg``.
+    """Plot ``log.tsv`` to ``curve.svg``.
 
     Raises
     ------
     OutputError
-        The log cannot be read, or the curve not written.
+        The log cannot be read, or the curve cannot be written.
     """
     try:
         header, *lines = (out_dir / LOG).read_text(encoding="utf-8").splitlines()
@@ -264,14 +266,14 @@ def write_curve(out_dir: Path, data: TrainingData) -> None:
     except (OSError, ValueError) as error:
         raise OutputError(
             f"{out_dir / LOG}: cannot be read back ({error}), expected the log of this training. "
-            "Leave the folder alone while it is being written."
+            "Do not change the folder while the training writes it."
         ) from error
     if rows:
         write_atomically(out_dir / CURVE, draw_curve(rows, DICE_NAMES[data.validated_on]))
 
 
 def read_log_number(text: str) -> float:
-    """Read a number of the log back; ``n/a`` is NaN.
+    """Parse a number of the log; ``n/a`` is NaN.
 
     >>> read_log_number("0.25"), read_log_number("n/a")
     (0.25, nan)

@@ -1,4 +1,4 @@
-"""Which scans of a dataset have a label map, and which are held out; opens no image."""
+"""Selection of the labelled scans of a dataset and of the held-out ones, without reading images."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -23,22 +23,22 @@ LABEL_FOLDER = Path("derivatives", "labels")
 FREE_ENTITIES = ("seg", "desc", "label")
 TRAINING, VALIDATION = "training", "validation"
 SHOWN = 10
-# Beside those of ``batches``.
+# In addition to those in ``batches``.
 ROUND_CHANCE, SPLIT_CHANCE = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledSource:
-    """Where labelled scans are.
+    """Location of labelled scans.
 
     Attributes
     ----------
     selection : RunOptions
-        The dataset and which scans of it, as for ``run.py``.
+        The dataset and the selected scans, as for ``run.py``.
     label_dir : Path or None
-        The derivative with the label maps; None for LABEL_FOLDER of the dataset.
+        The derivative with the label maps; None for LABEL_FOLDER in the dataset.
     validation_participants : tuple of str
-        Labels of participants to hold out, with or without ``sub-``; empty to draw them.
+        Labels of participants to hold out, with or without ``sub-``; empty for a random draw.
     """
 
     selection: RunOptions
@@ -53,7 +53,7 @@ class LabelledSource:
 
 @dataclass(frozen=True, slots=True)
 class LabelledScan:
-    """A scan, its label map, and whether it is learnt from: ``training`` or ``validation``."""
+    """A scan, its label map and its role: ``training`` or ``validation``."""
 
     pair: DixonPair
     labels: Path
@@ -62,7 +62,7 @@ class LabelledScan:
 
 @dataclass(frozen=True, slots=True)
 class ScanPlan:
-    """Everything that was found, before an image is read.
+    """All scans and label maps found, before any image is read.
 
     Attributes
     ----------
@@ -72,9 +72,9 @@ class ScanPlan:
     unlabelled : tuple of str
         Scans without a label map.
     unusable : tuple of UnusableScan
-        Scans without a label map that could not be used anyway.
+        Scans without a label map that are unusable for another reason too.
     unmatched : tuple of Path
-        Label maps of no scan.
+        Label maps without a matching scan.
     """
 
     scans: tuple[LabelledScan, ...]
@@ -85,13 +85,13 @@ class ScanPlan:
 
 
 def plan_scans(source: LabelledSource, options: TrainOptions) -> ScanPlan:
-    """Find scans and their label maps, and decide which are held out; reads no image.
+    """Find scans and their label maps and choose the held-out ones, without reading images.
 
     Raises
     ------
     InputError
-        There is no label map, two fit one scan, one fits two scans, a scan with a label map cannot
-        be used, or the split leaves nothing.
+        No label map exists, two match one scan, one matches two scans, a scan with a label map
+        cannot be used, or a part of the split is empty.
     """
     folder = source.labels
     maps = list_label_maps(folder)
@@ -121,25 +121,25 @@ def plan_scans(source: LabelledSource, options: TrainOptions) -> ScanPlan:
 
 
 def list_label_maps(folder: Path) -> dict[Path, ImageName]:
-    """All ``*_dseg.nii.gz`` and ``*_dseg.nii`` in the ``sub-`` folders of a derivative.
+    """List all ``*_dseg.nii.gz`` and ``*_dseg.nii`` in the ``sub-`` folders of a derivative.
 
     Raises
     ------
     DatasetError
-        The folder is missing or holds none.
+        The folder is missing or contains no label map.
     """
     if not folder.is_dir():
         raise DatasetError(
             f"{folder}: no such folder, expected the label maps of the scans, for example "
             f"{_example(folder)}. Name their folder with --label-dir."
         )
-    # Also what is no file: a link whose content has not been fetched must not count as unlabelled.
+    # Broken links count too: a scan whose label map was not fetched must not count as unlabelled.
     paths = sorted(folder.glob("sub-*/**/*_dseg.nii*"))
     maps = {path: parse_name(path.name) for path in paths}
     maps = {path: name for path, name in maps.items() if name.extension in (".nii", ".nii.gz")}
     if not maps:
         raise DatasetError(
-            f"{folder}: holds no label map, expected files such as {_example(folder)}. Name the "
+            f"{folder}: contains no label map, expected files such as {_example(folder)}. Name the "
             "folder of the derivative with --label-dir."
         )
     return maps
@@ -150,31 +150,31 @@ def _example(folder: Path) -> Path:
 
 
 def find_label_map(scan: DixonPair | UnusableScan, maps: dict[Path, ImageName]) -> Path | None:
-    """Find the one label map whose name does not contradict the scan; None if there is none.
+    """Find the only label map whose name does not contradict the scan; None without a match.
 
-    ``seg-muscle`` goes before other segmentations.
+    ``seg-muscle`` takes precedence over other segmentations.
 
     Raises
     ------
     InputError
-        Two or more fit.
+        Two or more label maps match.
     """
     fitting = [path for path, name in maps.items() if fits_scan(name.entities, scan)]
     fitting = prefer_muscle_files(fitting)
     if len(fitting) > 1:
         names = ", ".join(str(path) for path in fitting[:SHOWN])
         raise InputError(
-            f"{scan.scan}: {len(fitting)} label maps fit ({names}), expected one. Keep one of them "
-            "in the derivative, or name the right folder with --label-dir."
+            f"{scan.scan}: {len(fitting)} label maps match ({names}), expected one. Keep one of "
+            "them in the derivative, or name the right folder with --label-dir."
         )
     return fitting[0] if fitting else None
 
 
 def fits_scan(entities: Iterable[tuple[str, str]], scan: DixonPair | UnusableScan) -> bool:
-    """Whether the entities of a label map's name belong to a scan.
+    """Check whether the entities of a label map's name match a scan.
 
-    ``sub`` and ``ses`` must be those of the scan. Every other entity but FREE_ENTITIES must have
-    the value that the scan, its in-phase or its out-of-phase image has.
+    ``sub`` and ``ses`` must equal those of the scan. Every other entity except FREE_ENTITIES must
+    have the same value as in the scan, its in-phase image or its out-of-phase image.
 
     Examples
     --------
@@ -209,9 +209,9 @@ def _check_claims(scans: Iterable[LabelledScan]) -> None:
     for scan in scans:
         if scan.labels in claims:
             raise InputError(
-                f"{scan.labels}: fits two scans, {claims[scan.labels]} and {scan.pair.scan}; "
-                "expected one. Put what distinguishes them (run, acq, ...) into its name, or "
-                "select the scans with --bids-filter-file."
+                f"{scan.labels}: matches two scans, {claims[scan.labels]} and {scan.pair.scan}; "
+                "expected one. Add the entity that distinguishes them (run, acq, ...) to its name, "
+                "or select the scans with --bids-filter-file."
             )
         claims[scan.labels] = scan.pair.scan
 
@@ -228,18 +228,18 @@ def _describe_no_match(folder: Path, maps: Iterable[Path], scans: Sequence[str])
 def split_scans(
     scans: Sequence[LabelledScan], asked: tuple[str, ...], options: TrainOptions
 ) -> tuple[LabelledScan, ...]:
-    """Give every scan its role; all scans of a participant have the same.
+    """Assign a role to every scan; all scans of a participant have the same role.
 
     Raises
     ------
     InputError
-        Nothing would be left to learn from or to hold out, or a participant does not exist.
+        The training or validation set would be empty, or a participant does not exist.
     """
     if options.validation == "training":
         if asked:
             raise InputError(
                 "--validation-participants was given, but the recipe has `validation = "
-                '"training"`, which holds out nobody. Leave one of them out.'
+                '"training"`, which holds out no participant. Leave one of them out.'
             )
         return tuple(scans)
     participants = sorted({scan.pair.participant for scan in scans})
@@ -253,7 +253,7 @@ def split_scans(
 def choose_held_out(
     participants: Sequence[str], asked: tuple[str, ...], options: TrainOptions
 ) -> frozenset[str]:
-    """Participants that are held out: those requested, or a share drawn by the seed.
+    """Choose the held-out participants: those requested, or a share drawn with the seed.
 
     Examples
     --------
@@ -264,7 +264,7 @@ def choose_held_out(
     missing = sorted(wanted - set(participants))
     if missing:
         raise InputError(
-            f"--validation-participants: {missing[0]} has no labelled scan. Expected some of "
+            f"--validation-participants: {missing[0]} has no labelled scan. Expected labels from "
             f"{', '.join(participants[:SHOWN])}{' ...' if len(participants) > SHOWN else ''}."
         )
     if not wanted and len(participants) > 1:
@@ -281,20 +281,20 @@ def choose_held_out(
         raise InputError(
             f"{people} {have} labelled scans and {len(wanted)} would be held out; expected at "
             "least one to learn from and one to hold out. Label more, hold out fewer, or set "
-            '`validation = "training"` in the recipe to measure on what is learnt.'
+            '`validation = "training"` in the recipe to validate on the training scans.'
         )
     return wanted
 
 
 def read_case_table(folder: Path, maps: Iterable[Path] = ()) -> MuscleTable:
-    """Table of the derivative or of its label maps; that of Weber et al. 2021 if there is none.
+    """Read the table of a derivative or of its label maps; default that of Weber et al. 2021.
 
-    Without ``levels`` muscles count as labelled over their whole length.
+    Without ``levels``, muscles count as labelled over their whole length.
 
     Raises
     ------
     InputError
-        As :func:`bids_mfi.label_label_tables.read_labels_of`.
+        As for :func:`bids_mfi.label_tables.read_labels_of`.
     """
     found = label_tables.read_labels_of(folder, maps)
     if found is None:
@@ -307,11 +307,11 @@ def read_case_table(folder: Path, maps: Iterable[Path] = ()) -> MuscleTable:
 
 
 def describe_plan(plan: ScanPlan) -> list[str]:
-    """Report what was found and which of it is used."""
+    """Report the scans and label maps found, and their use."""
     held = sorted({s.pair.participant for s in plan.scans if s.role == VALIDATION})
     learnt = [scan for scan in plan.scans if scan.role == TRAINING]
     lines = [
-        f"labelled scans: {len(plan.scans)}, of which {len(learnt)} are learnt from and "
+        f"labelled scans: {len(plan.scans)}; {len(learnt)} for training, "
         f"{len(plan.scans) - len(learnt)} held out"
         + (f" (participants {', '.join(held)})" if held else "")
     ]
@@ -320,15 +320,15 @@ def describe_plan(plan: ScanPlan) -> list[str]:
             f"scans without a label map ({len(plan.unlabelled)}): {', '.join(plan.unlabelled)}"
         )
     for scan in plan.unusable:
-        lines.append(f"scan without a label map that cannot be used: {scan.scan}: {scan.problem}")
+        lines.append(f"unusable scan without a label map: {scan.scan}: {scan.problem}")
     if plan.unmatched:
         names = ", ".join(path.name for path in plan.unmatched)
-        lines.append(f"label maps of no selected scan ({len(plan.unmatched)}): {names}")
+        lines.append(f"label maps without a selected scan ({len(plan.unmatched)}): {names}")
     return lines
 
 
 def hash_scans(scans: Iterable[LabelledScan]) -> str:
-    """sha256 over names, roles, images and label maps."""
+    """Hash names, roles, images and label maps with SHA-256."""
     digest = hashlib.sha256()
     for scan in scans:
         digest.update(f"{scan.pair.scan} {scan.role}\n".encode())
@@ -338,7 +338,7 @@ def hash_scans(scans: Iterable[LabelledScan]) -> str:
 
 
 def encode_scan_list(plan: ScanPlan) -> bytes:
-    """Table of all scans with their role: ``training``, ``validation`` or ``unlabelled``."""
+    """Encode the table of all scans, with ``unlabelled`` and ``unusable`` as further roles."""
     rows = [(s.pair.scan, s.pair.participant, s.role, str(s.labels)) for s in plan.scans]
     rows += [(name, name.split("_")[0].removeprefix("sub-"), "unlabelled", "n/a")
              for name in plan.unlabelled]  # fmt: skip

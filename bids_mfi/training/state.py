@@ -1,4 +1,4 @@
-"""All that a training needs to go on, and its checkpoint."""
+"""State of a training and its checkpoint."""
 
 import io
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from bids_mfi.training.batches import TrainingData
 
 CHECKPOINT = "checkpoint.pt"
 
-# What may differ when a training is resumed; `steps` only where it does not change the past.
+# Options that may differ when a training is resumed; `steps` only if it does not affect past steps.
 FREE_OPTIONS = (
     "validate_every", "patience", "min_delta", "keep", "mirrored", "device", "workers",
 )  # fmt: skip
@@ -28,11 +28,11 @@ FREE_OPTIONS = (
 
 @dataclass(slots=True)
 class Progress:
-    """All that a training needs to go on, apart from options and data.
+    """State needed to continue a training, apart from options and data.
 
-    ``averaged`` holds the running average of the weights of ``network``, None without one;
-    ``draft`` describes the bundle that is being made; ``start`` is the one it began from, None for
-    random weights; ``rows`` are those of the log.
+    ``averaged`` is the running average of the weights of ``network``, or None. ``draft`` describes
+    the new bundle. ``start`` is the bundle the training started from, None for random weights.
+    ``rows`` are the rows of the log.
     """
 
     network: DenseVNet
@@ -49,7 +49,7 @@ class Progress:
 
     @property
     def result(self) -> DenseVNet:
-        """The network that is validated and becomes the bundle."""
+        """Network that is validated and written to the bundle."""
         return self.network if self.averaged is None else cast(DenseVNet, self.averaged.module)
 
 
@@ -59,7 +59,7 @@ KEPT = ("bfloat16", "step", "seconds", "best_dice", "best_state", "rows")
 def write_checkpoint(
     progress: Progress, options: TrainOptions, data: TrainingData, out_dir: Path
 ) -> None:
-    """Write all that a training needs to go on."""
+    """Write the state needed to continue a training."""
     content = {
         "options": asdict(options),
         "origin": describe_origin(data, progress.start),
@@ -75,9 +75,9 @@ def write_checkpoint(
 
 
 def describe_origin(data: TrainingData, start: ModelBundle | None) -> dict[str, str]:
-    """Say what is learnt from, in words that differ where a resumed training would differ."""
+    """Describe the training data in words that differ if a resumed training would differ."""
     labels = ", ".join(f"{m.index} {m.name} {m.abbreviation} {m.levels}" for m in data.table)
-    # Mirror images count in use only, so they may come to the start while a training is stopped.
+    # Mirror images count only at inference, so `start` may gain them while a training is stopped.
     weights = replace(start, mirrored=False).identity if start else "random"
     return {**dict(data.ranges), "labels": labels, "start weights": weights}
 
@@ -85,7 +85,7 @@ def describe_origin(data: TrainingData, start: ModelBundle | None) -> dict[str, 
 def read_checkpoint(
     path: Path, options: TrainOptions, data: TrainingData, progress: Progress
 ) -> None:
-    """Put the state of a checkpoint into ``progress``.
+    """Load the state of a checkpoint into ``progress``.
 
     Raises
     ------
@@ -110,16 +110,16 @@ def read_checkpoint(
     except Exception as error:
         raise OutputError(
             f"{path}: cannot be resumed ({type(error).__name__}). Expected the checkpoint of an "
-            "interrupted training by this version; delete it to start again."
+            "interrupted training with this version; delete it to start again."
         ) from error
 
 
-# What options meant before there was a key for them.
+# Implicit values of options before their keys existed.
 FORMER_OPTIONS = {"average_steps": 0}
 
 
 def check_same(path: Path, former: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse to resume where what was and what is wanted differ."""
+    """Refuse to resume if a former value differs from the current one."""
     for name, value in wanted.items():
         if former.get(name) != value:
             found = f"{name} {former[name]!r}" if name in former else f"no {name}"
@@ -130,10 +130,10 @@ def check_same(path: Path, former: Mapping[str, Any], wanted: Mapping[str, Any])
 
 
 def decisive_options(options: TrainOptions) -> dict[str, Any]:
-    """Options that must be the same when a training is resumed.
+    """Return the options that must be the same when a training is resumed.
 
-    With a constant rate more steps only go on; with a cosine the rate of every step depends on
-    how many there will be.
+    With a constant rate, more steps only extend the training. With a cosine, the rate of every
+    step depends on the total number of steps.
 
     >>> "steps" in decisive_options(TrainOptions(schedule="constant"))
     False

@@ -1,4 +1,4 @@
-"""Dice of the weights on the validation cases, and the log."""
+"""Dice on the validation cases, and the training log."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,16 @@ from bids_mfi.training.state import Progress
 
 
 def diverged(step: int, finding: str) -> MFIError:
-    """Make the error of a training that has run away."""
+    """Make the error for a diverged training."""
     return MFIError(
         f"The training diverged at step {step}: {finding}, expected finite numbers. The last "
-        "checkpoint and its bundle, if there is one, are kept. Train with a lower --learning-rate "
+        "checkpoint and its bundle, if any, are kept. Train with a lower --learning-rate "
         "into a new folder; if that does not help, look for damaged scans."
     )
 
 
 def validate(progress: Progress, data: TrainingData, options: TrainOptions, loss: float) -> str:
-    """Segment the validation cases, note the row of the log and the best weights; a line to show.
+    """Segment the validation cases, record log row and best weights, and return a line to show.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def validate(progress: Progress, data: TrainingData, options: TrainOptions, loss
 
 
 def describe_progress(progress: Progress, options: TrainOptions, dice_name: str) -> str:
-    """Make a line of the newest row of the log, with the time that is left at most."""
+    """Format the newest row of the log, with the maximum remaining time."""
     row = progress.rows[-1]
     lowest = np.nanmin([value for key, value in row.items() if key.startswith("dice_")])
     dice = f"{dice_name} {row['dice_mean']:.3f} (lowest muscle {lowest:.3f})"
@@ -66,9 +66,9 @@ def describe_progress(progress: Progress, options: TrainOptions, dice_name: str)
 
 
 def validation_dice(progress: Progress, data: TrainingData) -> dict[int, float]:
-    """Mean Dice of each muscle over the validation cases that hold it; NaN if none does.
+    """Compute the mean Dice per muscle over the validation cases that contain it; NaN without any.
 
-    Without mirror images, which would double the time.
+    Validation omits mirror images, which would double its time.
     """
     network = progress.result.eval()
     bundle = replace(progress.draft, mirrored=False)
@@ -83,7 +83,7 @@ def validation_dice(progress: Progress, data: TrainingData) -> dict[int, float]:
 
 
 def has_plateaued(rows: Sequence[Mapping[str, float]], options: TrainOptions) -> bool:
-    """Whether the last ``patience`` validations brought no better mean Dice.
+    """Check whether the last ``patience`` validations did not improve the mean Dice.
 
     >>> rows = [{"dice_mean": value} for value in (0.5, 0.7, 0.7, 0.69)]
     >>> [has_plateaued(rows, TrainOptions(patience=n)) for n in (None, 2, 3)]
@@ -101,7 +101,7 @@ def has_plateaued(rows: Sequence[Mapping[str, float]], options: TrainOptions) ->
 
 
 def write_log(progress: Progress, table: MuscleTable, out_dir: Path) -> None:
-    """Write ``log.tsv``: a row a validation, with the Dice of every muscle."""
+    """Write ``log.tsv``: one row per validation, with the Dice of every muscle."""
     columns = ["step", "seconds", "loss", "dice_mean"]
     columns += [f"dice_{muscle.abbreviation}" for muscle in table]
     lines = ["\t".join(columns)]
@@ -110,9 +110,10 @@ def write_log(progress: Progress, table: MuscleTable, out_dir: Path) -> None:
 
 
 def write_log_number(value: float) -> str:
-    """Six digits; ``n/a`` for what is not measurable.
+    """Format a number with six digits, or as ``n/a`` if it cannot be measured.
 
-    That is the loss before the first step, and the Dice of a muscle that no validation case holds.
+    The loss before the first step and the Dice of a muscle absent from all validation cases cannot
+    be measured.
 
     >>> write_log_number(0.25), write_log_number(math.nan)
     ('0.25', 'n/a')

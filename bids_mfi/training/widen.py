@@ -1,8 +1,8 @@
-"""Begin a wider dense V-Net with the weights of a narrower one.
+"""Initialise a wider dense V-Net with the weights of a narrower one.
 
-The wider network gives the same logits: what it has more is fed with random weights, and nothing
-reads it yet, because the weights that would are 0. Normalisation works on each channel alone, so
-the others do not notice.
+The wider network gives the same logits. The added channels are computed with random weights, but
+the weights that read them are 0. Normalisation treats each channel separately, so the added
+channels do not affect the others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,21 +13,21 @@ from torch import Tensor, nn
 
 from bids_mfi.network.dense_vnet import ConvNorm, DenseBlock, DenseVNet
 
-# Of the last layer's weights for classes that are added, and of their logits: seldom chosen yet.
+# Initial weights and logits of added classes in the last layer; the network rarely chooses them.
 NEW_CLASS_SD, NEW_CLASS_BIAS = 0.01, -4.0
 
 
 def widen(network: DenseVNet, wider: DenseVNet) -> None:
-    """Put the weights of a network into a wider one, which then gives the same logits.
+    """Copy the weights of a network into a wider one, which then gives the same logits.
 
-    The averages of batch normalisation in new channels are those of a new network, and count as
-    old as the others.
+    In new channels, the averages of batch normalisation are those of a new network, with the same
+    age as the others.
 
     Parameters
     ----------
     network : DenseVNet
     wider : DenseVNet
-        With random weights; no layer may have fewer channels.
+        Has random weights; no layer may have fewer channels.
 
     Raises
     ------
@@ -50,10 +50,9 @@ def widen(network: DenseVNet, wider: DenseVNet) -> None:
 
 
 def set_classes(network: DenseVNet, classes: int) -> None:
-    """Give a network more classes, or fewer, at the end; in place.
+    """Append classes to a network or remove its last ones, in place.
 
-    The logits of those that stay are as they were; the first weights of new ones are small and
-    random.
+    The logits of the remaining classes do not change. New classes start with small random weights.
     """
     old = network.final
     new = nn.Conv3d(old.in_channels, classes, old.kernel_size, padding=1)  # type: ignore[arg-type]
@@ -68,7 +67,7 @@ def set_classes(network: DenseVNet, classes: int) -> None:
 
 
 def _put_kernel(kernel: Tensor, wider: Tensor, kept: list[int]) -> None:
-    """Kernels have the shape (out, in, x, y, z); ``kept`` are the old inputs in the wider one."""
+    """Copy a kernel, shape (out, in, x, y, z); ``kept`` are its input channels in ``wider``."""
     if kernel.shape[0] > wider.shape[0]:
         raise ValueError(f"{kernel.shape[0]} channels do not fit into {wider.shape[0]}")
     rows = wider[: len(kernel)]
@@ -84,7 +83,7 @@ def _put_rows(values: Tensor, wider: Tensor) -> None:
 
 
 def _kept_channels(segments: Sequence[int], wider: Sequence[int]) -> list[int]:
-    """Where the channels of joined outputs lie when each output has become wider.
+    """Find the channels of concatenated outputs after each output has been widened.
 
     >>> _kept_channels((2, 1), (3, 2))
     [0, 1, 3]
@@ -96,7 +95,7 @@ def _kept_channels(segments: Sequence[int], wider: Sequence[int]) -> list[int]:
 
 
 def _input_segments(network: DenseVNet) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name of each convolution, and how many channels it reads of each output joined before it."""
+    """Yield each convolution's name and the channels it reads from each concatenated output."""
     stem = network.init_conv
     images = stem.conv.in_channels
     yield "init_conv.conv", (images,)
