@@ -128,7 +128,7 @@ def test_paths_that_slurm_or_apptainer_do_not_take_are_refused(order, tmp_path):
     (tmp_path / "a,b").mkdir()
     with pytest.raises(InputError, match="comma"):
         write_scripts(replace(order, image=tmp_path / "x.sif", bids_dir=tmp_path / "a,b"))
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         write_scripts(replace(order, bids_dir=tmp_path / "nowhere"))
 
 
