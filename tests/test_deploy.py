@@ -87,7 +87,9 @@ def study(place):
 @pytest.fixture(scope="module")
 def plain(study):
     results = hash_results(study / "plain")
-    assert sum(name.endswith("dseg.nii.gz") for name in results) == len(PARTICIPANTS)
+    for map_of in ("muscle", "vertebrae"):
+        maps = [name for name in results if name.endswith(f"_seg-{map_of}_dseg.nii.gz")]
+        assert len(maps) == len(PARTICIPANTS)
     assert "group_mfi.tsv" in results
     return results
 
