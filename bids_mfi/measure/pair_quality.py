@@ -1,4 +1,4 @@
-"""Doubts whether the images of a scan belong together.
+"""Reasons to doubt that the images of a scan belong together.
 
 Each flag concerns the whole scan and is an error unless stated: no number of the scan can be
 trusted.
