@@ -84,6 +84,12 @@ def hold_signals() -> Iterator[None]:
         _raise()
 
 
+def raise_received() -> None:
+    """Raise Interrupted again if a signal was received and the exception was lost."""
+    if _received.number and not _received.held:
+        _raise()
+
+
 def _receive(number: int, frame: FrameType | None) -> None:
     """Raise at the first signal; at later ones only if the exception was lost.
 

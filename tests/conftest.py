@@ -13,6 +13,7 @@ import pytest
 
 from bids_mfi.grid import Grid
 from bids_mfi.images import encode_image
+from bids_mfi.participant import plugins
 
 SHAPE = (32, 28, 12)
 SPACING_MM = (4.0, 4.0, 6.0)
@@ -22,6 +23,24 @@ def pytest_collection_modifyitems(items):
     """Files with slow tests first: a long one at the end would leave the other workers idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+needs_no_worker = plugins.needs_no_worker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _steps_in_this_process():
+    """Start no worker process by default, also in fixtures of a module; most tests need none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins, "needs_no_worker", lambda scans: True)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _default_plugin_of_marked_tests(request, monkeypatch):
+    """Let tests marked ``multiproc`` choose the plugin as a run does."""
+    if request.node.get_closest_marker("multiproc"):
+        monkeypatch.setattr(plugins, "needs_no_worker", needs_no_worker)
 
 
 def make_affine(spacing_mm=SPACING_MM, axcodes="RAS"):

@@ -452,21 +452,26 @@ def refuse(number):
     return fail
 
 
-@pytest.mark.parametrize("plugin", ["MultiProc", "Linear"])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize(
+    ("plugin", "number"),
+    [("MultiProc", errno.ENOSPC), ("Linear", errno.ENOSPC), ("Linear", errno.EDQUOT)],
+)
 def test_a_full_work_disk_is_a_sentence(
     bids_dir, tmp_path, tiny_bundle, capsys, monkeypatch, number, plugin
 ):
     """A step fails, and the disk takes no crash file of nipype's either."""
-    from nipype.pipeline.plugins import base, linear
+    from nipype.pipeline.plugins import base
+
+    from bids_mfi.participant import plugin_linear
 
     monkeypatch.setattr(base, "report_crash", refuse(number))
-    monkeypatch.setattr(linear, "report_crash", refuse(number))
+    monkeypatch.setattr(plugin_linear, "report_crash", refuse(number))
     for path in (bids_dir / "sub-01" / "anat").glob("*.nii.gz"):
         path.write_bytes(path.read_bytes()[:-100])
-    (tmp_path / "plugin.yml").write_text(f"plugin: {plugin}\n")
+    arguments = "plugin_args: {n_procs: 1, mp_context: spawn, raise_insufficient: false}"
+    (tmp_path / "plugin.yml").write_text(f"plugin: {plugin}\n{arguments}\n")
     out_dir, work = tmp_path / "out", tmp_path / "work"
-    more = ("--use-plugin", tmp_path / "plugin.yml") if plugin != "MultiProc" else ()
+    more = ("--use-plugin", tmp_path / "plugin.yml")
     assert run(bids_dir, out_dir, tiny_bundle, "--participant-label", "01", "-w", work, *more) == 1
     said = capsys.readouterr()
     sentence = "sub-01_acq-dixon: FAILED: The disk of the work folder is full."
@@ -604,6 +609,21 @@ def list_first_arguments(monkeypatch, module, name):
 
     monkeypatch.setattr(module, name, call)
     return found
+
+
+@pytest.mark.multiproc
+@pytest.mark.slow
+def test_worker_processes_give_the_same_bytes(finished, tmp_path, tiny_bundle, capsys):
+    """And tell of every step in its order."""
+    bids_dir, out_dir, _ = finished
+    shutil.copytree(bids_dir, tmp_path / bids_dir.name)
+    parallel = tmp_path / "out put"
+    assert run(tmp_path / bids_dir.name, parallel, tiny_bundle, "--nprocs", "2") == 0
+    assert tree(parallel) == tree(out_dir)
+    told = capsys.readouterr().err.splitlines()
+    for scan in ("sub-01_acq-dixon", "sub-02_ses-a_acq-dixon", "sub-02_ses-b_acq-dixon"):
+        steps = [line.partition(": ")[2] for line in told if line.startswith(f"{scan}: ")]
+        assert steps == [*STEPS, "done"]
 
 
 def test_another_plugin_gives_the_same_bytes(finished, tmp_path, tiny_bundle, monkeypatch):

@@ -128,7 +128,8 @@ def _add_steps(group: "argparse._ArgumentGroup") -> None:
         "--use-plugin",
         type=Path,
         metavar="FILE",
-        help="nipype plugin as YAML (plugin, plugin_args) instead of MultiProc",
+        help="nipype plugin as YAML (plugin, plugin_args); the default runs a single scan in this "
+        "process and several by MultiProc",
     )
     group.add_argument(
         "--stop-on-first-crash",
@@ -330,6 +331,9 @@ def _print_passed_over(participants: Sequence[str]) -> None:
 
 
 def _run_participants(options: RunOptions) -> int:
+    from bids_mfi.participant.plugins import choose_threads, limit_threads
+
+    limit_threads(choose_threads(options, scans=1)[1])  # before NumPy is imported
     from bids_mfi.participant.progress import show_progress
     from bids_mfi.participant.workflow import run_participants
 

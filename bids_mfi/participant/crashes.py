@@ -42,6 +42,21 @@ def read_crashes(work_dir: Path, unwritten: Iterable[str] = ()) -> dict[str, str
     return {node: _add_state_of_folder(text, work_dir) for node, text in crashes.items()}
 
 
+def describe_unwritten(node: str, cause: Iterable[str], error: OSError) -> str:
+    """Describe a failed node, in the form of the crash file that could not be written.
+
+    Parameters
+    ----------
+    node : str
+        Full name, as nipype writes it.
+    cause : iterable of str
+        Traceback of the node's failure.
+    error : OSError
+        Why the crash file could not be written.
+    """
+    return f"Node: {node}\n\n{''.join(cause)}\n{type(error).__name__}: {error}\n"
+
+
 def describe_end(error: BaseException, work_dir: Path) -> str:
     """Describe the error that ended a run, in the form of a crash file."""
     return _add_state_of_folder("".join(traceback.format_exception(error)), work_dir)

@@ -11,7 +11,7 @@ from bids_mfi import __version__
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.participant.crashes import describe_end, read_crashes
 from bids_mfi.participant.plan import RunPlan
-from bids_mfi.participant.plugins import SLURM_PLUGINS, Plugin
+from bids_mfi.participant.plugins import SLURM_PLUGINS, Plugin, limit_threads
 from bids_mfi.signals import hold_signals
 from bids_mfi.storage import explain_os_error, keep_in_use
 
@@ -108,8 +108,7 @@ def prepare_environment(work_dir: Path, verbose: int, threads: int) -> None:
 
     Call this before importing nipype. Worker processes inherit these settings.
     """
-    for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ[f"{library}_NUM_THREADS"] = str(threads)
+    limit_threads(threads)
     level = {0: "CRITICAL", 1: "WARNING", 2: "INFO"}.get(verbose, "DEBUG")
     lines = [
         "[logging]",
@@ -164,13 +163,17 @@ def run_workflow(
 
 
 def _make_runner(name: str, plugin_args: dict[str, Any]) -> Any:
-    """Make the named nipype plugin; MultiProc is a subclass that survives a killed worker."""
+    """Make the named nipype plugin, or the package's own subclass of it."""
     from nipype.pipeline import plugins
 
-    from bids_mfi.participant.plugin_multiproc import SurvivingMultiProcPlugin
-
     if name == "MultiProc":
+        from bids_mfi.participant.plugin_multiproc import SurvivingMultiProcPlugin
+
         return SurvivingMultiProcPlugin(plugin_args=plugin_args)
+    if name == "Linear":
+        from bids_mfi.participant.plugin_linear import InProcessPlugin
+
+        return InProcessPlugin(plugin_args=plugin_args)
     if name in SLURM_PLUGINS:
         from bids_mfi.participant.plugin_slurm import (
             PlainSpokenSLURMPlugin,

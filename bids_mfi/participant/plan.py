@@ -18,7 +18,7 @@ from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.devices import choose_device
 from bids_mfi.options import RunOptions
-from bids_mfi.participant.plugins import Plugin, choose_plugin
+from bids_mfi.participant.plugins import Plugin, choose_plugin, fit_plugin
 from bids_mfi.storage import check_writable
 
 DEFAULT_BUNDLE = Path(__file__).parents[1] / "data" / "bundle"
@@ -121,6 +121,7 @@ def plan_run(options: RunOptions) -> RunPlan:
         passed_over=tuple(list_participants_without_scans(options, scans)),
     )
     plan = replace(plan, states=_find_states(plan))
+    plan = replace(plan, plugin=fit_plugin(plan.plugin, len(plan.waiting)))
     if options.dry_run or "current" not in plan.states.values():  # otherwise the run reports it
         _check_folders(options)
     check_own_labels(options.output_dir, bundle.table)

@@ -23,6 +23,7 @@ from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
+from bids_mfi.participant.crashes import describe_unwritten
 from bids_mfi.signals import hold_signals
 
 KILLED = "a worker process was killed"
@@ -57,9 +58,8 @@ class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]
         try:
             return str(super()._report_crash(node, result=result))
         except OSError as error:
-            cause = "".join((result or {}).get("traceback") or [])
-            text = f"Node: {node.fullname}\n\n{cause}\n{type(error).__name__}: {error}\n"
-            self.crashes.append(text)
+            cause = (result or {}).get("traceback") or []
+            self.crashes.append(describe_unwritten(node.fullname, cause, error))
             return None
 
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:

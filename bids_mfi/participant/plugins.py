@@ -51,6 +51,12 @@ def choose_threads(options: RunOptions, scans: int) -> tuple[int, int]:
     return nprocs, min(options.omp_nthreads or shared_out, nprocs)
 
 
+def limit_threads(threads: int) -> None:
+    """Limit the threads of numerical libraries that this process or its workers import later."""
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{library}_NUM_THREADS"] = str(threads)
+
+
 @dataclass(frozen=True, slots=True)
 class Plugin:
     """A nipype plugin and its settings.
@@ -77,6 +83,21 @@ class Plugin:
     def make_arguments(self, nprocs: int) -> dict[str, Any]:
         """Make the arguments of a turn that may use this many processors."""
         return self.arguments if self.from_file else {**self.arguments, "n_procs": nprocs}
+
+
+def needs_no_worker(scans: int) -> bool:
+    """Check whether the steps run in this process unless the user named a plugin.
+
+    ``docs/decisions/workflow.md`` gives the reasons.
+    """
+    return scans == 1
+
+
+def fit_plugin(plugin: Plugin, scans: int) -> Plugin:
+    """Replace the default plugin by one without worker processes if the scans need none."""
+    if plugin.from_file or not needs_no_worker(scans):
+        return plugin
+    return Plugin("Linear", {}, from_file=False)
 
 
 def choose_plugin(options: RunOptions) -> Plugin:
