@@ -1,5 +1,6 @@
 """A small dataset and a small bundle with random weights, for tests of everything around them."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,12 +16,20 @@ from bids_mfi.grid import Grid
 from bids_mfi.images import encode_image
 from bids_mfi.participant import plugins
 
+LARGE = Path(__file__).parents[2] / "shared" / "niftynet"
 SHAPE = (32, 28, 12)
 SPACING_MM = (4.0, 4.0, 6.0)
 
 
-def pytest_collection_modifyitems(items):
-    """Files with slow tests first: a long one at the end would leave the other workers idle."""
+def pytest_collection_modifyitems(config, items):
+    """Files with slow tests first: a long one at the end would leave the other workers idle.
+
+    Tests marked ``large`` are left out where their reference is not.
+    """
+    if not LARGE.is_dir():
+        large = [item for item in items if item.get_closest_marker("large")]
+        config.hook.pytest_deselected(items=large)
+        items[:] = [item for item in items if item not in large]
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
@@ -149,6 +158,34 @@ def vertebra_bundle(tmp_path_factory):
     from bids_mfi.vertebrae import VERTEBRAE
 
     return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "bones", VERTEBRAE)
+
+
+def write_quick_figures(water, fat_fraction_percent, labels, grid, table, vertebrae=None):
+    """Take the place of ``draw_figures``: bytes that differ where a figure would."""
+    told = hashlib.sha256(repr((grid, table, vertebrae and vertebrae[1])).encode())
+    for volume in (water, fat_fraction_percent, labels, *(vertebrae or ())[:1]):
+        told.update(np.ascontiguousarray(volume).tobytes())
+    return {
+        name: f"\x89PNG {name} {told.hexdigest()}".encode()
+        for name in ("overview", "labels", "water", "fatfraction")
+    }
+
+
+@pytest.fixture(scope="module")
+def quick_figures():
+    """Draw no figures of scans, which take most of the time of a tiny one, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bids_mfi.participant.interfaces.draw_figures", write_quick_figures)
+        yield
+
+
+@pytest.fixture
+def drawn_figures(monkeypatch):
+    """Draw the figures in a file that uses ``quick_figures``."""
+    from bids_mfi.participant import interfaces
+    from bids_mfi.report.figures import draw_figures
+
+    monkeypatch.setattr(interfaces, "draw_figures", draw_figures)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import numpy as np
 from bids_mfi.niftynet.variables import variable_names
 
 DATA = Path(__file__).parent / "data"
-LARGE = Path(__file__).parents[2] / "shared" / "niftynet"
 SMALL = {"window": (64, 48, 24), "border": (8, 8, 8), "padding": (16, 12, 8)}
 PUBLISHED_FOLDER = "neck_muscle_segmentation_model"
 BLOCK_BYTES = 4096

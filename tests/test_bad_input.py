@@ -13,6 +13,8 @@ from conftest import make_pair_arrays, write_description, write_nifti, write_sca
 from bids_mfi.cli.app import main
 from bids_mfi.grid import Grid
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
+
 
 def write_raw(path, volume, affine, **header):
     image = nib.Nifti1Image(volume, affine)

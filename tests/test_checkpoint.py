@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import LARGE
 from niftynet_models import (
-    LARGE,
+    DATA,
     block_of,
     crc32c_bit_by_bit,
     entry_of,
     masked_crc,
+    reference_variables,
     table_of,
     varint,
     with_decoys,
@@ -29,8 +31,6 @@ from bids_mfi.niftynet.tensor_bundle import (
     read_tensors,
 )
 from bids_mfi.niftynet.variables import variable_names
-
-needs_large = pytest.mark.skipif(not LARGE.is_dir(), reason=f"large reference not at {LARGE}")
 
 
 @pytest.mark.parametrize(
@@ -246,18 +246,42 @@ def test_large_index_is_refused(checkpoint: Checkpoint) -> None:
 # ------------------------------------------------------------------------------ real checkpoints
 
 
-@needs_large
-def test_checkpoint_that_tensorflow_wrote() -> None:
-    checkpoint = open_checkpoint(LARGE / "network" / "model.ckpt-100000")
-    assert len(checkpoint.entries) == 485
-    tensors = read_tensors(checkpoint, checkpoint.entries)
-    with np.load(Path(__file__).parent / "data" / "network" / "weights.npz") as weights:
-        for own, name in variable_names().items():
-            turned = tensors[name].transpose(4, 3, 0, 1, 2) if tensors[name].ndim == 5 else None
-            assert np.array_equal(tensors[name] if turned is None else turned, weights[own]), name
+@pytest.fixture
+def written_by_tensorflow(tmp_path: Path) -> Checkpoint:
+    """TensorFlow's own index; of its data, only the variables that the network needs."""
+    prefix = tmp_path / "model.ckpt-100000"
+    index = prefix.with_name(f"{prefix.name}.index")
+    index.write_bytes((DATA / "network" / index.name).read_bytes())
+    data = np.zeros(10_726_420, np.uint8)
+    prefix.with_name(f"{prefix.name}.data-00000-of-00001").write_bytes(data.tobytes())
+    checkpoint = open_checkpoint(prefix)
+    for name, array in reference_variables().items():
+        entry = checkpoint.entries[name]
+        raw = np.frombuffer(array.astype("<f4").tobytes(), np.uint8)
+        data[entry.offset : entry.offset + entry.size] = raw
+    checkpoint.data.write_bytes(data.tobytes())
+    return checkpoint
 
 
-@needs_large
+def test_checkpoint_that_tensorflow_wrote(written_by_tensorflow: Checkpoint) -> None:
+    """Its index has the place, the shape and the checksum of every variable."""
+    wanted = reference_variables()
+    tensors = read_tensors(written_by_tensorflow, wanted)
+    assert len(wanted) == 161
+    assert all(np.array_equal(tensors[name], wanted[name]) for name in wanted)
+    with pytest.raises(ConversionError, match="checksum"):
+        read_tensors(written_by_tensorflow, [next(iter(wanted)) + "/Adam"])
+
+
+def test_index_of_the_published_names_and_sizes(written_by_tensorflow: Checkpoint) -> None:
+    entries = written_by_tensorflow.entries
+    wanted = {name: np.zeros(entries[name].shape) for name in variable_names().values()}
+    assert len(entries) == 485
+    assert set(entries) == set(with_decoys(wanted))
+    assert max(entry.offset + entry.size for entry in entries.values()) == 10_726_420
+
+
+@pytest.mark.large
 def test_index_that_the_authors_published() -> None:
     """Their data are not here; the checksums say that every counter stands at 99,999."""
     import hashlib

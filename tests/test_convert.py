@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import LARGE
 from niftynet_models import (
     DATA,
-    LARGE,
     PUBLISHED_FOLDER,
     SMALL,
     landmarks_text,
@@ -64,10 +64,8 @@ def test_names_are_those_of_the_network() -> None:
     assert set(names) == {name for name in state if not name.endswith("num_batches_tracked")}
 
 
-@pytest.mark.skipif(not LARGE.is_dir(), reason=f"large reference not at {LARGE}")
 def test_names_are_those_of_the_specification() -> None:
-    rows = json.loads((LARGE / "variables.json").read_text())
-    assert variable_names() == {row["torch"]: row["tf"] for row in rows}
+    assert variable_names() == json.loads((DATA / "network" / "variables.json").read_text())
 
 
 @pytest.mark.parametrize(("mode", "expected"), [(False, "logits_b"), (True, "logits_train_b")])
@@ -377,7 +375,7 @@ def test_settings_written_in_another_way_are_the_same(tmp_path: Path) -> None:
     assert read_settings(other).window == (64, 48, 32)
 
 
-@pytest.mark.skipif(not LARGE.is_dir(), reason=f"large reference not at {LARGE}")
+@pytest.mark.large
 def test_settings_and_landmarks_that_the_authors_published() -> None:
     found = read_settings(LARGE / "author_model" / "inference.ini")
     assert found.window == niftynet.PUBLISHED.window

@@ -1,7 +1,7 @@
 """The group level by its command line against R: every number to 1e-8.
 
-The cohorts and what R says of them are in ``data/group``, see the README there. One more, of 84
-people, is read from ``../shared/statistics`` where that folder lies beside the repository.
+The cohorts and what R says of them are in ``data/group`` and ``data/cohort84``, see the READMEs
+there.
 """
 
 import json
@@ -24,11 +24,7 @@ from group_folder import BUNDLE, OTHER_BUNDLE, make_group_folder, write_tsv
 
 from bids_mfi.cli.app import main
 
-SHARED = Path(__file__).parents[2] / "shared" / "statistics"
-needs_shared = pytest.mark.skipif(
-    not (SHARED / "expected" / "cohort.json").is_file(),
-    reason=f"{SHARED} is not there: the cohort of 84 people and its expected values are not tested",
-)
+COHORT84 = Path(__file__).parent / "data" / "cohort84"
 
 
 @dataclass(frozen=True)
@@ -140,9 +136,9 @@ PLAIN = {
 LEFT_OUT = {"versions", "max_rel_deviation_hand_vs_car_afex", "p_R_car_3p_variant", "note"}
 
 
-def read_shared_cohort():
-    tables = {name: read_tsv(SHARED / "cohort" / f"{name}.tsv") for name in ("muscles",)}
-    return tables | {"participants": read_tsv(SHARED / "cohort" / "participants.tsv", text=True)}
+def read_cohort84():
+    tables = {name: read_tsv(COHORT84 / "cohort" / f"{name}.tsv") for name in ("muscles",)}
+    return tables | {"participants": read_tsv(COHORT84 / "cohort" / "participants.tsv", text=True)}
 
 
 def lower(rows, names=None):
@@ -188,9 +184,9 @@ def rows_of_means(model):
             yield {"factor": factor, "level": row.pop(key), **row}
 
 
-def shared_tables():
+def cohort84_tables():
     """Expected tables of the 84 people, in the shape of ours."""
-    content = json.loads((SHARED / "expected" / "cohort.json").read_text())
+    content = json.loads((COHORT84 / "expected" / "cohort.json").read_text())
     tables = {name: pd.DataFrame(lower(content[key])) for name, key in PLAIN.items()}
     models = {covariates: content[key] for covariates, key in MODELS.items()}
     tables["rmancova"] = pd.DataFrame(
@@ -205,13 +201,13 @@ def shared_tables():
         for name, model in models.items()
         for effect, test in model["multivariate"].items()
     )
-    tables["residuals"] = read_tsv(SHARED / "expected" / "cohort_residuals.tsv")
+    tables["residuals"] = read_tsv(COHORT84 / "expected" / "cohort_residuals.tsv")
     return tables
 
 
-def shared_means():
+def cohort84_means():
     """Marginal means of the 84 people and, apart, the difference; of each coding."""
-    content = json.loads((SHARED / "expected" / "cohort.json").read_text())
+    content = json.loads((COHORT84 / "expected" / "cohort.json").read_text())
     for model in (content[key] for key in MODELS.values()):
         difference = lower([model["sex_difference_F_minus_M_average"]])[0]
         yield (
@@ -220,8 +216,8 @@ def shared_means():
         )
 
 
-def shared_listwise():
-    content = json.loads((SHARED / "expected" / "cohort.json").read_text())
+def cohort84_listwise():
+    content = json.loads((COHORT84 / "expected" / "cohort.json").read_text())
     return pd.DataFrame(content["partial_correlations_listwise"])
 
 
@@ -238,48 +234,44 @@ def numbers_in(content):
 
 
 @pytest.fixture(scope="module")
-def shared_run(tmp_path_factory):
+def cohort84_run(tmp_path_factory):
     root = tmp_path_factory.mktemp("cohort")
-    return run_group(root, read_shared_cohort(), Variant("cohort", "cohort"))
+    return run_group(root, read_cohort84(), Variant("cohort", "cohort"))
 
 
-@needs_shared
 def test_no_expected_number_of_the_84_people_is_passed_over():
-    content = json.loads((SHARED / "expected" / "cohort.json").read_text())
-    means = [table for pair in shared_means() for table in pair]
-    tables = (*shared_tables().values(), *means, shared_listwise())
+    content = json.loads((COHORT84 / "expected" / "cohort.json").read_text())
+    means = [table for pair in cohort84_means() for table in pair]
+    tables = (*cohort84_tables().values(), *means, cohort84_listwise())
     columns = [table[name] for table in tables for name in table]
     compared = {float(x) for column in columns for x in column if not isinstance(x, str)}
     assert len(numbers_in(content)) > 700
     assert numbers_in(content) - {False} <= compared
 
 
-@needs_shared
-def test_84_people_come_out_as_expected(shared_run):
+def test_84_people_come_out_as_expected(cohort84_run):
     problems = []
-    for name, expected in shared_tables().items():
-        written = read_written(shared_run, name)
+    for name, expected in cohort84_tables().items():
+        written = read_written(cohort84_run, name)
         if name == "ancova":
             written = written[written["muscle"] != "mean"]
         problems += compare_tables(name, written, expected)
     assert not problems, summarise(problems)
 
 
-@needs_shared
-def test_means_of_the_84_people_come_out_as_expected(shared_run):
+def test_means_of_the_84_people_come_out_as_expected(cohort84_run):
     problems = []
-    for means, difference in shared_means():
-        for written in read_parts(shared_run, "emm"):
+    for means, difference in cohort84_means():
+        for written in read_parts(cohort84_run, "emm"):
             is_difference = written["level"] == "F-M"
             problems += compare_tables("emm", written[~is_difference], means)
             problems += compare_tables("emm", written[is_difference], difference)
     assert not problems, summarise(problems)
 
 
-@needs_shared
-def test_ancova_of_the_mean_is_the_test_between_the_84_people(shared_run):
-    ancova = read_written(shared_run, "ancova").set_index("muscle").loc["mean"]
-    rows = read_written(shared_run, "rmancova")
+def test_ancova_of_the_mean_is_the_test_between_the_84_people(cohort84_run):
+    ancova = read_written(cohort84_run, "ancova").set_index("muscle").loc["mean"]
+    rows = read_written(cohort84_run, "rmancova")
     between = rows[(rows["covariates"] == "raw") & (rows["stratum"] == "between")]
     f = between.set_index("effect")["f"].astype(float)
     assert float(ancova["f_sex"]) == pytest.approx(5.160, abs=5e-4)  # as the paper prints it
@@ -287,11 +279,10 @@ def test_ancova_of_the_mean_is_the_test_between_the_84_people(shared_run):
         assert float(ancova[ours]) == pytest.approx(f[effect], rel=1e-8)
 
 
-@needs_shared
 def test_partial_correlations_of_complete_cases_of_the_84_people(tmp_path):
     variant = Variant("cohort", "cohort", ("--missing", "complete"))
-    written = read_written(run_group(tmp_path, read_shared_cohort(), variant), "partialcorr")
-    problems = compare_tables("partialcorr", written, shared_listwise())
+    written = read_written(run_group(tmp_path, read_cohort84(), variant), "partialcorr")
+    problems = compare_tables("partialcorr", written, cohort84_listwise())
     assert not problems, summarise(problems)
 
 

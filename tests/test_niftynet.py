@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from conftest import write_description
-from niftynet_models import DATA, LARGE, SMALL, write_model
+from conftest import LARGE, write_description
+from niftynet_models import DATA, SMALL, write_model
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
@@ -28,6 +28,7 @@ from bids_mfi.network.inference import choose_inference
 from bids_mfi.network.segment import resample_channels, segment_scan, segment_to_grid
 from bids_mfi.niftynet.convert import convert
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
 CPU = torch.device("cpu")
 CUTOFF = (0.001, 1.0)
 SPACING_MM = (0.7, 0.7, 3.0)
@@ -38,7 +39,6 @@ AXCODES = [
     for order in itertools.permutations(("RL", "AP", "SI"))
     for codes in itertools.product(*order)
 ]
-needs_large = pytest.mark.skipif(not LARGE.is_dir(), reason=f"large reference not at {LARGE}")
 
 
 def landmarks() -> tuple[tuple[float, ...], ...]:
@@ -98,7 +98,7 @@ def test_every_stage_equals_the_reference(bundle: ModelBundle) -> None:
             assert np.abs(thinned - stages[name]).max() < STAGE_TOLERANCE, name
 
 
-@needs_large
+@pytest.mark.large
 def test_every_voxel_of_every_stage_equals_the_reference(bundle: ModelBundle) -> None:
     found = stages_of(LARGE / "preprocessing", ("ip.nii.gz", "op.nii.gz"), bundle)
     with np.load(LARGE / "preprocessing" / "stages.npz") as stages:
@@ -333,14 +333,13 @@ def test_the_whole_way_from_a_published_model_to_the_derivatives(
     assert "small_scan" not in [flag["code"] for flag in sidecar["QCFlags"]]
 
 
-@needs_large
 @pytest.mark.slow
 def test_the_published_sizes_from_a_published_model_to_the_derivatives(tmp_path: Path) -> None:
     model_dir = write_model(tmp_path / "model")
-    images = tuple(LARGE / "end_to_end" / f"full_{name}.nii.gz" for name in ("ip", "op"))
+    images = (DATA / "niftynet" / "full_ip.nii.gz", DATA / "niftynet" / "full_op.nii.gz")
     results = run_app(model_dir, tmp_path, images)
     labels, _ = read_labels(next(results.glob("*_dseg.nii.gz")))
-    wanted, _ = read_labels(LARGE / "end_to_end" / "full_seg_expected.nii.gz")
+    wanted, _ = read_labels(DATA / "niftynet" / "full_seg_expected.nii.gz")
     assert np.count_nonzero(labels != wanted) <= VOXELS_TOLERANCE * wanted.size
 
 

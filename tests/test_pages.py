@@ -17,6 +17,7 @@ from bids_mfi.options import RunOptions
 from bids_mfi.participant import pages
 from bids_mfi.participant.workflow import run_participants
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
 ROOT = Path(__file__).parents[1]
 
 

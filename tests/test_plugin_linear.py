@@ -18,6 +18,7 @@ from bids_mfi.participant.plugin_linear import InProcessPlugin
 from bids_mfi.participant.plugins import Plugin, fit_plugin
 from bids_mfi.signals import Interrupted, end_on_signals
 
+pytestmark = pytest.mark.usefixtures("quick_figures")
 ROOT = Path(__file__).parents[1]
 
 

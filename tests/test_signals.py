@@ -12,6 +12,7 @@ import pytest
 from conftest import write_description, write_scan
 
 from bids_mfi import signals, storage
+from bids_mfi.cli.app import main
 from bids_mfi.signals import Interrupted, end_on_signals, hold_signals
 from bids_mfi.storage import (
     TEMPORARY_FOLDER,
@@ -267,13 +268,18 @@ def test_a_signal_leaves_neither_folder_nor_process(number, started, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_next_run_removes_what_a_killed_one_left(started, tmp_path):
+@pytest.mark.usefixtures("quick_figures")
+def test_the_next_run_removes_what_a_killed_one_left(
+    started, tmp_path, tiny_bundle, capsys, monkeypatch
+):
     process = started()
     workers = wait_for_work(process)
     process.kill()
     process.communicate(timeout=120)
     wait_for_end_of(workers)
     assert len(list((tmp_path / "tmp").iterdir())) == 1
-    said, _ = started().communicate(timeout=400)
-    assert "3 scans done" in said
+    monkeypatch.setattr(storage.tempfile, "tempdir", str(tmp_path / "tmp"))
+    words = [tmp_path / "in", tmp_path / "out", "participant", "--bundle", tiny_bundle]
+    assert main([str(word) for word in words]) == 0
+    assert "3 scans done" in capsys.readouterr().out
     assert list((tmp_path / "tmp").iterdir()) == []

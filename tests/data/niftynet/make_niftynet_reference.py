@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 STEPS = (slice(None, None, 7), slice(None, None, 7), slice(None, None, 3))
-IMAGES = ("small_ip.nii.gz", "small_op.nii.gz", "small_seg_expected.nii.gz")
+IMAGES = tuple(
+    f"{size}_{name}.nii.gz" for size in ("small", "full") for name in ("ip", "op", "seg_expected")
+)
 
 
 def main(reference: Path, out: Path) -> None:
-    """Copy the small images, keep every seventh voxel of the stages."""
+    """Copy the images and labels, keep every seventh voxel of the stages."""
     for name in IMAGES:
         shutil.copyfile(reference / "end_to_end" / name, out / name)
     for name in ("ip.nii.gz", "op.nii.gz"):
