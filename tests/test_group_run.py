@@ -402,7 +402,7 @@ def test_values_that_make_no_sense_are_missing_and_named(people, tmp_path, capsy
 def test_columns_that_are_not_there_are_named(people, tmp_path, capsys):
     renamed = people.rename(columns={"sex": "gender", "bmi": "weight"})
     folders = make_group_folder(tmp_path, make_muscles(people), renamed)
-    assert run(folders) == 0
+    assert run(folders, "--dry-run") == 0
     said = capsys.readouterr().err
     assert "participants.tsv has no column sex; it has gender, age, weight" in said
     assert "participants.tsv has no column bmi, or height and weight" in said
@@ -875,7 +875,7 @@ def test_impossible_values_and_unknown_muscles_are_named(people, tmp_path, capsy
 def test_a_muscle_must_have_a_name(name, people, tmp_path, capsys):
     folders = make_group_folder(tmp_path, make_muscles(people), people)
     edit_table(folders, "sub-03", lambda table: table.replace({"muscle": {"TR": name}}))
-    assert run(folders) == 1
+    assert run(folders, "--dry-run") == 1
     assert f"has '{name}' for muscle" in capsys.readouterr().err
 
 
@@ -904,7 +904,7 @@ def test_a_small_first_session_is_pointed_out_and_change_starts_later(people, tm
 
 def test_who_was_asked_for_and_is_not_there_is_named(people, tmp_path, capsys):
     folders = make_group_folder(tmp_path, make_muscles(people), people)
-    assert run(folders, "--participant-label", "01", "nobody") == 0
+    assert run(folders, "--dry-run", "--participant-label", "01", "nobody") == 0
     said = capsys.readouterr().err
     assert "error: Requested, but without a table of measures (1). [sub-nobody]" in said
     assert "without measures" not in said
@@ -951,7 +951,7 @@ def test_a_model_without_results_is_named(people, tmp_path, capsys, model, why, 
 
 def test_options_without_effect_are_named(people, tmp_path, capsys):
     folders = make_group_folder(tmp_path, make_muscles(people), people)
-    assert run(folders, "--fat-water", "scanner", "--nprocs", "2") == 0
+    assert run(folders, "--dry-run", "--fat-water", "scanner", "--nprocs", "2") == 0
     assert "no effect at the group level: --fat-water, --nprocs" in capsys.readouterr().err
 
 

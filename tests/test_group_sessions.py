@@ -12,6 +12,7 @@ from test_group_run import make_muscles, read, run
 from bids_mfi.errors import InputError
 from bids_mfi.group.session_order import order_sessions
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 PEOPLE = ("sub-1", "sub-2", "sub-3")
 
 

@@ -8,6 +8,7 @@ import base64
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -24,7 +25,7 @@ from bids_mfi.report.numbers import format_cell, format_number
 from bids_mfi.report.panels import group_by_muscle, long_name
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import BytecodeCache, Environment
 
 TEMPLATES = Path(__file__).parents[1] / "data" / "report"
 SEVERITIES = ("error", "warning", "info")
@@ -159,6 +160,7 @@ def make_environment() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
+        bytecode_cache=_compiled_templates(),
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -166,6 +168,24 @@ def make_environment() -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+@cache
+def _compiled_templates() -> "BytecodeCache":
+    """Keep what Jinja compiles, so that each template is compiled once in a process."""
+    from jinja2.bccache import Bucket, BytecodeCache
+
+    compiled: dict[str, bytes] = {}
+
+    class CompiledTemplates(BytecodeCache):
+        def load_bytecode(self, bucket: Bucket) -> None:
+            if bucket.key in compiled:
+                bucket.bytecode_from_string(compiled[bucket.key])
+
+        def dump_bytecode(self, bucket: Bucket) -> None:
+            compiled[bucket.key] = bucket.bytecode_to_string()
+
+    return CompiledTemplates()
 
 
 def render_page(page: ParticipantPage) -> str:
