@@ -447,6 +447,18 @@ def test_pictures_of_the_page_are_those_given(section):
     assert all(len(image["alt"]) > 30 for image in images)
 
 
+def test_a_template_is_compiled_once_in_a_process(monkeypatch):
+    from jinja2 import Environment
+
+    first = render()
+
+    def refuse(*_, **__):
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(Environment, "_generate", refuse)
+    assert render() == first
+
+
 def test_page_is_the_same_at_every_rendering(section):
     assert render(section) == render(section)
 
