@@ -271,3 +271,16 @@ def test_curve_has_the_same_bytes_for_the_same_rows() -> None:
 
 def test_one_row_and_an_unmeasured_loss_can_be_drawn() -> None:
     assert draw_curve(rows()[:1], "Dice on training scans").startswith(b"<?xml")
+
+
+def test_a_training_without_data_learns_from_phantoms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way from the command line, with few cases."""
+    monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
+    monkeypatch.setattr("bids_mfi.training.begin.LANDMARK_CASES", 2)
+    words = ["--steps", "1", "--batch-size", "1", "--spacing", "6", "6", "12", "--device", "cpu"]
+    assert main_verbs(["train", str(tmp_path / "out"), *words, "--validate-every", "1"]) == 0
+    bundle = load_bundle(tmp_path / "out" / "bundle")
+    assert bundle.spacing_mm == (6.0, 6.0, 12.0)
+    assert len((tmp_path / "out" / "log.tsv").read_text().splitlines()) == 2
