@@ -13,6 +13,7 @@ import pytest
 from conftest import write_description, write_scan
 
 from bids_mfi import storage
+from bids_mfi.cli.app import main
 from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.options import RunOptions
 from bids_mfi.participant import workflow
@@ -60,9 +61,8 @@ def test_seven_jobs_at_once_leave_what_one_run_leaves(tmp_path, tiny_bundle):
         told, _ = job.communicate()
         assert job.returncode == 0, told
         assert "1 scan done" in told
-    job = start(bids_dir, one, tiny_bundle)
-    assert job.wait() == 0, job.stdout.read()
-    job.stdout.close()
+    words = [bids_dir, one, "participant", "--bundle", tiny_bundle]
+    assert main([str(word) for word in words]) == 0
     found, expected = contents(many), contents(one)
     assert found.keys() == expected.keys()
     assert {name for name in found if found[name] != expected[name]} == set()
