@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bids_mfi.grid import Grid, reorient
@@ -25,9 +24,11 @@ from bids_mfi.measure.quality import check_noise
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
+from bids_mfi.network.engines import EngineChoice
 from bids_mfi.network.inference import choose_inference
 from bids_mfi.network.model_grid import working_shape
 from bids_mfi.network.segment import segment_scan
+from bids_mfi.participant.plugins import count_cpus
 from bids_mfi.synthesis.anatomical import AnatomicalScan, make_scan
 from bids_mfi.synthesis.labelmap import load_label_map
 from bids_mfi.synthesis.protocol import PROTOCOLS, ScanSettings, draw_settings, noise_range
@@ -44,7 +45,7 @@ WINDOWS = {
     "windows of 192 x 160 x all slices": (192, 160, ALL),
 }
 BORDER = (16, 16, 8)
-CPU = torch.device("cpu")
+CHOICE = EngineChoice(threads=count_cpus())
 Images = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -97,7 +98,7 @@ def segment_stored(
 ) -> NDArray[np.int16]:
     """Segment a scan with its axes in another order; labels on the first grid."""
     (first, stored), (second, _) = (reorient(image, grid, axcodes) for image in images)
-    labels = segment_scan(first, second, stored, bundle, CPU)
+    labels = segment_scan(first, second, stored, bundle, CHOICE)
     return reorient(labels, stored, grid.axcodes)[0]
 
 
@@ -120,17 +121,17 @@ def differences(
     levels = noises()
     middle = scan_with(number, protocol, label_map, levels.pop("middle"))
     images, grid = (middle.in_phase, middle.out_phase), middle.grid
-    plain = measure(segment_scan(*images, grid, bundle, CPU), images, grid, bundle)
+    plain = measure(segment_scan(*images, grid, bundle, CHOICE), images, grid, bundle)
     changed, flagged = {}, {}
     for name, window in WINDOWS.items():
         windowed = with_windows(bundle, window, grid)
-        changed[name] = segment_scan(*images, grid, windowed, CPU)
+        changed[name] = segment_scan(*images, grid, windowed, CHOICE)
     for name, axcodes in STORED.items():
         changed[name] = segment_stored(images, grid, axcodes, bundle)
     for name, noise in levels.items():
         other = scan_with(number, protocol, label_map, noise)
         shown = (other.in_phase, other.out_phase)
-        changed[name] = segment_scan(*shown, grid, bundle, CPU)
+        changed[name] = segment_scan(*shown, grid, bundle, CHOICE)
         flagged[name] = is_noisy(shown, changed[name], grid)
     for name, labels in changed.items():
         change = {}

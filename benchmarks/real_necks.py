@@ -17,13 +17,14 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bids_mfi.grid import Grid
 from bids_mfi.muscles import LONG_NAMES, WEBER2021
 from bids_mfi.network.bundle_files import load_bundle
+from bids_mfi.network.engines import EngineChoice
 from bids_mfi.network.segment import segment_scan
+from bids_mfi.participant.plugins import count_cpus
 
 INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"
 AROUND = 1  # voxels in plane to either side of a point that vote with it
@@ -50,13 +51,13 @@ def read_image(path: Path) -> tuple[NDArray[np.float32], Grid]:
 
 def segment_subjects(folder: Path, bundle_folder: Path) -> dict[str, Labels]:
     """Label every subject below ``bids/``, on the grid of its images turned to R, A, S."""
-    bundle, device = load_bundle(bundle_folder), torch.device("cpu")
+    bundle, choice = load_bundle(bundle_folder), EngineChoice(threads=count_cpus())
     found = {}
     for subject in sorted((folder / "bids").glob("sub-*")):
         (first,) = subject.rglob("*inphase*.nii.gz")
         (second,) = subject.rglob("*outphase*.nii.gz")
         (in_phase, grid), (out_phase, _) = read_image(first), read_image(second)
-        found[subject.name[4:]] = segment_scan(in_phase, out_phase, grid, bundle, device)
+        found[subject.name[4:]] = segment_scan(in_phase, out_phase, grid, bundle, choice)
     return found
 
 

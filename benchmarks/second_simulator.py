@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates, zoom
 
@@ -25,10 +24,13 @@ from bids_mfi.measure.quantify import measure_muscles
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
+from bids_mfi.network.engines import EngineChoice
 from bids_mfi.network.segment import segment_scan
+from bids_mfi.participant.plugins import count_cpus
 from bids_mfi.statistics.agreement import measure_agreement
 
 INCLUDED = Path(__file__).parents[1] / "bids_mfi" / "data" / "bundle"
+CHOICE = EngineChoice(threads=count_cpus())
 SEED = 95_000
 # Signal and share of fat of what the table's names begin with; muscles are drawn.
 TISSUES = {
@@ -174,7 +176,7 @@ def main() -> None:
     dices, truth, found = [], [], []
     for seed in range(arguments.scans):
         scan = make_scan(seed, anatomy)
-        labels = segment_scan(scan.in_phase, scan.out_phase, scan.grid, bundle, torch.device("cpu"))
+        labels = segment_scan(scan.in_phase, scan.out_phase, scan.grid, bundle, CHOICE)
         dices.append(list(dice_by_muscle(labels, scan.labels, bundle.table).values()))
         truth.append(measure(scan.labels, scan, bundle))
         found.append(measure(labels, scan, bundle))

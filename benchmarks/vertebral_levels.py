@@ -11,13 +11,13 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_mfi.network.bundle_files import load_bundle
+from bids_mfi.network.engines import EngineChoice, load_engine
 from bids_mfi.network.logits import part_vertebrae, segment_all_classes
-from bids_mfi.network.weights import load_network
+from bids_mfi.participant.plugins import count_cpus
 from bids_mfi.synthesis.anatomical import RANDOMISED, make_case
 from bids_mfi.synthesis.labelmap import find_label_maps, load_label_map
 from bids_mfi.synthesis.protocol import VARIED
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=40)
     arguments = parser.parse_args()
     bundle = load_bundle(arguments.bundle)
-    network = load_network(bundle, torch.device("cpu"))
+    engine = load_engine(bundle, EngineChoice(threads=count_cpus()))
     maps = [load_label_map(path) for path in find_label_maps(arguments.label_maps)]
     distances: dict[str, list[float]] = {name: [] for name in bundle.vertebrae}
     for seed in range(FIRST_SEED, FIRST_SEED + arguments.scans):
@@ -63,7 +63,7 @@ def main() -> None:
         case = make_case(maps, seed, bundle.spacing_mm, protocol, levels="vertebrae")
         truth = part_vertebrae(np.where(case.labels == NO_MUSCLE, 0, case.labels), bundle)
         channels = np.stack([case.in_phase, case.out_phase]).astype(np.float32)
-        classes = segment_all_classes(channels, bundle, network).argmax(axis=0)
+        classes = segment_all_classes(channels, bundle, engine).argmax(axis=0)
         found = part_vertebrae(classes, bundle)
         wanted, centres = find_centres(truth), find_centres(found)
         for number, centre in wanted.items():

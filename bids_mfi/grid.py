@@ -203,12 +203,13 @@ def resize_linear(volume: NDArray[np.float32], shape: tuple[int, int, int]) -> N
     for axis, size in enumerate(shape):
         if volume.shape[axis] == size:
             continue
-        weights = _linear_weights(volume.shape[axis], size)
+        weights = linear_weights(volume.shape[axis], size)
         volume = np.moveaxis(np.tensordot(weights, volume, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(volume, dtype=np.float32)
 
 
-def _linear_weights(size_in: int, size_out: int) -> NDArray[np.float32]:
+def linear_weights(size_in: int, size_out: int) -> NDArray[np.float32]:
+    """Weights of :func:`resize_linear` along one axis, shape (size_out, size_in)."""
     scale = size_in / size_out
     centres = (np.arange(size_out) + 0.5) * scale - 0.5
     distance = np.abs(centres[:, None] - np.arange(size_in)[None, :]) / max(scale, 1.0)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MISSING_RULES = ("both", "complete", "any")
+ENGINES = ("auto", "openvino", "torch")
 CORRECTIONS = ("none", "holm", "fdr_bh")
 
 
@@ -24,6 +25,8 @@ class RunOptions:
     skip_bids_validation: bool = False
     bundle: Path | None = None
     device: str = "auto"
+    engine: str = "auto"
+    fast: bool = False
     fat_water: str = "computed"
     nprocs: int | None = None
     omp_nthreads: int | None = None

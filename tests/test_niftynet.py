@@ -13,23 +13,23 @@ from conftest import LARGE, write_description
 from niftynet_models import DATA, SMALL, write_model
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 
 from bids_mfi.cli.app import main
 from bids_mfi.cli.verbs import main_verbs
 from bids_mfi.errors import BundleError, PairError
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.images import encode_image, read_image, read_labels, read_zooms_mm
-from bids_mfi.network import model_grid, segment
+from bids_mfi.network import model_grid
 from bids_mfi.network import niftynet_pipeline as pipeline
 from bids_mfi.network.bundle import METADATA, ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
+from bids_mfi.network.engine import Engine, EngineFacts
+from bids_mfi.network.engines import EngineChoice, load_engine
 from bids_mfi.network.inference import choose_inference
 from bids_mfi.network.segment import resample_channels, segment_scan, segment_to_grid
 from bids_mfi.niftynet.convert import convert
 
 pytestmark = pytest.mark.usefixtures("quick_figures")
-CPU = torch.device("cpu")
 CUTOFF = (0.001, 1.0)
 SPACING_MM = (0.7, 0.7, 3.0)
 STAGE_TOLERANCE = 1e-5
@@ -219,9 +219,11 @@ class CountingNetwork:
         self.place = torch.randn(1, 15, *window, generator=generator)
         self.calls = 0
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         self.calls += 1
-        return torch.nn.functional.conv3d(images, self.kernel, padding=1) + self.place
+        seen = torch.from_numpy(np.ascontiguousarray(images))[None]
+        sums = torch.nn.functional.conv3d(seen, self.kernel, padding=1)
+        return np.asarray((sums + self.place)[0])
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_windows_left_out_change_no_label(
     for full in (True, False):
         plan = pipeline.plan_windows(shape, inside, window, border, full)
         network = CountingNetwork(window)
-        found.append(pipeline.segment_windows(volume, plan, network, CPU)[inside])
+        found.append(pipeline.segment_windows(volume, plan, network)[inside])
         calls.append(network.calls)
         assert network.calls == len(plan.windows)
     assert np.array_equal(*found)
@@ -271,12 +273,12 @@ def test_border_is_cut_and_later_windows_win() -> None:
     plan = pipeline.plan_windows((34, 32, 32), (slice(0, 34),) * 3, (32,) * 3, (8,) * 3, full=True)
     calls = iter(range(1, 99))
 
-    def network(images: Tensor) -> Tensor:
-        return torch.nn.functional.one_hot(torch.full((1, 32, 32, 32), next(calls)), 15).permute(
-            0, 4, 1, 2, 3
-        )
+    def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits = np.zeros((15, 32, 32, 32), dtype=np.float32)
+        logits[next(calls)] = 1.0
+        return logits
 
-    labels = pipeline.segment_windows(np.zeros((2, 34, 32, 32), np.float32), plan, network, CPU)
+    labels = pipeline.segment_windows(np.zeros((2, 34, 32, 32), np.float32), plan, network)
     assert len(plan.windows) == 3
     assert labels[:, 16, 16].tolist() == [0] * 8 + [1] + [3] * 16 + [2] + [0] * 8
     assert not labels[:, :8].any()
@@ -291,7 +293,7 @@ def test_labels_equal_those_of_niftynet(
     scan: tuple[NDArray[np.float64], NDArray[np.float64], Grid],
     expected: NDArray[np.int16],
 ) -> None:
-    labels = segment_scan(*scan, bundle, CPU)
+    labels = segment_scan(*scan, bundle)
     assert labels.dtype == np.int16
     assert len(np.unique(expected)) > 8
     assert np.count_nonzero(labels != expected) <= VOXELS_TOLERANCE * expected.size
@@ -350,7 +352,7 @@ def test_storage_of_the_scan_does_not_matter(
 ) -> None:
     """All 48 permutations and flips of the voxel axes give the same label at the same place."""
     in_phase, out_phase, grid = scan
-    network = segment.cached_network(bundle, CPU)
+    engine = load_engine(bundle, EngineChoice())
     reference = resample_channels(*scan, bundle)[0]
     for axcodes in AXCODES:
         stored_in, stored_grid = reorient(in_phase, grid, axcodes)
@@ -358,7 +360,7 @@ def test_storage_of_the_scan_does_not_matter(
         channels, model_grid = resample_channels(stored_in, stored_out, stored_grid, bundle)
         assert np.array_equal(channels, reference), axcodes
         if axcodes in (("R", "A", "S"), ("L", "P", "S"), ("I", "R", "P"), ("A", "S", "L")):
-            labels, _ = segment_to_grid(channels, model_grid, stored_grid, bundle, network)
+            labels, _ = segment_to_grid(channels, model_grid, stored_grid, bundle, engine)
             assert labels.shape == stored_in.shape
             back, _ = reorient(labels, stored_grid, grid.axcodes)
             assert np.count_nonzero(back != expected) <= VOXELS_TOLERANCE * expected.size
@@ -385,16 +387,14 @@ def test_labels_go_to_their_place_on_a_grid_of_any_order() -> None:
         assert not right[25:].any()
 
 
-class Difference(torch.nn.Module):
+class Difference(Engine):
     """Label 4 where the in-phase image is much brighter than the out-of-phase image."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.limit = torch.nn.Parameter(torch.tensor(1.0))
+    facts, stride = EngineFacts("difference", "0", "cpu"), (1, 1, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits = torch.zeros(1, 15, *images.shape[2:])
-        logits[0, 4] = images[0, 0] - images[0, 1] - self.limit
+    def coarse_logits(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits = np.zeros((15, *volume.shape[1:]), dtype=np.float32)
+        logits[4] = volume[0] - volume[1] - 1.0
         return logits
 
 

@@ -14,14 +14,18 @@ from bids_mfi.errors import BundleError, MFIError
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.muscles import MuscleTable, paper_table
 from bids_mfi.network import devices, model_grid
+from bids_mfi.network.body_box import Box
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.devices import cached_network, choose_device
+from bids_mfi.network.engine import Engine, EngineFacts
+from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.logits import segment_channels
 from bids_mfi.network.model_grid import labels_on_grid, pad_edges
 from bids_mfi.network.segment import label_channels, resample_channels, segment_scan
+from bids_mfi.network.views import View, identity_weights
 
 CPU = torch.device("cpu")
 SHAPE = (44, 38, 14)
@@ -74,7 +78,7 @@ def scan_of(shape: tuple[int, int, int] = SHAPE) -> NDArray[np.float64]:
 
 
 def test_labels_use_many_classes_and_the_shape_of_the_scan(bundle: ModelBundle) -> None:
-    labels = segment_scan(*scan_of(), grid_of(SHAPE, (1.4, 1.4, 3.0)), bundle, CPU)
+    labels = segment_scan(*scan_of(), grid_of(SHAPE, (1.4, 1.4, 3.0)), bundle)
     assert labels.dtype == np.int16
     assert labels.shape == SHAPE
     assert len(np.unique(labels)) >= 5
@@ -84,12 +88,12 @@ def test_storage_of_the_scan_does_not_matter(bundle: ModelBundle) -> None:
     """All 48 permutations and flips of oblique voxel axes: the same label at the same place."""
     grid = grid_of(SHAPE, (0.9, 1.1, 2.6), tilt_degrees=20)
     in_phase, out_phase = scan_of()
-    expected = segment_scan(in_phase, out_phase, grid, bundle, CPU)
+    expected = segment_scan(in_phase, out_phase, grid, bundle)
     assert len(AXCODES) == 48
     for axcodes in AXCODES:
         stored_in, stored_grid = reorient(in_phase, grid, axcodes)
         stored_out, _ = reorient(out_phase, grid, axcodes)
-        labels = segment_scan(stored_in, stored_out, stored_grid, bundle, CPU)
+        labels = segment_scan(stored_in, stored_out, stored_grid, bundle)
         assert stored_grid.axcodes == axcodes
         assert labels.shape == stored_in.shape
         back, back_grid = reorient(labels, stored_grid, grid.axcodes)
@@ -110,11 +114,17 @@ def test_label_is_where_the_logits_are(
     distance = np.linalg.norm(world_of(model_grid) - centre, axis=-1)
     logits = np.zeros((15, *model_grid.shape), dtype=np.float32)
     logits[9] = 9.0 - distance
-    labels = labels_on_grid(logits, model_grid, stored)
+    labels = labels_on_grid(*whole_view(logits), model_grid, stored)
     assert set(np.unique(labels)) == {0, 9}
     where = world_of(stored)[labels == 9]
     assert np.abs(where.mean(axis=0) - centre).max() < 0.5
     assert np.count_nonzero(labels) * stored.voxel_volume_ml == pytest.approx(3.05, rel=0.12)
+
+
+def whole_view(logits: NDArray[np.float32]) -> tuple[Box, list[View]]:
+    """A view of all of the model grid."""
+    x, y, z = (slice(0, size) for size in logits.shape[1:])
+    return (x, y, z), [View(logits, identity_weights(logits.shape[1:]))]
 
 
 def world_of(grid: Grid) -> NDArray[np.float64]:
@@ -125,7 +135,7 @@ def world_of(grid: Grid) -> NDArray[np.float64]:
 def test_first_of_equal_logits_wins(bundle: ModelBundle) -> None:
     grid = grid_of((8, 8, 8), (1.4, 1.4, 3.0))
     logits = np.zeros((15, 8, 8, 8), dtype=np.float32)
-    assert not labels_on_grid(logits, grid, grid).any()
+    assert not labels_on_grid(*whole_view(logits), grid, grid).any()
 
 
 def test_model_grid_has_the_spacing_and_orientation_of_the_bundle(bundle: ModelBundle) -> None:
@@ -148,7 +158,8 @@ def test_number_of_threads_does_not_matter(bundle: ModelBundle) -> None:
         for threads in (1, 2, 1):
             torch.set_num_threads(threads)
             channels, _ = resample_channels(*scan_of(grid.shape), grid, bundle)
-            logits.append(segment_channels(channels, bundle, cached_network(bundle, CPU)))
+            engine = TorchEngine(cached_network(bundle, CPU))
+            logits.append(segment_channels(channels, bundle, engine))
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(logits[0], logits[2])
@@ -157,25 +168,27 @@ def test_number_of_threads_does_not_matter(bundle: ModelBundle) -> None:
 
 def test_signal_unit_does_not_matter(bundle: ModelBundle) -> None:
     grid = grid_of(SHAPE, (1.4, 1.4, 3.0))
-    expected = segment_scan(*scan_of(), grid, bundle, CPU)
-    found = segment_scan(*(0.01 * scan_of()), grid, bundle, CPU)
+    expected = segment_scan(*scan_of(), grid, bundle)
+    found = segment_scan(*(0.01 * scan_of()), grid, bundle)
     assert (found != expected).mean() < 1e-3
 
 
 # ------------------------------------------------------------------------------------- windows
 
 
-class SumOfNeighbours(torch.nn.Module):
+class SumOfNeighbours(Engine):
     """Stands for a network that sees 2 voxels far: its logits are local sums of the images."""
 
+    facts, stride = EngineFacts("sums", "0", "cpu"), (1, 1, 1)
+
     def __init__(self) -> None:
-        super().__init__()
-        self.kernel = torch.nn.Parameter(torch.rand(15, 2, 5, 5, 5))
+        self.kernel = torch.rand(15, 2, 5, 5, 5)
         self.sizes: set[tuple[int, ...]] = set()
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.sizes.add(tuple(images.shape[2:]))
-        return torch.nn.functional.conv3d(images, self.kernel, padding=2)
+    def coarse_logits(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.sizes.add(volume.shape[1:])
+        images = torch.from_numpy(volume)[None]
+        return torch.nn.functional.conv3d(images, self.kernel, padding=2)[0].numpy()
 
 
 @pytest.mark.parametrize("shape", [(44, 38, 14), (16, 61, 30), (9, 10, 7)])
@@ -203,7 +216,7 @@ def test_mirrored_logits_are_the_mean_of_both_views(
     """Computed here from two plain passes, for any axis that runs from side to side."""
     plain = replace(bundle, inference=inference, window=(24, 16, 16), axcodes=axcodes)
     channels = np.random.default_rng(5).normal(50, 20, (2, 32, 24, 16)).astype(np.float32)
-    network = cached_network(bundle, CPU)
+    network = TorchEngine(cached_network(bundle, CPU))
     across = 1 + [code in "LR" for code in axcodes].index(True)
     one = segment_channels(channels, plain, network)
     two = np.flip(segment_channels(np.flip(channels, across).copy(), plain, network), across)
@@ -218,7 +231,7 @@ def test_numbers_that_no_muscle_has_are_not_exchanged(bundle: ModelBundle) -> No
     gaps = replace(bundle, table=MuscleTable(bundle.table.muscles[2:4]))
     channels = np.random.default_rng(6).normal(50, 20, (2, 24, 16, 16)).astype(np.float32)
     torch.manual_seed(8)
-    network = DenseVNet(2, gaps.out_channels, "instance").eval()
+    network = TorchEngine(DenseVNet(2, gaps.out_channels, "instance").eval())
     one = segment_channels(channels, gaps, network)
     two = np.flip(segment_channels(np.flip(channels, 1).copy(), gaps, network), 1)
     found = segment_channels(channels, replace(gaps, mirrored=True), network)
@@ -244,8 +257,8 @@ def test_a_mirrored_scan_gets_mirrored_labels(
     swap = np.array([0, *(table.mirrored_indices()[i] for i in range(1, 15))])
     same = {}
     for name, model in (("plain", bundle), ("both", both)):
-        first = segment_scan(*scan, grid, model, CPU)
-        second = segment_scan(*other, grid, model, CPU)
+        first = segment_scan(*scan, grid, model)
+        second = segment_scan(*other, grid, model)
         same[name] = float(np.mean(first == swap[np.flip(second, 0)]))
     assert same["both"] == 1.0
     assert same["plain"] < 0.9
@@ -301,7 +314,7 @@ def test_a_network_that_overflows_is_an_error(bundle: ModelBundle, inference: st
         wanted = replace(wanted, landmarks=(tuple(map(float, range(13))),) * 2)
     channels = np.random.default_rng(0).uniform(0, 100, (2, 16, 16, 16)).astype(np.float32)
     with pytest.raises(BundleError, match="not finite for this scan"):
-        label_channels(channels, wanted, network)
+        label_channels(channels, wanted, TorchEngine(network))
 
 
 def test_scan_too_large_for_the_model_is_an_error(

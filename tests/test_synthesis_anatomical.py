@@ -20,6 +20,7 @@ from bids_mfi.images import read_image, read_labels
 from bids_mfi.measure.dixon import fat_and_water
 from bids_mfi.muscles import PAPER_LEVELS, WEBER2021
 from bids_mfi.network.bundle_files import load_bundle, write_bundle
+from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.segment import label_channels
 from bids_mfi.network.weights import load_network
 from bids_mfi.options import TrainOptions
@@ -303,8 +304,8 @@ def test_noisy_scans_carry_what_the_bundle_says_of_their_quiet_twins(
     data = synthetic_data(plan_of(relabelled_options(1.0), [label_map], bundle))
     case = data.case_at(2)
     quiet, noisy = anatomical.make_noise_pair(maps, TRAINING_SEED + MOST_CASES + 2, SPACING_MM)
-    network = load_network(bundle, torch.device("cpu"))
-    given = label_channels(np.stack([quiet.in_phase, quiet.out_phase]), bundle, network)
+    engine = TorchEngine(load_network(bundle, torch.device("cpu")))
+    given = label_channels(np.stack([quiet.in_phase, quiet.out_phase]), bundle, engine)
     assert np.array_equal(case.in_phase, noisy.in_phase)
     assert np.array_equal(case.out_phase, noisy.out_phase)
     assert np.array_equal(case.labels, given)

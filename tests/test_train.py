@@ -23,6 +23,7 @@ from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.logits import segment_channels
 from bids_mfi.network.weights import load_network
 from bids_mfi.options import TrainOptions
@@ -131,7 +132,7 @@ def test_the_network_learns(tmp_path: Path) -> None:
     assert dict(bundle.training)["validation_dice_mean"] == f"{best:.4f}"
     case = tiny_case(10_000)
     network = load_network(bundle, torch.device("cpu"))
-    labels = segment_channels(channels_of(case), bundle, network).argmax(axis=0)
+    labels = segment_channels(channels_of(case), bundle, TorchEngine(network)).argmax(axis=0)
     assert (labels == case.labels).mean() > 0.9
 
 

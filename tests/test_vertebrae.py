@@ -14,6 +14,7 @@ from bids_mfi.muscles import WEBER2021, paper_table
 from bids_mfi.network.bundle import METADATA, ModelBundle
 from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.local_intensity import standardise_locally
 from bids_mfi.network.logits import fold_vertebrae, part_vertebrae, segment_all_classes
@@ -58,6 +59,10 @@ def bundle(tmp_path_factory):
 @pytest.fixture(scope="module")
 def case():
     return make_phantom_case(2, SPACING_MM, (48, 40, 16))
+
+
+def engine_of(bundle):
+    return TorchEngine(load_network(bundle, CPU))
 
 
 def channels_of(case):
@@ -118,7 +123,7 @@ class TestBundle:
 
 class TestUse:
     def test_labels_are_of_muscles_only(self, bundle, case):
-        labels = label_channels(channels_of(case), bundle, load_network(bundle, CPU))
+        labels = label_channels(channels_of(case), bundle, engine_of(bundle))
         assert set(np.unique(labels).tolist()) <= set(range(15))
 
     def test_vertebrae_are_numbered_from_the_top(self, bundle):
@@ -139,9 +144,9 @@ class TestUse:
         assert np.array_equal(padded[(slice(None), *inside)], expected)
 
     def test_a_mirrored_scan_gets_mirrored_vertebrae(self, bundle, case):
-        network, channels = load_network(bundle, CPU), channels_of(case)
-        plain = segment_all_classes(channels, bundle, network)
-        turned = segment_all_classes(np.ascontiguousarray(channels[:, ::-1]), bundle, network)
+        engine, channels = engine_of(bundle), channels_of(case)
+        plain = segment_all_classes(channels, bundle, engine)
+        turned = segment_all_classes(np.ascontiguousarray(channels[:, ::-1]), bundle, engine)
         for index in vertebra_indices(15):
             assert np.allclose(turned[index][::-1], plain[index], atol=1e-4)
 

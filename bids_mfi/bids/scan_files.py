@@ -5,8 +5,8 @@ No file holds a date, so that two runs on the same data leave the same bytes.
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,6 +57,10 @@ class ScanRecord:
     images_sha256 : tuple of str
         From :func:`identify_scan`: of each image in the order of ``Sources``. The group level
         compares them, to notice a BIDS_DIR that holds other people.
+    fast : bool
+        Segmented with ``--fast``.
+    engine : mapping of str to str
+        What computed the labels, as ``Engine`` of the sidecars; empty before.
     """
 
     pair: DixonPair
@@ -66,6 +70,8 @@ class ScanRecord:
     fingerprint: str = ""
     version: str = __version__
     images_sha256: tuple[str, ...] = ()
+    fast: bool = False
+    engine: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,8 @@ def identify_scan(record: ScanRecord) -> ScanRecord:
     }
     if pair.scale_slopes:
         decisive["scale_slopes"] = pair.scale_slopes
+    if record.fast:
+        decisive["fast"] = True
     fingerprint = hashlib.sha256(encode_json(decisive)).hexdigest()
     return replace(record, fingerprint=fingerprint, images_sha256=tuple(hashes.values()))
 
@@ -278,6 +286,7 @@ def _describe_origin(record: ScanRecord, roles: tuple[str, ...]) -> dict[str, An
             "Mirrored": bundle.mirrored,
             "Description": bundle.description,
         },
+        **({"Engine": dict(record.engine)} if record.engine else {}),
         "Software": {"Name": PROGRAM, "Version": record.version},
         "Sources": [source_uri(record.pair, role, record.bids_dir) for role in roles],
     }

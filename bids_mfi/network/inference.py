@@ -15,13 +15,14 @@ from bids_mfi.errors import PairError
 from bids_mfi.grid import Grid, reorient, resampled_grid, resize_linear
 from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.engine import Engine
 from bids_mfi.network.logits import (
     check_logits,
+    fine_logits,
     part_vertebrae,
     prepare_own,
-    segment_all_classes,
     segment_channels,
+    segment_views,
 )
 from bids_mfi.network.model_grid import check_model_grid, labels_on_grid, resample_labels
 
@@ -79,12 +80,17 @@ class Inference(ABC):
         """Standardise and pad; as :func:`bids_mfi.network.segment.prepare_volume`."""
 
     @abstractmethod
-    def label(self, channels: NDArray[np.float32], network: DenseVNet) -> NDArray[np.int16]:
+    def label(self, channels: NDArray[np.float32], engine: Engine) -> NDArray[np.int16]:
         """Most likely muscle label of every voxel of the model grid, (x, y, z)."""
 
     @abstractmethod
     def label_on_grid(
-        self, channels: NDArray[np.float32], model_grid: Grid, scan_grid: Grid, network: DenseVNet
+        self,
+        channels: NDArray[np.float32],
+        model_grid: Grid,
+        scan_grid: Grid,
+        engine: Engine,
+        threads: int,
     ) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
         """Labels on a scan's grid; as :func:`bids_mfi.network.segment.segment_to_grid`."""
 
@@ -121,17 +127,22 @@ class WholeVolume(Inference):
         """Standardise as the bundle states; pad with the edge values."""
         return prepare_own(channels, self.bundle)
 
-    def label(self, channels: NDArray[np.float32], network: DenseVNet) -> NDArray[np.int16]:
+    def label(self, channels: NDArray[np.float32], engine: Engine) -> NDArray[np.int16]:
         """Take the highest logit of each voxel."""
-        logits = segment_channels(channels, self.bundle, network)
+        logits = segment_channels(channels, self.bundle, engine)
         return np.asarray(logits.argmax(axis=0), dtype=np.int16)
 
     def label_on_grid(
-        self, channels: NDArray[np.float32], model_grid: Grid, scan_grid: Grid, network: DenseVNet
+        self,
+        channels: NDArray[np.float32],
+        model_grid: Grid,
+        scan_grid: Grid,
+        engine: Engine,
+        threads: int,
     ) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
         """Interpolate logits to the scan's grid and take the highest."""
-        logits = segment_all_classes(channels, self.bundle, network)
-        found = labels_on_grid(logits, model_grid, scan_grid)
+        box, views = segment_views(channels, self.bundle, engine)
+        found = labels_on_grid(box, views, model_grid, scan_grid, threads)
         if not self.bundle.vertebrae:
             return found, None
         muscles = np.where(found < self.bundle.muscle_classes, found, np.int16(0))
@@ -205,22 +216,27 @@ class NiftyNet(Inference):
         inside = (slice(low, low + size) for (low, _), size in zip(widths, shape, strict=True))
         return volume, tuple(inside)
 
-    def label(self, channels: NDArray[np.float32], network: DenseVNet) -> NDArray[np.int16]:
+    def label(self, channels: NDArray[np.float32], engine: Engine) -> NDArray[np.int16]:
         """Label windows one after the other, the last one counts where they overlap."""
-        bundle, device = self.bundle, next(network.parameters()).device
+        bundle = self.bundle
         volume, (x, y, z) = self.prepare(channels)
         plan = niftynet.plan_windows(volume.shape[1:], (x, y, z), bundle.window, bundle.border)
         labels = niftynet.segment_windows(
-            volume, plan, lambda window: check_logits(network(window), bundle), device
+            volume, plan, lambda window: check_logits(fine_logits(engine, window), bundle)
         )[x, y, z]
         return np.asarray(labels, dtype=np.int16)
 
     def label_on_grid(
-        self, channels: NDArray[np.float32], model_grid: Grid, scan_grid: Grid, network: DenseVNet
+        self,
+        channels: NDArray[np.float32],
+        model_grid: Grid,
+        scan_grid: Grid,
+        engine: Engine,
+        threads: int,
     ) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
         """Take the nearest label of the model grid."""
         turned_grid = _turn(scan_grid, self.bundle)
-        nearest = niftynet.resample_nearest(self.label(channels, network), turned_grid.shape)
+        nearest = niftynet.resample_nearest(self.label(channels, engine), turned_grid.shape)
         own, _ = reorient(nearest, turned_grid, scan_grid.axcodes)
         return np.ascontiguousarray(own, dtype=np.int16), None
 

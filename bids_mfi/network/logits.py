@@ -4,21 +4,22 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy import sparse
 
 from bids_mfi.errors import BundleError
+from bids_mfi.network.body_box import Box, find_body_box
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.engine import Engine
 from bids_mfi.network.intensity import standardise
 from bids_mfi.network.local_intensity import standardise_locally
 from bids_mfi.network.model_grid import pad_edges, working_shape
+from bids_mfi.network.views import View, Weights, identity_weights, sum_views, upsampling_weights
 from bids_mfi.options import LOCAL
 
 
 def segment_channels(
-    channels: NDArray[np.float32], bundle: ModelBundle, network: DenseVNet
+    channels: NDArray[np.float32], bundle: ModelBundle, engine: Engine
 ) -> NDArray[np.float32]:
     """Logits of every label for channels on the model grid.
 
@@ -27,25 +28,58 @@ def segment_channels(
     channels : ndarray of float32, shape (2, x, y, z)
         As from :func:`resample_channels`.
     bundle : ModelBundle
-    network : DenseVNet
-        Of this bundle.
+    engine : Engine
+        With the network of this bundle.
 
     Returns
     -------
     ndarray of float32, shape (labels, x, y, z)
         Of muscles and background; voxels that the network labels as vertebra are background.
+        Outside the body box, background has 1 and all other labels 0.
     """
-    return fold_vertebrae(segment_all_classes(channels, bundle, network), bundle)
+    return fold_vertebrae(segment_all_classes(channels, bundle, engine), bundle)
 
 
 def segment_all_classes(
-    channels: NDArray[np.float32], bundle: ModelBundle, network: DenseVNet
+    channels: NDArray[np.float32], bundle: ModelBundle, engine: Engine
 ) -> NDArray[np.float32]:
     """Logits of every class of the network, those of vertebrae at the end."""
-    logits = _segment_view(channels, bundle, network)
-    if bundle.mirrored:
-        _average_mirrored(logits, channels, bundle, network)
+    box, views = segment_views(channels, bundle, engine)
+    logits = np.zeros((bundle.out_channels, *channels.shape[1:]), dtype=np.float32)
+    logits[0] = 1.0
+    logits[(slice(None), *box)] = sum_views(views) / len(views)
     return logits
+
+
+def segment_views(
+    channels: NDArray[np.float32], bundle: ModelBundle, engine: Engine
+) -> tuple[Box, list[View]]:
+    """Logits of a scan, and of its mirror image if the bundle wants it.
+
+    The left of the mirror image is the right of the scan: its axis is flipped back and the classes
+    of the two sides are exchanged. The image is flipped before it is standardised and padded, so a
+    mirrored scan gives mirrored logits whatever its size.
+
+    Returns
+    -------
+    box : tuple of slice
+        The part of the model grid that the views cover.
+    views : list of View
+        On that part; the mean of their logits is the result.
+    """
+    box = choose_box(channels[0], bundle)
+    views = [_segment_view(channels, box, bundle, engine)]
+    if bundle.mirrored:
+        views.append(_segment_mirrored(channels, box, bundle, engine))
+    return box, views
+
+
+def choose_box(in_phase: NDArray[np.float32], bundle: ModelBundle) -> Box:
+    """Choose the body box where the network sees whole volumes; windows cover all of the grid."""
+    if bundle.inference == "windows":
+        x, y, z = (slice(0, size) for size in in_phase.shape)
+        return x, y, z
+    return find_body_box(in_phase, bundle.spacing_mm)
 
 
 def fold_vertebrae(logits: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.float32]:
@@ -69,53 +103,57 @@ def part_vertebrae(classes: NDArray[np.integer], bundle: ModelBundle) -> NDArray
 
 
 def _segment_view(
-    channels: NDArray[np.float32], bundle: ModelBundle, network: DenseVNet
-) -> NDArray[np.float32]:
-    """Logits of channels as they are."""
-    padded, inside = prepare_own(channels, bundle)
-    device = next(network.parameters()).device
-    volume = torch.from_numpy(padded)[None].to(device)  # (1, 2, x, y, z)
-    with torch.inference_mode():
-        if bundle.inference == "windows":
-            logits = _in_windows(network, volume, bundle)
-        else:
-            logits = network(volume)  # (1, labels, x, y, z)
-        check_logits(logits, bundle)
-    return np.ascontiguousarray(logits[0].float().cpu().numpy()[(slice(None), *inside)])
+    channels: NDArray[np.float32], box: Box, bundle: ModelBundle, engine: Engine
+) -> View:
+    """Logits of the box of channels as they are."""
+    part = standardise_for(channels, bundle)[(slice(None), *box)]
+    padded, inside = pad_edges(part, working_shape(part.shape[1:], bundle))
+    if bundle.inference == "windows":
+        logits = _in_windows(engine, padded, bundle)
+        weights = identity_weights(logits.shape[1:])
+    else:
+        logits = check_logits(engine.coarse_logits(padded), bundle)
+        weights = stride_weights(logits.shape[1:], engine.stride)
+    x, y, z = (rows[kept] for rows, kept in zip(weights, inside, strict=True))
+    return View(logits, (x, y, z))
 
 
-def check_logits(logits: Tensor, bundle: ModelBundle) -> Tensor:
+def stride_weights(shape: tuple[int, ...], stride: tuple[int, int, int]) -> Weights:
+    """Weights from the grid of the logits to that of the images."""
+    x, y, z = (upsampling_weights(*pair) for pair in zip(shape, stride, strict=True))
+    return x, y, z
+
+
+def _segment_mirrored(
+    channels: NDArray[np.float32], box: Box, bundle: ModelBundle, engine: Engine
+) -> View:
+    """Logits of the mirror image, back in the scan's own order of voxels and classes."""
+    across = next(axis for axis, code in enumerate(bundle.axcodes) if code in "LR")
+    flipped = list(box)
+    size = channels.shape[1 + across]
+    flipped[across] = slice(size - box[across].stop, size - box[across].start)
+    x, y, z = flipped
+    mirrored = np.ascontiguousarray(np.flip(channels, 1 + across))
+    view = _segment_view(mirrored, (x, y, z), bundle, engine)
+    other_side = bundle.table.mirrored_indices()
+    order = [other_side.get(index, index) for index in range(len(view.logits))]
+    weights = list(view.weights)
+    weights[across] = sparse.csr_array(weights[across][::-1])
+    x_weights, y_weights, z_weights = weights
+    return View(view.logits[order], (x_weights, y_weights, z_weights))
+
+
+def check_logits(logits: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.float32]:
     """Return the logits, or raise BundleError if the weights made them overflow.
 
     NaN never compares as highest, so such labels would be background or nonsense.
     """
-    if not torch.isfinite(logits).all():
+    if not np.isfinite(logits).all():
         raise BundleError(
             f"{bundle.folder}: the network computes values that are not finite for this scan. "
             "Expected weights of a training that converged; name another bundle with --bundle."
         )
     return logits
-
-
-def _average_mirrored(
-    logits: NDArray[np.float32],
-    channels: NDArray[np.float32],
-    bundle: ModelBundle,
-    network: DenseVNet,
-) -> None:
-    """Replace ``logits`` with their mean over the scan and its mirror image.
-
-    The left of the mirror image is the right of the scan: its axis is flipped back and the classes
-    of the two sides are exchanged. The image is flipped before it is padded, so a mirrored scan
-    gives mirrored logits whatever its size.
-    """
-    across = 1 + next(axis for axis, code in enumerate(bundle.axcodes) if code in "LR")
-    view = np.ascontiguousarray(np.flip(channels, across))
-    mirrored = np.flip(_segment_view(view, bundle, network), across)
-    other_side = bundle.table.mirrored_indices()
-    for index, found in enumerate(logits):
-        found += mirrored[other_side.get(index, index)]
-        found /= 2
 
 
 def prepare_own(
@@ -133,21 +171,30 @@ def standardise_for(channels: NDArray[np.float32], bundle: ModelBundle) -> NDArr
     return standardise(channels, bundle.landmarks)
 
 
-def _in_windows(network: DenseVNet, volume: Tensor, bundle: ModelBundle) -> Tensor:
+def _in_windows(
+    engine: Engine, volume: NDArray[np.float32], bundle: ModelBundle
+) -> NDArray[np.float32]:
     """Logits of overlapping windows; where several windows overlap, the mean of their inner parts.
 
     A window's border is left out except at the volume's own edge.
     """
-    shape = tuple(volume.shape[2:])
-    total = volume.new_zeros((bundle.out_channels, *shape))
-    count = volume.new_zeros(shape)
+    shape = volume.shape[1:]
+    total = np.zeros((bundle.out_channels, *shape), dtype=np.float32)
+    count = np.zeros(shape, dtype=np.float32)
     for start in _window_starts(shape, bundle):
         outer = tuple(slice(s, s + w) for s, w in zip(start, bundle.window, strict=True))
-        logits = network(volume[(slice(None), slice(None), *outer)])[0]
+        logits = check_logits(fine_logits(engine, volume[(slice(None), *outer)]), bundle)
         inner, target = _inner_part(start, shape, bundle)
         total[(slice(None), *target)] += logits[(slice(None), *inner)]
         count[target] += 1
-    return (total / count)[None]
+    total /= count
+    return total
+
+
+def fine_logits(engine: Engine, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits at the size of the images, (classes, x, y, z)."""
+    coarse = engine.coarse_logits(np.ascontiguousarray(volume))
+    return sum_views([View(coarse, stride_weights(coarse.shape[1:], engine.stride))])
 
 
 def _window_starts(shape: tuple[int, ...], bundle: ModelBundle) -> Iterator[tuple[int, ...]]:

@@ -1,14 +1,18 @@
 """Size of the model grid and of the network's input."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from bids_mfi.errors import BundleError
-from bids_mfi.grid import Grid, reorient, resize_linear
+from bids_mfi.grid import Grid, linear_weights, reorient, resize_linear
+from bids_mfi.network.body_box import Box
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.dense_vnet import SIZE_DIVISOR
+from bids_mfi.network.views import View, label_views
 
 MAX_MODEL_VOXELS = 30_000_000
 
@@ -77,20 +81,23 @@ def resampled_to_shape(grid: Grid, shape: tuple[int, int, int]) -> Grid:
 
 
 def labels_on_grid(
-    logits: NDArray[np.float32], model_grid: Grid, scan_grid: Grid
+    box: Box, views: Sequence[View], model_grid: Grid, scan_grid: Grid, threads: int = 1
 ) -> NDArray[np.int16]:
     """Give every voxel of the scan its most likely label.
 
-    The logits of one label after the other are interpolated linearly, so that boundaries are
-    smoother than the model grid and only two volumes of the scan's size are held.
+    The logits are interpolated linearly, so that boundaries are smoother than the model grid.
+    Voxels whose centre is outside the box are background.
 
     Parameters
     ----------
-    logits : ndarray of float32, shape (labels, x, y, z)
-        On ``model_grid``.
+    box : tuple of slice
+        Part of ``model_grid`` that the views cover.
+    views : sequence of View
+        The sum of their logits counts.
     model_grid : Grid
         From :func:`resample_channels` for a scan on ``scan_grid``.
     scan_grid : Grid
+    threads : int
 
     Returns
     -------
@@ -99,14 +106,45 @@ def labels_on_grid(
     placeholder = np.broadcast_to(np.int8(0), scan_grid.shape)
     turned_shape = reorient(placeholder, scan_grid, model_grid.axcodes)[1].shape
     turned_grid = resampled_to_shape(model_grid, turned_shape)
-    highest = resize_linear(logits[0], turned_shape)
+    sizes = zip(model_grid.shape, turned_shape, box, strict=True)
+    (x, columns), (y, rows), (z, slices) = (box_weights(*one) for one in sizes)
     labels = np.zeros(turned_shape, dtype=np.int16)
-    for index in range(1, len(logits)):
-        candidate = resize_linear(logits[index], turned_shape)
-        np.copyto(labels, np.int16(index), where=candidate > highest)
-        np.maximum(highest, candidate, out=highest)
+    labels[columns, rows, slices] = label_views([v.onto((x, y, z)) for v in views], threads)
     own, _ = reorient(labels, turned_grid, scan_grid.axcodes)
     return np.ascontiguousarray(own, dtype=np.int16)
+
+
+def box_weights(size: int, wanted: int, part: slice) -> tuple[sparse.csr_array, slice]:
+    """Weights of linear interpolation from a part of an axis, and the voxels that they reach.
+
+    Parameters
+    ----------
+    size, wanted : int
+        Number of voxels of the whole axis, and of the axis to which it is interpolated.
+    part : slice
+        Voxels of ``size`` that are known; beyond them the outermost known value is repeated.
+
+    Returns
+    -------
+    weights : csr_array of float32, shape (reached voxels, known voxels)
+    reached : slice
+        Voxels of ``wanted`` whose centre is in the part.
+
+    Examples
+    --------
+    >>> weights, reached = box_weights(4, 8, slice(1, 3))
+    >>> reached, weights.toarray().tolist()
+    (slice(2, 6, None), [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]])
+    """
+    weights = linear_weights(size, wanted)
+    first, last = part.start, part.stop - 1
+    known = weights[:, part].copy()
+    known[:, 0] += weights[:, :first].sum(axis=1)
+    known[:, -1] += weights[:, last + 1 :].sum(axis=1)
+    centres = (np.arange(wanted) + 0.5) * size / wanted
+    inside = np.flatnonzero((centres >= part.start) & (centres <= part.stop))
+    reached = slice(int(inside[0]), int(inside[-1]) + 1)
+    return sparse.csr_array(known[reached]), reached
 
 
 def resample_labels(labels: NDArray[np.int16], shape: tuple[int, int, int]) -> NDArray[np.int16]:

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 
 from bids_mfi.errors import PairError
 from bids_mfi.grid import Grid
@@ -302,8 +300,7 @@ def _find_needed(shape: tuple[int, ...], inside: Box, written: list[Box]) -> lis
 def segment_windows(
     volume: NDArray[np.float32],
     plan: WindowPlan,
-    network: Callable[[Tensor], Tensor],
-    device: torch.device,
+    network: Callable[[NDArray[np.float32]], NDArray[np.float32]],
 ) -> NDArray[np.int16]:
     """Labels of a padded volume, 0 where no window of the plan writes.
 
@@ -312,33 +309,14 @@ def segment_windows(
     volume : ndarray of float32, shape (channels, x, y, z)
     plan : WindowPlan
     network : callable
-        (1, channels, x, y, z) to logits (1, labels, x, y, z).
-    device : str
-        On which the network is.
+        (channels, x, y, z) to logits (labels, x, y, z).
     """
     labels = np.zeros(volume.shape[1:], dtype=np.int16)
-    exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)  # float32 on GPUs too
-    with torch.inference_mode(), exact:
-        for seen, written in zip(plan.windows, plan.written, strict=True):
-            window = torch.from_numpy(np.ascontiguousarray(volume[(slice(None), *seen)]))
-            logits = network(window[None].to(device))[0]  # (labels, x, y, z)
-            inner = tuple(
-                slice(target.start - source.start, target.stop - source.start)
-                for source, target in zip(seen, written, strict=True)
-            )
-            labels[written] = first_maximum(logits[(slice(None), *inner)]).cpu().numpy()
-    return labels
-
-
-def first_maximum(logits: Tensor) -> Tensor:
-    """Index of the highest of each voxel's logits, the lowest of equal ones; int16.
-
-    >>> first_maximum(torch.tensor([[1.0, 0.0], [1.0, 2.0]])).tolist()
-    [0, 1]
-    """
-    highest = logits[0].clone()
-    labels = torch.zeros(logits.shape[1:], dtype=torch.int16, device=logits.device)
-    for index in range(1, len(logits)):
-        labels[logits[index] > highest] = index
-        torch.maximum(highest, logits[index], out=highest)
+    for seen, written in zip(plan.windows, plan.written, strict=True):
+        logits = network(volume[(slice(None), *seen)])  # (labels, x, y, z)
+        inner = tuple(
+            slice(target.start - source.start, target.stop - source.start)
+            for source, target in zip(seen, written, strict=True)
+        )
+        labels[written] = logits[(slice(None), *inner)].argmax(axis=0)
     return labels

@@ -4,13 +4,12 @@ What depends on the kind of a bundle is in its :class:`bids_mfi.network.inferenc
 """
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bids_mfi.grid import Grid
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.dense_vnet import DenseVNet
-from bids_mfi.network.devices import cached_network
+from bids_mfi.network.engine import Engine
+from bids_mfi.network.engines import EngineChoice, load_engine
 from bids_mfi.network.inference import Zooms, choose_inference
 
 
@@ -19,7 +18,7 @@ def segment_scan(
     out_phase: NDArray[np.floating],
     grid: Grid,
     bundle: ModelBundle,
-    device: torch.device,
+    choice: EngineChoice | None = None,
 ) -> NDArray[np.int16]:
     """Labels of a scan on its own grid: all steps of this module in order.
 
@@ -28,15 +27,19 @@ def segment_scan(
     in_phase, out_phase : ndarray of float, shape (x, y, z)
     grid : Grid
         Of both images.
+    bundle : ModelBundle
+    choice : EngineChoice, optional
+        Default: as for ``--engine auto --device cpu``, with one thread.
 
     Returns
     -------
     ndarray of int16, shape (x, y, z)
         Muscles.
     """
+    choice = choice or EngineChoice()
     channels, model_grid = resample_channels(in_phase, out_phase, grid, bundle)
-    network = cached_network(bundle, device)
-    return segment_to_grid(channels, model_grid, grid, bundle, network)[0]
+    engine = load_engine(bundle, choice)
+    return segment_to_grid(channels, model_grid, grid, bundle, engine, choice.threads)[0]
 
 
 def resample_channels(
@@ -78,7 +81,7 @@ def resample_channels(
 
 
 def label_channels(
-    channels: NDArray[np.float32], bundle: ModelBundle, network: DenseVNet
+    channels: NDArray[np.float32], bundle: ModelBundle, engine: Engine
 ) -> NDArray[np.int16]:
     """Most likely label of every voxel of the model grid; for all kinds of bundles.
 
@@ -91,7 +94,7 @@ def label_channels(
     -------
     ndarray of int16, shape (x, y, z)
     """
-    return choose_inference(bundle).label(channels, network)
+    return choose_inference(bundle).label(channels, engine)
 
 
 def prepare_volume(
@@ -118,7 +121,8 @@ def segment_to_grid(
     model_grid: Grid,
     scan_grid: Grid,
     bundle: ModelBundle,
-    network: DenseVNet,
+    engine: Engine,
+    threads: int = 1,
 ) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
     """Labels on the scan's own grid for channels on the model grid.
 
@@ -129,8 +133,10 @@ def segment_to_grid(
         Both as from :func:`resample_channels` for a scan on ``scan_grid``.
     scan_grid : Grid
     bundle : ModelBundle
-    network : DenseVNet
-        Of this bundle.
+    engine : Engine
+        With the network of this bundle.
+    threads : int
+        For the interpolation of labels; without influence on the result.
 
     Returns
     -------
@@ -139,4 +145,4 @@ def segment_to_grid(
     vertebrae : ndarray of int16, shape of ``scan_grid``, or None
         0, or 1 and more in the order of the bundle's ``vertebrae``; None if it labels none.
     """
-    return choose_inference(bundle).label_on_grid(channels, model_grid, scan_grid, network)
+    return choose_inference(bundle).label_on_grid(channels, model_grid, scan_grid, engine, threads)

@@ -65,6 +65,7 @@ def scan_node_names(pairs: Iterable[DixonPair]) -> dict[str, str]:
 def _build_scan(name: str, plan: RunPlan, pair: DixonPair, threads: int) -> Any:
     from nipype.pipeline import engine
 
+    from bids_mfi.network.engines import EngineChoice
     from bids_mfi.participant import interfaces
 
     nodes = {
@@ -81,8 +82,8 @@ def _build_scan(name: str, plan: RunPlan, pair: DixonPair, threads: int) -> Any:
         node.inputs.bundle = plan.bundle
     resample.inputs.record = plan.make_record(pair)
     segment.inputs.weights = str(plan.bundle.weights)
-    segment.inputs.device = plan.options.device
-    segment.inputs.threads = threads
+    options = plan.options
+    segment.inputs.choice = EngineChoice(options.engine, options.device, threads, options.fast)
     quantify.inputs.pair = pair
     quantify.inputs.fat_water = plan.options.fat_water
     save.inputs.output_dir = str(plan.options.output_dir)
@@ -94,7 +95,7 @@ def _build_scan(name: str, plan: RunPlan, pair: DixonPair, threads: int) -> Any:
             (segment, quantify, [("labels", "labels"), ("vertebrae", "vertebrae")]),
             (segment, report, [("labels", "labels"), ("vertebrae", "vertebrae")]),
             (quantify, report, [("water", "water"), ("fat_fraction", "fat_fraction")]),
-            (segment, save, [("labels", "labels"), ("vertebrae", "vertebrae")]),
+            (segment, save, [(name, name) for name in ("labels", "vertebrae", "engine")]),
             (quantify, save, [("measures", "measures"), ("fat_fraction", "fat_fraction")]),
             (report, save, [("figures", "figures")]),
             (resample, save, [("record", "record")]),

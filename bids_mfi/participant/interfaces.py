@@ -5,7 +5,7 @@ arrays or folders.
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,8 @@ from bids_mfi.measure.pair_quality import check_pair
 from bids_mfi.measure.quality import QCFlag, check_scan, check_size
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.devices import cached_network, choose_device
+from bids_mfi.network.engine import EngineFacts
+from bids_mfi.network.engines import EngineChoice, load_engine
 from bids_mfi.network.inference import choose_inference
 from bids_mfi.network.segment import resample_channels, segment_to_grid
 from bids_mfi.report.figures import draw_figures
@@ -78,13 +79,13 @@ class _SegmentInputSpec(BaseInterfaceInputSpec):
     grid = traits.Instance(Grid, mandatory=True, desc="grid of the scan")
     bundle = traits.Instance(ModelBundle, mandatory=True)
     weights = File(exists=True, mandatory=True, desc="the bundle's weights, for nipype's hash")
-    device = traits.Str(mandatory=True)
-    threads = traits.Int(mandatory=True)
+    choice = traits.Instance(EngineChoice, mandatory=True)
 
 
 class _SegmentOutputSpec(TraitedSpec):
     labels = File(exists=True, desc="label map on the scan's own grid")
     vertebrae = File(exists=True, desc="label map of vertebral bodies, if the bundle has them")
+    engine = traits.Instance(EngineFacts)
 
 
 class Segment(SimpleInterface):
@@ -95,11 +96,14 @@ class Segment(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         bundle, scan_grid = self.inputs.bundle, self.inputs.grid
-        torch.set_num_threads(self.inputs.threads)
-        network = cached_network(bundle, choose_device(self.inputs.device))
+        choice = self.inputs.choice
+        torch.set_num_threads(choice.threads)
+        engine = load_engine(bundle, choice)
+        channels, model_grid = np.load(self.inputs.channels), self.inputs.model_grid
         labels, vertebrae = segment_to_grid(
-            np.load(self.inputs.channels), self.inputs.model_grid, scan_grid, bundle, network
+            channels, model_grid, scan_grid, bundle, engine, choice.threads
         )
+        self._results["engine"] = engine.facts
         for name, found in (("labels", labels), ("vertebrae", vertebrae)):
             if found is not None:
                 path = Path(runtime.cwd) / f"{name}.nii.gz"
@@ -201,6 +205,7 @@ class _SaveInputSpec(BaseInterfaceInputSpec):
     measures = File(exists=True, mandatory=True)
     figures = traits.List(File(exists=True), mandatory=True)
     record = traits.Instance(ScanRecord, mandatory=True)
+    engine = traits.Instance(EngineFacts, mandatory=True)
     output_dir = traits.Str(mandatory=True)
 
 
@@ -229,6 +234,7 @@ class Save(SimpleInterface):
             vertebrae=Path(vertebrae).read_bytes() if isdefined(vertebrae) else None,
             levels=tuple(LevelMeasure(**row) for row in found["levels"]),
         )
-        paths = save_scan(Path(self.inputs.output_dir), self.inputs.record, results)
+        record = replace(self.inputs.record, engine=self.inputs.engine.describe())
+        paths = save_scan(Path(self.inputs.output_dir), record, results)
         self._results["table"] = str(paths.mfi_tsv)
         return runtime

@@ -16,7 +16,7 @@ from bids_mfi.errors import MFIError, OutputError
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
-from bids_mfi.network.devices import choose_device
+from bids_mfi.network.engines import EngineChoice, settle_engine
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.plugins import Plugin, choose_plugin, fit_plugin
 from bids_mfi.storage import check_writable
@@ -76,7 +76,8 @@ class RunPlan:
 
     def make_record(self, pair: DixonPair) -> ScanRecord:
         """Record the origin of a scan's results; its images are hashed when processing starts."""
-        return ScanRecord(pair, self.options.bids_dir, self.facts, self.options.fat_water)
+        options = self.options
+        return ScanRecord(pair, options.bids_dir, self.facts, options.fat_water, fast=options.fast)
 
     def find_state(self, pair: DixonPair) -> str:
         """Return ``missing``, ``current``, or why the results in OUTPUT_DIR remain."""
@@ -112,7 +113,9 @@ def plan_run(options: RunOptions) -> RunPlan:
     """
     check_output_dir(options.bids_dir, options.output_dir)
     bundle = load_bundle(options.bundle or DEFAULT_BUNDLE)
-    choose_device(options.device)  # a worker on another machine chooses its own
+    if options.fast:
+        bundle = replace(bundle, mirrored=False)
+    settle_engine(EngineChoice(options.engine, options.device))  # a worker chooses its own
     plan = RunPlan(options, bundle, bundle_facts(bundle), choose_plugin(options))
     scans = find_scans(options)
     plan = replace(

@@ -16,6 +16,7 @@ from bids_mfi.errors import InputError, OutputError
 from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.devices import cached_network
+from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.segment import label_channels
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve
@@ -195,9 +196,9 @@ def label_quietly(
     The precision is that of the training, except on CUDA devices, where it is float32 unless
     ``bfloat16`` is requested.
     """
-    network = cached_network(bundle, device)
+    engine = TorchEngine(cached_network(bundle, device))
     with torch.autocast(device.type, torch.bfloat16, enabled=bool(options.bfloat16)):
-        return label_channels(channels_of(case), bundle, network)
+        return label_channels(channels_of(case), bundle, engine)
 
 
 def describe_relabelled(options: TrainOptions, start: ModelBundle) -> str:

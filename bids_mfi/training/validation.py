@@ -11,6 +11,7 @@ import torch
 from bids_mfi.errors import MFIError
 from bids_mfi.measure.overlap import dice_by_muscle
 from bids_mfi.muscles import MuscleTable
+from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.segment import label_channels
 from bids_mfi.options import TrainOptions
 from bids_mfi.storage import write_atomically
@@ -70,11 +71,11 @@ def validation_dice(progress: Progress, data: TrainingData) -> dict[int, float]:
 
     Validation omits mirror images, which would double its time.
     """
-    network = progress.result.eval()
+    engine = TorchEngine(progress.result.eval())
     bundle = replace(progress.draft, mirrored=False)
     values: dict[int, list[float]] = {muscle.index: [] for muscle in data.table}
     for case in data.validation:
-        labels = label_channels(channels_of(case), bundle, network)
+        labels = label_channels(channels_of(case), bundle, engine)
         held = np.unique(case.labels)
         for index, value in dice_by_muscle(labels, case.labels, data.table).items():
             if index in held:
