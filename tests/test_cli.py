@@ -27,6 +27,7 @@ def test_every_option_reaches_the_options():
     found = parse(
         "--participant-label", "sub-01", "02", "--session-id", "ses-a", "--bids-filter-file", "f",
         "--bids-database-dir", "db", "--skip-bids-validation", "--bundle", "b", "--device", "cpu",
+        "--engine", "torch", "--fast",
         "--fat-water", "scanner", "--n-cpus", "3", "--omp-nthreads", "2", "--mem", "4.5", "-w", "w",
         "--use-plugin", "p", "--stop-on-first-crash", "--write-graph", "--overwrite", "--dry-run",
         "--json", "-vv", "--notrack", "--participants-file", "t", "--session", "s",

@@ -86,7 +86,11 @@ def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
         ("Segment", "Quantify"): [("labels", "labels"), ("vertebrae", "vertebrae")],
         ("Segment", "Report"): [("labels", "labels"), ("vertebrae", "vertebrae")],
         ("Quantify", "Report"): [("fat_fraction", "fat_fraction"), ("water", "water")],
-        ("Segment", "Save"): [("labels", "labels"), ("vertebrae", "vertebrae")],
+        ("Segment", "Save"): [
+            ("engine", "engine"),
+            ("labels", "labels"),
+            ("vertebrae", "vertebrae"),
+        ],
         ("Quantify", "Save"): [("fat_fraction", "fat_fraction"), ("measures", "measures")],
         ("Report", "Save"): [("figures", "figures")],
         ("Resample", "Save"): [("record", "record")],

@@ -33,9 +33,12 @@ def load_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
         The weights are not those of the bundle, not a plain state dict, or do not fit the network.
     """
     state = read_state_dict(bundle.weights, read_verified(bundle))
-    network = make_network(bundle)
-    check_state_dict(bundle.weights, state, network.state_dict())
-    network.load_state_dict(state)
+    with torch.device("meta"):  # no time for random weights that would be replaced
+        network = make_network(bundle)
+    wanted = network.state_dict()
+    check_state_dict(bundle.weights, state, wanted)
+    typed = {name: state[name].to(tensor.dtype).contiguous() for name, tensor in wanted.items()}
+    network.load_state_dict(typed, assign=True)
     return network.to(device).eval()
 
 

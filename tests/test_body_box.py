@@ -1,0 +1,197 @@
+"""The box around the body, and labels that are interpolated from it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bids_mfi.grid import Grid, resize_linear
+from bids_mfi.muscles import paper_table
+from bids_mfi.network.body_box import MARGIN_MM, find_body_box
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.dense_vnet import upsample
+from bids_mfi.network.engine import Engine, EngineFacts
+from bids_mfi.network.intensity import PROBABILITIES_PERCENT
+from bids_mfi.network.logits import segment_all_classes
+from bids_mfi.network.model_grid import box_weights, labels_on_grid
+from bids_mfi.network.segment import segment_to_grid
+from bids_mfi.network.views import (
+    View,
+    identity_weights,
+    label_views,
+    sum_views,
+    upsampling_weights,
+)
+
+SPACING_MM = (1.0, 1.0, 3.0)
+
+
+def body_in_air(shape: tuple[int, int, int] = (60, 50, 12)) -> NDArray[np.float32]:
+    """Tissue from (20, 15) to (44, 40) in all slices, and air with a little noise."""
+    volume = np.abs(np.random.default_rng(2).normal(0, 1, shape)).astype(np.float32)
+    volume[20:44, 15:40] += 100.0
+    return volume
+
+
+def box_of(*ranges: tuple[int, int]) -> tuple[slice, ...]:
+    return tuple(slice(first, last) for first, last in ranges)
+
+
+class TestBox:
+    def test_it_is_the_body_and_a_margin(self):
+        assert MARGIN_MM == 5.0
+        found = find_body_box(body_in_air(), SPACING_MM)
+        assert found == box_of((15, 49), (10, 45), (0, 12))
+
+    def test_the_margin_is_in_millimetres(self):
+        found = find_body_box(body_in_air(), (2.5, 1.0, 3.0))
+        assert found == box_of((18, 46), (10, 45), (0, 12))
+
+    def test_slices_without_a_body_are_left_out(self):
+        volume = body_in_air()
+        volume[:, :, 8:] = 0.5
+        assert find_body_box(volume, SPACING_MM)[2] == slice(0, 10)
+
+    def test_a_small_piece_in_air_counts_for_nothing(self):
+        volume = body_in_air()
+        volume[2:4, 2:4, 3] = 120.0
+        assert find_body_box(volume, SPACING_MM) == box_of((15, 49), (10, 45), (0, 12))
+
+    def test_a_large_second_piece_counts(self):
+        """Metal may cut a neck in two."""
+        volume = body_in_air()
+        volume[30:33] = 0.0
+        assert find_body_box(volume, SPACING_MM) == box_of((15, 49), (10, 45), (0, 12))
+
+    def test_it_moves_with_the_body(self):
+        moved = np.roll(body_in_air(), (9, -7), axis=(0, 1))
+        assert find_body_box(moved, SPACING_MM) == box_of((24, 58), (3, 38), (0, 12))
+
+    def test_it_ends_with_the_volume(self):
+        moved = np.roll(body_in_air(), 14, axis=0)
+        assert find_body_box(moved, SPACING_MM)[0] == slice(29, 60)
+
+    @pytest.mark.parametrize("value", [0.0, 7.0])
+    def test_a_volume_without_contrast_is_its_own_box(self, value):
+        found = find_body_box(np.full((8, 9, 10), value, np.float32), SPACING_MM)
+        assert found == box_of((0, 8), (0, 9), (0, 10))
+
+
+class TestWeights:
+    @pytest.mark.parametrize("factors", [(2, 2, 2), (2, 2, 1), (1, 2, 1)])
+    def test_upsampling_is_that_of_the_network(self, factors):
+        coarse = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+        wanted = upsample(torch.from_numpy(coarse)[None], factors)[0].numpy()
+        weights = tuple(upsampling_weights(*p) for p in zip(coarse.shape[1:], factors, strict=True))
+        np.testing.assert_allclose(sum_views([View(coarse, weights)]), wanted, atol=1e-6)
+
+    @pytest.mark.parametrize("wanted", [(7, 9, 11), (14, 5, 4), (20, 8, 3)])
+    def test_of_a_whole_axis_they_are_those_of_images(self, wanted):
+        volume = np.random.default_rng(1).normal(size=(1, 7, 9, 4)).astype(np.float32)
+        both = [
+            box_weights(size, new, slice(0, size))
+            for size, new in zip(volume.shape[1:], wanted, strict=True)
+        ]
+        found = sum_views([View(volume, tuple(weights for weights, _ in both))])
+        assert [reached for _, reached in both] == [slice(0, n) for n in wanted]
+        np.testing.assert_allclose(found[0], resize_linear(volume[0], wanted), atol=1e-5)
+
+    @pytest.mark.parametrize("wanted", [5, 10, 17, 23])
+    def test_they_sum_to_one_and_reach_the_part(self, wanted):
+        weights, reached = box_weights(10, wanted, slice(3, 8))
+        assert weights.shape == (reached.stop - reached.start, 5)
+        np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-6)
+        centres = (np.arange(wanted) + 0.5) * 10 / wanted
+        inside = (centres >= 3) & (centres <= 8)
+        assert reached == slice(*(np.flatnonzero(inside)[[0, -1]] + (0, 1)))
+
+    def test_the_sum_of_views_decides(self):
+        first = np.array([1.0, 0.0, 0.9], np.float32).reshape(3, 1, 1, 1)
+        second = np.array([0.0, 1.0, 0.9], np.float32).reshape(3, 1, 1, 1)
+        views = [View(logits, identity_weights((1, 1, 1))) for logits in (first, second)]
+        assert label_views(views[:1], 1).item() == 0
+        assert label_views(views, 1).item() == 2
+        equal = View(np.ones_like(first), views[0].weights)
+        assert label_views([equal, equal], 1).item() == 0  # the first of equal ones
+
+    def test_threads_change_no_label(self):
+        logits = np.random.default_rng(3).normal(size=(5, 9, 8, 7)).astype(np.float32)
+        views = [View(logits, identity_weights(logits.shape[1:]))]
+        wanted = logits.argmax(axis=0)
+        for threads in (1, 3):
+            assert np.array_equal(label_views(views, threads), wanted)
+
+
+class BrightAsOne(Engine):
+    """Stands for a network: class 1 where the standardised in-phase image is bright."""
+
+    facts, stride = EngineFacts("bright", "0", "cpu"), (1, 1, 1)
+
+    def __init__(self):
+        self.shapes = []
+
+    def coarse_logits(self, volume):
+        self.shapes.append(volume.shape[1:])
+        logits = np.zeros((15, *volume.shape[1:]), np.float32)
+        logits[1] = volume[0]
+        return logits
+
+
+class TestUse:
+    @pytest.fixture
+    def bundle(self, tmp_path: Path) -> ModelBundle:
+        return ModelBundle(
+            folder=tmp_path,
+            name="bright",
+            version="0",
+            sha256="",
+            spacing_mm=SPACING_MM,
+            landmarks=(tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2,
+            table=paper_table(),
+            description="",
+            licence="CC0-1.0",
+        )
+
+    def test_the_network_sees_the_box_and_labels_stay_where_they_are(self, bundle):
+        volume = body_in_air()
+        volume[26:32, 20:30, 4:9] += 80.0
+        grid = Grid.from_array(volume.shape, np.diag((*SPACING_MM, 1)))
+        for mirrored in (False, True):
+            engine = BrightAsOne()
+            channels = np.stack([volume, volume])
+            model = replace(bundle, mirrored=mirrored)
+            labels, _ = segment_to_grid(channels, grid, grid, model, engine)
+            assert set(engine.shapes) == {(40, 40, 16)}  # 34 x 35 x 12, rounded up
+            assert len(engine.shapes) == 1 + mirrored
+            assert labels.shape == volume.shape
+            if not mirrored:  # the mirror image calls the other side 2
+                assert labels[27:31, 21:29, 5:8].all()
+            assert not labels[:15].any()
+            assert not labels[49:].any()
+
+    def test_windows_cover_everything(self, bundle):
+        engine = BrightAsOne()
+        model = replace(bundle, inference="windows", window=(24, 24, 16), border=(4, 4, 0))
+        logits = segment_all_classes(np.stack([body_in_air()] * 2), model, engine)
+        assert logits.shape == (15, 60, 50, 12)
+        assert set(engine.shapes) == {(24, 24, 16)}
+
+    def test_outside_the_box_is_background(self, bundle):
+        logits = segment_all_classes(np.stack([body_in_air()] * 2), bundle, BrightAsOne())
+        assert not logits[:, :15].argmax(axis=0).any()
+        assert not logits[:, :, 45:].argmax(axis=0).any()
+        assert logits[:, 20:44, 15:40].argmax(axis=0).any()
+
+    def test_finer_scans_get_background_outside(self):
+        grid = Grid.from_array((10, 8, 4), np.eye(4))
+        scan = Grid.from_array((20, 16, 4), np.diag((0.5, 0.5, 1, 1)))
+        logits = np.zeros((2, 4, 3, 4), np.float32)
+        logits[1] = 1.0
+        views = [View(logits, identity_weights((4, 3, 4)))]
+        labels = labels_on_grid(box_of((3, 7), (2, 5), (0, 4)), views, grid, scan)
+        expected = np.zeros((20, 16, 4))
+        expected[6:14, 4:10] = 1
+        assert np.array_equal(labels, expected)

@@ -1,0 +1,194 @@
+"""Engines compute the same network: labels, threads, precision, and what is written where."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bids_mfi.errors import MFIError
+from bids_mfi.muscles import paper_table
+from bids_mfi.network import engines
+from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle_files import write_bundle
+from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.engine import Engine
+from bids_mfi.network.engine_openvino import OpenVINOEngine, has_bfloat16
+from bids_mfi.network.engine_torch import TorchEngine
+from bids_mfi.network.engines import EngineChoice, load_engine, settle_engine
+from bids_mfi.network.intensity import PROBABILITIES_PERCENT
+
+CPU = torch.device("cpu")
+VARIANTS = [
+    ("batch", (2, 2, 2), "published"),
+    ("instance", (2, 2, 2), "published"),
+    ("instance", (2, 2, 1), "wide"),
+    ("instance", (1, 1, 1), "published"),
+    ("batch", (1, 2, 1), "wide"),
+]
+
+
+def network_of(normalization: str, stride: tuple[int, int, int], widths: str) -> DenseVNet:
+    """Random weights, and moving averages that are not those of a new network."""
+    torch.manual_seed(5)
+    network = DenseVNet(2, 15, normalization, stride, widths).train()
+    with torch.no_grad():
+        for _ in range(2):
+            network(torch.randn(1, 2, 16, 16, 16) * 3 + 1)
+        for name, value in network.named_parameters():
+            if ".bn." in name or name.startswith("pool_bn"):
+                value.add_(0.3 * torch.randn_like(value))
+    return network.eval()
+
+
+def openvino_of(network: DenseVNet, threads: int = 2, precision: str = "float32") -> Engine:
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    kind = "batch" if "pool_bn.running_mean" in state else "instance"
+    return OpenVINOEngine(state, kind, network.stem_stride, threads, precision)
+
+
+def images_of(shape: tuple[int, int, int] = (48, 40, 16)) -> NDArray[np.float32]:
+    return np.random.default_rng(4).normal(size=(2, *shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("normalization", "stride", "widths"), VARIANTS)
+def test_openvino_gives_the_logits_of_pytorch(
+    normalization: str, stride: tuple[int, int, int], widths: str
+) -> None:
+    network = network_of(normalization, stride, widths)
+    wanted = TorchEngine(network).coarse_logits(images_of())
+    found = openvino_of(network).coarse_logits(images_of())
+    assert found.shape == wanted.shape
+    assert found.dtype == np.float32
+    assert np.abs(wanted).max() > 0.5
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+    assert (found.argmax(axis=0) == wanted.argmax(axis=0)).mean() >= 0.99999
+
+
+def test_another_shape_is_compiled_anew() -> None:
+    network = network_of("instance", (2, 2, 1), "published")
+    engine = openvino_of(network)
+    for shape in ((16, 24, 8), (32, 16, 16), (16, 24, 8)):
+        wanted = TorchEngine(network).coarse_logits(images_of(shape))
+        np.testing.assert_allclose(engine.coarse_logits(images_of(shape)), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_threads_change_no_bit(precision: str) -> None:
+    """OpenVINO's own instance normalisation would: at this size with two threads already."""
+    if precision == "bfloat16" and not has_bfloat16():
+        precision = "float32"
+    network = network_of("instance", (2, 2, 1), "wide")
+    images = images_of((96, 80, 24))
+    one, two, four = (
+        openvino_of(network, threads, precision).coarse_logits(images) for threads in (1, 2, 4)
+    )
+    assert np.array_equal(one, two)
+    assert np.array_equal(one, four)
+
+
+def test_constant_channels_are_finite() -> None:
+    """A channel without variance is divided by the square root of epsilon, as in PyTorch."""
+    network = network_of("instance", (2, 2, 2), "published")
+    images = np.zeros((2, 16, 16, 16), dtype=np.float32)
+    wanted = TorchEngine(network).coarse_logits(images)
+    np.testing.assert_allclose(openvino_of(network).coarse_logits(images), wanted, atol=1e-3)
+
+
+def test_sizes_that_the_network_cannot_take_are_an_error() -> None:
+    engine = openvino_of(network_of("instance", (2, 2, 2), "published"))
+    with pytest.raises(ValueError, match="multiple of 8"):
+        engine.coarse_logits(np.zeros((2, 16, 16, 12), dtype=np.float32))
+
+
+# ---------------------------------------------------------------------------------------- choice
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    draft = ModelBundle(
+        folder=tmp_path_factory.mktemp("bundle"),
+        name="random",
+        version="0",
+        sha256="",
+        spacing_mm=(1.4, 1.4, 3.0),
+        landmarks=(tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2,
+        table=paper_table(),
+        description="",
+        licence="CC0-1.0",
+    )
+    state = network_of("instance", (2, 2, 2), "published").state_dict()
+    return write_bundle(draft, state, "")
+
+
+@pytest.mark.parametrize(
+    ("has_cuda", "engine", "device", "expected"),
+    [
+        (False, "auto", "auto", ("openvino", "cpu")),
+        (True, "auto", "auto", ("torch", "cuda")),
+        (True, "auto", "cpu", ("openvino", "cpu")),
+        (True, "openvino", "auto", ("openvino", "cpu")),
+        (True, "torch", "cpu", ("torch", "cpu")),
+        (False, "torch", "auto", ("torch", "cpu")),
+    ],
+)
+def test_what_the_machine_has_decides(
+    monkeypatch: pytest.MonkeyPatch,
+    has_cuda: bool,
+    engine: str,
+    device: str,
+    expected: tuple[str, str],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    settled = settle_engine(EngineChoice(engine, device))
+    assert (settled.engine, settled.device) == expected
+
+
+def test_choices_that_cannot_be_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(MFIError, match="--engine torch"):
+        settle_engine(EngineChoice("openvino", "cuda"))
+    with pytest.raises(MFIError, match="auto, openvino, torch"):
+        settle_engine(EngineChoice("tensorrt"))
+
+
+def test_an_engine_is_loaded_once_for_each_choice(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_LOADED", {})
+    first = load_engine(bundle, EngineChoice(threads=1))
+    assert load_engine(replace(bundle, name="copy"), EngineChoice(threads=1)) is first
+    assert load_engine(bundle, EngineChoice(threads=2)) is not first
+    assert isinstance(first, OpenVINOEngine)
+    assert isinstance(load_engine(bundle, EngineChoice("torch")), TorchEngine)
+
+
+def test_fast_is_bfloat16_where_the_processor_has_it(bundle: ModelBundle) -> None:
+    for has, precision in ((True, "bfloat16"), (False, "float32")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engines, "_LOADED", {})
+            patch.setattr(engines, "has_bfloat16", lambda has=has: has)
+            engine = load_engine(bundle, EngineChoice(fast=True))
+            assert engine.facts.precision == precision
+            assert load_engine(bundle, EngineChoice()).facts.precision == "float32"
+
+
+def test_importing_openvino_writes_nothing_to_home(tmp_path: Path) -> None:
+    """Its package would write an identifier for usage statistics there."""
+    code = "import bids_mfi.network.engine_openvino as e; e.has_bfloat16()"
+    environment = os.environ | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_facts_are_the_entries_of_a_sidecar(bundle: ModelBundle) -> None:
+    entries = load_engine(bundle, EngineChoice()).facts.describe()
+    assert json.loads(json.dumps(entries)) == entries
+    assert list(entries) == ["Name", "Version", "Device", "Precision"]
+    assert entries["Name"] == "openvino"
