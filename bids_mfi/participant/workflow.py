@@ -42,7 +42,7 @@ from bids_mfi.participant.work_folder import make_work_dir
 from bids_mfi.signals import hold_signals
 from bids_mfi.storage import TEMPORARY_FOLDER, remove_folders_of_the_dead, remove_stale_partials
 
-RECORDED_PACKAGES = ("torch", "numpy", "scipy", "nibabel", "nipype", "pybids")
+RECORDED_PACKAGES = ("torch", "openvino", "numpy", "scipy", "nibabel", "nipype", "pybids")
 STOPPED = "Not run: the run stopped at an earlier failure. Run it again."
 
 
