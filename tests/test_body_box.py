@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bids_mfi.grid import Grid, resize_linear
 from bids_mfi.muscles import paper_table
+from bids_mfi.network.air import remove_pieces_in_air
 from bids_mfi.network.body_box import MARGIN_MM, find_body_box
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.dense_vnet import upsample
@@ -34,6 +35,21 @@ def body_in_air(shape: tuple[int, int, int] = (60, 50, 12)) -> NDArray[np.float3
     volume = np.abs(np.random.default_rng(2).normal(0, 1, shape)).astype(np.float32)
     volume[20:44, 15:40] += 100.0
     return volume
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> ModelBundle:
+    return ModelBundle(
+        folder=tmp_path,
+        name="bright",
+        version="0",
+        sha256="",
+        spacing_mm=SPACING_MM,
+        landmarks=(tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2,
+        table=paper_table(),
+        description="",
+        licence="CC0-1.0",
+    )
 
 
 def box_of(*ranges: tuple[int, int]) -> tuple[slice, ...]:
@@ -125,6 +141,53 @@ class TestWeights:
             assert np.array_equal(label_views(views, threads), wanted)
 
 
+class TestAir:
+    def test_pieces_in_air_are_removed_and_others_stay(self):
+        labels = np.zeros((20, 20, 6), np.int16)
+        labels[2:8, 2:8] = 3
+        labels[12:14, 12:14, 2:4] = 3  # in air
+        labels[9:11, 2:8] = 7  # half in tissue
+        labels[16:, 16:] = 9  # in air, the only piece of its label
+        tissue = np.zeros((20, 20, 6), bool)
+        tissue[:10, :10] = True
+        expected = labels.copy()
+        expected[12:] = 0
+        remove_pieces_in_air(labels, tissue)
+        assert np.array_equal(labels, expected)
+
+    def test_the_foreground_may_be_on_another_grid(self):
+        labels = np.ones((8, 8, 4), np.int16)
+        labels[4] = 0  # two pieces
+        tissue = np.zeros((4, 4, 4), bool)
+        tissue[:2] = True
+        remove_pieces_in_air(labels, tissue)
+        assert labels[:4].all()
+        assert not labels[4:].any()
+
+    def test_a_scan_keeps_no_label_in_air(self, bundle):
+        """A second bright spot in air is too small for the body, and its label goes."""
+        volume = body_in_air()
+        volume[26:32, 20:30, 4:9] += 80.0
+        volume[46:48, 42:44, 4:6] = 1.0  # within the margin of the box
+        channels = np.stack([volume, volume])
+        grid = Grid.from_array(volume.shape, np.diag((*SPACING_MM, 1)))
+        labels, _ = segment_to_grid(channels, grid, grid, bundle, AllAsOne())
+        assert labels[26:32, 20:30, 4:9].all()
+        assert not labels[46:48, 42:44].any()
+
+
+class AllAsOne(Engine):
+    """Stands for a network: class 1 in tissue and in a cube beside it."""
+
+    facts, stride = EngineFacts("all", "0", "cpu"), (1, 1, 1)
+
+    def coarse_logits(self, volume):
+        logits = np.zeros((15, *volume.shape[1:]), np.float32)
+        logits[1] = volume[0] > 0
+        logits[1, -8:, -8:] = 1.0
+        return logits
+
+
 class BrightAsOne(Engine):
     """Stands for a network: class 1 where the standardised in-phase image is bright."""
 
@@ -141,20 +204,6 @@ class BrightAsOne(Engine):
 
 
 class TestUse:
-    @pytest.fixture
-    def bundle(self, tmp_path: Path) -> ModelBundle:
-        return ModelBundle(
-            folder=tmp_path,
-            name="bright",
-            version="0",
-            sha256="",
-            spacing_mm=SPACING_MM,
-            landmarks=(tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2,
-            table=paper_table(),
-            description="",
-            licence="CC0-1.0",
-        )
-
     def test_the_network_sees_the_box_and_labels_stay_where_they_are(self, bundle):
         volume = body_in_air()
         volume[26:32, 20:30, 4:9] += 80.0

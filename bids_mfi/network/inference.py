@@ -16,6 +16,7 @@ from bids_mfi.grid import Grid, reorient, resampled_grid, resize_linear
 from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.engine import Engine
+from bids_mfi.network.intensity import find_foreground
 from bids_mfi.network.logits import (
     check_logits,
     fine_logits,
@@ -142,7 +143,8 @@ class WholeVolume(Inference):
     ) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
         """Interpolate logits to the scan's grid and take the highest."""
         box, views = segment_views(channels, self.bundle, engine)
-        found = labels_on_grid(box, views, model_grid, scan_grid, threads)
+        foreground = find_foreground(channels[0])
+        found = labels_on_grid(box, views, model_grid, scan_grid, threads, foreground)
         if not self.bundle.vertebrae:
             return found, None
         muscles = np.where(found < self.bundle.muscle_classes, found, np.int16(0))
