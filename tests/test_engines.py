@@ -12,17 +12,22 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from bids_mfi.bids.scan_files import identify_scan
+from bids_mfi.cli.app import main
 from bids_mfi.errors import MFIError
 from bids_mfi.muscles import paper_table
 from bids_mfi.network import engines
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.bundle_files import write_bundle
+from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.engine import Engine
 from bids_mfi.network.engine_openvino import OpenVINOEngine, has_bfloat16
 from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.engines import EngineChoice, load_engine, settle_engine
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
+from bids_mfi.network.weights import load_network
+from bids_mfi.options import RunOptions
+from bids_mfi.participant.plan import plan_run
 
 CPU = torch.device("cpu")
 VARIANTS = [
@@ -192,3 +197,39 @@ def test_facts_are_the_entries_of_a_sidecar(bundle: ModelBundle) -> None:
     assert json.loads(json.dumps(entries)) == entries
     assert list(entries) == ["Name", "Version", "Device", "Precision"]
     assert entries["Name"] == "openvino"
+
+
+# -------------------------------------------------------------------------------- a run with --fast
+
+
+def test_fast_results_are_others(bids_dir: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    """They use no mirror image, and a run of the other kind does not take them for its own."""
+    load = load_bundle(tiny_bundle)
+    state = load_network(load, CPU).state_dict()
+    bundle = write_bundle(replace(load, folder=tmp_path / "mirrored", mirrored=True), state, "")
+    plans = [
+        plan_run(
+            RunOptions(bids_dir, tmp_path / "out", "participant", bundle=bundle.folder, fast=fast)
+        )
+        for fast in (False, True)
+    ]
+    assert [plan.bundle.mirrored for plan in plans] == [True, False]
+    assert [plan.facts.mirrored for plan in plans] == [True, False]
+    records = [identify_scan(plan.make_record(plan.pairs[0])) for plan in plans]
+    assert records[0].fingerprint != records[1].fingerprint
+    slow_again = replace(plans[1].make_record(plans[1].pairs[0]), fast=False)
+    assert identify_scan(slow_again).fingerprint != records[1].fingerprint
+
+
+def test_sidecars_state_what_computed(bids_dir: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    out_dir = tmp_path / "out"
+    words = [str(bids_dir), str(out_dir), "participant", "--bundle", str(tiny_bundle)]
+    assert main([*words, "--engine", "torch"]) == 0
+    for path in out_dir.glob("sub-01/anat/*.json"):
+        assert json.loads(path.read_text())["Engine"]["Name"] == "torch", path
+    assert main([*words, "--engine", "openvino"]) == 0  # done already, whatever the engine
+    found = json.loads(next(out_dir.glob("sub-01/anat/*_mfi.json")).read_text())
+    assert found["Engine"]["Name"] == "torch"
+    assert main([*words, "--overwrite"]) == 0
+    found = json.loads(next(out_dir.glob("sub-01/anat/*_mfi.json")).read_text())
+    assert found["Engine"]["Name"] == "openvino"
