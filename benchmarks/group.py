@@ -27,20 +27,39 @@ KIB_PER_GIB = 1024**2
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a command took.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall time.
+    cpu_seconds : float
+        User and system time, with those of the children.
+    peak_gib : float
+        Largest resident set of the process or of one of its children.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_gib: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """What the runs on one study took."""
 
     sessions: int
     rows: int
-    seconds: tuple[float, ...]
-    peak_gb: tuple[float, ...]
+    costs: tuple[Cost, ...]
+
+    def median(self, quantity: str) -> float:
+        """Median of one attribute of the costs."""
+        return statistics.median(getattr(cost, quantity) for cost in self.costs)
 
 
-def run_once(command: list[str], log: Path) -> tuple[float, float]:
-    """Wall time (s) and peak memory (GiB) of a command; its words go to ``log``.
-
-    The memory is the largest resident set of the process or of one of its children.
-    """
+def run_once(command: list[str], log: Path) -> Cost:
+    """Run a command; its words go to ``log``."""
     started = time.monotonic()
     with log.open("wb") as file:
         actions = [(os.POSIX_SPAWN_DUP2, file.fileno(), number) for number in (1, 2)]
@@ -50,7 +69,8 @@ def run_once(command: list[str], log: Path) -> tuple[float, float]:
     code = os.waitstatus_to_exitcode(status)
     if code:
         sys.exit(f"{' '.join(command)}: exit status {code}\n{log.read_text()[-2000:]}")
-    return seconds, usage.ru_maxrss / KIB_PER_GIB
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Cost(seconds, cpu_seconds, usage.ru_maxrss / KIB_PER_GIB)
 
 
 def count_rows(path: Path) -> int:
@@ -83,26 +103,27 @@ def measure_study(root: Path, sessions: int, repeats: int, more: list[str]) -> M
     """Make a study and run the group level on it."""
     bids_dir, output_dir = write_study_apart(root, sessions)
     command = [sys.executable, str(ROOT / "run.py"), str(bids_dir), str(output_dir), "group", *more]
-    runs = [run_once(command, root / "log.txt") for _ in range(repeats)]
-    seconds, peak_gb = zip(*runs, strict=True)
-    return Measured(sessions, count_rows(output_dir / "group_mfi.tsv"), seconds, peak_gb)
+    costs = tuple(run_once(command, root / "log.txt") for _ in range(repeats))
+    return Measured(sessions, count_rows(output_dir / "group_mfi.tsv"), costs)
 
 
 def format_table(studies: list[Measured]) -> str:
     """Medians with their range, and how often those of the first study they are."""
     lines = [
-        "| sessions | rows | seconds, median (range) | x first | peak memory, GiB | x first |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| sessions | rows | seconds, median (range) | x first | CPU seconds | peak memory, GiB "
+        "| x first |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for study in studies:
-        median_s, median_gb = statistics.median(study.seconds), statistics.median(study.peak_gb)
-        first_s, first_gb = (
-            statistics.median(values) for values in (studies[0].seconds, studies[0].peak_gb)
-        )
+        seconds = [cost.seconds for cost in study.costs]
+        of_first = {
+            name: study.median(name) / studies[0].median(name) for name in ("seconds", "peak_gib")
+        }
         lines.append(
-            f"| {study.sessions:,} | {study.rows:,} | {median_s:.1f} ({min(study.seconds):.1f}-"
-            f"{max(study.seconds):.1f}) | {median_s / first_s:.1f} | {median_gb:.2f} | "
-            f"{median_gb / first_gb:.1f} |"
+            f"| {study.sessions:,} | {study.rows:,} | {study.median('seconds'):.1f} "
+            f"({min(seconds):.1f}-{max(seconds):.1f}) | {of_first['seconds']:.1f} | "
+            f"{study.median('cpu_seconds'):.1f} | {study.median('peak_gib'):.2f} | "
+            f"{of_first['peak_gib']:.1f} |"
         )
     return "\n".join(lines)
 

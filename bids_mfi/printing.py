@@ -4,6 +4,7 @@ A file name may contain anything except a slash: escape sequences that a termina
 change the direction of reading, bytes that are not UTF-8. A terminal may support only ASCII.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, cast
 _BIDI_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _LINE_BREAKS = "\u2028\u2029"
 _HIDDEN = frozenset(_BIDI_MARKS + _LINE_BREAKS + "\ufeff")
+_ESCAPED = re.compile(f"[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff{''.join(sorted(_HIDDEN))}]")
 
 
 def escape_text(text: str, kept: str = "") -> str:
@@ -30,7 +32,7 @@ def escape_text(text: str, kept: str = "") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(one if one in kept else _escape(one) for one in text)
+    return _ESCAPED.sub(lambda found: found[0] if found[0] in kept else _escape(found[0]), text)
 
 
 def _escape(character: str) -> str:

@@ -362,8 +362,13 @@ def test_odd_fields_of_a_sidecar_do_no_harm(dataset: Path) -> None:
 
 
 @pytest.fixture
-def pybids_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyBIDS raises, as at a fault of its own, where the participant is 01."""
+def pybids_fails(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyBIDS raises, as at a fault of its own, where the participant is 01.
+
+    It is asked, because two sidecars in one folder apply to one image.
+    """
+    (dataset / "T1w.json").write_text("{}")
+    (dataset / "acq-inphase_T1w.json").write_text("{}")
     build = metadata._build_layout
 
     def fail_at_first(files: metadata.ParticipantFiles, root: Path) -> Any:

@@ -6,9 +6,9 @@ contrasts that only two names together show, ``hints`` texts that several images
 images by what their names share, ``echoes`` a group's contrasts, ``acquisition`` and ``reunion``
 images that a converter numbered, ``grouping`` all these steps, ``suggest`` filter files to print,
 ``pair`` images joined to scans, ``listing`` what lies in the folders, ``sidecars`` their JSON
-files, ``metadata`` inheritance through PyBIDS, ``sidecar_values`` values as meant, ``series`` 4-D
-files, ``dataset`` the search, ``describe`` its result as text. The order of the rules is in
-docs/decisions/discovery.md.
+files, ``inheritance`` which of them count for an image, ``metadata`` the same through PyBIDS,
+``sidecar_values`` values as meant, ``series`` 4-D files, ``dataset`` the search, ``describe`` its
+result as text. The order of the rules is in docs/decisions/discovery.md.
 """
 
 from bids_mfi.discovery.dataset import find_scans, list_participants_without_scans

@@ -1,7 +1,7 @@
 """From a BIDS dataset's folder to its scans.
 
-Participants and sessions come from :mod:`bids_mfi.discovery.listing`; the sidecars are read through
-one small PyBIDS layout a participant (see :mod:`bids_mfi.discovery.metadata`).
+Participants and sessions come from :mod:`bids_mfi.discovery.listing`; the inheritance
+of sidecars is that of :mod:`bids_mfi.discovery.metadata`.
 """
 
 import difflib
@@ -14,6 +14,7 @@ from pathlib import Path
 from bids_mfi.counts import count_noun, list_names
 from bids_mfi.discovery.classify import Image
 from bids_mfi.discovery.filters import FilterQueries, check_filter_keys, read_filter_file
+from bids_mfi.discovery.inheritance import ParticipantFiles
 from bids_mfi.discovery.listing import (
     Folder,
     ListedParticipant,
@@ -22,7 +23,7 @@ from bids_mfi.discovery.listing import (
     list_participant,
     list_sidecars,
 )
-from bids_mfi.discovery.metadata import ParticipantFiles, read_metadata
+from bids_mfi.discovery.metadata import read_metadata
 from bids_mfi.discovery.naming import parse_name
 from bids_mfi.discovery.pair import UnusableScan, pair_images
 from bids_mfi.discovery.series import lists_volumes, split_series
@@ -320,7 +321,13 @@ def _available(label: str, labels: list[str]) -> str:
 
 def _ancestors(paths: Iterable[Path], bids_dir: Path) -> set[Path]:
     """Folders between the root and the images that may hold a sidecar; not the root itself."""
-    return {parent for path in paths for parent in path.parents if bids_dir in parent.parents}
+    depth = len(bids_dir.parts)
+    return {
+        parent
+        for folder in {path.parent for path in paths}
+        for parent in (folder, *folder.parents)
+        if len(parent.parts) > depth
+    }
 
 
 def _keys_in_names(participants: Iterable[ListedParticipant]) -> frozenset[str]:

@@ -59,7 +59,7 @@ def _is_put_aside(verdict: Verdict, verdicts: tuple[Verdict, ...]) -> bool:
 
 def is_silenced(verdict: Verdict) -> bool:
     """Whether an image has a problem, or a value that cannot be used, and nothing else is known."""
-    return bool(verdict.image.problem or verdict.image.doubts) and not verdict.statements
+    return not verdict.statements and bool(verdict.image.problem or verdict.image.doubts)
 
 
 def undecided(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bids_mfi.discovery.classify import Image
+from bids_mfi.discovery.inheritance import ParticipantFiles
 from bids_mfi.discovery.listing import list_sidecars
-from bids_mfi.discovery.metadata import ParticipantFiles, read_metadata
+from bids_mfi.discovery.metadata import read_metadata
 from bids_mfi.discovery.naming import parse_name
 from bids_mfi.discovery.sidecars import read_sidecars, sidecar_applies
 from bids_mfi.errors import PairError

@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bids_mfi.discovery.classify import Image, told_by
 from bids_mfi.discovery.naming import MUTE_ENTITIES, ImageName, Told
@@ -103,11 +104,16 @@ def _tell_apart(place: str, values: Iterable[str]) -> dict[str, Told]:
 
 def _frames_of_both_phases(values: list[str]) -> list[_Split]:
     in_phase, out_phase = (
-        {split for value in values for split in _splits(value, contrast)}
+        {split for value in values for split in _list_splits(value, contrast)}
         for contrast in (Contrast.IN_PHASE, Contrast.OUT_PHASE)
     )
     both = in_phase & out_phase
     return sorted(both, key=lambda split: (len(split.before + split.after), split.before))
+
+
+@lru_cache(maxsize=1024)  # participants share most values
+def _list_splits(value: str, contrast: Contrast) -> tuple[_Split, ...]:
+    return tuple(_splits(value, contrast))
 
 
 def _splits(value: str, contrast: Contrast) -> Iterator[_Split]:

@@ -1,9 +1,10 @@
-"""Inheritance of one participant's sidecar metadata by PyBIDS.
+"""Inheritance of one participant's sidecar metadata.
 
-PyBIDS applies the inheritance principle. Its own naming rules would drop values such as
-``part-inphase``, and a sidecar of one image would then apply to the other; so each layout gets
-rules of its own that cover every key and word in the participant's names. A layout
-covers one participant, because indexing a whole dataset takes seconds to minutes.
+:mod:`bids_mfi.discovery.inheritance` answers where names leave one reading only. Elsewhere, and
+for ``--bids-database-dir``, PyBIDS applies the inheritance principle. Its own naming rules would
+drop values such as ``part-inphase``, and a sidecar of one image would then apply to the other; so
+each layout gets rules of its own that cover every key and word in the participant's names. A
+layout covers one participant, because indexing a whole dataset takes seconds to minutes.
 
 PyBIDS never sees the dataset itself. It would follow links in circles, wait for ever at a named
 pipe and stop at a field that it cannot interpret. It gets a temporary copy of the names that were
@@ -19,13 +20,18 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bids_mfi import __version__
-from bids_mfi.discovery.naming import is_utf8, parse_name
-from bids_mfi.discovery.sidecars import Fields, Sidecars
+from bids_mfi.discovery.inheritance import (
+    Metadata,
+    ParticipantFiles,
+    inherit_plainly,
+    select_values,
+)
+from bids_mfi.discovery.naming import parse_name
+from bids_mfi.discovery.sidecars import Fields
 from bids_mfi.errors import MFIError, OutputError, PairError
 from bids_mfi.printing import escape_text
 from bids_mfi.storage import TEMPORARY_FOLDER, temporary_folder
@@ -35,35 +41,6 @@ _IN_FILE_NAME = r"(?=[^/\\]*$)"
 _INDEX_FILE = "layout_index.sqlite"
 _INDEX_FORMAT = "neutral fields"
 _FIELD = "field "  # before a sidecar's key, so that it is no entity and none that PyBIDS interprets
-MOST_VALUE_CHARACTERS = 2**16  # of one field as JSON; a longer one says nothing about a contrast
-
-Metadata = dict[Path, Fields]
-
-
-@dataclass(frozen=True, slots=True)
-class ParticipantFiles:
-    """What was listed for one participant.
-
-    Attributes
-    ----------
-    bids_dir : Path
-        Absolute.
-    label : str
-        Without ``sub-``.
-    images : tuple of Path
-        Absolute, of all sessions, so that the index does not depend on the selected ones.
-    sidecars : Sidecars
-        Of all sessions, and those at the dataset's root. All names are UTF-8.
-    """
-
-    bids_dir: Path
-    label: str
-    images: tuple[Path, ...]
-    sidecars: Sidecars
-
-    def relative(self, path: Path) -> Path:
-        """Path below the dataset."""
-        return path.relative_to(self.bids_dir)
 
 
 def read_metadata(files: ParticipantFiles, database_dir: Path | None, dry_run: bool) -> Metadata:
@@ -88,14 +65,20 @@ def read_metadata(files: ParticipantFiles, database_dir: Path | None, dry_run: b
     """
     if not files.sidecars.fields:
         return {path: {} for path in files.images}
-    stored = None if database_dir is None else database_dir / _fingerprint(files)
-    found = None if stored is None else _read_index(files, stored)
-    if found is not None:
-        return found
+    if database_dir is None:
+        plain = inherit_plainly(files)
+        return _ask_pybids(files, None) if plain is None else plain
+    stored = database_dir / _fingerprint(files)
+    found = _read_index(files, stored)
+    return _ask_pybids(files, None if dry_run else stored) if found is None else found
+
+
+def _ask_pybids(files: ParticipantFiles, stored: Path | None) -> Metadata:
+    """Index the participant; ``stored`` is where the index is kept, if anywhere."""
     with _temporary_folder() as folder:
         _copy_names(files, folder)
         try:
-            return _index(files, folder, None if dry_run else stored)
+            return _index(files, folder, stored)
         except MFIError:
             raise
         except Exception as error:  # whatever PyBIDS meets concerns this participant alone
@@ -182,19 +165,10 @@ def _encode_fields(fields: Fields) -> str:
     >>> _encode_fields({"EchoTime": 0.00246, "IntendedFor": None, "\udce9": 1})
     '{"field EchoTime": [0.00246], "field IntendedFor": [null]}'
     """
-    kept = (f"{json.dumps(_FIELD + key)}: [{text}]" for key, text in _encode_values(fields))
+    kept = (
+        f"{json.dumps(_FIELD + key)}: [{json.dumps(value)}]" for key, value in select_values(fields)
+    )
     return f"{{{', '.join(kept)}}}"
-
-
-def _encode_values(fields: Fields) -> Iterable[tuple[str, str]]:
-    """JSON of each value; one that is too long or too deep to matter is left out."""
-    for key, value in fields.items():
-        try:
-            text = json.dumps(value)
-        except (RecursionError, ValueError):
-            continue
-        if is_utf8(key) and len(text) <= MOST_VALUE_CHARACTERS:
-            yield key, text
 
 
 def _read_index(files: ParticipantFiles, stored: Path) -> Metadata | None:

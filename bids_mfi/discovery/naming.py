@@ -8,6 +8,7 @@ a fraction, a phase image, a relaxation map.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from bids_mfi.measure.pair import ENTITY_ORDER, Contrast
 
@@ -68,6 +69,12 @@ IMAGE_TYPE_TOKENS: Mapping[Contrast | None, frozenset[str]] = {
          "ADC", "MIP", "MINIP", "MASK"}
     ),
 }  # fmt: skip
+
+_TOKEN_CONTRASTS: Mapping[str, tuple[Contrast | None, ...]] = {
+    token: tuple(contrast for contrast, words in IMAGE_TYPE_TOKENS.items() if token in words)
+    for token in frozenset().union(*IMAGE_TYPE_TOKENS.values())
+}
+_NOT_PLAIN = re.compile(r"[^A-Z0-9]")
 
 # Words by which an acquisition calls itself Dixon, so that the echo-time rule applies to it.
 DIXON_WORDS = re.compile(r"dixon|ideal|lava.?flex", re.IGNORECASE)
@@ -248,6 +255,7 @@ class ImageName:
         return replace(self, words=tuple(plain[:-1]), suffix=plain[-1])
 
 
+@lru_cache(maxsize=4096)  # each name is needed several times
 def parse_name(name: str) -> ImageName:
     """Split a BIDS-like file name into its parts.
 
@@ -280,6 +288,7 @@ class Told:
     rest: str
 
 
+@lru_cache(maxsize=4096)  # participants share most values
 def read_place(place: str, value: str) -> tuple[Told, ...]:
     """Everything that the conventions read at one place; empty when it names no contrast.
 
@@ -318,10 +327,9 @@ def read_image_type(tokens: tuple[str, ...]) -> dict[Contrast | None, str]:
     """
     said: dict[Contrast | None, str] = {}
     for token in tokens:
-        plain = re.sub(r"[^A-Z0-9]", "", token.upper())
-        for contrast, words in IMAGE_TYPE_TOKENS.items():
-            if plain in words:
-                said.setdefault(contrast, token)
+        plain = _NOT_PLAIN.sub("", token.upper())
+        for contrast in _TOKEN_CONTRASTS.get(plain, ()):
+            said.setdefault(contrast, token)
     return said
 
 

@@ -8,6 +8,7 @@ paired costs nothing.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from bids_mfi.discovery.classify import SERIES_DESCRIPTION, Image, statements_of
@@ -148,9 +149,8 @@ def _list_echo_times(image: Image) -> list[object]:
     if value is not None or image.echo is not None:
         return []
     numbered = (image.metadata.get(f"{ECHO_TIME_FIELD}{n}") for n in range(1, MOST_VOLUMES + 1))
-    times = list(numbered)
-    known = next((n for n, time in enumerate(times) if time is None), len(times))
-    return times[:known] if known > 1 else []
+    times = list(takewhile(lambda time: time is not None, numbered))
+    return times if len(times) > 1 else []
 
 
 def _volume(image: Image, number: int, by: str, changes: dict[str, object]) -> Image:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bids_mfi.discovery.naming import read_image_type
 from bids_mfi.measure.dixon import PROTON_MHZ_PER_T
@@ -37,6 +38,7 @@ _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "ms
 _TESLA = {"t": 1.0, "tesla": 1.0, "mt": 1e-3, "millitesla": 1e-3, "g": 1e-4, "gs": 1e-4,
           "gauss": 1e-4, "kg": 0.1}  # fmt: skip
 _MEGAHERTZ = {"mhz": 1.0, "khz": 1e-3, "hz": 1e-6}
+_NUMBERED_ECHO_TIME = re.compile(r"EchoTime[1-9]\d?", re.ASCII)
 _HARD_SEPARATORS = re.compile(r"[\\/,;|\[\]()'\"]+")
 _WHOLE_TYPE = re.compile(r"(?i)\b(?:original|derived|primary|secondary)\b")
 _PHASE_WORDS = re.compile(r"(?i)\b(in|out|out[ _-]of|opp|opposed)[ ]+(?=phase)")
@@ -101,7 +103,7 @@ def read_echo_time_s(metadata: Mapping[str, object], echo: int | None = None) ->
 
 def _numbered_echo_time(metadata: Mapping[str, object], echo: int | None) -> tuple[str, object]:
     """Name and value of EchoTime1, EchoTime2, ...; no name, and what is wrong, where unclear."""
-    numbered = [key for key in metadata if re.fullmatch(r"EchoTime[1-9]\d?", key, re.ASCII)]
+    numbered = [key for key in metadata if _NUMBERED_ECHO_TIME.fullmatch(key)]
     own = f"{ECHO_TIME_FIELD}{echo}"
     if own in numbered:
         return own, metadata[own]
@@ -354,7 +356,12 @@ def read_words(value: object) -> tuple[str, ...]:
     return tuple(word for text in texts for word in _split(text))
 
 
-def _split(text: str) -> Iterator[str]:
+@lru_cache(maxsize=256)  # participants share most texts; one may be long
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(_iterate_words(text))
+
+
+def _iterate_words(text: str) -> Iterator[str]:
     for part in _HARD_SEPARATORS.split(text):
         if not part.strip():
             continue

@@ -106,8 +106,8 @@ def sidecar_applies(sidecar: Path, image: Path, name: ImageName) -> bool:
     """Whether BIDS' inheritance principle makes a sidecar apply to an image."""
     told = parse_name(sidecar.name)
     return (
-        sidecar.parent in image.parents
-        and told.suffix == name.suffix
+        told.suffix == name.suffix
         and set(told.entities) <= set(name.entities)
         and set(told.words) <= set(name.words)
+        and sidecar.parent in image.parents
     )
