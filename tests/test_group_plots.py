@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from test_group_page import PEOPLE, make_frame, make_further, make_page
+from test_group_page import PEOPLE, make_entry, make_frame, make_further, make_page
 
+from bids_mfi.report import group_plots
 from bids_mfi.report.group_page import TableEntry
 from bids_mfi.report.group_plots import encode_script, make_plot_data
 
@@ -97,3 +98,29 @@ def test_a_large_cohort_stays_small():
     page = make_page(people=pd.DataFrame({"age": 1 / 3}, index=people), values=values, left=values,
                      right=values, tables={"residuals": entry})  # fmt: skip
     assert len(encode_script(make_plot_data(page))) * 10 < 15e6
+
+
+# --- more participants than a page can hold ------------------------------------------------------
+
+
+def test_page_holds_outliers_and_an_even_sample(monkeypatch):
+    ids = [f"sub-{number:03d}" for number in range(100)]
+    people = pd.DataFrame(index=pd.Index(ids, name="participant_id"))
+    values = pd.DataFrame({"SCM": range(100)}, index=people.index, dtype=float)
+    outliers = make_entry("outliers", [{"participant_id": "sub-002", "muscle": "SCM"}])
+    page = make_page(
+        people=people, values=values, left=values, right=values, tables={"outliers": outliers}
+    )
+    everything = make_plot_data(page)
+    assert "total" not in everything
+    assert everything["people"]["id"] == ids
+    monkeypatch.setattr(group_plots, "HELD_PARTICIPANTS", 11)
+    data = make_plot_data(page)
+    assert data["total"] == 100
+    held = data["people"]["id"]
+    assert len(held) == 11
+    assert held == sorted(held)
+    assert {"sub-000", "sub-002", "sub-099"} <= set(held)
+    numbers = [int(name[4:]) for name in held if name != "sub-002"]
+    assert max(np.diff(numbers)) <= 12
+    assert data["values"]["SCM"] == [float(name[4:]) for name in held]

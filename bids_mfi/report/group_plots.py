@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bids_mfi.report.group_content import GroupPage
@@ -18,6 +19,7 @@ from bids_mfi.report.numbers import format_p, format_spread, format_three, mark_
 
 MEASURE_NAMES = {"mfi": "MFI", "volume": "Volume"}
 DRAWN_POINTS = 600  # participants drawn in a panel; more would only hide each other
+HELD_PARTICIPANTS = 10_000  # with their values in the page, which must stay small enough to open
 SIGNIFICANT_DIGITS = 4
 
 
@@ -27,12 +29,14 @@ def make_plot_data(page: GroupPage) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``people`` by column; ``values``, ``left`` and ``right`` by muscle; ``residuals`` by
-        covariate and muscle, ``change`` by muscle and session and ``centiles`` by muscle, all in
-        the order of the participants and None where missing; and the results that the plots show,
-        with their labels.
+        ``total``, where the page holds some of the participants only; ``people`` by column;
+        ``values``, ``left`` and ``right`` by muscle; ``residuals`` by covariate and muscle,
+        ``change`` by muscle and session and ``centiles`` by muscle, all in the order of the
+        participants and None where missing; and the results that the plots show, with their
+        labels.
     """
-    index = page.people.index
+    people = _choose_held(page)
+    index = people.index
     muscles = list(page.values.columns)
     frames = {"values": page.values, "left": page.left, "right": page.right}
     return {
@@ -40,7 +44,8 @@ def make_plot_data(page: GroupPage) -> dict[str, Any]:
         "unit": page.unit,
         "muscles": [str(muscle) for muscle in muscles],
         "limit": DRAWN_POINTS,
-        "people": _collect_people(page.people),
+        **({"total": len(page.people)} if len(people) < len(page.people) else {}),
+        "people": _collect_people(people),
         **{
             name: {
                 str(muscle): round_numbers(take_side(frame, muscle, index)) for muscle in muscles
@@ -48,7 +53,7 @@ def make_plot_data(page: GroupPage) -> dict[str, Any]:
             for name, frame in frames.items()
         },
         "residuals": _collect_residuals(_table(page, "residuals"), index),
-        "change": _collect_change(page),
+        "change": _collect_change(page, index),
         "centiles": _collect_centiles(_table(page, "centiles"), index),
         **_collect_results(page),
     }
@@ -81,6 +86,20 @@ def round_numbers(values: Iterable[object]) -> list[float | None]:
         float(f"{number:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(number) else None
         for number in numbers
     ]
+
+
+def _choose_held(page: GroupPage) -> pd.DataFrame:
+    """Choose the participants whose values the page holds: all, or outliers and an even sample."""
+    people = page.people
+    if len(people) <= HELD_PARTICIPANTS:
+        return people
+    outliers = _table(page, "outliers").get("participant_id", pd.Series(dtype="str"))
+    named = list(dict.fromkeys(outliers))[: HELD_PARTICIPANTS // 2]
+    held = people.index.isin(named)
+    others = np.flatnonzero(~held)
+    places = np.linspace(0, len(others) - 1, HELD_PARTICIPANTS - int(held.sum())).astype(np.intp)
+    held[others[places]] = True
+    return people[held]
 
 
 def _collect_people(people: pd.DataFrame) -> dict[str, Any]:
@@ -129,7 +148,7 @@ def _align(rows: pd.DataFrame, index: pd.Index) -> pd.DataFrame:
 # --- beyond the paper --------------------------------------------------------------------------
 
 
-def _collect_change(page: GroupPage) -> dict[str, Any]:
+def _collect_change(page: GroupPage, index: pd.Index) -> dict[str, Any]:
     """Values by muscle and session of those who have several, and the mean change.
 
     Returns
@@ -140,7 +159,7 @@ def _collect_change(page: GroupPage) -> dict[str, Any]:
         ``beyond`` (by muscle and later session: yes where the change is larger than the smallest
         detectable one) and ``means`` (by muscle); empty if no change was measured.
     """
-    table, index = _table(page, "change_participants"), page.people.index
+    table = _table(page, "change_participants")
     if table.empty:
         return {}
     first = str(table["session_from"].iloc[0])

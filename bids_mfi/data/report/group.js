@@ -145,7 +145,10 @@
   }
 
   function sayDrawn(id, fullest, where) {
-    document.getElementById(`${id}-note`).textContent = fullest > data.limit
+    const held = countWords(people.id.length);
+    document.getElementById(`${id}-note`).textContent = data.total
+      ? `The page holds ${held} of ${countWords(data.total)} participants, and ${countWords(Math.min(fullest, data.limit))} of these are drawn ${where}; search finds those that it holds, and means, lines and tests are of all.`
+      : fullest > data.limit
       ? `${countWords(data.limit)} of ${countWords(fullest)} participants drawn ${where}; search finds all, and means, lines and tests are of all.`
       : "";
   }
@@ -643,7 +646,7 @@
     });
     setActive(matches.length ? 0 : -1);
     openList(matches.length > 0);
-    if (wanted) say(matches.length ? `${countWords(matches.length)} of ${countWords(people.id.length)} names match.` : "No name matches.");
+    if (wanted) say(matches.length ? `${countWords(matches.length)} of ${countWords(people.id.length)} names match.` : data.total ? "No name matches among those that the page holds." : "No name matches.");
   }
 
   function openList(open) {
