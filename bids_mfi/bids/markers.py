@@ -26,6 +26,7 @@ MARKER_KEYS = frozenset({SEAL, "Fingerprint", "Files"})
 ANEW = "Run the participant level with --overwrite to measure this scan again."
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def seal(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _is_number(value: object) -> bool:
 
 def _is_text(value: object) -> bool:
     """Whether a value is text that a page can hold; a lone surrogate cannot be encoded."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, str) and (value.isascii() or _SURROGATE.search(value) is None)
 
 
 def _is_source(value: object) -> bool:

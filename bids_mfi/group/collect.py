@@ -8,13 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from bids_mfi.bids.columns import MUSCLE_COLUMNS
 from bids_mfi.bids.names import MFI_TABLE
-from bids_mfi.bids.scan_results import ScanRows, read_scan_rows
-from bids_mfi.cells import MISSING_WORDS
+from bids_mfi.bids.scan_results import read_scan_rows
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.findings import Finding, make_findings
@@ -30,12 +27,10 @@ from bids_mfi.group.origin import (
     name_scans,
     read_scan_origin,
 )
-from bids_mfi.muscles import PAPER_ORDER, rank_muscle
+from bids_mfi.group.rows import FLAGS, SCAN, RowCollector
+from bids_mfi.muscles import PAPER_ORDER
 from bids_mfi.options import RunOptions
 
-NUMBERS = frozenset(column.name for column in MUSCLE_COLUMNS if column.kind != "text")
-SCAN = "scan"
-FLAGS = "flags"
 # Columns of group_mfi.tsv that do not come from the scans' tables.
 RESERVED = frozenset({SCAN, FLAGS, *LEADING, *ORIGIN, "analysed", "sex", "age", "bmi"})
 # The mean fat of noise can be a little below 0; beyond these limits no muscle is.
@@ -84,7 +79,7 @@ def collect_tables(options: RunOptions) -> Collection:
         There is no such table, or none of the selected participants and sessions can be read.
     """
     paths, findings = find_tables(options)
-    tables: list[ScanRows] = []
+    collector = RowCollector(RESERVED)
     scans: list[dict[str, Any]] = []
     failed: list[tuple[str, str]] = []
     stale: list[tuple[str, str]] = []
@@ -99,7 +94,7 @@ def collect_tables(options: RunOptions) -> Collection:
         except InputError as error:
             failed.append((name, str(error)))
             continue
-        tables.append(table)
+        collector.add(len(scans), path, table)
         scans.append(scan)
     if not scans:
         raise InputError(
@@ -107,7 +102,9 @@ def collect_tables(options: RunOptions) -> Collection:
             f"can be used; the first says: {(failed + stale)[0][1]}"
         )
     described = arrange_scans(scans)
-    rows, reserved = _join_rows(tables, scans, described)
+    place = {old: new for new, old in enumerate(described["order"])}
+    rows, reserved = collector.join(place, scans)
+    del collector
     findings += find_doubts(described, scans) + list_failures(options, _list_stems(scans))
     findings += make_findings(
         "note",
@@ -143,67 +140,6 @@ def _list_measured(scans: Sequence[dict[str, Any]]) -> tuple[MeasuredScan, ...]:
 def _list_stems(scans: Iterable[dict[str, Any]]) -> list[str]:
     """Names of the scans as their logs have them."""
     return [scan["path"].name.split("_seg-")[0].removesuffix(MFI_TABLE) for scan in scans]
-
-
-# --- rows --------------------------------------------------------------------------------------
-
-
-def _join_rows(
-    tables: list[ScanRows], scans: list[dict[str, Any]], described: pd.DataFrame
-) -> tuple[pd.DataFrame, list[str]]:
-    """Put the rows of all tables together, in the order of the scans and of the muscles.
-
-    Returns
-    -------
-    (DataFrame, list of str)
-        And the columns that were left out, because the group level has some of the same name.
-    """
-    place = {old: new for new, old in enumerate(described["order"])}
-    known = dict.fromkeys(name for table in tables for name in table.columns)
-    columns = [name for name in known if name not in RESERVED]
-    by_header: dict[tuple[str, ...], list[tuple[int, list[list[Any]]]]] = {}
-    for number, table in enumerate(tables):
-        by_header.setdefault(table.columns, []).append((place[number], table.rows))
-    parts = []
-    for header, found in by_header.items():
-        part = pd.DataFrame([row for _, lines in found for row in lines], columns=list(header))
-        part = part[[name for name in header if name not in RESERVED]]
-        counts = [len(lines) for _, lines in found]
-        part[SCAN] = np.repeat([number for number, _ in found], counts)
-        part[FLAGS] = _flags_of_rows(part, {place[n]: s for n, s in enumerate(scans)})
-        parts.append(part)
-    rows = pd.concat(parts, ignore_index=True).reindex(columns=[SCAN, *columns, FLAGS])
-    for name in NUMBERS.intersection(columns):
-        rows[name] = _to_numbers(rows[name])
-    ranks = {
-        pair: rank_muscle(*pair) for pair in set(zip(rows["muscle"], rows["hemi"], strict=True))
-    }
-    order = sorted(ranks, key=ranks.__getitem__)
-    numbers = {pair: rank for rank, pair in enumerate(order)}
-    muscle = np.array([numbers[pair] for pair in zip(rows["muscle"], rows["hemi"], strict=True)])
-    rows = rows.iloc[np.lexsort((muscle, rows[SCAN].to_numpy()))].reset_index(drop=True)
-    return rows, [name for name in known if name in RESERVED]
-
-
-def _to_numbers(cells: pd.Series) -> pd.Series:
-    """Make a column of measures numbers; it stays text where a cell is neither that nor missing."""
-    if cells.dtype == np.float64:
-        return cells
-    known = cells.where(~cells.astype("str").str.lower().isin(MISSING_WORDS))
-    try:
-        return pd.to_numeric(known).astype(np.float64)
-    except (ValueError, TypeError):
-        return cells
-
-
-def _flags_of_rows(rows: pd.DataFrame, scans: dict[int, dict[str, Any]]) -> list[str]:
-    """Codes of the flags that concern each row's muscle and side."""
-    found = []
-    for number, muscle, hemi in zip(rows[SCAN], rows["muscle"], rows["hemi"], strict=True):
-        flags = scans[number].get("flags", ())
-        names = (muscle, f"{muscle}_{hemi}")
-        found.append("; ".join(flag.code for flag in flags if flag.muscle in names))
-    return found
 
 
 # --- values ------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import pandas as pd
 from bids_mfi.cells import MISSING
 from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.findings import Finding, make_findings
-from bids_mfi.group.collect import SCAN
 from bids_mfi.group.origin import name_scans
+from bids_mfi.group.rows import SCAN
 from bids_mfi.group.selection import Selection
 from bids_mfi.statistics.centiles import calibrate_centiles, measure_centiles
 from bids_mfi.statistics.change import (

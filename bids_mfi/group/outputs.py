@@ -16,6 +16,7 @@ from bids_mfi.muscles import LONG_NAMES
 from bids_mfi.report.group_page import TableEntry
 from bids_mfi.storage import explain_os_error
 
+BLOCK_ROWS = 20_000  # encoded at once, so that memory does not hold every cell as text
 PREFIX = "group_"
 VOLUME = "volume_"
 PAGE = "group.html"
@@ -219,21 +220,36 @@ def encode_frame(table: pd.DataFrame) -> bytes:
     >>> encode_frame(pd.DataFrame({"n": [3.0, float("nan")], "sex": ["F", None]}))
     b'n\tsex\n3\tF\nn/a\tn/a\n'
     """
-    columns = [_encode_column(str(name), values) for name, values in table.items()]
-    lines = ["\t".join(map(str, table.columns)), *map("\t".join, zip(*columns, strict=True))]
-    return ("\n".join(lines) + "\n").encode(errors="backslashreplace")
+    header = _encode_lines(["\t".join(map(str, table.columns))])
+    starts = range(0, len(table), BLOCK_ROWS)
+    return b"".join((header, *(_encode_rows(table[n : n + BLOCK_ROWS]) for n in starts)))
+
+
+def _encode_rows(rows: pd.DataFrame) -> bytes:
+    columns = [_encode_column(str(name), values) for name, values in rows.items()]
+    return _encode_lines(map("\t".join, zip(*columns, strict=True)))
+
+
+def _encode_lines(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
 
 
 def _encode_column(name: str, values: "pd.Series[Any]") -> list[str]:
-    cells = values.tolist()
     if name in COUNTS and values.dtype.kind in "iuf":
-        return [_encode_count(cell) for cell in cells]
+        return [_encode_count(cell) for cell in values.tolist()]
     if values.dtype.kind == "f":
-        return [repr(cell) if math.isfinite(cell) else MISSING for cell in cells]
-    return [
-        MISSING if cell is None or cell != cell or cell == "" else " ".join(str(cell).split())
-        for cell in cells
-    ]
+        return [repr(cell) if math.isfinite(cell) else MISSING for cell in values.tolist()]
+    cells = values.to_numpy(dtype=object).tolist()
+    if not isinstance(values.dtype, pd.StringDtype):
+        return [_encode_text(cell) for cell in cells]
+    encoded = {cell: _encode_text(cell) for cell in set(cells)}  # most texts occur in many rows
+    return [encoded[cell] for cell in cells]
+
+
+def _encode_text(cell: Any) -> str:
+    if cell is None or cell != cell or cell == "":
+        return MISSING
+    return " ".join(str(cell).split())
 
 
 def _encode_count(cell: Any) -> str:

@@ -12,11 +12,12 @@ from bids_mfi.cells import MISSING
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.findings import Finding, make_findings, sort_findings
-from bids_mfi.group.collect import FLAGS, SCAN, Collection, collect_tables
+from bids_mfi.group.collect import Collection, collect_tables
 from bids_mfi.group.measured import judge_dataset
 from bids_mfi.group.origin import name_scans
 from bids_mfi.group.people import People, read_people
 from bids_mfi.group.people_table import STANDARD
+from bids_mfi.group.rows import FLAGS, SCAN
 from bids_mfi.group.selection import Selection, select_session
 from bids_mfi.group.session_order import order_sessions
 from bids_mfi.options import RunOptions
