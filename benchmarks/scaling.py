@@ -7,7 +7,7 @@ Prints Markdown tables; nothing is asserted. A dataset has four images a partici
 sidecar: tiny but valid NIfTI files, hard links to a few originals. On it run a dry run, and the
 dry run of one participant as a job of a Slurm array starts. The group level runs on studies as
 ``benchmarks/group.py`` makes them. ``--before`` names a checkout of another version; both then run
-in turn on the same files.
+in turn on the same files, and what they print is compared.
 """
 
 import argparse
@@ -146,12 +146,16 @@ class Bench:
     def run(self, what: str, count: int, arguments: list[str], log: Path) -> None:
         """Run every version in turn, and print a row for each as soon as it is known."""
         costs: dict[str, list[Cost]] = {version: [] for version in self.versions}
+        printed: set[bytes] = set()
         for _ in range(self.repeats):
             for version, checkout in self.versions.items():
                 command = [sys.executable, str(checkout / "run.py"), *arguments]
                 costs[version].append(run_once(command, log))
+                printed.add(log.read_bytes())
         for version, own in costs.items():
             print(Row(what, count, version, tuple(own)), flush=True)
+        if len(printed) > 1:
+            print(f"{what}, {count:,}: the runs did not print the same", file=sys.stderr)
 
     def search(self, participants: int) -> None:
         """Dry run of a dataset, and of one participant in it."""
