@@ -3,9 +3,11 @@
 import ast
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,15 @@ def test_floors_hold():
         [Path(sys.executable).with_name("lint-imports")], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_contributing_draws_the_floors_of_the_contract():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    floors = next(c["layers"] for c in settings["contracts"] if c["type"] == "layers")
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text.split("| floor |")[1].split("\n\n")[0].splitlines()[2:]
+    drawn = [re.findall(r"`(\w+)/?`", row.split("|")[2]) for row in table]
+    assert drawn == [floor.split(" | ") for floor in floors]
 
 
 def _functions():

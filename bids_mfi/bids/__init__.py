@@ -1,4 +1,4 @@
-"""Names, sidecars and tables of the derivatives, written and read back.
+"""Derivatives: their names, columns, sidecars and tables, written and read back.
 
-The meaning of a number is defined here once, as a column; how it is computed is not.
+A file here owns one format or one rule of naming; other folders compute the values.
 """

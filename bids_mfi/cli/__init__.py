@@ -1,7 +1,7 @@
-"""Parsers, and one handler per verb.
+"""Command line: options, parsers and handlers of all verbs, and printed output.
 
-``app`` is the BIDS App ``run.py``, ``verbs`` is ``python -m bids_mfi``. Nothing heavy is imported
-before the arguments are parsed.
+``app`` is the BIDS App ``run.py``, ``verbs`` joins the verbs of ``python -m bids_mfi``. Nothing
+heavy is imported before the arguments are parsed.
 """
 
 from bids_mfi.cli.app import build_parser, main

@@ -1,14 +1,16 @@
-"""BIDS dataset -> scans: every query and naming convention.
+"""Search of a BIDS dataset for scans: names, sidecars and queries in, image pairs out.
 
-Rooms: ``naming`` names and ``phrases`` descriptions as data, ``filters`` the user's filter file,
-``bystanders`` files that are not images of a scan, ``classify`` one image's contrast, ``glued``
-contrasts that only two names together show, ``hints`` texts that several images share, ``groups``
-images by what their names share, ``echoes`` a group's contrasts, ``acquisition`` and ``reunion``
-images that a converter numbered, ``grouping`` all these steps, ``suggest`` filter files to print,
-``pair`` images joined to scans, ``listing`` what lies in the folders, ``sidecars`` their JSON
-files, ``inheritance`` which of them count for an image, ``metadata`` the same through PyBIDS,
-``sidecar_values`` values as meant, ``series`` 4-D files, ``dataset`` the search, ``describe`` its
-result as text. The order of the rules is in docs/decisions/discovery.md.
+A naming convention, a rule that identifies a contrast and a rule that joins images belong here. The
+order of the rules is in docs/decisions/discovery.md.
+
+- Files: ``listing`` of folders, ``sidecars``, ``inheritance``, ``metadata`` (the same through
+  PyBIDS), ``sidecar_values``,
+  ``series`` (4-D files), ``slopes``, ``field_strength``.
+- One image: ``naming`` and ``phrases`` (conventions as data), ``filters`` (the user's file),
+  ``bystanders`` (files that are not images of a scan), ``classify`` (its contrast).
+- Several images: ``glued``, ``hints``, ``groups``, ``echoes``, ``acquisition``, ``reunion``,
+  ``grouping`` (all these steps), ``pair`` (scans), ``dataset`` (the search).
+- Words: ``describe``, ``explain``, ``suggest`` (filter files to print).
 """
 
 from bids_mfi.discovery.dataset import find_scans, list_participants_without_scans

@@ -1,8 +1,6 @@
-"""Two raters, or a model and the truth, compared.
+"""The evaluation flow: two raters, or a model and the truth, compared.
 
-``pairing`` finds what belongs together, ``scans`` measures one scan, ``summary`` makes the tables
-of Weber et al. 2021 of many, ``groups`` the figures of groups of scans, ``outputs`` writes them,
-``run`` is the order in which this happens.
+The pairing of scans, the comparison of one scan and the tables and files of many belong here.
 """
 
 from bids_mfi.evaluation.run import Comparison, compare_tables, evaluate_folders

@@ -1,4 +1,8 @@
-"""The group level from OUTPUT_DIR's tables to its statistics and report; decodes no image."""
+"""The group level: from the tables of OUTPUT_DIR and the participants to statistics and the report.
+
+Selection and checks of the data, the order of the analyses and the files written belong here; the
+formulas are in ``statistics``.
+"""
 
 from bids_mfi.group.run import GroupSummary, check_group, run_group
 

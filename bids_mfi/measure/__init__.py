@@ -1,4 +1,4 @@
-"""Measures of one scan: fat and water, volume, levels, flags and overlap; arrays in, values out.
+"""Measures and checks of one scan: its image pair, fat and water, volume, levels, flags, overlap.
 
-No files of results, no pages and no frameworks.
+A file here turns images, signals or labels into values and findings, and writes no file.
 """

@@ -1,5 +1,5 @@
 """The dense V-Net, its bundles, and labels from images; without BIDS or nipype.
 
-``bundle`` is a bundle as a value, ``bundle_files`` reads and writes it; ``inference`` chooses how
-images are given to the network, ``segment`` is the entry point for other folders.
+The architecture, the format of a bundle, the preparation of intensities, all kinds of inference and
+the engines that compute them belong here. Other folders segment through ``segment``.
 """

@@ -1,4 +1,5 @@
 """The model that Weber et al. 2021 published for NiftyNet: reading and converting its files.
 
-The pipeline that such a bundle runs in is ``network.niftynet_pipeline``.
+TensorFlow's format and the published settings belong here. The pipeline that a converted bundle
+runs in is ``network.niftynet_pipeline``.
 """

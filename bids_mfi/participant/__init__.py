@@ -1,4 +1,5 @@
 """The participant level: from scans to derivatives and pages.
 
-A nipype graph runs the steps of every scan; other packages implement the steps.
+The plan of a run, its nipype graph, plugins, failures and work folder belong here; other folders
+implement the steps.
 """

@@ -1,1 +1,4 @@
-"""Pictures and pages for people."""
+"""Figures and HTML pages of participants, cohorts, evaluations and trainings.
+
+A file here turns finished values and images into pictures, words and pages; it computes no measure.
+"""

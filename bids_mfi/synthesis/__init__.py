@@ -1,13 +1,13 @@
-"""Synthetic neck scans: random anatomy to in-phase and out-of-phase images.
+"""Synthetic neck scans: from random anatomy to in-phase and out-of-phase images and their truth.
 
-Scans come from two kinds of anatomy; ``sources`` combines them for ``simulate`` (a BIDS dataset).
+Anatomy, its random variation, the simulated scanner and the simulated datasets belong here.
 
-Built-in phantom, in order of dependence: ``tissues`` (tissue types), ``sections`` (hand-drawn
-cross-sections), ``shapes`` (curves to voxels), ``phantom`` (a random neck), ``composition`` (fat in
-its muscles), ``acquisition`` (the scanner), ``cases`` (training cases).
-
-Label maps of real anatomy: ``labelmap`` (a map, analysed once by ``structures``, ``spine`` and
-``depth``), ``noise``, ``deformation``, ``subject`` (a random person), ``points``, ``tubes`` and
-``painting`` (its voxels), ``levels`` (its vertebrae in a scan), ``protocol`` (sites and scanners),
-``randomised`` (both with wider ranges), ``anatomical`` (one scan; training cases).
+- Built-in phantom: ``section_tables``, ``sections`` and ``shapes`` (its cross-sections),
+  ``phantom`` (a random neck), ``composition`` (fat in its muscles), ``acquisition`` (its scan),
+  ``cases`` (training cases).
+- Label maps: ``anatomies`` (those included), ``labelmap`` (one map, prepared with ``structures``,
+  ``spine``, ``depth`` and ``slices``), ``deformation``, ``volumes``, ``subject`` (a random person),
+  ``points``, ``tubes``, ``noise`` and ``painting`` (its voxels), ``levels`` (of its vertebrae),
+  ``randomised`` (wider ranges), ``anatomical`` (scans and training cases).
+- Both: ``tissues``, ``protocol`` (scanners), ``sources``, ``simulate`` (a BIDS dataset).
 """
