@@ -20,7 +20,7 @@ from bids_mfi.network.logits import segment_all_classes
 from bids_mfi.network.model_grid import box_weights, labels_on_grid
 from bids_mfi.network.segment import segment_to_grid
 from bids_mfi.network.views import (
-    View,
+    LogitView,
     identity_weights,
     label_views,
     sum_views,
@@ -102,7 +102,7 @@ class TestWeights:
         coarse = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
         wanted = upsample(torch.from_numpy(coarse)[None], factors)[0].numpy()
         weights = tuple(upsampling_weights(*p) for p in zip(coarse.shape[1:], factors, strict=True))
-        np.testing.assert_allclose(sum_views([View(coarse, weights)]), wanted, atol=1e-6)
+        np.testing.assert_allclose(sum_views([LogitView(coarse, weights)]), wanted, atol=1e-6)
 
     @pytest.mark.parametrize("wanted", [(7, 9, 11), (14, 5, 4), (20, 8, 3)])
     def test_of_a_whole_axis_they_are_those_of_images(self, wanted):
@@ -111,7 +111,7 @@ class TestWeights:
             box_weights(size, new, slice(0, size))
             for size, new in zip(volume.shape[1:], wanted, strict=True)
         ]
-        found = sum_views([View(volume, tuple(weights for weights, _ in both))])
+        found = sum_views([LogitView(volume, tuple(weights for weights, _ in both))])
         assert [reached for _, reached in both] == [slice(0, n) for n in wanted]
         np.testing.assert_allclose(found[0], resize_linear(volume[0], wanted), atol=1e-5)
 
@@ -127,15 +127,15 @@ class TestWeights:
     def test_the_sum_of_views_decides(self):
         first = np.array([1.0, 0.0, 0.9], np.float32).reshape(3, 1, 1, 1)
         second = np.array([0.0, 1.0, 0.9], np.float32).reshape(3, 1, 1, 1)
-        views = [View(logits, identity_weights((1, 1, 1))) for logits in (first, second)]
+        views = [LogitView(logits, identity_weights((1, 1, 1))) for logits in (first, second)]
         assert label_views(views[:1], 1).item() == 0
         assert label_views(views, 1).item() == 2
-        equal = View(np.ones_like(first), views[0].weights)
+        equal = LogitView(np.ones_like(first), views[0].weights)
         assert label_views([equal, equal], 1).item() == 0  # the first of equal ones
 
     def test_threads_change_no_label(self):
         logits = np.random.default_rng(3).normal(size=(5, 9, 8, 7)).astype(np.float32)
-        views = [View(logits, identity_weights(logits.shape[1:]))]
+        views = [LogitView(logits, identity_weights(logits.shape[1:]))]
         wanted = logits.argmax(axis=0)
         for threads in (1, 3):
             assert np.array_equal(label_views(views, threads), wanted)
@@ -239,7 +239,7 @@ class TestUse:
         scan = Grid.from_array((20, 16, 4), np.diag((0.5, 0.5, 1, 1)))
         logits = np.zeros((2, 4, 3, 4), np.float32)
         logits[1] = 1.0
-        views = [View(logits, identity_weights((4, 3, 4)))]
+        views = [LogitView(logits, identity_weights((4, 3, 4)))]
         labels = labels_on_grid(box_of((3, 7), (2, 5), (0, 4)), views, grid, scan)
         expected = np.zeros((20, 16, 4))
         expected[6:14, 4:10] = 1

@@ -25,7 +25,7 @@ from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.logits import segment_channels
 from bids_mfi.network.model_grid import labels_on_grid, pad_edges
 from bids_mfi.network.segment import label_channels, resample_channels, segment_scan
-from bids_mfi.network.views import View, identity_weights
+from bids_mfi.network.views import LogitView, identity_weights
 
 CPU = torch.device("cpu")
 SHAPE = (44, 38, 14)
@@ -121,10 +121,10 @@ def test_label_is_where_the_logits_are(
     assert np.count_nonzero(labels) * stored.voxel_volume_ml == pytest.approx(3.05, rel=0.12)
 
 
-def whole_view(logits: NDArray[np.float32]) -> tuple[Box, list[View]]:
+def whole_view(logits: NDArray[np.float32]) -> tuple[Box, list[LogitView]]:
     """A view of all of the model grid."""
     x, y, z = (slice(0, size) for size in logits.shape[1:])
-    return (x, y, z), [View(logits, identity_weights(logits.shape[1:]))]
+    return (x, y, z), [LogitView(logits, identity_weights(logits.shape[1:]))]
 
 
 def world_of(grid: Grid) -> NDArray[np.float64]:

@@ -4,8 +4,7 @@ A naming convention, a rule that identifies a contrast and a rule that joins ima
 order of the rules is in docs/decisions/discovery.md.
 
 - Files: ``listing`` of folders, ``sidecars``, ``inheritance``, ``metadata`` (the same through
-  PyBIDS), ``sidecar_values``,
-  ``series`` (4-D files), ``slopes``, ``field_strength``.
+  PyBIDS), ``sidecar_values``, ``series`` (4-D files), ``slopes``, ``field_strength``.
 - One image: ``naming`` and ``phrases`` (conventions as data), ``filters`` (the user's file),
   ``bystanders`` (files that are not images of a scan), ``classify`` (its contrast).
 - Several images: ``glued``, ``hints``, ``groups``, ``echoes``, ``acquisition``, ``reunion``,

@@ -14,7 +14,13 @@ from bids_mfi.network.engine import Engine
 from bids_mfi.network.intensity import standardise
 from bids_mfi.network.local_intensity import standardise_locally
 from bids_mfi.network.model_grid import pad_edges, working_shape
-from bids_mfi.network.views import View, Weights, identity_weights, sum_views, upsampling_weights
+from bids_mfi.network.views import (
+    LogitView,
+    Weights,
+    identity_weights,
+    sum_views,
+    upsampling_weights,
+)
 from bids_mfi.options import LOCAL
 
 
@@ -53,7 +59,7 @@ def segment_all_classes(
 
 def segment_views(
     channels: NDArray[np.float32], bundle: ModelBundle, engine: Engine
-) -> tuple[Box, list[View]]:
+) -> tuple[Box, list[LogitView]]:
     """Logits of a scan, and of its mirror image if the bundle wants it.
 
     The left of the mirror image is the right of the scan: its axis is flipped back and the classes
@@ -64,7 +70,7 @@ def segment_views(
     -------
     box : tuple of slice
         The part of the model grid that the views cover.
-    views : list of View
+    views : list of LogitView
         On that part; the mean of their logits is the result.
     """
     box = choose_box(channels[0], bundle)
@@ -104,7 +110,7 @@ def part_vertebrae(classes: NDArray[np.integer], bundle: ModelBundle) -> NDArray
 
 def _segment_view(
     channels: NDArray[np.float32], box: Box, bundle: ModelBundle, engine: Engine
-) -> View:
+) -> LogitView:
     """Logits of the box of channels as they are."""
     part = standardise_for(channels, bundle)[(slice(None), *box)]
     padded, inside = pad_edges(part, working_shape(part.shape[1:], bundle))
@@ -115,7 +121,7 @@ def _segment_view(
         logits = check_logits(engine.coarse_logits(padded), bundle)
         weights = stride_weights(logits.shape[1:], engine.stride)
     x, y, z = (rows[kept] for rows, kept in zip(weights, inside, strict=True))
-    return View(logits, (x, y, z))
+    return LogitView(logits, (x, y, z))
 
 
 def stride_weights(shape: tuple[int, ...], stride: tuple[int, int, int]) -> Weights:
@@ -126,7 +132,7 @@ def stride_weights(shape: tuple[int, ...], stride: tuple[int, int, int]) -> Weig
 
 def _segment_mirrored(
     channels: NDArray[np.float32], box: Box, bundle: ModelBundle, engine: Engine
-) -> View:
+) -> LogitView:
     """Logits of the mirror image, back in the scan's own order of voxels and classes."""
     across = next(axis for axis, code in enumerate(bundle.axcodes) if code in "LR")
     flipped = list(box)
@@ -140,7 +146,7 @@ def _segment_mirrored(
     weights = list(view.weights)
     weights[across] = sparse.csr_array(weights[across][::-1])
     x_weights, y_weights, z_weights = weights
-    return View(view.logits[order], (x_weights, y_weights, z_weights))
+    return LogitView(view.logits[order], (x_weights, y_weights, z_weights))
 
 
 def check_logits(logits: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.float32]:
@@ -194,7 +200,7 @@ def _in_windows(
 def fine_logits(engine: Engine, volume: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits at the size of the images, (classes, x, y, z)."""
     coarse = engine.coarse_logits(np.ascontiguousarray(volume))
-    return sum_views([View(coarse, stride_weights(coarse.shape[1:], engine.stride))])
+    return sum_views([LogitView(coarse, stride_weights(coarse.shape[1:], engine.stride))])
 
 
 def _window_starts(shape: tuple[int, ...], bundle: ModelBundle) -> Iterator[tuple[int, ...]]:

@@ -13,7 +13,7 @@ from bids_mfi.network.air import remove_pieces_in_air
 from bids_mfi.network.body_box import Box
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.dense_vnet import SIZE_DIVISOR
-from bids_mfi.network.views import View, label_views
+from bids_mfi.network.views import LogitView, label_views
 
 MAX_MODEL_VOXELS = 30_000_000
 
@@ -83,7 +83,7 @@ def resampled_to_shape(grid: Grid, shape: tuple[int, int, int]) -> Grid:
 
 def labels_on_grid(
     box: Box,
-    views: Sequence[View],
+    views: Sequence[LogitView],
     model_grid: Grid,
     scan_grid: Grid,
     threads: int = 1,
@@ -98,7 +98,7 @@ def labels_on_grid(
     ----------
     box : tuple of slice
         Part of ``model_grid`` that the views cover.
-    views : sequence of View
+    views : sequence of LogitView
         The sum of their logits counts.
     model_grid : Grid
         From :func:`resample_channels` for a scan on ``scan_grid``.

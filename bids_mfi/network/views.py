@@ -17,7 +17,7 @@ Weights = tuple[sparse.csr_array, sparse.csr_array, sparse.csr_array]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class LogitView:
     """Coarse logits and their way to a finer grid.
 
     Attributes
@@ -30,13 +30,13 @@ class View:
     logits: NDArray[np.float32]
     weights: Weights
 
-    def onto(self, further: Weights) -> "View":
+    def onto(self, further: Weights) -> "LogitView":
         """Add a step of interpolation to every axis."""
         x, y, z = (
             sparse.csr_array(after @ before)
             for after, before in zip(further, self.weights, strict=True)
         )
-        return View(self.logits, (x, y, z))
+        return LogitView(self.logits, (x, y, z))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,12 +68,12 @@ def upsampling_weights(size: int, factor: int) -> sparse.csr_array:
     return sparse.csr_array(weights)
 
 
-def label_views(views: Sequence[View], threads: int) -> NDArray[np.int16]:
+def label_views(views: Sequence[LogitView], threads: int) -> NDArray[np.int16]:
     """Most likely class by the sum of the views; the lowest number where several are equal.
 
     Parameters
     ----------
-    views : sequence of View
+    views : sequence of LogitView
         All with the same finer grid.
     threads : int
         Each labels slices of its own, so their number has no influence on the result.
@@ -96,7 +96,7 @@ def label_views(views: Sequence[View], threads: int) -> NDArray[np.int16]:
     return labels
 
 
-def sum_views(views: Sequence[View]) -> NDArray[np.float32]:
+def sum_views(views: Sequence[LogitView]) -> NDArray[np.float32]:
     """Logits on the finer grid, summed over the views, (classes, x, y, z)."""
     total = np.zeros((len(views[0].logits), *views[0].shape), dtype=np.float32)
     for view in views:
@@ -109,7 +109,7 @@ def sum_views(views: Sequence[View]) -> NDArray[np.float32]:
 class _Planes:
     """Slices of a view on the finer grid, interpolated one at a time."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: LogitView) -> None:
         self.stack = np.ascontiguousarray(view.logits.transpose(3, 2, 1, 0))  # (c, b, a, classes)
         self.weights = view.weights
 
