@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 from conftest import write_description, write_scan
 from group_folder import make_group_folder
+from labelled_dataset import write_labels
 from niftynet_models import write_model
-from test_labelled import write_labels
 
 from bids_mfi import __version__
 from bids_mfi.cli.app import build_parser

@@ -24,7 +24,7 @@ from group_folder import BUNDLE, OTHER_BUNDLE, make_group_folder, write_tsv
 
 from bids_mfi.cli.app import main
 
-COHORT84 = Path(__file__).parent / "data" / "cohort84"
+COHORT84 = Path(__file__).parents[1] / "data" / "cohort84"
 
 
 @dataclass(frozen=True)

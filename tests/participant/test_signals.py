@@ -21,7 +21,7 @@ from bids_mfi.storage import (
     temporary_folder,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEAD = 2**22 - 1
 AT_WORK = "Resample"
 

@@ -19,7 +19,7 @@ from bids_mfi.grid import Grid, reorient
 from bids_mfi.images import encode_image, read_labels
 from bids_mfi.muscles import WEBER2021
 
-DATA = Path(__file__).parent / "data" / "statistics"
+DATA = Path(__file__).parents[1] / "data" / "statistics"
 SHAPE = (32, 28, 12)
 SPACING_MM = (4.0, 4.0, 6.0)
 VOXEL_ML = 0.096

@@ -25,7 +25,7 @@ from bids_mfi.statistics.agreement import (
     measure_agreement,
 )
 
-DATA = Path(__file__).parent / "data" / "statistics"
+DATA = Path(__file__).parents[1] / "data" / "statistics"
 METRICS = {
     "dice": "dice", "ji": "jaccard", "cc": "conformity", "tpr": "tpr", "tnr": "tnr", "ppv": "ppv",
     "vr": "volume_ratio",

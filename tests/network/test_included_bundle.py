@@ -15,7 +15,7 @@ from bids_mfi.participant.plan import DEFAULT_BUNDLE
 from bids_mfi.training.model_cards import read_card
 from bids_mfi.vertebrae import VERTEBRAE
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MOST_BYTES = 8_000_000
 
 

@@ -18,7 +18,7 @@ from bids_mfi.participant import pages
 from bids_mfi.participant.workflow import run_participants
 
 pytestmark = pytest.mark.usefixtures("quick_figures")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

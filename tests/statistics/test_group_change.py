@@ -21,7 +21,7 @@ from bids_mfi.statistics.change import (
 )
 from bids_mfi.statistics.mixed import fit_random_intercept
 
-REFERENCE = json.loads((Path(__file__).parent / "data" / "group_beyond.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "group_beyond.json").read_text())
 SEVEN = ("MFSS", "LC", "SSCap", "SPCap", "LS", "SCM", "TR")
 NUMBERS = ("estimate", "se", "df", "t", "p", "ci_lower", "ci_upper")
 PEOPLE = {"sex": "F", "age": 40.0, "bmi": 25.0}

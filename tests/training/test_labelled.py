@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_affine, make_pair_arrays, write_description, write_nifti, write_scan
+from labelled_dataset import label_volume, write_labels
 from toy_training import plan_of
 
 from bids_mfi.errors import DatasetError, InputError, PairError
@@ -29,22 +30,6 @@ from bids_mfi.training.scan_plan import (
 )
 
 OPTIONS = TrainOptions(spacing_mm=(4.0, 4.0, 6.0))
-SHAPE = (32, 28, 12)
-
-
-def label_volume() -> np.ndarray:
-    """The right multifidus (1) at high x of an array whose first axis points to the right."""
-    labels = np.zeros(SHAPE, dtype=np.int16)
-    labels[20:26, 8:20, 3:9], labels[6:12, 8:20, 3:9] = 1, 2
-    return labels
-
-
-def write_labels(bids_dir: Path, name: str, volume: np.ndarray | None = None, **where) -> Path:
-    entities = name.split("_")
-    folder = bids_dir / "derivatives" / "labels" / entities[0]
-    folder = folder / entities[1] if entities[1].startswith("ses-") else folder
-    volume = label_volume() if volume is None else volume
-    return write_nifti(folder / "anat" / name, volume, **where)
 
 
 @pytest.fixture

@@ -1576,5 +1576,5 @@ def test_import_does_not_load_pybids() -> None:
         "import sys, bids_mfi.discovery; "
         "assert not {'bids', 'pandas', 'torch', 'scipy.stats', 'sqlalchemy'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
     assert done.returncode == 0

@@ -13,7 +13,7 @@ from bids_mfi.statistics.analyses import analyse_formula
 from bids_mfi.statistics.formula import fit_formula, parse_formula
 from bids_mfi.statistics.marginal import MEANS_COLUMNS
 
-REFERENCE = json.loads((Path(__file__).parent / "data" / "group_means.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "group_means.json").read_text())
 NUMBERS = list(MEANS_COLUMNS[4:])
 
 

@@ -19,7 +19,7 @@ from bids_mfi.participant.plugins import Plugin, fit_plugin
 from bids_mfi.signals import Interrupted, end_on_signals
 
 pytestmark = pytest.mark.usefixtures("quick_figures")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class _InputSpec(BaseInterfaceInputSpec):

@@ -20,7 +20,7 @@ from bids_mfi.statistics.formula import fit_formula, list_coefficients, make_des
 from bids_mfi.statistics.formula_design import describe_columns
 from bids_mfi.statistics.wilkinson import count_products
 
-REFERENCE = json.loads((Path(__file__).parent / "data" / "group_beyond.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "group_beyond.json").read_text())
 
 
 def terms_of(text):

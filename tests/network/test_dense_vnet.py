@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bids_mfi.network.dense_vnet import DenseVNet, average_pool, check_divisible, upsample
 
-DATA = Path(__file__).parent / "data" / "network"
+DATA = Path(__file__).parents[1] / "data" / "network"
 TOLERANCE = 2e-4
 
 

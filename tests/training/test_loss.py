@@ -17,7 +17,7 @@ from bids_mfi.training.loss import (
     soft_dice,
 )
 
-REFERENCE = Path(__file__).parent / "data" / "network" / "loss.npz"
+REFERENCE = Path(__file__).parents[1] / "data" / "network" / "loss.npz"
 
 
 @pytest.fixture(scope="module")

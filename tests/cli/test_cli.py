@@ -15,7 +15,7 @@ from bids_mfi.cli.verbs import build_verb_parser, main_verbs
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.progress import show_progress
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def parse(*arguments):

@@ -29,7 +29,7 @@ from bids_mfi.participant.plugins import choose_plugin, choose_threads
 from bids_mfi.participant.workflow import RunSummary
 
 pytestmark = pytest.mark.usefixtures("quick_figures")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def options(**changes):

@@ -20,7 +20,7 @@ from bids_mfi.muscles import LABEL_TABLE
 from bids_mfi.network.bundle_files import load_bundle
 
 pytestmark = pytest.mark.usefixtures("quick_figures")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DONE, FAILED, USAGE, DATASET, MODEL, OUTPUT = range(6)
 
 

@@ -23,7 +23,7 @@ from bids_mfi.participant.work_folder import ROOM_PER_SCAN_BYTES, make_work_dir
 from bids_mfi.participant.workflow import find_lost_scans
 from bids_mfi.storage import keep_in_use, make_partial_folder, remove_stale_partials
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LABELS = tuple(f"{number:02d}" for number in range(1, 8))
 # In a process namespace of its own, as a container has it: asks, and prints what would be removed.
 CLEAR = (

@@ -876,7 +876,7 @@ def test_a_killed_process_is_named_and_the_checkpoint_kept(tmp_path: Path) -> No
 
 def test_a_process_that_dies_while_it_sends_a_case_is_named() -> None:
     """The rest of the case never comes; in a program of its own, because it hung once."""
-    script = Path(__file__).parent / "dying_worker.py"
+    script = Path(__file__).parents[1] / "dying_worker.py"
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
     )

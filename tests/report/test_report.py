@@ -317,9 +317,9 @@ def test_pictures_are_the_same_bytes_whatever_the_users_settings(tmp_path):
         "for png in draw_figures(*make_scan(), WEBER2021).values():\n"
         "    print(hashlib.sha256(png).hexdigest())\n"
     )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
     environment = {"MATPLOTLIBRC": str(tmp_path), "MPLCONFIGDIR": str(tmp_path), "HOME": "/"}
-    environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     output = subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
     ).stdout
