@@ -10,10 +10,10 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bids_mfi.grid import Grid
 from bids_mfi.measure.quality import QCFlag
+from bids_mfi.measure.regions import Region, find_boxes, find_regions
 from bids_mfi.muscles import MuscleTable
 
 # Centroids of clean scans lie at least 27 mm apart along this axis, also in cut fields of view.
@@ -65,18 +65,17 @@ def find_centres_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -
 
     Muscles of less than LEAST_LABELLED_ML are left out.
     """
-    groups = np.zeros(int(max(labels.max(), *(m.index for m in table))) + 1, np.int16)
-    names = sorted({muscle.muscle for muscle in table})
+    regions = find_regions(labels)
+    whole: dict[str, Region] = {}
     for muscle in table:
-        groups[muscle.index] = names.index(muscle.muscle) + 1
-    grouped = groups[np.maximum(labels, 0)]
-    voxels = np.bincount(grouped.ravel(), minlength=len(names) + 1)
+        if muscle.index in regions:
+            name, region = muscle.muscle, regions[muscle.index]
+            whole[name] = whole[name] + region if name in whole else region
     least = LEAST_LABELLED_ML / grid.voxel_volume_ml
-    found = [number for number in range(1, len(names) + 1) if voxels[number] >= least]
-    middles = ndimage.center_of_mass(grouped > 0, grouped, found) if found else []
     return {
-        names[number - 1]: (grid.matrix @ np.append(middle, 1.0))[:3]
-        for number, middle in zip(found, middles, strict=True)
+        name: (grid.matrix @ np.append(region.middle, 1.0))[:3]
+        for name, region in sorted(whole.items())
+        if region.voxels >= least
     }
 
 
@@ -101,10 +100,11 @@ def _check_axis(
 
 def _check_balance(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> list[QCFlag]:
     """Flag a large field of view with hardly any extensors behind the neck."""
-    voxels = dict.fromkeys((*EXTENSORS, FLEXOR), 0)
+    voxels, boxes = dict.fromkeys((*EXTENSORS, FLEXOR), 0), find_boxes(labels)
     for muscle in table:
-        if muscle.muscle in voxels:
-            voxels[muscle.muscle] += int(np.count_nonzero(labels == muscle.index))
+        if muscle.muscle in voxels and muscle.index in boxes:
+            inside = labels[boxes[muscle.index]]
+            voxels[muscle.muscle] += int(np.count_nonzero(inside == muscle.index))
     behind = sum(voxels[name] for name in EXTENSORS)
     if not _is_large(grid) or not 0 < behind < LEAST_BALANCE * voxels[FLEXOR]:
         return []
@@ -119,7 +119,8 @@ def _check_balance(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) ->
 
 def _check_number(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> list[QCFlag]:
     """Flag a field of view that is large enough for a neck but lacks most muscles."""
-    absent = [muscle.abbreviation for muscle in table if not (labels == muscle.index).any()]
+    present = find_boxes(labels)
+    absent = [muscle.abbreviation for muscle in table if muscle.index not in present]
     percent = 100 * len(absent) / len(table)
     if not percent > MOST_ABSENT_PERCENT or not _is_large(grid):
         return []

@@ -66,8 +66,7 @@ def check_magnitude(image: Volume) -> None:
     PairError
         The message does not name the file.
     """
-    below = -NEGATIVE_FRACTION * measure_weighted_signal(image)
-    negative_percent = 100 * float((image < below).mean())
+    negative_percent = _measure_negative_percent(image)
     if negative_percent > NEGATIVE_SHARE_PERCENT:
         raise PairError(
             f"{negative_percent:.0f} % of the voxels are clearly negative (down to "
@@ -84,7 +83,17 @@ def check_magnitude(image: Volume) -> None:
         )
 
 
+def _measure_negative_percent(image: Volume) -> float:
+    """Share of the voxels that are clearly below 0, percent."""
+    if image.min() >= 0:
+        return 0.0
+    below = -NEGATIVE_FRACTION * measure_weighted_signal(image)
+    return 100 * float((image < below).mean())
+
+
 def _looks_like_phase(image: Volume) -> bool:
+    if _bound_least_tenth_percent(image) < SUSPECT_TENTH_PERCENT:
+        return False
     percent = measure_least_tenth_percent(image)
     if percent < SUSPECT_TENTH_PERCENT:
         return False
@@ -103,6 +112,20 @@ def measure_jumps_percent(image: Volume) -> float:
     steps = [np.abs(np.diff(image, axis=axis)) > limit for axis in range(image.ndim)]
     large, size = sum(int(step.sum()) for step in steps), sum(step.size for step in steps)
     return float(100 * large / max(size, 1))
+
+
+def _bound_least_tenth_percent(image: Volume) -> float:
+    """Upper bound of :func:`measure_least_tenth_percent`, found many times faster.
+
+    The emptiest tenth has no more voxels than the brightest one, here taken a little too wide. The
+    most frequent value is either below or above any limit, so the voxels that are left are at least
+    those on the smaller side.
+    """
+    low, high = float(image.min()), float(image.max())
+    brightest = np.count_nonzero(image >= low + 0.89 * (high - low))
+    above = np.count_nonzero(image > low + 0.1 * (high - low))
+    left = min(above, image.size - above)
+    return float(100 * brightest / left) if left else math.inf
 
 
 def measure_least_tenth_percent(image: Volume) -> float:
@@ -137,7 +160,8 @@ def is_same_image(first: Volume, second: Volume) -> bool:
     """
     if np.array_equal(first, second):
         return True
-    one, other = first - first.mean(), second - second.mean()
+    # In the order of the memory of an image that was read; any other would copy at random places.
+    one, other = ((image - image.mean()).ravel(order="F") for image in (first, second))
     variances = float(np.vdot(one, one) * np.vdot(other, other))
     if not variances:
         return False

@@ -142,7 +142,9 @@ def _measure_floor_percent(image: NDArray[np.float64]) -> float:
     (100.0, 0.0)
     """
     typical = measure_weighted_signal(image)
-    return 100 * float(np.percentile(image, FLOOR_PERCENTILE)) / typical if typical else 0.0
+    if not typical:
+        return 0.0
+    return 100 * float(np.percentile(image.ravel(order="K"), FLOOR_PERCENTILE)) / typical
 
 
 def _measure_dark_percent(image: NDArray[np.float64]) -> float:
