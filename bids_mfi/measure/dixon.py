@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.errors import PairError
+from bids_mfi.measure.ranks import find_median, find_percentile
 
 # A pair counts as swapped when voxels much brighter out of phase outnumber the opposite by a share
 # of all voxels with signal. Noise makes as many of either kind. T2* decay makes a ratio of 1.25 in
@@ -107,8 +108,7 @@ def _count_strong(
 
 def has_signal(image: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Find the voxels whose signal is above SIGNAL_FRACTION of the bright ones."""
-    bright = np.percentile(image.ravel(order="K"), 99)  # in memory order: no slow copy
-    mask: NDArray[np.bool_] = image > max(SIGNAL_FRACTION * bright, 0)
+    mask: NDArray[np.bool_] = image > max(SIGNAL_FRACTION * find_percentile(image, 99), 0)
     return mask
 
 
@@ -124,7 +124,7 @@ def measure_typical_signal(in_phase: NDArray[np.float64]) -> float:
     10.0
     """
     tissue = in_phase.T[has_signal(in_phase).T]  # an image that was read is stored like this
-    return float(np.median(tissue)) if tissue.size else 0.0
+    return find_median(tissue) if tissue.size else 0.0
 
 
 def measure_disagreement_percent(signals: ScanSignals) -> float:

@@ -6,6 +6,7 @@ checked in :mod:`bids_mfi.measure.quality`. ``docs/decisions/pair-agreement.md``
 relations were chosen.
 """
 
+from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from bids_mfi.grid import Grid
 from bids_mfi.measure.quality import QCFlag
-from bids_mfi.measure.regions import Region, find_boxes, find_regions
+from bids_mfi.measure.regions import Region, find_regions, middle_of
 from bids_mfi.muscles import MuscleTable
 
 # Centroids of clean scans lie at least 27 mm apart along this axis, also in cut fields of view.
@@ -49,7 +50,8 @@ def check_order(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> li
     grid : Grid
     table : MuscleTable
     """
-    centres = find_centres_mm(labels, grid, table)
+    regions = find_regions(labels)
+    centres = _find_centres_mm(regions, grid, table)
     field_mm = np.abs(grid.matrix[:3, :3]) @ np.array(grid.shape)
     flags = [
         flag
@@ -57,7 +59,7 @@ def check_order(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> li
         if field_mm[axis] >= least_mm
         for flag in _check_axis(centres, axis, relations, words)
     ]
-    return flags + _check_balance(labels, grid, table) + _check_number(labels, grid, table)
+    return flags + _check_balance(regions, grid, table) + _check_number(regions, grid, table)
 
 
 def find_centres_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> dict[str, Point]:
@@ -65,18 +67,28 @@ def find_centres_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -
 
     Muscles of less than LEAST_LABELLED_ML are left out.
     """
-    regions = find_regions(labels)
-    whole: dict[str, Region] = {}
-    for muscle in table:
-        if muscle.index in regions:
-            name, region = muscle.muscle, regions[muscle.index]
-            whole[name] = whole[name] + region if name in whole else region
+    return _find_centres_mm(find_regions(labels), grid, table)
+
+
+def _find_centres_mm(
+    regions: Mapping[int, Region], grid: Grid, table: MuscleTable
+) -> dict[str, Point]:
+    whole = _join_sides(regions, table)
     least = LEAST_LABELLED_ML / grid.voxel_volume_ml
     return {
-        name: (grid.matrix @ np.append(region.middle, 1.0))[:3]
-        for name, region in sorted(whole.items())
-        if region.voxels >= least
+        name: (grid.matrix @ np.append(middle_of(sides), 1.0))[:3]
+        for name, sides in sorted(whole.items())
+        if sum(side.voxels for side in sides) >= least
     }
+
+
+def _join_sides(regions: Mapping[int, Region], table: MuscleTable) -> dict[str, list[Region]]:
+    """Group the regions that are present by muscle."""
+    whole: dict[str, list[Region]] = {}
+    for muscle in table:
+        if muscle.index in regions:
+            whole.setdefault(muscle.muscle, []).append(regions[muscle.index])
+    return whole
 
 
 def _check_axis(
@@ -98,13 +110,11 @@ def _check_axis(
     return [QCFlag("muscle_order", "error", "", percent, MOST_VIOLATED_PERCENT, text)]
 
 
-def _check_balance(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> list[QCFlag]:
+def _check_balance(regions: Mapping[int, Region], grid: Grid, table: MuscleTable) -> list[QCFlag]:
     """Flag a large field of view with hardly any extensors behind the neck."""
-    voxels, boxes = dict.fromkeys((*EXTENSORS, FLEXOR), 0), find_boxes(labels)
-    for muscle in table:
-        if muscle.muscle in voxels and muscle.index in boxes:
-            inside = labels[boxes[muscle.index]]
-            voxels[muscle.muscle] += int(np.count_nonzero(inside == muscle.index))
+    voxels = dict.fromkeys((*EXTENSORS, FLEXOR), 0)
+    for name, sides in _join_sides(regions, table).items():
+        voxels[name] = sum(side.voxels for side in sides)
     behind = sum(voxels[name] for name in EXTENSORS)
     if not _is_large(grid) or not 0 < behind < LEAST_BALANCE * voxels[FLEXOR]:
         return []
@@ -117,10 +127,9 @@ def _check_balance(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) ->
     return [QCFlag("muscle_balance", "error", "", balance, LEAST_BALANCE, text)]
 
 
-def _check_number(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> list[QCFlag]:
+def _check_number(regions: Mapping[int, Region], grid: Grid, table: MuscleTable) -> list[QCFlag]:
     """Flag a field of view that is large enough for a neck but lacks most muscles."""
-    present = find_boxes(labels)
-    absent = [muscle.abbreviation for muscle in table if muscle.index not in present]
+    absent = [muscle.abbreviation for muscle in table if muscle.index not in regions]
     percent = 100 * len(absent) / len(table)
     if not percent > MOST_ABSENT_PERCENT or not _is_large(grid):
         return []

@@ -7,12 +7,15 @@ cancel somewhere.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_mfi.errors import PairError
+from bids_mfi.measure.ranks import find_percentile
+from bids_mfi.measure.regions import box_around
 
 Volume = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -54,7 +57,8 @@ def measure_weighted_signal(image: Volume) -> float:
     >>> measure_weighted_signal(np.array([0.0, 0.0, 0.0, 8.0, 8.0]))
     8.0
     """
-    total = float(np.abs(image).sum())
+    sizes = image if image.min(initial=0) >= 0 else np.abs(image)
+    total = float(sizes.sum())
     return float(np.square(image).sum()) / total if total else 0.0
 
 
@@ -222,7 +226,7 @@ def measure_decay(
 
 def measure_ceiling(ratios: Volume) -> float:
     """Upper end of OOP / IP: that of pure water and pure fat; NaN without ratios."""
-    return float(np.percentile(ratios, CEILING_PERCENTILE)) if ratios.size else float("nan")
+    return find_percentile(ratios, CEILING_PERCENTILE) if ratios.size else float("nan")
 
 
 def measure_cancelled_percent(ratios: Volume) -> float:
@@ -240,6 +244,32 @@ def measure_cancelled_percent(ratios: Volume) -> float:
     return 100 * float((ratios < CANCELLED_FRACTION * measure_ceiling(ratios)).mean())
 
 
+@dataclass(frozen=True, slots=True)
+class RatioMeasures:
+    """OOP / IP in bright tissue; NaN where there is too little tissue.
+
+    Attributes
+    ----------
+    ceiling, floor : float
+        Upper and lower end: CEILING_PERCENTILE, and as many percent from below.
+    cancelled_percent : float
+        From :func:`measure_cancelled_percent`.
+    """
+
+    ceiling: float
+    floor: float
+    cancelled_percent: float
+
+
+def measure_ratios(in_phase: Volume, out_phase: Volume) -> RatioMeasures:
+    """Measure OOP / IP in bright tissue, of smoothed images."""
+    ratios = draw_ratios(in_phase, out_phase)
+    if not ratios.size:
+        return RatioMeasures(*(float("nan"),) * 3)
+    floor = find_percentile(ratios, 100 - CEILING_PERCENTILE)
+    return RatioMeasures(measure_ceiling(ratios), floor, measure_cancelled_percent(ratios))
+
+
 def check_scale(in_phase: Volume, out_phase: Volume) -> None:
     """Raise PairError if one image is too much brighter to measure anything.
 
@@ -248,17 +278,26 @@ def check_scale(in_phase: Volume, out_phase: Volume) -> None:
     PairError
         The message names the factor, not the files.
     """
-    ratios = draw_ratios(in_phase, out_phase)
-    if not ratios.size:
+    check_ratios(measure_ratios(in_phase, out_phase))
+
+
+def check_ratios(ratios: RatioMeasures) -> None:
+    """Check the ratios of :func:`check_scale`, measured before.
+
+    Raises
+    ------
+    PairError
+        As there.
+    """
+    if math.isnan(ratios.ceiling):
         return
-    ceiling, floor = measure_ceiling(ratios), float(np.percentile(ratios, 100 - CEILING_PERCENTILE))
-    if ceiling * HOPELESS_FACTOR > 1 and floor < HOPELESS_FLOOR:
+    if ratios.ceiling * HOPELESS_FACTOR > 1 and ratios.floor < HOPELESS_FLOOR:
         return
     raise PairError(
         f"the out-of-phase image is stored on another scale than the in-phase image: at most "
-        f"{ceiling:.3g} times as bright, where pure water and pure fat must be about equally "
-        "bright in both. Export both images with one scale (without stretching, windowing or "
-        "normalising each), or correct scl_slope of the one that is wrong."
+        f"{ratios.ceiling:.3g} times as bright, where pure water and pure fat must be about "
+        "equally bright in both. Export both images with one scale (without stretching, windowing "
+        "or normalising each), or correct scl_slope of the one that is wrong."
     )
 
 
@@ -272,20 +311,25 @@ def measure_shared_edges(in_phase: Volume, out_phase: Volume) -> float:
         ndimage.uniform_filter(image, EDGE_SMOOTHING_VOXELS, mode="nearest")
         for image in (in_phase, out_phase)
     ]
-    typical = measure_weighted_signal(smoothed[0])
+    typical = [measure_weighted_signal(image) for image in smoothed]
     near = ndimage.binary_dilation(
-        smoothed[0] > SOLID_FRACTION * typical, iterations=EDGE_MARGIN_VOXELS
+        smoothed[0] > SOLID_FRACTION * typical[0], iterations=EDGE_MARGIN_VOXELS
     )
-    first, second = (_relative_gradient(image)[near] for image in smoothed)
+    if not near.any():
+        return 0.0
+    box = box_around(near)
+    first, second = (
+        _relative_gradient(image[box], EDGE_FRACTION * signal)[near[box]]
+        for image, signal in zip(smoothed, typical, strict=True)
+    )
     if first.size < LEAST_SOLID_VOXELS or not (first.std() > 0 and second.std() > 0):
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def _relative_gradient(image: Volume) -> Volume:
-    """Length of the gradient over the signal, for each voxel; noise in air is suppressed."""
+def _relative_gradient(image: Volume, floor: float) -> Volume:
+    """Length of the gradient over the signal, for each voxel; the floor suppresses noise in air."""
     squares = sum(np.square(np.gradient(image, axis=axis)) for axis in range(image.ndim))
-    floor = EDGE_FRACTION * measure_weighted_signal(image)
     relative: Volume = np.sqrt(squares) / np.maximum(np.abs(image) + floor, np.finfo(float).tiny)
     return relative
 

@@ -4,6 +4,7 @@ A flag never changes or removes a value. Thresholds are defined here and written
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from bids_mfi.grid import Grid
 from bids_mfi.measure.dixon import ScanSignals, measure_disagreement_percent, measure_typical_signal
 from bids_mfi.measure.noise import measure_noise_percent
 from bids_mfi.measure.quantify import NEAR_FOLD_PERCENT, MuscleMeasure, measure_folded_mfi_percent
-from bids_mfi.measure.regions import find_boxes, find_regions
+from bids_mfi.measure.regions import Box, find_boxes, find_regions
 from bids_mfi.muscles import Muscle, MuscleTable
 
 NEAR_FOLD_SHARE_PERCENT = 20.0
@@ -98,7 +99,9 @@ def check_scan(
         flags += check_measure(measure, computed)
         if muscle.index in boxes:
             flags += _check_pieces(muscle, labels[boxes[muscle.index]])
-    return flags if signals is None else flags + _check_signals(measures, labels, signals, computed)
+    if signals is None:
+        return flags
+    return flags + _check_signals(measures, labels, boxes, signals, computed)
 
 
 def check_scanner_images(signals: ScanSignals) -> list[QCFlag]:
@@ -133,12 +136,13 @@ def check_noise(signals: ScanSignals, labels: NDArray[np.int16], grid: Grid) -> 
 def _check_signals(
     measures: list[MuscleMeasure],
     labels: NDArray[np.int16],
+    boxes: Mapping[int, Box],
     signals: ScanSignals,
     computed: bool,
 ) -> list[QCFlag]:
     """Flag muscles in signal voids, and those in which the scanner may have swapped."""
     void_below = SIGNAL_VOID_FRACTION * measure_typical_signal(signals.in_phase)
-    flags, boxes = [], find_boxes(labels)
+    flags = []
     for measure in (measure for measure in measures if measure.voxels):
         box = boxes[measure.index]
         mask = labels[box] == measure.index

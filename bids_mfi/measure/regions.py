@@ -1,5 +1,6 @@
 """Where each label of a map is: the box around its voxels, their number and their middle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,23 +17,40 @@ class Region:
 
     Attributes
     ----------
+    box : tuple of slice
+        The smallest that holds all of them.
     voxels : int
     sums : tuple of int
         Of their indices along x, y, z.
     """
 
+    box: Box
     voxels: int
     sums: tuple[int, int, int]
 
     @property
     def middle(self) -> tuple[float, float, float]:
         """Mean index along x, y, z."""
-        x, y, z = self.sums
-        return x / self.voxels, y / self.voxels, z / self.voxels
+        return middle_of([self])
 
-    def __add__(self, other: "Region") -> "Region":
-        (x, y, z), (u, v, w) = self.sums, other.sums
-        return Region(self.voxels + other.voxels, (x + u, y + v, z + w))
+
+def box_around(where: NDArray[np.bool_]) -> Box:
+    """Find the part of a volume that holds a region and its neighbours.
+
+    Parameters
+    ----------
+    where : ndarray of bool, shape (x, y, z)
+        At least one voxel is true.
+    """
+    extents = [np.flatnonzero(where.any(axis=(axis - 2, axis - 1))) for axis in range(3)]
+    return tuple(slice(max(int(e[0]) - 1, 0), int(e[-1]) + 2) for e in extents)
+
+
+def middle_of(regions: Sequence[Region]) -> tuple[float, float, float]:
+    """Mean index along x, y, z of the voxels of several labels together."""
+    voxels = sum(region.voxels for region in regions)
+    x, y, z = (sum(region.sums[axis] for region in regions) / voxels for axis in range(3))
+    return x, y, z
 
 
 def find_boxes(labels: NDArray[np.integer]) -> dict[int, Box]:
@@ -64,4 +82,4 @@ def _add_up(mask: NDArray[np.bool_], box: Box) -> Region:
         int(count @ np.arange(part.start, part.stop))
         for count, part in zip(counts, box, strict=True)
     )
-    return Region(int(counts[0].sum()), (x, y, z))
+    return Region(box, int(counts[0].sum()), (x, y, z))
