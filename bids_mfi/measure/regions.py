@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ def middle_of(regions: Sequence[Region]) -> tuple[float, float, float]:
     return x, y, z
 
 
-def find_boxes(labels: NDArray[np.integer]) -> dict[int, Box]:
+def find_boxes(labels: NDArray[Any]) -> dict[int, Box]:
     """Find the smallest box around each label above 0 that is present.
 
     Examples
@@ -65,7 +66,7 @@ def find_boxes(labels: NDArray[np.integer]) -> dict[int, Box]:
     return {index: box for index, box in enumerate(found, start=1) if box is not None}
 
 
-def find_regions(labels: NDArray[np.integer]) -> dict[int, Region]:
+def find_regions(labels: NDArray[Any]) -> dict[int, Region]:
     """Find the voxels of each label above 0 that is present.
 
     Examples
