@@ -3,7 +3,6 @@
 # nibabel's functions are untyped.
 # mypy: untyped-calls-exclude=nibabel
 
-import gzip
 import logging
 import math
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -26,6 +26,7 @@ QFORM_TOLERANCE_MM = 1e-3
 # Of b^2 + c^2 + d^2 of a quaternion in float32; nibabel takes less than 3.6e-7 for nothing.
 QUATERNION_ROUNDING = 4 * 2.0**-23
 LABEL_TOLERANCE = 1e-3
+PACKING_LEVEL = 2  # of ISA-L; see docs/decisions/compression.md
 MOST_VOLUMES = 64  # of one file of echoes and contrasts
 HEADER_KINDS: tuple[type[nib.Nifti1Header], ...] = (nib.Nifti1Header, nib.Nifti2Header)
 _LOGGER = logging.getLogger(__name__)
@@ -352,8 +353,22 @@ def _check_values(path: Path, volume: NDArray[np.float64]) -> None:
         raise PairError(f"{path}: all voxels are 0, expected an image; export it again.")
 
 
+def stored_grid(grid: Grid) -> Grid:
+    """Give the grid that is read from a file of :func:`encode_image`: its affine is float32.
+
+    Examples
+    --------
+    >>> rows = ((0.1, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0))
+    >>> stored_grid(Grid((2, 2, 2), rows)).affine[0][0]
+    0.10000000149011612
+    """
+    return Grid.from_array(grid.shape, grid.matrix.astype(np.float32).astype(np.float64))
+
+
 def encode_image(volume: NDArray[np.generic], grid: Grid) -> bytes:
     """Make the bytes of a ``.nii.gz`` file, the same at every call (no time stamp).
+
+    The packed bytes may differ between kinds of processors, what they hold does not.
 
     Parameters
     ----------
@@ -377,4 +392,4 @@ def encode_image(volume: NDArray[np.generic], grid: Grid) -> bytes:
     qform = Grid.from_array(grid.shape, image.get_qform())
     if np.abs(shift_corners(grid, qform)).max() > QFORM_TOLERANCE_MM:
         image.set_qform(None, code=0)
-    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+    return igzip.compress(image.to_bytes(), compresslevel=PACKING_LEVEL, mtime=0)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.errors import PairError
+from bids_mfi.measure.ranks import find_median, find_percentile
 
 # A pair counts as swapped when voxels much brighter out of phase outnumber the opposite by a share
 # of all voxels with signal. Noise makes as many of either kind. T2* decay makes a ratio of 1.25 in
@@ -93,7 +94,12 @@ def strong_contrast_counts(
     >>> strong_contrast_counts(np.array([10.0, 9.0]), np.array([5.0, 9.5]))
     (1, 0)
     """
-    signal = has_signal(np.maximum(in_phase, out_phase))
+    return _count_strong(has_signal(np.maximum(in_phase, out_phase)), in_phase, out_phase)
+
+
+def _count_strong(
+    signal: NDArray[np.bool_], in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]
+) -> tuple[int, int]:
     return (
         int(np.count_nonzero(signal & (in_phase > STRONG_RATIO * out_phase))),
         int(np.count_nonzero(signal & (out_phase > STRONG_RATIO * in_phase))),
@@ -102,7 +108,7 @@ def strong_contrast_counts(
 
 def has_signal(image: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Find the voxels whose signal is above SIGNAL_FRACTION of the bright ones."""
-    mask: NDArray[np.bool_] = image > max(SIGNAL_FRACTION * np.percentile(image, 99), 0)
+    mask: NDArray[np.bool_] = image > max(SIGNAL_FRACTION * find_percentile(image, 99), 0)
     return mask
 
 
@@ -117,8 +123,8 @@ def measure_typical_signal(in_phase: NDArray[np.float64]) -> float:
     >>> measure_typical_signal(np.array([0.0, 0.1, 8.0, 10.0, 12.0]))
     10.0
     """
-    tissue = in_phase[has_signal(in_phase)]
-    return float(np.median(tissue)) if tissue.size else 0.0
+    tissue = in_phase.T[has_signal(in_phase).T]  # an image that was read is stored like this
+    return find_median(tissue) if tissue.size else 0.0
 
 
 def measure_disagreement_percent(signals: ScanSignals) -> float:
@@ -168,8 +174,9 @@ def check_phase_order(in_phase: NDArray[np.float64], out_phase: NDArray[np.float
         Voxels much brighter out of phase outnumber the opposite by more than SWAPPED_FRACTION of
         the voxels with signal.
     """
-    more_in_phase, more_out_phase = strong_contrast_counts(in_phase, out_phase)
-    signal = int(np.count_nonzero(has_signal(np.maximum(in_phase, out_phase))))
+    found = has_signal(np.maximum(in_phase, out_phase))
+    more_in_phase, more_out_phase = _count_strong(found, in_phase, out_phase)
+    signal = int(np.count_nonzero(found))
     if more_out_phase - more_in_phase > SWAPPED_FRACTION * signal:
         raise PairError(
             f"in-phase and out-of-phase look exchanged: of {signal} voxels with signal, "

@@ -18,6 +18,7 @@ from scipy import ndimage
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import measure_fat
+from bids_mfi.measure.regions import NOWHERE, Box, find_boxes
 from bids_mfi.muscles import PAPER_LEVELS, Muscle, MuscleTable
 from bids_mfi.vertebrae import LEVELS, MEASURED_LEVELS, expand_levels
 
@@ -133,7 +134,12 @@ def find_levels(
         levels.
     """
     turned, upright = reorient(vertebrae, grid, UPRIGHT)
-    found = (_find_body(turned == n, upright, name) for n, name in enumerate(names, start=1))
+    boxes = find_boxes(turned)
+    found = (
+        _find_body(turned[boxes[n]] == n, boxes[n], upright, name)
+        for n, name in enumerate(names, start=1)
+        if n in boxes
+    )
     bodies = [body for body in found if body is not None]
     problem = _find_disorder(bodies, names, slice_distance_mm(upright))
     if problem:
@@ -153,21 +159,23 @@ def pixel_area_mm2(grid: Grid) -> float:
     return float(np.linalg.norm(np.cross(grid.matrix[:3, 0], grid.matrix[:3, 1])))
 
 
-def _find_body(mask: NDArray[np.bool_], grid: Grid, name: str) -> _Body | None:
-    """Measure the largest piece of a vertebral body; None if no piece is large enough."""
+def _find_body(mask: NDArray[np.bool_], box: Box, grid: Grid, name: str) -> _Body | None:
+    """Measure the largest piece of a vertebral body; None if no piece is large enough.
+
+    ``mask`` is that of the box around the body.
+    """
     pieces, count = ndimage.label(mask)
-    if not count:
-        return None
     sizes = np.bincount(pieces.ravel())[1:]
     if sizes.max() * grid.voxel_volume_ml < LEAST_BODY_ML:
         return None
-    x, y, z = np.nonzero(pieces == 1 + int(sizes.argmax()))
+    inside = np.nonzero(pieces == 1 + int(sizes.argmax()))
+    x, y, z = (along + part.start for along, part in zip(inside, box, strict=True))
     spacing = grid.spacing_mm
     away = np.hypot((x - x.mean()) * spacing[0], (y - y.mean()) * spacing[1])
     near = away <= max(CORE_MM, float(away.min()))
-    filled = np.bincount(z[near], minlength=mask.shape[2])
+    filled = np.bincount(z[near], minlength=grid.shape[2])
     core = np.flatnonzero(filled >= FILLED * filled.max())
-    cut = z.min() == 0 or z.max() == mask.shape[2] - 1
+    cut = z.min() == 0 or z.max() == grid.shape[2] - 1
     second = float(np.sort(sizes)[-2] / sizes.max()) if count > 1 else 0.0
     return _Body(name, core[0] - 0.5, float(z.mean()), core[-1] + 0.5, bool(cut), second)
 
@@ -287,7 +295,13 @@ def measure_levels(
     turned, upright = reorient(labels, grid, UPRIGHT)
     turned_water, turned_fat = (reorient(volume, grid, UPRIGHT)[0] for volume in (water, fat))
     known = {level.name: level for level in levels}
-    seen = {muscle.index: _see(muscle, turned, turned_water, turned_fat) for muscle in table}
+    boxes = find_boxes(turned)
+    seen = {
+        muscle.index: _see(
+            muscle, boxes.get(muscle.index, NOWHERE), turned, turned_water, turned_fat
+        )
+        for muscle in table
+    }
     paper = [
         ("paper", PAPER_LEVELS[muscle.muscle], muscle)
         for muscle in table
@@ -310,8 +324,11 @@ class _Seen:
     fat: NDArray[np.float64]
 
 
-def _see(muscle: Muscle, labels: NDArray[Any], water: NDArray[Any], fat: NDArray[Any]) -> _Seen:
-    x, y, z = np.nonzero(labels == muscle.index)
+def _see(
+    muscle: Muscle, box: Box, labels: NDArray[Any], water: NDArray[Any], fat: NDArray[Any]
+) -> _Seen:
+    inside = np.nonzero(labels[box] == muscle.index)
+    x, y, z = (along + part.start for along, part in zip(inside, box, strict=True))
     last_x, last_y = labels.shape[0] - 1, labels.shape[1] - 1
     at_side = (x == 0) | (x == last_x) | (y == 0) | (y == last_y)
     return _Seen(z, at_side, water[x, y, z], fat[x, y, z])

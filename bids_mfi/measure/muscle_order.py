@@ -6,14 +6,15 @@ checked in :mod:`bids_mfi.measure.quality`. ``docs/decisions/pair-agreement.md``
 relations were chosen.
 """
 
+from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bids_mfi.grid import Grid
 from bids_mfi.measure.quality import QCFlag
+from bids_mfi.measure.regions import Region, find_regions, middle_of
 from bids_mfi.muscles import MuscleTable
 
 # Centroids of clean scans lie at least 27 mm apart along this axis, also in cut fields of view.
@@ -49,7 +50,8 @@ def check_order(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> li
     grid : Grid
     table : MuscleTable
     """
-    centres = find_centres_mm(labels, grid, table)
+    regions = find_regions(labels)
+    centres = _find_centres_mm(regions, grid, table)
     field_mm = np.abs(grid.matrix[:3, :3]) @ np.array(grid.shape)
     flags = [
         flag
@@ -57,7 +59,7 @@ def check_order(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> li
         if field_mm[axis] >= least_mm
         for flag in _check_axis(centres, axis, relations, words)
     ]
-    return flags + _check_balance(labels, grid, table) + _check_number(labels, grid, table)
+    return flags + _check_balance(regions, grid, table) + _check_number(regions, grid, table)
 
 
 def find_centres_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> dict[str, Point]:
@@ -65,19 +67,28 @@ def find_centres_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -
 
     Muscles of less than LEAST_LABELLED_ML are left out.
     """
-    groups = np.zeros(int(max(labels.max(), *(m.index for m in table))) + 1, np.int16)
-    names = sorted({muscle.muscle for muscle in table})
-    for muscle in table:
-        groups[muscle.index] = names.index(muscle.muscle) + 1
-    grouped = groups[np.maximum(labels, 0)]
-    voxels = np.bincount(grouped.ravel(), minlength=len(names) + 1)
+    return _find_centres_mm(find_regions(labels), grid, table)
+
+
+def _find_centres_mm(
+    regions: Mapping[int, Region], grid: Grid, table: MuscleTable
+) -> dict[str, Point]:
+    whole = _join_sides(regions, table)
     least = LEAST_LABELLED_ML / grid.voxel_volume_ml
-    found = [number for number in range(1, len(names) + 1) if voxels[number] >= least]
-    middles = ndimage.center_of_mass(grouped > 0, grouped, found) if found else []
     return {
-        names[number - 1]: (grid.matrix @ np.append(middle, 1.0))[:3]
-        for number, middle in zip(found, middles, strict=True)
+        name: (grid.matrix @ np.append(middle_of(sides), 1.0))[:3]
+        for name, sides in sorted(whole.items())
+        if sum(side.voxels for side in sides) >= least
     }
+
+
+def _join_sides(regions: Mapping[int, Region], table: MuscleTable) -> dict[str, list[Region]]:
+    """Group the regions that are present by muscle."""
+    whole: dict[str, list[Region]] = {}
+    for muscle in table:
+        if muscle.index in regions:
+            whole.setdefault(muscle.muscle, []).append(regions[muscle.index])
+    return whole
 
 
 def _check_axis(
@@ -99,12 +110,11 @@ def _check_axis(
     return [QCFlag("muscle_order", "error", "", percent, MOST_VIOLATED_PERCENT, text)]
 
 
-def _check_balance(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> list[QCFlag]:
+def _check_balance(regions: Mapping[int, Region], grid: Grid, table: MuscleTable) -> list[QCFlag]:
     """Flag a large field of view with hardly any extensors behind the neck."""
     voxels = dict.fromkeys((*EXTENSORS, FLEXOR), 0)
-    for muscle in table:
-        if muscle.muscle in voxels:
-            voxels[muscle.muscle] += int(np.count_nonzero(labels == muscle.index))
+    for name, sides in _join_sides(regions, table).items():
+        voxels[name] = sum(side.voxels for side in sides)
     behind = sum(voxels[name] for name in EXTENSORS)
     if not _is_large(grid) or not 0 < behind < LEAST_BALANCE * voxels[FLEXOR]:
         return []
@@ -117,9 +127,9 @@ def _check_balance(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) ->
     return [QCFlag("muscle_balance", "error", "", balance, LEAST_BALANCE, text)]
 
 
-def _check_number(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> list[QCFlag]:
+def _check_number(regions: Mapping[int, Region], grid: Grid, table: MuscleTable) -> list[QCFlag]:
     """Flag a field of view that is large enough for a neck but lacks most muscles."""
-    absent = [muscle.abbreviation for muscle in table if not (labels == muscle.index).any()]
+    absent = [muscle.abbreviation for muscle in table if muscle.index not in regions]
     percent = 100 * len(absent) / len(table)
     if not percent > MOST_ABSENT_PERCENT or not _is_large(grid):
         return []

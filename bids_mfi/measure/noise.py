@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.measure.dixon import ScanSignals
+from bids_mfi.measure.ranks import find_median
+from bids_mfi.measure.regions import box_around
 
 LEAST_NOISE_VOXELS = 200
 SECOND_DIFFERENCES_NORM = 6.0  # of the weights (1, -2, 1) x (1, -2, 1): root of their squares' sum
@@ -47,7 +49,7 @@ def measure_noise_percent(
     """
     if not where.any():
         return float("nan")
-    box = _box_around(where)
+    box = box_around(where)
     images = signals.in_phase[box], signals.out_phase[box]
     found = [
         _noise_along(axes, images, where[box])
@@ -58,12 +60,6 @@ def measure_noise_percent(
     return max(known, default=float("nan"))
 
 
-def _box_around(where: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Find the part of a volume that holds a region and its neighbours."""
-    extents = [np.flatnonzero(where.any(axis=(axis - 2, axis - 1))) for axis in range(3)]
-    return tuple(slice(max(int(e[0]) - 1, 0), int(e[-1]) + 2) for e in extents)
-
-
 def _noise_along(
     axes: tuple[int, ...], images: tuple[NDArray[np.float64], ...], where: NDArray[np.bool_]
 ) -> float:
@@ -72,7 +68,7 @@ def _noise_along(
     inside = where[inner]
     if np.count_nonzero(inside) < LEAST_NOISE_VOXELS:
         return float("nan")
-    typical = float(np.median(images[0][where]))
+    typical = find_median(images[0][where])
     if typical <= 0:
         return float("nan")
     first, second = (
@@ -90,7 +86,7 @@ def _least_deviation(first: NDArray[np.float64], second: NDArray[np.float64]) ->
 
     def deviation(angle: float) -> float:
         mixed = np.cos(angle) * first + np.sin(angle) * second
-        return float(np.median(np.abs(mixed - np.median(mixed))))
+        return find_median(np.abs(mixed - find_median(mixed)))
 
     step = np.pi / NOISE_ANGLES
     nearest = min(step * np.arange(NOISE_ANGLES), key=deviation)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,13 @@ from bids_mfi.grid import Grid, describe_difference, same_grid
 from bids_mfi.images import read_image, read_zooms_mm
 from bids_mfi.measure.dixon import ScanSignals, check_phase_order, fat_and_water
 from bids_mfi.measure.pair import DixonPair
-from bids_mfi.measure.pair_checks import check_magnitude, check_scale, is_same_image
+from bids_mfi.measure.pair_checks import (
+    RatioMeasures,
+    check_magnitude,
+    check_ratios,
+    is_same_image,
+    measure_ratios,
+)
 
 
 def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64], Grid]:
@@ -29,14 +36,23 @@ def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64]
         An image cannot be used or is not a magnitude; or the two have different grids, are the
         same image, have unrelated scales or look exchanged.
     """
+    in_phase, out_phase, grid, _ = read_measured_pair(pair)
+    return in_phase, out_phase, grid
+
+
+def read_measured_pair(
+    pair: DixonPair,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Grid, RatioMeasures]:
+    """Read and check a pair as :func:`read_pair`; also give the ratios that were checked."""
     in_phase, grid = _read_magnitude(pair.in_phase, pair.in_phase_volume)
     out_phase = read_beside(pair.out_phase, pair.in_phase, grid, pair.out_phase_volume)
     _name_file(check_magnitude, (out_phase,), str(pair.out_phase))
     _check_different((pair.in_phase, in_phase), (pair.out_phase, out_phase))
     both = f"{pair.in_phase} and {pair.out_phase}"
-    for check in (check_scale, check_phase_order):
-        _name_file(check, (in_phase, out_phase), both)
-    return in_phase, out_phase, grid
+    ratios = measure_ratios(in_phase, out_phase)
+    _name_file(check_ratios, (ratios,), both)
+    _name_file(check_phase_order, (in_phase, out_phase), both)
+    return in_phase, out_phase, grid, ratios
 
 
 def _read_magnitude(path: Path, volume: int | None) -> tuple[NDArray[np.float64], Grid]:
@@ -45,12 +61,10 @@ def _read_magnitude(path: Path, volume: int | None) -> tuple[NDArray[np.float64]
     return image, grid
 
 
-def _name_file(
-    check: Callable[..., None], images: tuple[NDArray[np.float64], ...], files: str
-) -> None:
+def _name_file(check: Callable[..., None], checked: tuple[Any, ...], files: str) -> None:
     """Run a check; the error it raises gets the names of the files."""
     try:
-        check(*images)
+        check(*checked)
     except PairError as error:
         raise PairError(f"{files}: {error}") from None
 
@@ -110,8 +124,27 @@ def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
         As for :func:`read_pair`, or the scanner's images are required but missing.
     """
     in_phase, out_phase, grid = read_pair(pair)
+    return complete_signals(in_phase, out_phase, grid, pair, source), grid
+
+
+def complete_signals(
+    in_phase: NDArray[np.float64],
+    out_phase: NDArray[np.float64],
+    grid: Grid,
+    pair: DixonPair,
+    source: str,
+) -> ScanSignals:
+    """Add fat and water to the images of :func:`read_pair`.
+
+    Parameters as for :func:`read_signals`.
+
+    Raises
+    ------
+    PairError
+        The scanner's images are required but missing, or cannot be used.
+    """
     if source == "computed":
-        return ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase)), grid
+        return ScanSignals(in_phase, out_phase, *fat_and_water(in_phase, out_phase))
     if pair.fat is None or pair.water is None:
         raise PairError(
             f"{pair.in_phase}: no fat and water images of the scanner were found beside it, but "
@@ -125,4 +158,4 @@ def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:
         _check_different((pair.in_phase, in_phase), (path, image))
         _check_different((pair.out_phase, out_phase), (path, image))
     _check_different((pair.fat, fat), (pair.water, water))
-    return ScanSignals(in_phase, out_phase, fat, water), grid
+    return ScanSignals(in_phase, out_phase, fat, water)

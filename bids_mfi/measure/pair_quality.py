@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from bids_mfi.measure.dixon import ScanSignals, measure_typical_signal
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.pair_checks import (
-    draw_ratios,
+    RatioMeasures,
     fit_fat_weight,
-    measure_cancelled_percent,
-    measure_ceiling,
     measure_decay,
+    measure_ratios,
     measure_shared_edges,
     measure_weighted_signal,
 )
 from bids_mfi.measure.quality import QCFlag
+from bids_mfi.measure.ranks import find_percentile
 
 # Ceiling of OOP / IP over that of decay. Clean scans: 0.89 to 1.04.
 LEAST_CEILING, MOST_CEILING = 0.84, 1.06
@@ -54,7 +54,9 @@ FLOOR_PERCENTILE = 0.1
 LEAST_AIR_PERCENT = 25.0
 
 
-def check_pair(signals: ScanSignals, pair: DixonPair, computed: bool) -> list[QCFlag]:
+def check_pair(
+    signals: ScanSignals, pair: DixonPair, computed: bool, ratios: RatioMeasures | None = None
+) -> list[QCFlag]:
     """Collect the doubts whether the images of a scan are a pair, or a set.
 
     Parameters
@@ -64,11 +66,13 @@ def check_pair(signals: ScanSignals, pair: DixonPair, computed: bool) -> list[QC
         For echo times, field strength and vendor slopes.
     computed : bool
         Fat and water were computed from the pair, so that they follow it anyhow.
+    ratios : RatioMeasures, optional
+        Those of the signals, if they were measured before.
     """
-    ratios = draw_ratios(signals.in_phase, signals.out_phase)
+    ratios = ratios or measure_ratios(signals.in_phase, signals.out_phase)
     flags = check_edges(measure_shared_edges(signals.in_phase, signals.out_phase))
-    flags += check_ceiling(measure_ceiling(ratios), pair)
-    flags += check_cancellation(measure_cancelled_percent(ratios))
+    flags += check_ceiling(ratios.ceiling, pair)
+    flags += check_cancellation(ratios.cancelled_percent)
     flags += check_lost_signal(signals.in_phase, signals.out_phase)
     images = {"in-phase": signals.in_phase, "out-of-phase": signals.out_phase}
     flags += check_offset(
@@ -102,7 +106,8 @@ def _measure_lost_percent(shown: NDArray[np.float64], other: NDArray[np.float64]
     50.0
     """
     bright = shown > 0.5 * measure_typical_signal(shown)
-    return 100 * float((other[bright] == 0).mean()) if bright.any() else 0.0
+    count, lost = np.count_nonzero(bright), np.count_nonzero(bright & (other == 0))
+    return 100 * float(lost / count) if count else 0.0
 
 
 def check_offset(images: Mapping[str, NDArray[np.float64]]) -> list[QCFlag]:
@@ -115,10 +120,17 @@ def check_offset(images: Mapping[str, NDArray[np.float64]]) -> list[QCFlag]:
         cancel somewhere; the others are judged where air is in view.
     """
     out_phase = images["out-of-phase"]
-    raised = _measure_floor_percent(out_phase) > MOST_FLOOR_PERCENT
-    air = _measure_dark_percent(out_phase) >= LEAST_AIR_PERCENT
+    typical = measure_weighted_signal(out_phase)
+    floor = _measure_floor_percent(out_phase, typical)
+    raised = floor > MOST_FLOOR_PERCENT
+    air = _measure_dark_percent(out_phase, typical) >= LEAST_AIR_PERCENT
     judged = images if air or raised else {"out-of-phase": out_phase}
-    floors = {name: _measure_floor_percent(image) for name, image in judged.items()}
+    floors = {
+        name: floor
+        if image is out_phase
+        else _measure_floor_percent(image, measure_weighted_signal(image))
+        for name, image in judged.items()
+    }
     found = [name for name, percent in floors.items() if percent > MOST_FLOOR_PERCENT]
     if not found:
         return []
@@ -135,19 +147,20 @@ def check_offset(images: Mapping[str, NDArray[np.float64]]) -> list[QCFlag]:
     return [QCFlag("signal_offset", severity, "", percent, limit, text)]
 
 
-def _measure_floor_percent(image: NDArray[np.float64]) -> float:
+def _measure_floor_percent(image: NDArray[np.float64], typical: float) -> float:
     """Signal of the darkest voxels, percent of the typical signal; 0 where there is none.
 
-    >>> _measure_floor_percent(np.full((2, 2), 7.0)), _measure_floor_percent(np.zeros((2, 2)))
+    >>> _measure_floor_percent(np.full((2, 2), 7.0), 7.0), _measure_floor_percent(np.zeros(4), 0.0)
     (100.0, 0.0)
     """
-    typical = measure_weighted_signal(image)
-    return 100 * float(np.percentile(image, FLOOR_PERCENTILE)) / typical if typical else 0.0
+    if not typical:
+        return 0.0
+    return 100 * find_percentile(image, FLOOR_PERCENTILE) / typical
 
 
-def _measure_dark_percent(image: NDArray[np.float64]) -> float:
+def _measure_dark_percent(image: NDArray[np.float64], typical: float) -> float:
     """Share of the voxels that are darker than MOST_FLOOR_PERCENT of the typical signal."""
-    dark = image < MOST_FLOOR_PERCENT / 100 * measure_weighted_signal(image)
+    dark = image < MOST_FLOOR_PERCENT / 100 * typical
     return 100 * float(dark.mean())
 
 

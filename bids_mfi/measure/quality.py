@@ -4,6 +4,7 @@ A flag never changes or removes a value. Thresholds are defined here and written
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from bids_mfi.grid import Grid
 from bids_mfi.measure.dixon import ScanSignals, measure_disagreement_percent, measure_typical_signal
 from bids_mfi.measure.noise import measure_noise_percent
 from bids_mfi.measure.quantify import NEAR_FOLD_PERCENT, MuscleMeasure, measure_folded_mfi_percent
+from bids_mfi.measure.regions import Box, find_boxes, find_regions
 from bids_mfi.muscles import Muscle, MuscleTable
 
 NEAR_FOLD_SHARE_PERCENT = 20.0
@@ -92,10 +94,14 @@ def check_scan(
     flags = [] if signals is None or computed else check_scanner_images(signals)
     flags += [] if signals is None else check_noise(signals, labels, grid)
     flags += _check_sides(labels, grid, table)
+    boxes = find_boxes(labels)
     for muscle, measure in zip(table, measures, strict=True):
         flags += check_measure(measure, computed)
-        flags += _check_pieces(muscle, labels)
-    return flags if signals is None else flags + _check_signals(measures, labels, signals, computed)
+        if muscle.index in boxes:
+            flags += _check_pieces(muscle, labels[boxes[muscle.index]])
+    if signals is None:
+        return flags
+    return flags + _check_signals(measures, labels, boxes, signals, computed)
 
 
 def check_scanner_images(signals: ScanSignals) -> list[QCFlag]:
@@ -130,6 +136,7 @@ def check_noise(signals: ScanSignals, labels: NDArray[np.int16], grid: Grid) -> 
 def _check_signals(
     measures: list[MuscleMeasure],
     labels: NDArray[np.int16],
+    boxes: Mapping[int, Box],
     signals: ScanSignals,
     computed: bool,
 ) -> list[QCFlag]:
@@ -137,11 +144,12 @@ def _check_signals(
     void_below = SIGNAL_VOID_FRACTION * measure_typical_signal(signals.in_phase)
     flags = []
     for measure in (measure for measure in measures if measure.voxels):
-        mask = labels == measure.index
-        void = int(np.count_nonzero(signals.in_phase[mask] < void_below))
+        box = boxes[measure.index]
+        mask = labels[box] == measure.index
+        void = int(np.count_nonzero(signals.in_phase[box][mask] < void_below))
         flags += _check_void(measure, 100 * void / measure.voxels)
         if not computed:
-            folded = measure_folded_mfi_percent(signals.water[mask], signals.fat[mask])
+            folded = measure_folded_mfi_percent(signals.water[box][mask], signals.fat[box][mask])
             flags += _check_swap(measure, folded)
     return flags
 
@@ -260,12 +268,11 @@ def _flag_fold(measure: MuscleMeasure, where: str) -> QCFlag:
 
 
 def _check_pieces(muscle: Muscle, labels: NDArray[np.int16]) -> list[QCFlag]:
-    """Flag a muscle whose largest connected piece is too small a part of it."""
-    mask = labels == muscle.index
-    if not mask.any():
-        return []
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    pieces, _ = ndimage.label(mask[box], structure=np.ones((3, 3, 3)))
+    """Flag a muscle whose largest connected piece is too small a part of it.
+
+    ``labels`` are those of the box around the muscle.
+    """
+    pieces, _ = ndimage.label(labels == muscle.index, structure=np.ones((3, 3, 3)))
     sizes = np.bincount(pieces.ravel())[1:]
     percent = 100 * float(sizes.max() / sizes.sum())
     if percent >= LARGEST_PIECE_PERCENT:
@@ -318,9 +325,9 @@ def find_exchanged_sides(
 
 def measure_right_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> dict[int, float]:
     """World coordinate of each present label's centroid, to the subject's right of voxel 0."""
-    present = [m.index for m in table if (labels == m.index).any()]
-    centroids = ndimage.center_of_mass(labels > 0, labels, present)
+    regions = find_regions(labels)
     return {
-        index: float(grid.matrix[0, :3] @ centroid)
-        for index, centroid in zip(present, centroids, strict=True)
+        muscle.index: float(grid.matrix[0, :3] @ regions[muscle.index].middle)
+        for muscle in table
+        if muscle.index in regions
     }

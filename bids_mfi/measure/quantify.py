@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.measure.dixon import fat_fraction_percent
+from bids_mfi.measure.regions import NOWHERE, find_boxes
 from bids_mfi.muscles import Muscle, MuscleTable
 
 NEAR_FOLD_PERCENT = 40.0
@@ -92,11 +93,14 @@ def measure_muscles(
     """
     if not labels.shape == water.shape == fat.shape:
         raise ValueError(f"shapes differ: {labels.shape}, {water.shape}, {fat.shape}")
-    border = _labels_at_border(labels)
-    return [
-        _measure_muscle(muscle, labels == muscle.index, water, fat, voxel_volume_ml, border)
-        for muscle in table
-    ]
+    border, boxes = _labels_at_border(labels), find_boxes(labels)
+    measures = []
+    for muscle in table:
+        box = boxes.get(muscle.index, NOWHERE)
+        mask = labels[box] == muscle.index
+        inside = water[box][mask], fat[box][mask]
+        measures.append(_measure_muscle(muscle, *inside, voxel_volume_ml, border))
+    return measures
 
 
 def _labels_at_border(labels: NDArray[np.int16]) -> frozenset[int]:
@@ -107,13 +111,13 @@ def _labels_at_border(labels: NDArray[np.int16]) -> frozenset[int]:
 
 def _measure_muscle(
     muscle: Muscle,
-    mask: NDArray[np.bool_],
     water: NDArray[np.float64],
     fat: NDArray[np.float64],
     voxel_volume_ml: float,
     border: frozenset[int],
 ) -> MuscleMeasure:
-    voxels = int(np.count_nonzero(mask))
+    """Measure a muscle from the signals of its voxels, arrays of shape (n,)."""
+    voxels = len(water)
     extent = "absent" if not voxels else "cut" if muscle.index in border else "complete"
     return MuscleMeasure(
         index=muscle.index,
@@ -122,7 +126,7 @@ def _measure_muscle(
         hemi=muscle.hemi,
         voxels=voxels,
         volume_ml=voxels * voxel_volume_ml if voxels else float("nan"),
-        **measure_fat(water[mask], fat[mask]),  # type: ignore[arg-type]
+        **measure_fat(water, fat),  # type: ignore[arg-type]
         extent=extent,
         levels=muscle.levels,
     )

@@ -17,6 +17,7 @@ from bids_mfi.storage import explain_os_error, keep_in_use
 
 STEPS = ("Resample", "Segment", "Quantify", "Report", "Save")
 MEMORY_GB = {"Resample": 1.0, "Segment": 2.5, "Quantify": 1.0, "Report": 1.0, "Save": 0.3}
+PASSED_ON = ("in_phase", "out_phase", "ratios", "grid", "model_grid")  # from Resample to Quantify
 POLL_S = 0.1
 JOB_FINISHED_TIMEOUT_S = 30  # for a result to reach this disk from a node's disk
 StatusCallback = Callable[[str, str, str], None]
@@ -91,14 +92,15 @@ def _build_scan(name: str, plan: RunPlan, pair: DixonPair, threads: int) -> Any:
     scan.connect(
         [
             (resample, segment, [(name, name) for name in ("channels", "model_grid", "grid")]),
-            (resample, quantify, [("model_grid", "model_grid")]),
+            (resample, quantify, [(name, name) for name in PASSED_ON]),
+            (resample, report, [("grid", "grid")]),
             (segment, quantify, [("labels", "labels"), ("vertebrae", "vertebrae")]),
             (segment, report, [("labels", "labels"), ("vertebrae", "vertebrae")]),
             (quantify, report, [("water", "water"), ("fat_fraction", "fat_fraction")]),
             (segment, save, [(name, name) for name in ("labels", "vertebrae", "engine")]),
             (quantify, save, [("measures", "measures"), ("fat_fraction", "fat_fraction")]),
             (report, save, [("figures", "figures")]),
-            (resample, save, [("record", "record")]),
+            (resample, save, [("record", "record"), ("grid", "grid")]),
         ]
     )
     return scan

@@ -7,6 +7,7 @@ arrays or folders.
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,17 +20,19 @@ from nipype.interfaces.base import (
     traits,
 )
 from nipype.interfaces.base.support import Bunch
+from numpy.typing import NDArray
 
 from bids_mfi.bids.saved_scans import save_scan
 from bids_mfi.bids.scan_files import ScanRecord, ScanResults, check_unchanged, identify_scan
 from bids_mfi.grid import Grid
-from bids_mfi.images import encode_image, read_grid, read_labels
+from bids_mfi.images import encode_image, stored_grid
 from bids_mfi.measure.dixon import fat_fraction_percent
 from bids_mfi.measure.levels import LevelMeasure, find_levels, measure_levels
 from bids_mfi.measure.muscle_order import check_order
 from bids_mfi.measure.orientation import check_orientation
 from bids_mfi.measure.pair import DixonPair, images_of
-from bids_mfi.measure.pair_images import read_pair, read_pair_zooms_mm, read_signals
+from bids_mfi.measure.pair_checks import RatioMeasures
+from bids_mfi.measure.pair_images import complete_signals, read_measured_pair, read_pair_zooms_mm
 from bids_mfi.measure.pair_quality import check_pair
 from bids_mfi.measure.quality import QCFlag, check_scan, check_size
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
@@ -41,6 +44,34 @@ from bids_mfi.network.segment import resample_channels, segment_to_grid
 from bids_mfi.report.figures import draw_figures
 
 
+def _save_array(runtime: Bunch, name: str, volume: NDArray[Any]) -> str:
+    """Save an array for the next steps as ``NAME.npy`` in the folder of the step."""
+    path = Path(runtime.cwd) / f"{name}.npy"
+    np.save(path, volume)
+    return str(path)
+
+
+def pack_exactly(image: NDArray[np.float64]) -> NDArray[Any]:
+    """Give the smallest of int16, float32 and float64 that holds every value of an image.
+
+    Parameters
+    ----------
+    image : ndarray of float64
+        Finite values.
+
+    Examples
+    --------
+    >>> [pack_exactly(np.array([value])).dtype.name for value in (3.0, 0.5, 0.1, 4e4)]
+    ['int16', 'float32', 'float64', 'float32']
+    """
+    for kind in (np.int16, np.float32):
+        with np.errstate(invalid="ignore", over="ignore"):  # values beyond the range of the type
+            packed = image.astype(kind)
+        if np.array_equal(packed, image):
+            return packed
+    return image
+
+
 class _ResampleInputSpec(BaseInterfaceInputSpec):
     record = traits.Instance(ScanRecord, mandatory=True)
     bundle = traits.Instance(ModelBundle, mandatory=True)
@@ -48,6 +79,9 @@ class _ResampleInputSpec(BaseInterfaceInputSpec):
 
 class _ResampleOutputSpec(TraitedSpec):
     channels = File(exists=True, desc="npy, float32, shape (channel, x, y, z), model grid")
+    in_phase = File(exists=True, desc="npy, the image that was read and checked")
+    out_phase = File(exists=True, desc="npy, the image that was read and checked")
+    ratios = traits.Instance(RatioMeasures, desc="of the two images")
     model_grid = traits.Instance(Grid)
     grid = traits.Instance(Grid, desc="grid of the scan")
     record = traits.Instance(ScanRecord, desc="with the SHA-256 of the images at the start")
@@ -62,12 +96,12 @@ class Resample(SimpleInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         pair, bundle = self.inputs.record.pair, self.inputs.bundle
         self._results["record"] = identify_scan(self.inputs.record)
-        in_phase, out_phase, grid = read_pair(pair)
+        in_phase, out_phase, grid, self._results["ratios"] = read_measured_pair(pair)
         zooms = read_pair_zooms_mm(pair)
         channels, model_grid = resample_channels(in_phase, out_phase, grid, bundle, zooms)
-        path = Path(runtime.cwd) / "channels.npy"
-        np.save(path, channels)
-        self._results["channels"] = str(path)
+        self._results["channels"] = _save_array(runtime, "channels", channels)
+        for name, image in (("in_phase", in_phase), ("out_phase", out_phase)):
+            self._results[name] = _save_array(runtime, name, pack_exactly(image))
         self._results["model_grid"] = model_grid
         self._results["grid"] = grid
         return runtime
@@ -83,8 +117,8 @@ class _SegmentInputSpec(BaseInterfaceInputSpec):
 
 
 class _SegmentOutputSpec(TraitedSpec):
-    labels = File(exists=True, desc="label map on the scan's own grid")
-    vertebrae = File(exists=True, desc="label map of vertebral bodies, if the bundle has them")
+    labels = File(exists=True, desc="npy, int16, label map on the scan's own grid")
+    vertebrae = File(exists=True, desc="the same of vertebral bodies, if the bundle has them")
     engine = traits.Instance(EngineFacts)
 
 
@@ -106,9 +140,7 @@ class Segment(SimpleInterface):
         self._results["engine"] = engine.facts
         for name, found in (("labels", labels), ("vertebrae", vertebrae)):
             if found is not None:
-                path = Path(runtime.cwd) / f"{name}.nii.gz"
-                path.write_bytes(encode_image(found, scan_grid))
-                self._results[name] = str(path)
+                self._results[name] = _save_array(runtime, name, found)
         return runtime
 
 
@@ -116,6 +148,10 @@ class _QuantifyInputSpec(BaseInterfaceInputSpec):
     labels = File(exists=True, mandatory=True)
     vertebrae = File(exists=True, desc="where the bundle labels them")
     pair = traits.Instance(DixonPair, mandatory=True)
+    in_phase = File(exists=True, mandatory=True)
+    out_phase = File(exists=True, mandatory=True)
+    ratios = traits.Instance(RatioMeasures, mandatory=True)
+    grid = traits.Instance(Grid, mandatory=True, desc="grid of the scan")
     model_grid = traits.Instance(Grid, mandatory=True)
     bundle = traits.Instance(ModelBundle, mandatory=True)
     fat_water = traits.Enum("computed", "scanner", mandatory=True, usedefault=False)
@@ -135,18 +171,21 @@ class Quantify(SimpleInterface):
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         bundle, table = self.inputs.bundle, self.inputs.bundle.table
-        signals, grid = read_signals(self.inputs.pair, self.inputs.fat_water)
-        water, fat, computed = signals.water, signals.fat, self.inputs.fat_water == "computed"
-        labels, _ = read_labels(Path(self.inputs.labels))
+        images = (self.inputs.in_phase, self.inputs.out_phase)
+        in_phase, out_phase = (np.load(image).astype(np.float64) for image in images)
+        grid, pair, source = self.inputs.grid, self.inputs.pair, self.inputs.fat_water
+        signals = complete_signals(in_phase, out_phase, grid, pair, source)
+        water, fat, computed = signals.water, signals.fat, source == "computed"
+        labels = np.load(self.inputs.labels)
         measures = measure_muscles(labels, water, fat, grid.voxel_volume_ml, table)
-        flags = check_orientation(images_of(self.inputs.pair, self.inputs.fat_water))
+        flags = check_orientation(images_of(pair, source))
         flags += check_size(self.inputs.model_grid.shape, choose_inference(bundle).least_shape)
-        flags += check_pair(signals, self.inputs.pair, computed)
+        flags += check_pair(signals, pair, computed, self.inputs.ratios)
         flags += check_order(labels, grid, table)
         flags += check_scan(measures, labels, grid, table, computed, signals)
         levels: list[LevelMeasure] = []
         if isdefined(self.inputs.vertebrae):
-            vertebrae, _ = read_labels(Path(self.inputs.vertebrae))
+            vertebrae = np.load(self.inputs.vertebrae)
             slices, doubts = find_levels(vertebrae, grid, bundle.vertebrae)
             levels = measure_levels(labels, slices, water, fat, grid, table)
             flags += doubts
@@ -158,11 +197,9 @@ class Quantify(SimpleInterface):
         }
         (folder / "measures.json").write_text(json.dumps(found))
         fraction = fat_fraction_percent(fat, water).astype(np.float32)
-        np.save(folder / "fat_fraction.npy", fraction)
-        np.save(folder / "water.npy", water.astype(np.float32))
         self._results["measures"] = str(folder / "measures.json")
-        self._results["fat_fraction"] = str(folder / "fat_fraction.npy")
-        self._results["water"] = str(folder / "water.npy")
+        self._results["fat_fraction"] = _save_array(runtime, "fat_fraction", fraction)
+        self._results["water"] = _save_array(runtime, "water", water.astype(np.float32))
         return runtime
 
 
@@ -171,6 +208,7 @@ class _ReportInputSpec(BaseInterfaceInputSpec):
     vertebrae = File(exists=True, desc="where the bundle labels them")
     water = File(exists=True, mandatory=True)
     fat_fraction = File(exists=True, mandatory=True)
+    grid = traits.Instance(Grid, mandatory=True, desc="grid of the scan")
     bundle = traits.Instance(ModelBundle, mandatory=True)
 
 
@@ -185,11 +223,11 @@ class Report(SimpleInterface):
     output_spec = _ReportOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        labels, grid = read_labels(Path(self.inputs.labels))
+        labels, grid = np.load(self.inputs.labels), stored_grid(self.inputs.grid)
         water, fraction = np.load(self.inputs.water), np.load(self.inputs.fat_fraction)
         bundle, vertebrae = self.inputs.bundle, None
         if isdefined(self.inputs.vertebrae):
-            vertebrae = (read_labels(Path(self.inputs.vertebrae))[0], bundle.vertebrae)
+            vertebrae = (np.load(self.inputs.vertebrae), bundle.vertebrae)
         pictures = draw_figures(water, fraction, labels, grid, bundle.table, vertebrae)
         paths = [Path(runtime.cwd) / f"{name}.png" for name in pictures]
         for path in paths:
@@ -204,6 +242,7 @@ class _SaveInputSpec(BaseInterfaceInputSpec):
     fat_fraction = File(exists=True, mandatory=True)
     measures = File(exists=True, mandatory=True)
     figures = traits.List(File(exists=True), mandatory=True)
+    grid = traits.Instance(Grid, mandatory=True, desc="grid of the scan")
     record = traits.Instance(ScanRecord, mandatory=True)
     engine = traits.Instance(EngineFacts, mandatory=True)
     output_dir = traits.Str(mandatory=True)
@@ -220,18 +259,18 @@ class Save(SimpleInterface):
     output_spec = _SaveOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        labels, vertebrae = Path(self.inputs.labels), self.inputs.vertebrae
+        grid, vertebrae = self.inputs.grid, self.inputs.vertebrae
         check_unchanged(self.inputs.record)
         found = json.loads(Path(self.inputs.measures).read_text())
         results = ScanResults(
-            dseg=labels.read_bytes(),
-            ffmap=encode_image(np.load(self.inputs.fat_fraction), read_grid(labels)),
+            dseg=encode_image(np.load(self.inputs.labels), grid),
+            ffmap=encode_image(np.load(self.inputs.fat_fraction), stored_grid(grid)),
             measures=tuple(MuscleMeasure(**row) for row in found["measures"]),
             flags=tuple(QCFlag(**row) for row in found["flags"]),
             figures=tuple(
                 (Path(path).stem, Path(path).read_bytes()) for path in self.inputs.figures
             ),
-            vertebrae=Path(vertebrae).read_bytes() if isdefined(vertebrae) else None,
+            vertebrae=encode_image(np.load(vertebrae), grid) if isdefined(vertebrae) else None,
             levels=tuple(LevelMeasure(**row) for row in found["levels"]),
         )
         record = replace(self.inputs.record, engine=self.inputs.engine.describe())

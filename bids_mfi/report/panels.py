@@ -24,6 +24,7 @@ YELLOW = "#ffe94d"
 # As many as an eye tells apart: one a percent of fat; more would only store noise.
 COLOR_STEPS = 60
 FILL_OPACITY = 0.38
+PNG_LEVEL = 3  # of zlib: half of the time of level 6 for 4 % more bytes
 
 
 def new_figure(height_inches: float) -> "Figure":
@@ -236,5 +237,6 @@ def encode(figure: "Figure") -> bytes:
 
     FigureCanvasAgg(figure)
     file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
+    packing = {"compress_level": PNG_LEVEL}
+    figure.savefig(file, format="png", metadata={"Software": None}, pil_kwargs=packing)
     return file.getvalue()

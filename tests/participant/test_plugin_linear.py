@@ -254,7 +254,7 @@ def test_a_signal_while_a_file_is_written_leaves_no_half(
 KILL_SEGMENT = """
 import os, signal, sys
 def hook(event, arguments):
-    if event == "open" and "sub_01" in os.getcwd() and str(arguments[0]).endswith("labels.nii.gz"):
+    if event == "open" and "sub_01" in os.getcwd() and str(arguments[0]).endswith("labels.npy"):
         os.kill(os.getpid(), signal.SIGKILL)
 if "--multiprocessing-fork" in sys.argv:
     sys.addaudithook(hook)

@@ -82,7 +82,14 @@ def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
             ("grid", "grid"),
             ("model_grid", "model_grid"),
         ],
-        ("Resample", "Quantify"): [("model_grid", "model_grid")],
+        ("Resample", "Quantify"): [
+            ("grid", "grid"),
+            ("in_phase", "in_phase"),
+            ("model_grid", "model_grid"),
+            ("out_phase", "out_phase"),
+            ("ratios", "ratios"),
+        ],
+        ("Resample", "Report"): [("grid", "grid")],
         ("Segment", "Quantify"): [("labels", "labels"), ("vertebrae", "vertebrae")],
         ("Segment", "Report"): [("labels", "labels"), ("vertebrae", "vertebrae")],
         ("Quantify", "Report"): [("fat_fraction", "fat_fraction"), ("water", "water")],
@@ -93,7 +100,7 @@ def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
         ],
         ("Quantify", "Save"): [("fat_fraction", "fat_fraction"), ("measures", "measures")],
         ("Report", "Save"): [("figures", "figures")],
-        ("Resample", "Save"): [("record", "record")],
+        ("Resample", "Save"): [("grid", "grid"), ("record", "record")],
     }
 
 
