@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -142,7 +143,7 @@ def check_state_dict(path: Path, found: Mapping[str, Tensor], wanted: Mapping[st
                 f"{path}: {name} has the type {found[name].dtype}, expected {tensor.dtype}. "
                 f"{REMEDY}"
             )
-        if not torch.isfinite(found[name].to(tensor.dtype)).all():
+        if not np.isfinite(found[name].to(tensor.dtype).numpy()).all():
             raise BundleError(
                 f"{path}: {name} has values that are not finite as {tensor.dtype}; training has "
                 f"failed, or they are too large. {REMEDY}"
