@@ -1,4 +1,4 @@
-"""Removal of labels that lie in air."""
+"""Removal of muscle labels that lie in air."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,9 @@ from scipy import ndimage
 LEAST_TISSUE_SHARE = 0.5
 
 
-def remove_pieces_in_air(labels: NDArray[np.int16], foreground: NDArray[np.bool_]) -> None:
+def remove_pieces_in_air(
+    labels: NDArray[np.int16], foreground: NDArray[np.bool_], highest: int
+) -> None:
     """Set connected pieces of a label to 0 where less than half of their voxels show tissue.
 
     Parameters
@@ -17,11 +19,13 @@ def remove_pieces_in_air(labels: NDArray[np.int16], foreground: NDArray[np.bool_
         Changed in place.
     foreground : ndarray of bool, shape (a, b, c)
         Voxels that show tissue, of the same field of view; the grid may be another.
+    highest : int
+        Labels above it stay: vertebrae may be as dark as air.
 
     Examples
     --------
     >>> labels = np.array([3, 3, 0, 3, 0, 5], dtype=np.int16).reshape(6, 1, 1)
-    >>> remove_pieces_in_air(labels, np.array([True, True, False]).reshape(3, 1, 1))
+    >>> remove_pieces_in_air(labels, np.array([True, True, False]).reshape(3, 1, 1), 14)
     >>> labels.ravel().tolist()
     [3, 3, 0, 3, 0, 0]
     """
@@ -29,7 +33,7 @@ def remove_pieces_in_air(labels: NDArray[np.int16], foreground: NDArray[np.bool_
         ((np.arange(size) + 0.5) * known / size).astype(int)
         for size, known in zip(labels.shape, foreground.shape, strict=True)
     ]
-    for index, box in enumerate(ndimage.find_objects(labels), start=1):
+    for index, box in enumerate(ndimage.find_objects(labels, highest), start=1):
         if box is not None:
             pieces, count = ndimage.label(labels[box] == index)
             tissue = foreground[np.ix_(*(at[part] for at, part in zip(nearest, box, strict=True)))]

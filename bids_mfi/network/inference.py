@@ -144,7 +144,8 @@ class WholeVolume(Inference):
         """Interpolate logits to the scan's grid and take the highest."""
         box, views = segment_views(channels, self.bundle, engine)
         foreground = find_foreground(channels[0])
-        found = labels_on_grid(box, views, model_grid, scan_grid, threads, foreground)
+        highest = self.bundle.muscle_classes - 1
+        found = labels_on_grid(box, views, model_grid, scan_grid, threads, foreground, highest)
         if not self.bundle.vertebrae:
             return found, None
         muscles = np.where(found < self.bundle.muscle_classes, found, np.int16(0))

@@ -88,6 +88,7 @@ def labels_on_grid(
     scan_grid: Grid,
     threads: int = 1,
     foreground: NDArray[np.bool_] | None = None,
+    highest: int = 0,
 ) -> NDArray[np.int16]:
     """Give every voxel of the scan its most likely label.
 
@@ -105,8 +106,9 @@ def labels_on_grid(
     scan_grid : Grid
     threads : int
     foreground : ndarray of bool, shape of ``model_grid``, optional
-        Voxels that show tissue; labels outside it are removed, see
+        Voxels that show tissue; labels outside it are removed, up to the label ``highest``, see
         :func:`bids_mfi.network.air.remove_pieces_in_air`.
+    highest : int
 
     Returns
     -------
@@ -120,7 +122,7 @@ def labels_on_grid(
     labels = np.zeros(turned_shape, dtype=np.int16)
     labels[columns, rows, slices] = label_views([v.onto((x, y, z)) for v in views], threads)
     if foreground is not None:
-        remove_pieces_in_air(labels, foreground)
+        remove_pieces_in_air(labels, foreground, highest)
     own, _ = reorient(labels, turned_grid, scan_grid.axcodes)
     return np.ascontiguousarray(own, dtype=np.int16)
 

@@ -148,11 +148,12 @@ class TestAir:
         labels[12:14, 12:14, 2:4] = 3  # in air
         labels[9:11, 2:8] = 7  # half in tissue
         labels[16:, 16:] = 9  # in air, the only piece of its label
+        labels[:2, 16:] = 15  # a vertebra, as dark as air
         tissue = np.zeros((20, 20, 6), bool)
         tissue[:10, :10] = True
         expected = labels.copy()
         expected[12:] = 0
-        remove_pieces_in_air(labels, tissue)
+        remove_pieces_in_air(labels, tissue, 14)
         assert np.array_equal(labels, expected)
 
     def test_the_foreground_may_be_on_another_grid(self):
@@ -160,7 +161,7 @@ class TestAir:
         labels[4] = 0  # two pieces
         tissue = np.zeros((4, 4, 4), bool)
         tissue[:2] = True
-        remove_pieces_in_air(labels, tissue)
+        remove_pieces_in_air(labels, tissue, 14)
         assert labels[:4].all()
         assert not labels[4:].any()
 
