@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bids_mfi.errors import PairError
 from bids_mfi.grid import Grid, reorient, resampled_grid, resize_linear
 from bids_mfi.network import niftynet_pipeline as niftynet
+from bids_mfi.network.air import remove_pieces_in_air
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.engine import Engine
 from bids_mfi.network.intensity import find_foreground
@@ -143,9 +144,9 @@ class WholeVolume(Inference):
     ) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
         """Interpolate logits to the scan's grid and take the highest."""
         box, views = segment_views(channels, self.bundle, engine)
-        foreground = find_foreground(channels[0])
-        highest = self.bundle.muscle_classes - 1
-        found = labels_on_grid(box, views, model_grid, scan_grid, threads, foreground, highest)
+        found = labels_on_grid(box, views, model_grid, scan_grid, threads)
+        tissue = reorient(find_foreground(channels[0]), model_grid, scan_grid.axcodes)[0] > 0
+        remove_pieces_in_air(found, tissue, self.bundle.muscle_classes - 1)
         if not self.bundle.vertebrae:
             return found, None
         muscles = np.where(found < self.bundle.muscle_classes, found, np.int16(0))

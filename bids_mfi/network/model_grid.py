@@ -9,7 +9,6 @@ from scipy import sparse
 
 from bids_mfi.errors import BundleError
 from bids_mfi.grid import Grid, linear_weights, reorient, resize_linear
-from bids_mfi.network.air import remove_pieces_in_air
 from bids_mfi.network.body_box import Box
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.dense_vnet import SIZE_DIVISOR
@@ -87,8 +86,6 @@ def labels_on_grid(
     model_grid: Grid,
     scan_grid: Grid,
     threads: int = 1,
-    foreground: NDArray[np.bool_] | None = None,
-    highest: int = 0,
 ) -> NDArray[np.int16]:
     """Give every voxel of the scan its most likely label.
 
@@ -105,10 +102,6 @@ def labels_on_grid(
         From :func:`resample_channels` for a scan on ``scan_grid``.
     scan_grid : Grid
     threads : int
-    foreground : ndarray of bool, shape of ``model_grid``, optional
-        Voxels that show tissue; labels outside it are removed, up to the label ``highest``, see
-        :func:`bids_mfi.network.air.remove_pieces_in_air`.
-    highest : int
 
     Returns
     -------
@@ -121,8 +114,6 @@ def labels_on_grid(
     (x, columns), (y, rows), (z, slices) = (box_weights(*one) for one in sizes)
     labels = np.zeros(turned_shape, dtype=np.int16)
     labels[columns, rows, slices] = label_views([v.onto((x, y, z)) for v in views], threads)
-    if foreground is not None:
-        remove_pieces_in_air(labels, foreground, highest)
     own, _ = reorient(labels, turned_grid, scan_grid.axcodes)
     return np.ascontiguousarray(own, dtype=np.int16)
 
