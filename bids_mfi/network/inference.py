@@ -145,8 +145,9 @@ class WholeVolume(Inference):
         """Interpolate logits to the scan's grid and take the highest."""
         box, views = segment_views(channels, self.bundle, engine)
         found = labels_on_grid(box, views, model_grid, scan_grid, threads)
-        tissue = reorient(find_foreground(channels[0]), model_grid, scan_grid.axcodes)[0] > 0
-        remove_pieces_in_air(found, tissue, self.bundle.muscle_classes - 1)
+        tissue, _ = reorient(find_foreground(channels[0]), model_grid, scan_grid.axcodes)
+        highest = self.bundle.muscle_classes - 1
+        remove_pieces_in_air(found, np.asarray(tissue, dtype=np.bool_), highest)
         if not self.bundle.vertebrae:
             return found, None
         muscles = np.where(found < self.bundle.muscle_classes, found, np.int16(0))
