@@ -144,7 +144,7 @@ def test_other_processes_give_the_same_bytes():
         "import hashlib, test_group_figures as t; "
         "print(hashlib.sha256(b''.join(t.study().draw(name) for name in t.FIGURES)).hexdigest())"
     )
-    path = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+    path = [str(folder) for folder in list(Path(__file__).parents)[:3]]
     found = {
         subprocess.run(
             [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}; {code}"],

@@ -308,18 +308,21 @@ def test_empty_scans_can_be_drawn(what):
     assert tuple(figures) == FIGURE_NAMES
 
 
+HERE = Path(__file__).parents
+
+
 def test_pictures_are_the_same_bytes_whatever_the_users_settings(tmp_path):
     figures = draw_figures(*make_scan(), WEBER2021)
     (tmp_path / "matplotlibrc").write_text("font.size: 30\nimage.cmap: jet\nsavefig.dpi: 30\n")
     code = (
-        "import hashlib, sys; sys.path[:0] = [sys.argv[1]]\n"
+        "import hashlib, sys; sys.path[:0] = sys.argv[1:]\n"
         "from test_report import *\n"
         "for png in draw_figures(*make_scan(), WEBER2021).values():\n"
         "    print(hashlib.sha256(png).hexdigest())\n"
     )
-    command = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
+    command = [sys.executable, "-c", code, *(str(folder) for folder in HERE[:2])]
     environment = {"MATPLOTLIBRC": str(tmp_path), "MPLCONFIGDIR": str(tmp_path), "HOME": "/"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    environment["PYTHONPATH"] = str(HERE[2])
     output = subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
     ).stdout
