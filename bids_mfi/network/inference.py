@@ -19,8 +19,7 @@ from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.engine import Engine
 from bids_mfi.network.intensity import find_foreground
 from bids_mfi.network.logits import (
-    check_logits,
-    fine_logits,
+    label_window,
     part_vertebrae,
     prepare_own,
     segment_channels,
@@ -221,13 +220,15 @@ class NiftyNet(Inference):
         inside = (slice(low, low + size) for (low, _), size in zip(widths, shape, strict=True))
         return volume, tuple(inside)
 
-    def label(self, channels: NDArray[np.float32], engine: Engine) -> NDArray[np.int16]:
+    def label(
+        self, channels: NDArray[np.float32], engine: Engine, threads: int = 1
+    ) -> NDArray[np.int16]:
         """Label windows one after the other, the last one counts where they overlap."""
         bundle = self.bundle
         volume, (x, y, z) = self.prepare(channels)
         plan = niftynet.plan_windows(volume.shape[1:], (x, y, z), bundle.window, bundle.border)
         labels = niftynet.segment_windows(
-            volume, plan, lambda window: check_logits(fine_logits(engine, window), bundle)
+            volume, plan, lambda window: label_window(engine, window, bundle, threads)
         )[x, y, z]
         return np.asarray(labels, dtype=np.int16)
 
@@ -241,7 +242,9 @@ class NiftyNet(Inference):
     ) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
         """Take the nearest label of the model grid."""
         turned_grid = _turn(scan_grid, self.bundle)
-        nearest = niftynet.resample_nearest(self.label(channels, engine), turned_grid.shape)
+        nearest = niftynet.resample_nearest(
+            self.label(channels, engine, threads), turned_grid.shape
+        )
         own, _ = reorient(nearest, turned_grid, scan_grid.axcodes)
         return np.ascontiguousarray(own, dtype=np.int16), None
 

@@ -18,6 +18,7 @@ from bids_mfi.network.views import (
     LogitView,
     Weights,
     identity_weights,
+    label_views,
     sum_views,
     upsampling_weights,
 )
@@ -195,6 +196,15 @@ def _in_windows(
         count[target] += 1
     total /= count
     return total
+
+
+def label_window(
+    engine: Engine, window: NDArray[np.float32], bundle: ModelBundle, threads: int
+) -> NDArray[np.int16]:
+    """Most likely class of every voxel of a standardised window, (x, y, z)."""
+    coarse = check_logits(engine.coarse_logits(np.ascontiguousarray(window)), bundle)
+    weights = stride_weights(coarse.shape[1:], engine.stride)
+    return label_views([LogitView(coarse, weights)], threads)
 
 
 def fine_logits(engine: Engine, volume: NDArray[np.float32]) -> NDArray[np.float32]:

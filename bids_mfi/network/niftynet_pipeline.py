@@ -300,7 +300,7 @@ def _find_needed(shape: tuple[int, ...], inside: Box, written: list[Box]) -> lis
 def segment_windows(
     volume: NDArray[np.float32],
     plan: WindowPlan,
-    network: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    label_window: Callable[[NDArray[np.float32]], NDArray[np.int16]],
 ) -> NDArray[np.int16]:
     """Labels of a padded volume, 0 where no window of the plan writes.
 
@@ -308,15 +308,15 @@ def segment_windows(
     ----------
     volume : ndarray of float32, shape (channels, x, y, z)
     plan : WindowPlan
-    network : callable
-        (channels, x, y, z) to logits (labels, x, y, z).
+    label_window : callable
+        Images (channels, x, y, z) to the most likely label of each voxel (x, y, z).
     """
     labels = np.zeros(volume.shape[1:], dtype=np.int16)
     for seen, written in zip(plan.windows, plan.written, strict=True):
-        logits = network(volume[(slice(None), *seen)])  # (labels, x, y, z)
+        found = label_window(volume[(slice(None), *seen)])
         inner = tuple(
             slice(target.start - source.start, target.stop - source.start)
             for source, target in zip(seen, written, strict=True)
         )
-        labels[written] = logits[(slice(None), *inner)].argmax(axis=0)
+        labels[written] = found[inner]
     return labels

@@ -219,11 +219,11 @@ class CountingNetwork:
         self.place = torch.randn(1, 15, *window, generator=generator)
         self.calls = 0
 
-    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.int16]:
         self.calls += 1
         seen = torch.from_numpy(np.ascontiguousarray(images))[None]
         sums = torch.nn.functional.conv3d(seen, self.kernel, padding=1)
-        return np.asarray((sums + self.place)[0])
+        return np.asarray((sums + self.place)[0].argmax(dim=0), dtype=np.int16)
 
 
 @pytest.mark.parametrize(
@@ -273,10 +273,8 @@ def test_border_is_cut_and_later_windows_win() -> None:
     plan = pipeline.plan_windows((34, 32, 32), (slice(0, 34),) * 3, (32,) * 3, (8,) * 3, full=True)
     calls = iter(range(1, 99))
 
-    def network(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        logits = np.zeros((15, 32, 32, 32), dtype=np.float32)
-        logits[next(calls)] = 1.0
-        return logits
+    def network(images: NDArray[np.float32]) -> NDArray[np.int16]:
+        return np.full((32, 32, 32), next(calls), dtype=np.int16)
 
     labels = pipeline.segment_windows(np.zeros((2, 34, 32, 32), np.float32), plan, network)
     assert len(plan.windows) == 3
