@@ -38,7 +38,9 @@ def load_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
         network = make_network(bundle)
     wanted = network.state_dict()
     check_state_dict(bundle.weights, state, wanted)
-    typed = {name: state[name].to(tensor.dtype).contiguous() for name, tensor in wanted.items()}
+    typed = {
+        name: state[name].detach().to(tensor.dtype).contiguous() for name, tensor in wanted.items()
+    }
     network.load_state_dict(typed, assign=True)
     return network.to(device).eval()
 
@@ -143,7 +145,7 @@ def check_state_dict(path: Path, found: Mapping[str, Tensor], wanted: Mapping[st
                 f"{path}: {name} has the type {found[name].dtype}, expected {tensor.dtype}. "
                 f"{REMEDY}"
             )
-        if not np.isfinite(found[name].to(tensor.dtype).numpy()).all():
+        if not np.isfinite(found[name].detach().to(tensor.dtype).numpy()).all():
             raise BundleError(
                 f"{path}: {name} has values that are not finite as {tensor.dtype}; training has "
                 f"failed, or they are too large. {REMEDY}"

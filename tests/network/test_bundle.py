@@ -410,6 +410,16 @@ def test_double_precision_weights_are_accepted(bundle: ModelBundle) -> None:
     assert load_bundle(bundle.folder).name == bundle.name
 
 
+def test_weights_saved_as_parameters_are_accepted(bundle: ModelBundle) -> None:
+    """``torch.save(dict(network.named_parameters()))`` of a network without buffers."""
+    instance = replace(bundle, normalization="instance")
+    network = DenseVNet(2, instance.out_channels, "instance")
+    written = write_bundle(instance, network.state_dict(), "CC0\n")
+    write_weights(written, dict(network.named_parameters()))
+    loaded = load_network(load_bundle(written.folder), CPU)
+    assert torch.equal(loaded.final.weight, network.final.weight)
+
+
 def test_hemi_that_contradicts_the_name_is_refused(bundle: ModelBundle) -> None:
     def exchange(document: dict[str, Any]) -> None:
         for row in document["bids_mfi"]["labels"]:
