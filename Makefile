@@ -47,7 +47,7 @@ docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 benchmark: $(VENV)/.installed
-	$(BIN)/python benchmarks/participant.py
+	$(BIN)/python benchmarks/performance.py
 	$(BIN)/python benchmarks/group.py
 
 $(VENV)/.installed: requirements.lock pyproject.toml

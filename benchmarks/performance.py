@@ -20,6 +20,7 @@ from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.engine_openvino import has_bfloat16
 from bids_mfi.network.engines import EngineChoice, load_engine
+from bids_mfi.network.intensity import find_foreground
 from bids_mfi.network.logits import choose_box, segment_views
 from bids_mfi.network.model_grid import labels_on_grid, working_shape
 from bids_mfi.network.segment import resample_channels
@@ -78,7 +79,8 @@ def print_network(bundle: ModelBundle, repeats: int) -> None:
     case = make_phantom_case(1, SPACING_MM, SHAPE)
     pair = case.in_phase, case.out_phase
     channels, grid = resample_channels(*pair, case.grid, bundle)
-    box = choose_box(channels[0], bundle)
+    foreground = find_foreground(channels[0])
+    box = choose_box(foreground, bundle)
     sizes = tuple(part.stop - part.start for part in box)
     passes = 2 if bundle.mirrored else 1
     gflop = passes * count_gflop(bundle, working_shape(sizes, bundle))
@@ -97,9 +99,11 @@ def print_network(bundle: ModelBundle, repeats: int) -> None:
         choices["OpenVINO, bfloat16"] = EngineChoice("openvino", "cpu", threads, fast=True)
     for name, choice in choices.items():
         engine = load_engine(bundle, choice)
-        seconds = median_seconds(lambda e=engine: segment_views(channels, bundle, e), repeats)
+        seconds = median_seconds(
+            lambda e=engine: segment_views(channels, foreground, bundle, e), repeats
+        )
         print(f"| {name} | {describe(seconds)} | {seconds[0] / floor:.2f} |")
-    views = segment_views(channels, bundle, engine)[1]
+    views = segment_views(channels, foreground, bundle, engine)[1]
     resampling = median_seconds(lambda: resample_channels(*pair, case.grid, bundle), repeats)
     labels = median_seconds(lambda: labels_on_grid(box, views, grid, case.grid, threads), repeats)
     print(f"\nresampling both images {describe(resampling)} s, labels on the scan's grid "

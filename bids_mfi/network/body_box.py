@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bids_mfi.network.intensity import find_foreground
-
 Box = tuple[slice, slice, slice]
 
 MARGIN_MM = 5.0
@@ -17,7 +15,7 @@ MARGIN_MM = 5.0
 LEAST_SHARE = 0.01
 
 
-def find_body_box(in_phase: NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> Box:
+def find_body_box(foreground: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> Box:
     """Find the bounding box of the body and MARGIN_MM around it.
 
     The body is every connected piece of the foreground that has at least LEAST_SHARE of it. Without
@@ -25,26 +23,27 @@ def find_body_box(in_phase: NDArray[np.float32], spacing_mm: tuple[float, float,
 
     Parameters
     ----------
-    in_phase : ndarray of float32, shape (x, y, z)
+    foreground : ndarray of bool, shape (x, y, z)
+        From :func:`bids_mfi.network.intensity.find_foreground`.
     spacing_mm : tuple of float
 
     Examples
     --------
-    >>> volume = np.zeros((40, 30, 4), dtype=np.float32)
-    >>> volume[20:30, 10:20] = 100.0
-    >>> find_body_box(volume, (1.0, 1.0, 3.0))
+    >>> foreground = np.zeros((40, 30, 4), dtype=np.bool_)
+    >>> foreground[20:30, 10:20] = True
+    >>> find_body_box(foreground, (1.0, 1.0, 3.0))
     (slice(15, 35, None), slice(5, 25, None), slice(0, 4, None))
     """
-    pieces, _ = ndimage.label(find_foreground(in_phase))
+    pieces, _ = ndimage.label(foreground)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     body = (sizes >= LEAST_SHARE * sizes.sum()) & (sizes > 0)
     found = ndimage.find_objects(body[pieces].astype(np.int8))
     if not found:
-        return tuple(slice(0, size) for size in in_phase.shape)  # type: ignore[return-value]
+        return tuple(slice(0, size) for size in foreground.shape)  # type: ignore[return-value]
     margins = [round(MARGIN_MM / size) for size in spacing_mm]
     x, y, z = (
         slice(max(0, part.start - margin), min(size, part.stop + margin))
-        for part, margin, size in zip(found[0], margins, in_phase.shape, strict=True)
+        for part, margin, size in zip(found[0], margins, foreground.shape, strict=True)
     )
     return x, y, z

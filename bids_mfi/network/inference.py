@@ -142,9 +142,10 @@ class WholeVolume(Inference):
         threads: int,
     ) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
         """Interpolate logits to the scan's grid and take the highest."""
-        box, views = segment_views(channels, self.bundle, engine)
+        foreground = find_foreground(channels[0])
+        box, views = segment_views(channels, foreground, self.bundle, engine)
         found = labels_on_grid(box, views, model_grid, scan_grid, threads)
-        tissue, _ = reorient(find_foreground(channels[0]), model_grid, scan_grid.axcodes)
+        tissue, _ = reorient(foreground, model_grid, scan_grid.axcodes)
         highest = self.bundle.muscle_classes - 1
         remove_pieces_in_air(found, np.asarray(tissue, dtype=np.bool_), highest)
         if not self.bundle.vertebrae:

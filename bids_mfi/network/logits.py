@@ -11,7 +11,7 @@ from bids_mfi.errors import BundleError
 from bids_mfi.network.body_box import Box, find_body_box
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.engine import Engine
-from bids_mfi.network.intensity import standardise
+from bids_mfi.network.intensity import find_foreground, standardise
 from bids_mfi.network.local_intensity import standardise_locally
 from bids_mfi.network.model_grid import pad_edges, working_shape
 from bids_mfi.network.views import (
@@ -51,7 +51,7 @@ def segment_all_classes(
     channels: NDArray[np.float32], bundle: ModelBundle, engine: Engine
 ) -> NDArray[np.float32]:
     """Logits of every class of the network, those of vertebrae at the end."""
-    box, views = segment_views(channels, bundle, engine)
+    box, views = segment_views(channels, find_foreground(channels[0]), bundle, engine)
     logits = np.zeros((bundle.out_channels, *channels.shape[1:]), dtype=np.float32)
     logits[0] = 1.0
     logits[(slice(None), *box)] = sum_views(views) / len(views)
@@ -59,7 +59,10 @@ def segment_all_classes(
 
 
 def segment_views(
-    channels: NDArray[np.float32], bundle: ModelBundle, engine: Engine
+    channels: NDArray[np.float32],
+    foreground: NDArray[np.bool_],
+    bundle: ModelBundle,
+    engine: Engine,
 ) -> tuple[Box, list[LogitView]]:
     """Logits of a scan, and of its mirror image if the bundle wants it.
 
@@ -74,19 +77,19 @@ def segment_views(
     views : list of LogitView
         On that part; the mean of their logits is the result.
     """
-    box = choose_box(channels[0], bundle)
+    box = choose_box(foreground, bundle)
     views = [_segment_view(channels, box, bundle, engine)]
     if bundle.mirrored:
         views.append(_segment_mirrored(channels, box, bundle, engine))
     return box, views
 
 
-def choose_box(in_phase: NDArray[np.float32], bundle: ModelBundle) -> Box:
+def choose_box(foreground: NDArray[np.bool_], bundle: ModelBundle) -> Box:
     """Choose the body box where the network sees whole volumes; windows cover all of the grid."""
     if bundle.inference == "windows":
-        x, y, z = (slice(0, size) for size in in_phase.shape)
+        x, y, z = (slice(0, size) for size in foreground.shape)
         return x, y, z
-    return find_body_box(in_phase, bundle.spacing_mm)
+    return find_body_box(foreground, bundle.spacing_mm)
 
 
 def fold_vertebrae(logits: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.float32]:

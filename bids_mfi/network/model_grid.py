@@ -146,8 +146,9 @@ def box_weights(size: int, wanted: int, part: slice) -> tuple[sparse.csr_array, 
     known[:, 0] += weights[:, :first].sum(axis=1)
     known[:, -1] += weights[:, last + 1 :].sum(axis=1)
     centres = (np.arange(wanted) + 0.5) * size / wanted
-    inside = np.flatnonzero((centres >= part.start) & (centres <= part.stop))
-    reached = slice(int(inside[0]), int(inside[-1]) + 1)
+    start = int(np.searchsorted(centres, part.start, side="left"))
+    stop = int(np.searchsorted(centres, part.stop, side="right"))
+    reached = slice(start, stop)
     return sparse.csr_array(known[reached]), reached
 
 

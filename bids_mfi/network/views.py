@@ -83,6 +83,8 @@ def label_views(views: Sequence[LogitView], threads: int) -> NDArray[np.int16]:
     ndarray of int16, shape (x, y, z)
     """
     labels = np.zeros(views[0].shape, dtype=np.int16)
+    if not labels.size:
+        return labels
     planes = [_Planes(view) for view in views]
 
     def label_slice(k: int) -> None:

@@ -88,7 +88,7 @@ class Plugin:
 def needs_no_worker(scans: int) -> bool:
     """Check whether the steps run in this process unless the user named a plugin.
 
-    ``docs/decisions/workflow.md`` gives the reasons.
+    ``docs/decisions/in-process.md`` gives the reasons.
     """
     return scans == 1
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from bids_mfi.grid import Grid, resize_linear
 from bids_mfi.muscles import paper_table
 from bids_mfi.network.air import remove_pieces_in_air
-from bids_mfi.network.body_box import MARGIN_MM, find_body_box
+from bids_mfi.network.body_box import MARGIN_MM, Box, find_body_box
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.dense_vnet import upsample
 from bids_mfi.network.engine import Engine, EngineFacts
-from bids_mfi.network.intensity import PROBABILITIES_PERCENT
+from bids_mfi.network.intensity import PROBABILITIES_PERCENT, find_foreground
 from bids_mfi.network.logits import segment_all_classes
 from bids_mfi.network.model_grid import box_weights, labels_on_grid
 from bids_mfi.network.segment import segment_to_grid
@@ -52,6 +52,10 @@ def bundle(tmp_path: Path) -> ModelBundle:
     )
 
 
+def box_around_body(volume: NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> Box:
+    return find_body_box(find_foreground(volume), spacing_mm)
+
+
 def box_of(*ranges: tuple[int, int]) -> tuple[slice, ...]:
     return tuple(slice(first, last) for first, last in ranges)
 
@@ -59,40 +63,40 @@ def box_of(*ranges: tuple[int, int]) -> tuple[slice, ...]:
 class TestBox:
     def test_it_is_the_body_and_a_margin(self):
         assert MARGIN_MM == 5.0
-        found = find_body_box(body_in_air(), SPACING_MM)
+        found = box_around_body(body_in_air(), SPACING_MM)
         assert found == box_of((15, 49), (10, 45), (0, 12))
 
     def test_the_margin_is_in_millimetres(self):
-        found = find_body_box(body_in_air(), (2.5, 1.0, 3.0))
+        found = box_around_body(body_in_air(), (2.5, 1.0, 3.0))
         assert found == box_of((18, 46), (10, 45), (0, 12))
 
     def test_slices_without_a_body_are_left_out(self):
         volume = body_in_air()
         volume[:, :, 8:] = 0.5
-        assert find_body_box(volume, SPACING_MM)[2] == slice(0, 10)
+        assert box_around_body(volume, SPACING_MM)[2] == slice(0, 10)
 
     def test_a_small_piece_in_air_counts_for_nothing(self):
         volume = body_in_air()
         volume[2:4, 2:4, 3] = 120.0
-        assert find_body_box(volume, SPACING_MM) == box_of((15, 49), (10, 45), (0, 12))
+        assert box_around_body(volume, SPACING_MM) == box_of((15, 49), (10, 45), (0, 12))
 
     def test_a_large_second_piece_counts(self):
         """Metal may cut a neck in two."""
         volume = body_in_air()
         volume[30:33] = 0.0
-        assert find_body_box(volume, SPACING_MM) == box_of((15, 49), (10, 45), (0, 12))
+        assert box_around_body(volume, SPACING_MM) == box_of((15, 49), (10, 45), (0, 12))
 
     def test_it_moves_with_the_body(self):
         moved = np.roll(body_in_air(), (9, -7), axis=(0, 1))
-        assert find_body_box(moved, SPACING_MM) == box_of((24, 58), (3, 38), (0, 12))
+        assert box_around_body(moved, SPACING_MM) == box_of((24, 58), (3, 38), (0, 12))
 
     def test_it_ends_with_the_volume(self):
         moved = np.roll(body_in_air(), 14, axis=0)
-        assert find_body_box(moved, SPACING_MM)[0] == slice(29, 60)
+        assert box_around_body(moved, SPACING_MM)[0] == slice(29, 60)
 
     @pytest.mark.parametrize("value", [0.0, 7.0])
     def test_a_volume_without_contrast_is_its_own_box(self, value):
-        found = find_body_box(np.full((8, 9, 10), value, np.float32), SPACING_MM)
+        found = box_around_body(np.full((8, 9, 10), value, np.float32), SPACING_MM)
         assert found == box_of((0, 8), (0, 9), (0, 10))
 
 
@@ -123,6 +127,19 @@ class TestWeights:
         centres = (np.arange(wanted) + 0.5) * 10 / wanted
         inside = (centres >= 3) & (centres <= 8)
         assert reached == slice(*(np.flatnonzero(inside)[[0, -1]] + (0, 1)))
+
+    def test_a_part_between_the_centres_reaches_nothing(self):
+        """Of a scan with slices far thicker than those of the model grid."""
+        weights, reached = box_weights(30, 4, slice(1, 3))
+        assert weights.shape == (0, 2)
+        assert reached.start == reached.stop
+        grid = Grid.from_array((3, 2, 30), np.diag((1, 1, 1, 1)))
+        scan = Grid.from_array((3, 2, 4), np.diag((1, 1, 7.5, 1)))
+        views = [LogitView(np.eye(2, 12, dtype=np.float32).reshape(2, 3, 2, 2),
+                           identity_weights((3, 2, 2)))]  # fmt: skip
+        labels = labels_on_grid(box_of((0, 3), (0, 2), (1, 3)), views, grid, scan)
+        assert labels.shape == (3, 2, 4)
+        assert not labels.any()
 
     def test_the_sum_of_views_decides(self):
         first = np.array([1.0, 0.0, 0.9], np.float32).reshape(3, 1, 1, 1)
