@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_drafts import draft
 from numpy.typing import NDArray
 
 from bids_mfi.grid import Grid, resize_linear
-from bids_mfi.muscles import paper_table
 from bids_mfi.network.air import remove_pieces_in_air
 from bids_mfi.network.body_box import MARGIN_MM, Box, find_body_box
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.dense_vnet import upsample
 from bids_mfi.network.engine import Engine, EngineFacts
-from bids_mfi.network.intensity import PROBABILITIES_PERCENT, find_foreground
+from bids_mfi.network.intensity import find_foreground
 from bids_mfi.network.logits import segment_all_classes
 from bids_mfi.network.model_grid import box_weights, labels_on_grid
 from bids_mfi.network.segment import segment_to_grid
@@ -39,17 +39,7 @@ def body_in_air(shape: tuple[int, int, int] = (60, 50, 12)) -> NDArray[np.float3
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> ModelBundle:
-    return ModelBundle(
-        folder=tmp_path,
-        name="bright",
-        version="0",
-        sha256="",
-        spacing_mm=SPACING_MM,
-        landmarks=(tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2,
-        table=paper_table(),
-        description="",
-        licence="CC0-1.0",
-    )
+    return draft(tmp_path, spacing_mm=SPACING_MM)
 
 
 def box_around_body(volume: NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> Box:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from bundle_drafts import draft
 from monai_parser import read_by_monai
 
 from bids_mfi.errors import BundleError, InputError, OutputError
@@ -22,31 +23,12 @@ from bids_mfi.network.bundle import INFERENCE, LICENSE, METADATA, WEIGHTS, Model
 from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.bundle_values import check_texts
 from bids_mfi.network.dense_vnet import DenseVNet
-from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.weights import load_network, read_state_dict
 
 CPU = torch.device("cpu")
 TWICE = MuscleTable(  # two labels of right trapezius, as at two levels
     (*paper_table().muscles, replace(paper_table().of("TR", "R"), index=15))
 )
-LANDMARKS = (tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2
-
-
-def draft(folder: Path, **changes: Any) -> ModelBundle:
-    bundle = ModelBundle(
-        folder=folder,
-        name="test-neck",
-        version="0.0.1",
-        sha256="",
-        spacing_mm=(1.4, 1.4, 3.0),
-        landmarks=LANDMARKS,
-        table=paper_table(),
-        description="Random weights for a test.",
-        licence="CC0-1.0",
-        training=(("steps", "0"),),
-        references=("doi:10.1038/s41598-021-95972-x",),
-    )
-    return replace(bundle, **changes)
 
 
 def random_state(**arguments: Any) -> dict[str, torch.Tensor]:

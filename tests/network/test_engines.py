@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_drafts import draft
 from numpy.typing import NDArray
 
 from bids_mfi.bids.scan_files import identify_scan
 from bids_mfi.cli.app import main
 from bids_mfi.errors import MFIError
-from bids_mfi.muscles import paper_table
 from bids_mfi.network import engines
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle, write_bundle
@@ -24,7 +24,6 @@ from bids_mfi.network.engine import Engine
 from bids_mfi.network.engine_openvino import OpenVINOEngine, has_bfloat16
 from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.engines import EngineChoice, load_engine, settle_engine
-from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.weights import load_network
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.plan import plan_run
@@ -117,19 +116,8 @@ def test_sizes_that_the_network_cannot_take_are_an_error() -> None:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    draft = ModelBundle(
-        folder=tmp_path_factory.mktemp("bundle"),
-        name="random",
-        version="0",
-        sha256="",
-        spacing_mm=(1.4, 1.4, 3.0),
-        landmarks=(tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2,
-        table=paper_table(),
-        description="",
-        licence="CC0-1.0",
-    )
     state = network_of("instance", (2, 2, 2), "published").state_dict()
-    return write_bundle(draft, state, "")
+    return write_bundle(draft(tmp_path_factory.mktemp("bundle")), state, "")
 
 
 @pytest.mark.parametrize(

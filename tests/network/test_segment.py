@@ -8,11 +8,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from bundle_drafts import draft
 from numpy.typing import NDArray
 
 from bids_mfi.errors import BundleError, MFIError
 from bids_mfi.grid import Grid, reorient
-from bids_mfi.muscles import MuscleTable, paper_table
+from bids_mfi.muscles import MuscleTable
 from bids_mfi.network import devices, model_grid
 from bids_mfi.network.body_box import Box
 from bids_mfi.network.bundle import ModelBundle
@@ -21,7 +22,6 @@ from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.devices import cached_network, choose_device
 from bids_mfi.network.engine import Engine, EngineFacts
 from bids_mfi.network.engine_torch import TorchEngine
-from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.logits import segment_channels
 from bids_mfi.network.model_grid import labels_on_grid, pad_edges
 from bids_mfi.network.segment import label_channels, resample_channels, segment_scan
@@ -39,19 +39,8 @@ AXCODES = [
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     torch.manual_seed(3)
-    landmarks = (tuple(float(p) for p in PROBABILITIES_PERCENT),) * 2
-    draft = ModelBundle(
-        folder=tmp_path_factory.mktemp("bundle"),
-        name="random",
-        version="0",
-        sha256="",
-        spacing_mm=(1.4, 1.4, 3.0),
-        landmarks=landmarks,
-        table=paper_table(),
-        description="",
-        licence="CC0-1.0",
-    )
-    return write_bundle(draft, DenseVNet(normalization="instance").state_dict(), "")
+    folder = tmp_path_factory.mktemp("bundle")
+    return write_bundle(draft(folder), DenseVNet(normalization="instance").state_dict(), "")
 
 
 def grid_of(
