@@ -229,6 +229,17 @@ class TestUse:
             assert not labels[:15].any()
             assert not labels[49:].any()
 
+    def test_the_mirror_image_shows_the_same_part_of_the_body(self, bundle):
+        """Of a body beside the middle, which is asymmetric: both views see all of it."""
+        volume = np.roll(body_in_air(), -12, axis=0)
+        volume[10:15, 20:30, 4:9] += 80.0
+        channels = np.stack([volume, volume])
+        plain = segment_all_classes(channels, bundle, BrightAsOne())
+        both = segment_all_classes(channels, replace(bundle, mirrored=True), BrightAsOne())
+        right, left = both[1], both[2]  # the mirror image calls the same voxels left
+        np.testing.assert_allclose(right, plain[1] / 2, atol=1e-5)
+        np.testing.assert_allclose(left, plain[1] / 2, atol=1e-5)
+
     def test_windows_cover_everything(self, bundle):
         engine = BrightAsOne()
         model = replace(bundle, inference="windows", window=(24, 24, 16), border=(4, 4, 0))
