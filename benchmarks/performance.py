@@ -21,10 +21,10 @@ from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.engine_openvino import has_bfloat16
 from bids_mfi.network.engines import EngineChoice, load_engine
 from bids_mfi.network.intensity import find_foreground
+from bids_mfi.network.loaded_networks import make_network
 from bids_mfi.network.logits import choose_box, segment_views
 from bids_mfi.network.model_grid import labels_on_grid, working_shape
 from bids_mfi.network.segment import resample_channels
-from bids_mfi.network.weights import make_network
 from bids_mfi.participant.plan import DEFAULT_BUNDLE
 from bids_mfi.participant.plugins import count_cpus
 from bids_mfi.synthesis.cases import make_phantom_case

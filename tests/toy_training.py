@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from bids_mfi.network.devices import choose_device
 from bids_mfi.training import loop
 from bids_mfi.training.bundle_card import UNNAMED_CARD
@@ -11,7 +13,7 @@ from bids_mfi.training.plan import TrainingPlan, settle_options
 
 def plan_of(options, label_maps=(), start=None, out_dir=Path("out"), card=UNNAMED_CARD):
     """A plan with these options as they are."""
-    device = choose_device(options.device)
+    device = torch.device(choose_device(options.device))
     return TrainingPlan(out_dir, options, device, card, start, label_maps=tuple(label_maps))
 
 

@@ -93,7 +93,7 @@ def _run_simulate(arguments: argparse.Namespace) -> int:
             arguments.labels,
             arguments.protocol or "varied",
             arguments.levels or "paper",
-            str(choose_device(arguments.device)),
+            choose_device(arguments.device),
             1.0 if arguments.variation is None else arguments.variation,
         )
     for note in source.notes:

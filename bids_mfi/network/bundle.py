@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_mfi.muscles import MuscleTable
-from bids_mfi.network.dense_vnet import PUBLISHED_STRIDE, PUBLISHED_WIDTHS
+from bids_mfi.network.architecture import PUBLISHED_STRIDE, PUBLISHED_WIDTHS
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks
 from bids_mfi.options import LANDMARKS
 

@@ -1,14 +1,14 @@
 """The JSON documents of a bundle: writing and parsing."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from bids_mfi.errors import BundleError
+from bids_mfi.network.architecture import PUBLISHED_STRIDE, PUBLISHED_WIDTHS, SIZE_DIVISOR
 from bids_mfi.network.bundle import LABEL_FIELDS, METADATA, REMEDY, ModelBundle
-from bids_mfi.network.dense_vnet import PUBLISHED_STRIDE, PUBLISHED_WIDTHS, SIZE_DIVISOR
 from bids_mfi.network.metadata_values import (
     read_label_rows,
     read_list,
@@ -116,7 +116,7 @@ def make_metadata(bundle: ModelBundle, sha256: str) -> dict[str, Any]:
         "version": bundle.version,
         "changelog": {bundle.version: bundle.description},
         "monai_version": MONAI_VERSION,
-        "pytorch_version": torch.__version__.partition("+")[0],
+        "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": np.__version__,
         "required_packages_version": {},
         "name": bundle.name,

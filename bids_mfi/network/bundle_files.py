@@ -4,9 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bids_mfi.errors import BundleError
 from bids_mfi.network.bundle import INFERENCE, LICENSE, METADATA, REMEDY, WEIGHTS, ModelBundle
@@ -17,16 +15,12 @@ from bids_mfi.network.bundle_documents import (
     parse_metadata,
 )
 from bids_mfi.network.bundle_values import check_values
-from bids_mfi.network.weights import (
-    check_state_dict,
-    encode_state_dict,
-    list_expected_tensors,
-    make_network,
-    read_state_dict,
-    read_verified,
-)
+from bids_mfi.network.weights import check_weights, read_weights
 from bids_mfi.reading import read_json
 from bids_mfi.storage import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def load_bundle(folder: Path) -> ModelBundle:
@@ -46,8 +40,7 @@ def load_bundle(folder: Path) -> ModelBundle:
     bundle = parse_metadata(folder, document)
     check_values(bundle)
     _check_inference_config(bundle)
-    state = read_state_dict(bundle.weights, read_verified(bundle))
-    check_state_dict(bundle.weights, state, list_expected_tensors(bundle))
+    read_weights(bundle)
     return bundle
 
 
@@ -84,7 +77,7 @@ def _check_inference_config(bundle: ModelBundle) -> None:
 
 
 def write_bundle(
-    bundle: ModelBundle, state: Mapping[str, Tensor], licence_text: str
+    bundle: ModelBundle, state: Mapping[str, "Tensor"], licence_text: str
 ) -> ModelBundle:
     """Write a bundle into ``bundle.folder``; the same input gives the same bytes.
 
@@ -109,8 +102,10 @@ def write_bundle(
     OutputError
         The folder cannot be written.
     """
+    from bids_mfi.network.state_dicts import encode_state_dict, plain_arrays
+
     check_values(bundle)
-    check_state_dict(bundle.weights, state, make_network(bundle).state_dict())
+    check_weights(bundle, plain_arrays(bundle.weights, state))
     weights = encode_state_dict(state)
     sha256 = hashlib.sha256(weights).hexdigest()
     files = {

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from bids_mfi.errors import BundleError, InputError
 from bids_mfi.images import MAX_SPACING_MM, MIN_SPACING_MM
+from bids_mfi.network.architecture import NORMALIZATIONS, SIZE_DIVISOR, STEM_STRIDES, WIDTHS
 from bids_mfi.network.bundle import (
     CHANNELS,
     INFERENCE_MODES,
@@ -13,7 +14,6 @@ from bids_mfi.network.bundle import (
     REMEDY,
     ModelBundle,
 )
-from bids_mfi.network.dense_vnet import NORMALIZATIONS, SIZE_DIVISOR, STEM_STRIDES, WIDTHS
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
 from bids_mfi.network.metadata_values import read_label_rows, read_list, read_name, read_text
 from bids_mfi.network.niftynet_pipeline import LANDMARK_PROBABILITIES

@@ -4,52 +4,31 @@ The network of Gibson et al. 2018 (doi:10.1109/TMI.2018.2806309) as NiftyNet's `
 builds it with its default parameters, which Weber et al. 2021
 (doi:10.1038/s41598-021-95972-x) used. It works at half resolution and interpolates its logits.
 With a stem stride of 1 along an axis it works at full resolution there, with the same weights.
-Other widths than the published ones have names in WIDTHS.
+``architecture`` holds the numbers of its layers.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-STEM_CHANNELS = 24
-DENSE_UNITS = (5, 10, 10)
-NORM_EPSILON = 1e-5
+from bids_mfi.network.architecture import (
+    DENSE_UNITS,
+    NORM_EPSILON,
+    NORMALIZATIONS,
+    PUBLISHED_STRIDE,
+    PUBLISHED_WIDTHS,
+    STEM_CHANNELS,
+    STEM_KERNEL,
+    STEM_STRIDES,
+    WIDTHS,
+    Triple,
+    Widths,
+    check_divisible,
+)
+
 AVERAGE_DECAY = 0.9
-SIZE_DIVISOR = 8
-PUBLISHED_STRIDE = (2, 2, 2)
-STEM_STRIDES = (1, 2)
-NORMALIZATIONS = ("batch", "instance")
-
-Triple = tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Widths:
-    """Number of channels of the layers, from the finest of the three levels to the coarsest.
-
-    Attributes
-    ----------
-    growth : tuple of int
-        Channels that each dense unit adds.
-    skip : tuple of int
-        Channels that each level passes to the last layers.
-    down : tuple of int
-        Channels that each level except the coarsest passes to the next.
-    """
-
-    growth: Triple
-    skip: Triple
-    down: tuple[int, int]
-
-
-PUBLISHED_WIDTHS = "published"
-WIDTHS: Mapping[str, Widths] = {
-    PUBLISHED_WIDTHS: Widths(growth=(4, 8, 16), skip=(12, 24, 24), down=(24, 24)),
-    "wide": Widths(growth=(12, 16, 20), skip=(24, 32, 32), down=(32, 32)),
-}
 
 
 class DebiasedBatchNorm(nn.BatchNorm3d):
@@ -188,7 +167,7 @@ class DenseVNet(nn.Module):
         self.stem_stride = (x, y, z)
         self.pool_bn = _norm(normalization, in_channels)
         self.init_conv = ConvNorm(
-            in_channels, STEM_CHANNELS, normalization, 5, self.stem_stride, relu=False
+            in_channels, STEM_CHANNELS, normalization, STEM_KERNEL, self.stem_stride, relu=False
         )
         inputs = (in_channels + STEM_CHANNELS, *wide.down)
         self.blocks = nn.ModuleList(
@@ -256,15 +235,6 @@ class DenseVNet(nn.Module):
             skips.append(upsample(skip, (2**level,) * 3))  # (b, 12 | 24 | 24, x/2, y/2, z/2)
         logits: Tensor = self.final(torch.cat(skips, dim=1))  # (b, 62, ...) -> (b, 15, ...)
         return logits
-
-
-def check_divisible(shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless every size is a multiple of 8.
-
-    >>> check_divisible((16, 24, 8))
-    """
-    if any(size % SIZE_DIVISOR or size == 0 for size in shape):
-        raise ValueError(f"every size must be a multiple of {SIZE_DIVISOR}: {tuple(shape)}")
 
 
 def average_pool(x: Tensor, stride: Triple = PUBLISHED_STRIDE) -> Tensor:

@@ -1,13 +1,11 @@
-"""Devices that networks run on, and the networks loaded there."""
+"""The device that a network runs on."""
 
+import ctypes
 import os
-
-import torch
+import sys
+from pathlib import Path
 
 from bids_mfi.errors import UsageError
-from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.dense_vnet import DenseVNet
-from bids_mfi.network.weights import load_network
 
 # Without it some convolutions add up in an order that depends on the number of threads (MKL's
 # matrix product on processors with AVX-512). MKL reads the variable at its first operation.
@@ -15,11 +13,9 @@ os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 DEVICES = ("auto", "cpu", "cuda")
 
-_LOADED: dict[tuple[str, str], DenseVNet] = {}
 
-
-def choose_device(device: str) -> torch.device:
-    """Return the device for ``auto``, ``cpu`` or ``cuda``.
+def choose_device(device: str) -> str:
+    """Return ``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``.
 
     Raises
     ------
@@ -28,18 +24,26 @@ def choose_device(device: str) -> torch.device:
     """
     if device not in DEVICES:
         raise UsageError(f"device {device!r} is unknown, expected one of {', '.join(DEVICES)}.")
-    if device == "cuda" and not torch.cuda.is_available():
+    if device == "cpu" or (device == "auto" and not has_driver()):
+        return "cpu"
+    import torch  # takes a second
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
         raise UsageError(
             "device cuda was requested, but PyTorch finds no CUDA device here (the installed "
             f"PyTorch is {torch.__version__}). Use --device cpu, or install a PyTorch for CUDA."
         )
-    found = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    return torch.device(found)
+    return "cpu"
 
 
-def cached_network(bundle: ModelBundle, device: torch.device) -> DenseVNet:
-    """Return the bundle's network; it is loaded once per process for each sha256 and device."""
-    key = (bundle.sha256, str(device))
-    if key not in _LOADED:
-        _LOADED[key] = load_network(bundle, device)
-    return _LOADED[key]
+def has_driver() -> bool:
+    """Whether a driver of NVIDIA or AMD may be there; without one, PyTorch need not be asked."""
+    if sys.platform != "linux" or Path("/dev/kfd").exists():
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True

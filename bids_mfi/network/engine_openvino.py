@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mfi.network.dense_vnet import DENSE_UNITS, NORM_EPSILON, check_divisible
+from bids_mfi.network.architecture import DENSE_UNITS, NORM_EPSILON, check_divisible
 from bids_mfi.network.engine import Engine, EngineFacts, Triple
 
 # Importing OpenVINO would otherwise write an identifier for usage statistics to HOME.

@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-import torch
-
 from bids_mfi.errors import UsageError
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.devices import cached_network, choose_device
+from bids_mfi.network.devices import choose_device
 from bids_mfi.network.engine import Engine
 from bids_mfi.network.engine_openvino import OpenVINOEngine, has_bfloat16
-from bids_mfi.network.engine_torch import TorchEngine
-from bids_mfi.network.weights import load_network
+from bids_mfi.network.weights import read_weights
 from bids_mfi.options import ENGINES
 
 
@@ -57,7 +54,7 @@ def settle_engine(choice: EngineChoice) -> EngineChoice:
                 "--device cpu, or --engine torch."
             )
         return replace(choice, device="cpu")
-    device = choose_device(choice.device).type
+    device = choose_device(choice.device)
     automatic = "openvino" if device == "cpu" else "torch"
     return replace(
         choice, device=device, engine=automatic if choice.engine == "auto" else choice.engine
@@ -75,10 +72,15 @@ def load_engine(bundle: ModelBundle, choice: EngineChoice) -> Engine:
 
 def _make_engine(bundle: ModelBundle, settled: EngineChoice) -> Engine:
     if settled.engine == "torch":
-        return TorchEngine(cached_network(bundle, torch.device(settled.device)))
-    state = load_network(bundle, torch.device("cpu")).state_dict()
+        import torch
+
+        from bids_mfi.network.engine_torch import TorchEngine
+        from bids_mfi.network.loaded_networks import cached_network
+
+        network = cached_network(bundle, torch.device(settled.device))
+        return TorchEngine(network, settled.threads)
     return OpenVINOEngine(
-        {name: tensor.numpy() for name, tensor in state.items()},
+        read_weights(bundle),
         bundle.normalization,
         bundle.stem_stride,
         settled.threads,

@@ -9,9 +9,9 @@ from scipy import sparse
 
 from bids_mfi.errors import BundleError
 from bids_mfi.grid import Grid, linear_weights, reorient, resize_linear
+from bids_mfi.network.architecture import SIZE_DIVISOR
 from bids_mfi.network.body_box import Box
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.dense_vnet import SIZE_DIVISOR
 from bids_mfi.network.views import LogitView, label_views
 
 MAX_MODEL_VOXELS = 30_000_000

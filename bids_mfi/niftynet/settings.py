@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_mfi.errors import ConversionError
-from bids_mfi.network.dense_vnet import SIZE_DIVISOR
+from bids_mfi.network.architecture import SIZE_DIVISOR
 from bids_mfi.niftynet.tensor_bundle import read_file
 
 SETTINGS_NAME = "inference.ini"

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bids_mfi.errors import ConversionError
-from bids_mfi.network.dense_vnet import DENSE_UNITS, DenseVNet
+from bids_mfi.network.architecture import DENSE_UNITS
+from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.niftynet.settings import CLASSES, IMAGES
 from bids_mfi.niftynet.tensor_bundle import Checkpoint, read_tensors
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -131,7 +130,6 @@ class Segment(SimpleInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         bundle, scan_grid = self.inputs.bundle, self.inputs.grid
         choice = self.inputs.choice
-        torch.set_num_threads(choice.threads)
         engine = load_engine(bundle, choice)
         channels, model_grid = np.load(self.inputs.channels), self.inputs.model_grid
         labels, vertebrae = segment_to_grid(

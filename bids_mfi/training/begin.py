@@ -13,7 +13,7 @@ from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_values import check_texts
 from bids_mfi.network.dense_vnet import DebiasedBatchNorm, DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks, learn_landmarks
-from bids_mfi.network.weights import load_network
+from bids_mfi.network.loaded_networks import load_network
 from bids_mfi.options import LANDMARKS, LOCAL, TrainOptions
 from bids_mfi.training.average import average_weights
 from bids_mfi.training.batches import TrainingData, channels_of

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from bids_mfi.errors import InputError
+from bids_mfi.network.architecture import PUBLISHED_WIDTHS
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
-from bids_mfi.network.dense_vnet import PUBLISHED_WIDTHS
 from bids_mfi.network.devices import choose_device
 from bids_mfi.network.inference import choose_inference
 from bids_mfi.options import LANDMARKS, TrainOptions
@@ -95,7 +95,7 @@ def plan_training(order: TrainingOrder) -> TrainingPlan:
     check_folder(order.out_dir)
     check_writable(order.out_dir.absolute())
     start = None if order.start is None else load_bundle(order.start)
-    device = choose_device(order.options.device)
+    device = torch.device(choose_device(order.options.device))
     options = settle_options(order.options, start)
     check_stated(order, options)
     plan = TrainingPlan(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from bids_mfi.errors import InputError, OutputError
 from bids_mfi.muscles import LONG_NAMES, MuscleTable, paper_table
 from bids_mfi.network.bundle import ModelBundle
-from bids_mfi.network.devices import cached_network
 from bids_mfi.network.engine_torch import TorchEngine
+from bids_mfi.network.loaded_networks import cached_network
 from bids_mfi.network.segment import label_channels
 from bids_mfi.options import TrainOptions
 from bids_mfi.report.curve import draw_curve

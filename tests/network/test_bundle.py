@@ -23,7 +23,8 @@ from bids_mfi.network.bundle import INFERENCE, LICENSE, METADATA, WEIGHTS, Model
 from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.bundle_values import check_texts
 from bids_mfi.network.dense_vnet import DenseVNet
-from bids_mfi.network.weights import load_network, read_state_dict
+from bids_mfi.network.loaded_networks import load_network
+from bids_mfi.network.state_dicts import read_state_dict
 
 CPU = torch.device("cpu")
 TWICE = MuscleTable(  # two labels of right trapezius, as at two levels
@@ -435,7 +436,7 @@ def test_texts_that_could_not_be_read_again_are_refused_before(
 def test_weights_of_whole_numbers_are_refused(tmp_path: Path) -> None:
     state = random_state()
     state["final.bias"] = state["final.bias"].int()
-    with pytest.raises(BundleError, match=r"final\.bias has the type torch\.int32"):
+    with pytest.raises(BundleError, match=r"final\.bias has the type int32"):
         write_bundle(draft(tmp_path), state, "")
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bids_mfi.network.dense_vnet import DenseVNet, average_pool, check_divisible, upsample
+from bids_mfi.network.architecture import check_divisible
+from bids_mfi.network.dense_vnet import DenseVNet, average_pool, upsample
 
 DATA = Path(__file__).parents[1] / "data" / "network"
 TOLERANCE = 2e-4

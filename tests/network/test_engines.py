@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bids_mfi.bids.scan_files import identify_scan
 from bids_mfi.cli.app import main
 from bids_mfi.errors import MFIError
-from bids_mfi.network import engines
+from bids_mfi.network import devices, engines
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
@@ -24,7 +24,7 @@ from bids_mfi.network.engine import Engine
 from bids_mfi.network.engine_openvino import OpenVINOEngine, has_bfloat16
 from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.engines import EngineChoice, load_engine, settle_engine
-from bids_mfi.network.weights import load_network
+from bids_mfi.network.loaded_networks import load_network
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.plan import plan_run
 
@@ -138,6 +138,7 @@ def test_what_the_machine_has_decides(
     device: str,
     expected: tuple[str, str],
 ) -> None:
+    monkeypatch.setattr(devices, "has_driver", lambda: has_cuda)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
     settled = settle_engine(EngineChoice(engine, device))
     assert (settled.engine, settled.device) == expected

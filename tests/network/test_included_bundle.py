@@ -10,7 +10,7 @@ from monai_parser import read_by_monai
 from bids_mfi.muscles import LONG_NAMES, paper_table
 from bids_mfi.network.bundle import LICENSE
 from bids_mfi.network.bundle_files import load_bundle
-from bids_mfi.network.weights import load_network
+from bids_mfi.network.loaded_networks import load_network
 from bids_mfi.participant.plan import DEFAULT_BUNDLE
 from bids_mfi.training.model_cards import read_card
 from bids_mfi.vertebrae import VERTEBRAE

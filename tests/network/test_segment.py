@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from bids_mfi.errors import BundleError, MFIError
 from bids_mfi.grid import Grid, reorient
 from bids_mfi.muscles import MuscleTable
-from bids_mfi.network import devices, model_grid
+from bids_mfi.network import devices, loaded_networks, model_grid
 from bids_mfi.network.body_box import Box
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
-from bids_mfi.network.devices import cached_network, choose_device
+from bids_mfi.network.devices import choose_device
 from bids_mfi.network.engine import Engine, EngineFacts
 from bids_mfi.network.engine_torch import TorchEngine
+from bids_mfi.network.loaded_networks import cached_network
 from bids_mfi.network.logits import segment_channels
 from bids_mfi.network.model_grid import labels_on_grid, pad_edges
 from bids_mfi.network.segment import label_channels, resample_channels, segment_scan
@@ -269,10 +270,20 @@ def test_cuda_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(MFIError, match="--device cpu"):
         choose_device("cuda")
-    assert choose_device("auto") == CPU
+    for driver in (False, True):
+        monkeypatch.setattr(devices, "has_driver", lambda driver=driver: driver)
+        assert choose_device("auto") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto") == torch.device("cuda")
-    assert choose_device("cpu") == CPU
+    assert choose_device("auto") == "cuda"
+    assert choose_device("cpu") == "cpu"
+
+
+def test_cuda_is_asked_for_where_there_is_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a driver, ``auto`` means the CPU; a request for CUDA is PyTorch's to answer."""
+    monkeypatch.setattr(devices, "has_driver", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == "cpu"
+    assert choose_device("cuda") == "cuda"
 
 
 def test_unknown_device_is_an_error() -> None:
@@ -283,7 +294,7 @@ def test_unknown_device_is_an_error() -> None:
 def test_network_is_loaded_once(
     bundle: ModelBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "_LOADED", {})
+    monkeypatch.setattr(loaded_networks, "_LOADED", {})
     first = cached_network(bundle, CPU)
     assert cached_network(replace(bundle, name="copy"), CPU) is first
     state = DenseVNet(normalization="instance").state_dict()

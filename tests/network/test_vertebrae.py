@@ -16,10 +16,10 @@ from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
+from bids_mfi.network.loaded_networks import load_network
 from bids_mfi.network.local_intensity import standardise_locally
 from bids_mfi.network.logits import fold_vertebrae, part_vertebrae, segment_all_classes
 from bids_mfi.network.segment import label_channels, prepare_volume
-from bids_mfi.network.weights import load_network
 from bids_mfi.options import LOCAL, TrainOptions
 from bids_mfi.synthesis.cases import make_phantom_case
 from bids_mfi.training.augment import mirror

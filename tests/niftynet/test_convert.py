@@ -29,7 +29,7 @@ from bids_mfi.network.bundle import LICENSE, METADATA, ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.inference import choose_inference
-from bids_mfi.network.weights import load_network
+from bids_mfi.network.loaded_networks import load_network
 from bids_mfi.niftynet import convert as niftynet
 from bids_mfi.niftynet.convert import convert
 from bids_mfi.niftynet.settings import read_settings

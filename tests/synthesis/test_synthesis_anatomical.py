@@ -21,8 +21,8 @@ from bids_mfi.measure.dixon import fat_and_water
 from bids_mfi.muscles import PAPER_LEVELS, WEBER2021
 from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.engine_torch import TorchEngine
+from bids_mfi.network.loaded_networks import load_network
 from bids_mfi.network.segment import label_channels
-from bids_mfi.network.weights import load_network
 from bids_mfi.options import TrainOptions
 from bids_mfi.synthesis import anatomical, protocol
 from bids_mfi.synthesis.anatomical import (

@@ -24,8 +24,8 @@ from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.bundle_files import load_bundle, write_bundle
 from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.engine_torch import TorchEngine
+from bids_mfi.network.loaded_networks import load_network
 from bids_mfi.network.logits import segment_channels
-from bids_mfi.network.weights import load_network
 from bids_mfi.options import TrainOptions
 from bids_mfi.training.augment import mirror
 from bids_mfi.training.batches import (

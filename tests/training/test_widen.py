@@ -10,8 +10,9 @@ from torch import Tensor
 from toy_training import train
 
 from bids_mfi.errors import InputError
-from bids_mfi.network.dense_vnet import WIDTHS, DenseVNet, Widths
-from bids_mfi.network.weights import load_network
+from bids_mfi.network.architecture import WIDTHS, Widths
+from bids_mfi.network.dense_vnet import DenseVNet
+from bids_mfi.network.loaded_networks import load_network
 from bids_mfi.training.begin import begin_network
 from bids_mfi.training.plan import TrainingOrder, check_stated
 from bids_mfi.training.widen import widen
