@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_mfi.counts import count_noun, list_names
@@ -33,6 +33,7 @@ from bids_mfi.errors import DatasetError, PairError
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.options import RunOptions
 from bids_mfi.printing import escape_text
+from bids_mfi.processes import map_in_processes
 from bids_mfi.reading import read_json
 
 Scan = DixonPair | UnusableScan
@@ -70,12 +71,13 @@ def find_scans(options: RunOptions) -> list[Scan]:
     participants = select_sessions(everyone, options.session_label)
     check_filter_keys(queries, _keys_in_names(participants))
     search = _Search(bids_dir, queries, options, read_sidecars(list_sidecars(bids_dir)))
-    scans = [(one, search.participant(one)) for one in participants]
+    found_of = map_in_processes(search.participant, participants, options.nprocs)
+    results = list(zip(participants, found_of, strict=True))
+    scans = [(one, found.scans) for one, found in results]
     if not any(found for _, found in scans):
+        problems = [problem for _, found in results for problem in found.problems]
         raise DatasetError(
-            " ".join(
-                (_describe_nothing_found(bids_dir, participants, queries), *search.problems[:1])
-            )
+            " ".join((_describe_nothing_found(bids_dir, participants, queries), *problems[:1]))
         )
     asked = _without_prefix(options.participant_label, "sub-")
     empty = [_nothing_for(one) for one, found in scans if one.label in asked and not found]
@@ -92,6 +94,14 @@ def _printable(scan: Scan) -> Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class _Found:
+    """What the search of one participant gives."""
+
+    scans: tuple[Scan, ...]
+    problems: tuple[str, ...] = ()  # of images
+
+
+@dataclass(frozen=True, slots=True)
 class _Search:
     """What the search of every participant needs."""
 
@@ -99,35 +109,34 @@ class _Search:
     queries: FilterQueries
     options: RunOptions
     root_sidecars: Sidecars
-    problems: list[str] = field(default_factory=list)  # of images, of all participants searched
 
-    def participant(self, one: ListedParticipant) -> list[Scan]:
+    def participant(self, one: ListedParticipant) -> _Found:
         """Find the scans of one participant; a failure of PyBIDS becomes one unusable scan."""
         if one.problem is not None:
-            return [one.unusable(one.problem)]
+            return _Found((one.unusable(one.problem),))
         hindered = one.hindered()
         if not one.selected:
-            return [*_merge(hindered)]
+            return _Found((*_merge(hindered),))
         if not _LABEL.fullmatch(one.label):
-            return [one.unusable(_describe_bad_label(one.label))]
+            return _Found((one.unusable(_describe_bad_label(one.label)),))
         try:
             images = self._images(one)
         except PairError as error:
-            return [*_merge([one.unusable(str(error)), *hindered])]
+            return _Found((*_merge([one.unusable(str(error)), *hindered]),))
         except OSError as error:
             problem = f"{error.filename}: cannot be listed ({error.strerror})."
-            return [*_merge([one.unusable(problem), *hindered])]
-        scans = self._pair(images)
-        return [*scans, *_merge(hindered)]
+            return _Found((*_merge([one.unusable(problem), *hindered]),))
+        images, scans = self._pair(images)
+        problems = tuple(image.problem for image in images if image.problem)
+        return _Found((*scans, *_merge(hindered)), problems)
 
-    def _pair(self, images: list[Image]) -> list[Scan]:
+    def _pair(self, images: list[Image]) -> tuple[list[Image], list[Scan]]:
         """Pair the images; if a question remains, again with the volumes of 4-D files."""
         scans = pair_images(images, self.queries, self.options.fat_water)
         split = split_series(images, _suspect_series(images, scans))
         if split is not None:
             images, scans = split, pair_images(split, self.queries, self.options.fat_water)
-        self.problems.extend(image.problem for image in images if image.problem)
-        return scans
+        return images, scans
 
     def _images(self, one: ListedParticipant) -> list[Image]:
         paths = tuple(path for path, _ in one.images)

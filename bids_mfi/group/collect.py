@@ -6,12 +6,14 @@ finding.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bids_mfi.bids.names import MFI_TABLE
-from bids_mfi.bids.scan_results import read_scan_rows
+from bids_mfi.bids.scan_results import ScanRows, read_scan_rows
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.findings import Finding, make_findings
@@ -30,6 +32,7 @@ from bids_mfi.group.origin import (
 from bids_mfi.group.rows import FLAGS, SCAN, RowCollector
 from bids_mfi.muscles import PAPER_ORDER
 from bids_mfi.options import RunOptions
+from bids_mfi.processes import map_in_processes
 
 # Columns of group_mfi.tsv that do not come from the scans' tables.
 RESERVED = frozenset({SCAN, FLAGS, *LEADING, *ORIGIN, "analysed", "sex", "age", "bmi"})
@@ -83,17 +86,13 @@ def collect_tables(options: RunOptions) -> Collection:
     scans: list[dict[str, Any]] = []
     failed: list[tuple[str, str]] = []
     stale: list[tuple[str, str]] = []
-    for path in paths:
-        name = str(path.relative_to(options.output_dir))
-        try:
-            table = read_scan_rows(path)
-            scan = read_scan_origin(path, table.sha256, options.output_dir)
-        except StaleTableError as error:
-            stale.append((name, str(error)))
+    read = partial(_read_table, options.output_dir)
+    for path, found in zip(paths, map_in_processes(read, paths, options.nprocs), strict=True):
+        if isinstance(found, InputError):
+            problems = stale if isinstance(found, StaleTableError) else failed
+            problems.append((str(path.relative_to(options.output_dir)), str(found)))
             continue
-        except InputError as error:
-            failed.append((name, str(error)))
-            continue
+        table, scan = found
         collector.add(len(scans), path, table)
         scans.append(scan)
     if not scans:
@@ -127,6 +126,15 @@ def collect_tables(options: RunOptions) -> Collection:
         _list_measured(scans),
         levels,
     )
+
+
+def _read_table(output_dir: Path, path: Path) -> tuple[ScanRows, dict[str, Any]] | InputError:
+    """Read a scan's table and its origin, or say why they cannot be used."""
+    try:
+        table = read_scan_rows(path)
+        return table, read_scan_origin(path, table.sha256, output_dir)
+    except InputError as error:
+        return error
 
 
 def _list_measured(scans: Sequence[dict[str, Any]]) -> tuple[MeasuredScan, ...]:

@@ -91,27 +91,30 @@ def _search(folder: Path, root: Path, search: _Search) -> None:
         search.closed.append(str(folder.relative_to(root)))
         return
     for entry in entries:
-        path, is_table = Path(entry.path), entry.name.endswith(MFI_TABLE)
         # A link to nothing or a pipe is named when it is read.
-        if is_table and not entry.is_dir():
-            place = path.relative_to(root)
-            if not is_scan_name(entry.name):
-                search.misnamed.append(str(place))
-            elif _is_in_place(place):
-                search.tables.append(path)
-            else:
-                search.astray.append(str(place))
-        elif _is_orphan(path, root):
-            search.orphans.append(path)
+        if entry.name.endswith(MFI_TABLE) and not entry.is_dir():
+            _sort_table(Path(entry.path), root, search)
+        elif entry.name.endswith(MFI_SIDECAR) and _is_orphan(Path(entry.path), root):
+            search.orphans.append(Path(entry.path))
         elif entry.is_dir() and len(folder.relative_to(root).parts) < DEEPEST:
-            _search(path, root, search)
+            _search(Path(entry.path), root, search)
+
+
+def _sort_table(path: Path, root: Path, search: _Search) -> None:
+    """Note a table by its place and name."""
+    place = path.relative_to(root)
+    if not is_scan_name(path.name):
+        search.misnamed.append(str(place))
+    elif _is_in_place(place):
+        search.tables.append(path)
+    else:
+        search.astray.append(str(place))
 
 
 def _is_orphan(path: Path, root: Path) -> bool:
-    """Whether a file is the sidecar of a missing table of a scan."""
+    """Whether a sidecar is that of a missing table of a scan."""
     return (
-        path.name.endswith(MFI_SIDECAR)
-        and is_scan_name(path.name)
+        is_scan_name(path.name)
         and _is_in_place(path.relative_to(root))
         and not os.path.lexists(path.with_suffix(".tsv"))
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from bids_mfi.errors import UsageError
 from bids_mfi.options import RunOptions
+from bids_mfi.processes import count_cpus
 from bids_mfi.reading import read_regular_file
 
 OWN_MACHINE_PLUGINS = ("MultiProc", "LegacyMultiProc", "Linear", "Debug")
@@ -28,11 +29,6 @@ QUEUE_COMMANDS = {
 }
 
 HASTY_PLUGINS = ("CondorDAGMan", "SGEGraph", "SomaFlow")  # return before the jobs have run
-
-
-def count_cpus() -> int:
-    """Count the processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def choose_threads(options: RunOptions, scans: int) -> tuple[int, int]:
