@@ -141,6 +141,7 @@ _SHAPE: dict[str, _Expected] = {
     "Bundle.Mirrored": _Expected(
         "true or false", lambda value: isinstance(value, bool), optional=True
     ),
+    "Engine.Precision": _Expected("text", _is_text, optional=True),
     "EchoTimesMs.InPhase": _NUMBER,
     "EchoTimesMs.OutPhase": _NUMBER,
     "FatWater": _Expected(" or ".join(FAT_WATER), lambda value: value in FAT_WATER),

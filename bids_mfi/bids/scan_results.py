@@ -47,6 +47,7 @@ from bids_mfi.tables import VALUES, check_unique, parse_measure, tidy_hemi, tidy
 Measure = TypeVar("Measure", MuscleMeasure, LevelMeasure)
 Images = tuple[tuple[str, str], ...]
 """Path below BIDS_DIR and sha256 of each image, empty where it was not recorded."""
+FORMER_PRECISION = "float32"  # of versions that recorded none
 _FLAG_KINDS = get_type_hints(QCFlag)
 
 
@@ -76,6 +77,8 @@ class ScanMarker:
     files : mapping of str to str
         sha256 of each file of the scan, by its name.
     flags : tuple of QCFlag
+    precision : str
+        In which the network was computed.
     """
 
     path: Path
@@ -90,6 +93,7 @@ class ScanMarker:
     images: Images
     files: Mapping[str, str]
     flags: tuple[QCFlag, ...]
+    precision: str
 
     def make_record(self, bids_dir: Path) -> ScanRecord:
         """Say where the results came from, given the dataset to which ``bids:raw:`` leads."""
@@ -195,6 +199,7 @@ class ScanSidecar:
             images=list_measured_images(found["Sources"], found.get("SourcesSHA256")),
             files=found["Files"],
             flags=tuple(_parse_flag(entry) for entry in found["QCFlags"]),
+            precision=found.get("Engine", {}).get("Precision", FORMER_PRECISION),
         )
 
 

@@ -1,7 +1,7 @@
 """What a scan's name and sidecar state about it, and what is unusual."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,7 @@ def _describe_marker(marker: ScanMarker, seal: str, sha256: str) -> dict[str, An
         "bundle": f"{bundle.name} {bundle.version}",
         "bundle_sha256": bundle.sha256,
         "mirrored": bundle.mirrored,
+        "precision": marker.precision,
         "bundle_description": bundle.description,
         "fat_water": marker.fat_water,
         "software_version": marker.version,
@@ -237,7 +238,7 @@ def find_doubts(described: pd.DataFrame, scans: Sequence[dict[str, Any]]) -> lis
     )
     for column, text in MIXTURES.items():
         findings += _find_mixture(described, column, text)
-    findings += _find_mixed_views(scans)
+    findings += _find_mixed_views(scans) + _find_mixed_precision(scans)
     for column in ("participant_id", "session_id"):
         findings += _find_near_labels(described[column])
     return findings
@@ -260,21 +261,52 @@ def _describe_bundles(scans: Sequence[dict[str, Any]]) -> list[Finding]:
 
 def _find_mixed_views(scans: Sequence[dict[str, Any]]) -> list[Finding]:
     """Name scans measured with the same weights, with and without test-time mirroring."""
-    views: dict[str, set[bool]] = {}
-    for scan in scans:
-        views.setdefault(scan["bundle_sha256"], set()).add(scan.get("mirrored", False))
-    mixed = {sha256 for sha256, found in views.items() if sha256 != MISSING and len(found) > 1}
+    mixed = _find_mixed_keys((scan["bundle_sha256"], scan["mirrored"]) for scan in _known(scans))
     return make_findings(
         "warning",
         "Scans with test-time mirroring, while others with the same weights have none "
         "({n}): such measures are not comparable; all are used. Run the participant level with one "
-        "bundle and --overwrite.",
+        "bundle, all with --fast or all without, and --overwrite.",
         (
             scan["path"].name.removesuffix(MFI_TABLE)
-            for scan in scans
+            for scan in _known(scans)
             if scan["bundle_sha256"] in mixed and scan["mirrored"]
         ),
     )
+
+
+def _find_mixed_precision(scans: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Name scans in bfloat16, while others with the same weights and mirroring are in float32."""
+    keys = [((scan["bundle_sha256"], scan["mirrored"]), scan) for scan in _known(scans)]
+    mixed = _find_mixed_keys((key, scan["precision"]) for key, scan in keys)
+    return make_findings(
+        "warning",
+        "Scans segmented in bfloat16, others with the same weights in float32 ({n}): their labels "
+        "differ slightly for that reason alone; all are used. Run the participant level without "
+        "--fast and with --overwrite.",
+        (
+            scan["path"].name.removesuffix(MFI_TABLE)
+            for key, scan in keys
+            if key in mixed and scan["precision"] == "bfloat16"
+        ),
+    )
+
+
+def _known(scans: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep scans whose sidecar names the weights."""
+    return [scan for scan in scans if scan["bundle_sha256"] != MISSING]
+
+
+def _find_mixed_keys(pairs: Iterable[tuple[Hashable, object]]) -> set[Hashable]:
+    """Keys that come with more than one value.
+
+    >>> _find_mixed_keys([("a", 1), ("a", 2), ("b", 1), ("b", 1)])
+    {'a'}
+    """
+    found: dict[Hashable, set[object]] = {}
+    for key, value in pairs:
+        found.setdefault(key, set()).add(value)
+    return {key for key, values in found.items() if len(values) > 1}
 
 
 def _find_mixture(described: pd.DataFrame, column: str, text: str) -> list[Finding]:

@@ -303,6 +303,39 @@ def test_mirror_images_with_the_same_weights_are_named(people, tmp_path, capsys)
     assert "different model bundles" not in said
 
 
+def set_precision(folders, participant, precision):
+    """State in a scan's sidecar in which precision its network was computed."""
+    path = next((folders[1] / participant).rglob("*_mfi.json"))
+    content = json.loads(path.read_text())
+    content["Engine"] = {"Name": "openvino", "Precision": precision}
+    path.write_text(json.dumps(seal({k: v for k, v in content.items() if k != SEAL})))
+
+
+def test_bfloat16_beside_float32_of_the_same_weights_is_named(people, tmp_path, capsys):
+    """As ``--fast`` leaves it with a bundle without mirroring; a scan without Engine is float32."""
+    folders = make_group_folder(tmp_path, make_muscles(people), people)
+    set_precision(folders, "sub-11", "float32")
+    set_precision(folders, "sub-12", "bfloat16")
+    assert run(folders) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"in bfloat16, others with the same weights in float32 \(1\).*sub-12_", said)
+    assert "sub-11" not in said
+    set_precision(folders, "sub-12", "float32")
+    assert run(folders) == 0
+    assert "bfloat16" not in capsys.readouterr().err
+
+
+def test_a_fast_run_beside_a_normal_one_is_one_finding(people, tmp_path, capsys):
+    """``--fast`` omits the mirror image and may use bfloat16; the remedy names the option."""
+    bundles = (*[replace(BUNDLE, mirrored=True)] * 11, BUNDLE)
+    folders = make_group_folder(tmp_path, make_muscles(people), people, bundles=bundles)
+    set_precision(folders, "sub-12", "bfloat16")
+    assert run(folders) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"with test-time mirroring.*\(11\).*all with --fast or all without", said)
+    assert "bfloat16" not in said
+
+
 def test_scans_that_failed_at_the_participant_level_are_named(people, tmp_path, capsys):
     folders = make_group_folder(tmp_path, make_muscles(people), people)
     logs = folders[1] / "logs"
