@@ -15,11 +15,11 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from bids_mfi.errors import DatasetError
+from bids_mfi.measure.quality import SEVERITIES
 
 SEAL = "ContentSHA256"
 MOST_MARKER_BYTES = 4 * 2**20
 LARGEST_NUMBER = 1e15
-SEVERITIES = ("error", "warning", "info")
 FAT_WATER = ("computed", "scanner")
 # Without any of these keys a document is not a marker, but a sidecar of another program.
 MARKER_KEYS = frozenset({SEAL, "Fingerprint", "Files"})

@@ -17,7 +17,14 @@ from bids_mfi.cli.output import (
     print_out,
     report_errors,
 )
-from bids_mfi.cli.values import add_scans, make_absolute, positive_float, positive_int, split_labels
+from bids_mfi.cli.values import (
+    add_scans,
+    make_absolute,
+    positive_float,
+    positive_int,
+    split_labels,
+    without_prefix,
+)
 from bids_mfi.counts import count_noun
 from bids_mfi.errors import InputError
 from bids_mfi.options import CORRECTIONS, ENGINES, MISSING_RULES, RunOptions
@@ -208,8 +215,8 @@ def read_options(arguments: argparse.Namespace) -> RunOptions:
         bids_dir=arguments.bids_dir.absolute(),
         output_dir=arguments.output_dir.absolute(),
         analysis_level=arguments.analysis_level,
-        participant_label=tuple(x.removeprefix("sub-") for x in arguments.participant_label),
-        session_label=tuple(x.removeprefix("ses-") for x in arguments.session_label),
+        participant_label=without_prefix(arguments.participant_label, "sub-"),
+        session_label=without_prefix(arguments.session_label, "ses-"),
         bids_filter_file=make_absolute(arguments.bids_filter_file),
         bids_database_dir=make_absolute(arguments.bids_database_dir),
         skip_bids_validation=arguments.skip_bids_validation,

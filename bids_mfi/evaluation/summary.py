@@ -9,10 +9,9 @@ from bids_mfi.evaluation.scans import METRICS, SURFACES, MuscleRow
 from bids_mfi.muscles import rank_muscle
 from bids_mfi.paired_tables import PairedTables
 from bids_mfi.statistics.agreement import measure_agreement
+from bids_mfi.statistics.cohort import MEASURES
 from bids_mfi.statistics.summaries import MuscleAgreement, SegmentationSummary, summarise
 from bids_mfi.tables import name_scan
-
-COLUMNS = {"mfi": "mfi_percent", "volume": "volume_ml"}
 
 
 def summarise_segmentation(rows: Iterable[MuscleRow]) -> tuple[SegmentationSummary, ...]:
@@ -60,7 +59,7 @@ def agree_on_scans(rows: Iterable[MuscleRow], unpaired: int) -> tuple[MuscleAgre
             unpaired,
         )
         for group in _group(rows)
-        for measure, column in COLUMNS.items()
+        for measure, column in MEASURES.items()
     )
 
 
@@ -69,13 +68,13 @@ def agree_on_tables(paired: PairedTables) -> tuple[MuscleAgreement, ...]:
     return tuple(
         _agree_on_rows(str(muscle), str(hemi), measure, rows)
         for (muscle, hemi), rows in paired.rows.groupby(["muscle", "hemi"], sort=False)
-        for measure in COLUMNS
+        for measure in MEASURES
     )
 
 
 def _agree_on_rows(muscle: str, hemi: str, measure: str, rows: pd.DataFrame) -> MuscleAgreement:
     both = rows[rows["found_in"] == "both"]
-    column = COLUMNS[measure]
+    column = MEASURES[measure]
     return make_agreement(
         (muscle, hemi, measure),
         [name_scan(row) for _, row in both.iterrows()],

@@ -81,25 +81,20 @@ def fat_fraction_percent(
 
 
 def strong_contrast_counts(
-    in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]
+    signal: NDArray[np.bool_], in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]
 ) -> tuple[int, int]:
     """Count voxels much brighter in phase, and voxels much brighter out of phase.
 
     Fat and water cancel out of phase, so the first number is large in every true pair with fat;
     noise adds to both equally. "Much" means by more than STRONG_RATIO. Only voxels with signal
-    count: those in which the brighter image is above SIGNAL_FRACTION of its 99th percentile.
+    count.
 
     Examples
     --------
-    >>> strong_contrast_counts(np.array([10.0, 9.0]), np.array([5.0, 9.5]))
+    >>> signal = np.array([True, True])
+    >>> strong_contrast_counts(signal, np.array([10.0, 9.0]), np.array([5.0, 9.5]))
     (1, 0)
     """
-    return _count_strong(has_signal(np.maximum(in_phase, out_phase)), in_phase, out_phase)
-
-
-def _count_strong(
-    signal: NDArray[np.bool_], in_phase: NDArray[np.float64], out_phase: NDArray[np.float64]
-) -> tuple[int, int]:
     return (
         int(np.count_nonzero(signal & (in_phase > STRONG_RATIO * out_phase))),
         int(np.count_nonzero(signal & (out_phase > STRONG_RATIO * in_phase))),
@@ -175,7 +170,7 @@ def check_phase_order(in_phase: NDArray[np.float64], out_phase: NDArray[np.float
         the voxels with signal.
     """
     found = has_signal(np.maximum(in_phase, out_phase))
-    more_in_phase, more_out_phase = _count_strong(found, in_phase, out_phase)
+    more_in_phase, more_out_phase = strong_contrast_counts(found, in_phase, out_phase)
     signal = int(np.count_nonzero(found))
     if more_out_phase - more_in_phase > SWAPPED_FRACTION * signal:
         raise PairError(

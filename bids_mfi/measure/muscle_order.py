@@ -51,7 +51,7 @@ def check_order(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> li
     table : MuscleTable
     """
     regions = find_regions(labels)
-    centres = _find_centres_mm(regions, grid, table)
+    centres = find_centres_mm(regions, grid, table)
     field_mm = np.abs(grid.matrix[:3, :3]) @ np.array(grid.shape)
     flags = [
         flag
@@ -62,17 +62,13 @@ def check_order(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> li
     return flags + _check_balance(regions, grid, table) + _check_number(regions, grid, table)
 
 
-def find_centres_mm(labels: NDArray[np.int16], grid: Grid, table: MuscleTable) -> dict[str, Point]:
+def find_centres_mm(
+    regions: Mapping[int, Region], grid: Grid, table: MuscleTable
+) -> dict[str, Point]:
     """World coordinates R, A, S of the middle of each muscle, both sides together.
 
     Muscles of less than LEAST_LABELLED_ML are left out.
     """
-    return _find_centres_mm(find_regions(labels), grid, table)
-
-
-def _find_centres_mm(
-    regions: Mapping[int, Region], grid: Grid, table: MuscleTable
-) -> dict[str, Point]:
     whole = _join_sides(regions, table)
     least = LEAST_LABELLED_ML / grid.voxel_volume_ml
     return {

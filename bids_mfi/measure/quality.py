@@ -18,6 +18,7 @@ from bids_mfi.measure.quantify import NEAR_FOLD_PERCENT, MuscleMeasure, measure_
 from bids_mfi.measure.regions import Box, find_boxes, find_regions
 from bids_mfi.muscles import Muscle, MuscleTable
 
+SEVERITIES = ("error", "warning", "info")
 NEAR_FOLD_SHARE_PERCENT = 20.0
 # Of pure water T2* decay between the echoes makes an MFI of -2.9 % at 1.5 T, -2.1 % at 3 T, if the
 # out-of-phase echo comes first. Noise of magnitudes makes the two images more alike, never inverts.
@@ -48,7 +49,7 @@ class QCFlag:
     code : str
         Identifier, for example ``near_fold``.
     severity : str
-        ``info``, ``warning`` or ``error``.
+        One of SEVERITIES.
     muscle : str
         Abbreviation with side, for example ``TR_L``; without side if it concerns both, empty
         if it concerns the scan.

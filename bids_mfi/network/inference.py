@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.errors import PairError
-from bids_mfi.grid import Grid, reorient, resampled_grid, resize_linear
+from bids_mfi.grid import Grid, reorient, resampled_grid, resize_linear, times
 from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.air import remove_pieces_in_air
 from bids_mfi.network.bundle import ModelBundle
@@ -182,8 +182,8 @@ class NiftyNet(Inference):
         shapes = [self.model_shape(grid, zooms) for zooms in both]
         if shapes[0] != shapes[1]:
             raise PairError(
-                f"The headers of the two images state voxels of {_listed(both[0])} mm and "
-                f"{_listed(both[1])} mm, expected the same. Correct the voxel sizes (pixdim)."
+                f"The headers of the two images state voxels of {times(both[0])} mm and "
+                f"{times(both[1])} mm, expected the same. Correct the voxel sizes (pixdim)."
             )
         model_grid = niftynet.make_niftynet_grid(_turn(grid, self.bundle), shapes[0])
         check_model_grid(model_grid, self.bundle)
@@ -278,7 +278,3 @@ def _turn_zooms(
     turned = reorient(np.zeros(axes.shape, np.int8), axes, bundle.axcodes)[1].shape
     x, y, z = (float(zooms_mm[length - 1]) for length in turned)
     return x, y, z
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return " x ".join(f"{value:g}" for value in values)

@@ -18,7 +18,7 @@ from bids_mfi.counts import count_noun
 from bids_mfi.grid import Grid
 from bids_mfi.measure.levels import LevelMeasure
 from bids_mfi.measure.pair import DixonPair
-from bids_mfi.measure.quality import QCFlag
+from bids_mfi.measure.quality import SEVERITIES, QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure
 from bids_mfi.muscles import Muscle, MuscleTable
 from bids_mfi.report.numbers import format_cell, format_number
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from jinja2 import BytecodeCache, Environment
 
 TEMPLATES = Path(__file__).parents[1] / "data" / "report"
-SEVERITIES = ("error", "warning", "info")
 SIDES = (("R", "right"), ("L", "left"))
 
 FAT_WATER_SENTENCES = {

@@ -5,6 +5,7 @@ import pytest
 
 from bids_mfi.grid import Grid
 from bids_mfi.measure.muscle_order import check_order, find_centres_mm
+from bids_mfi.measure.regions import find_regions
 from bids_mfi.muscles import WEBER2021
 from bids_mfi.synthesis.cases import make_phantom_case
 
@@ -58,8 +59,8 @@ class TestOrder:
         right, left = (m.index for m in WEBER2021 if m.muscle == "TR")
         labels[2:6, 2:6, 2:6], labels[12:16, 2:6, 2:6] = left, right
         labels[0, 0, 0] = next(m.index for m in WEBER2021 if m.muscle == "LC")
-        centres = find_centres_mm(labels, Grid.from_array(labels.shape, np.diag([3, 3, 3, 1.0])),
-                                  WEBER2021)  # fmt: skip
+        grid = Grid.from_array(labels.shape, np.diag([3, 3, 3, 1.0]))
+        centres = find_centres_mm(find_regions(labels), grid, WEBER2021)
         assert list(centres) == ["TR"]
         np.testing.assert_allclose(centres["TR"], [25.5, 10.5, 10.5])
 
