@@ -11,7 +11,7 @@ import pandas as pd
 from bids_mfi import __version__
 from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.options import RunOptions
-from bids_mfi.report.numbers import format_number, format_p, format_spread
+from bids_mfi.report.numbers import format_number, format_one, format_p, format_spread, format_test
 from bids_mfi.statistics.cohort import MEAN
 
 Row = dict[str, Any]
@@ -283,8 +283,12 @@ def _tell_omnibus(effects: list[Row], n: int) -> Iterable[str]:
 
 
 def _tell_f(row: Row) -> str:
-    df1, df2 = (f"{row[name]:.1f}".removesuffix(".0") for name in ("df1", "df2"))
-    return f"F({df1}, {df2}) = {row['f']:.3f}, {_tell_p(row['p'])}"
+    """State F as the tables of the page do, and p.
+
+    >>> _tell_f({"f": 2.791, "df1": 4.02, "df2": 80.0, "p": 0.0211})
+    'F(4.0, 80) = 2.791, p = 0.021'
+    """
+    return f"{format_test(row['f'], row['df1'], row['df2'])}, {_tell_p(row['p'])}"
 
 
 def _tell_muscles(correlations: pd.DataFrame, descriptives: pd.DataFrame) -> Iterable[str]:
@@ -296,8 +300,8 @@ def _tell_muscles(correlations: pd.DataFrame, descriptives: pd.DataFrame) -> Ite
     if len(means) > 1:
         top, last = means.iloc[0], means.iloc[-1]
         yield (
-            f"Mean MFI was highest in {top['muscle']} ({top['mean']:.1f} %) and lowest in "
-            f"{last['muscle']} ({last['mean']:.1f} %)."
+            f"Mean MFI was highest in {top['muscle']} ({format_one(top['mean'])} %) and lowest in "
+            f"{last['muscle']} ({format_one(last['mean'])} %)."
         )
 
 

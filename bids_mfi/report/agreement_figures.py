@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_mfi.report.numbers import format_number
 from bids_mfi.report.style import INK, PALE, choose_limits, encode_svg, use_style
 from bids_mfi.statistics.summaries import MuscleAgreement
 
@@ -84,7 +85,7 @@ def _draw_correlation(
             axes.plot(ends, stats.intercept + stats.slope * ends, "--", color=color, lw=width)
         if np.isfinite(stats.slope_origin):
             axes.plot(ends, stats.slope_origin * ends, "-", color=color, lw=width)
-        text = f"{SIDES[one.hemi]}: \u03b2 = {_number(stats.slope_origin)}, n = {stats.n}"
+        text = f"{SIDES[one.hemi]}: \u03b2 = {format_number(stats.slope_origin)}, n = {stats.n}"
         axes.text(
             0.03, 0.99 - 0.08 * place, text, color=color, va="top", transform=axes.transAxes,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
@@ -140,10 +141,6 @@ def _draw_points(axes: "Axes", points: Sequence[tuple[float, float]], hemi: str)
             x, y, s=20, marker=MARKERS[hemi], facecolors=face, edgecolors=COLORS[hemi],
             linewidths=1.0, alpha=0.85, zorder=3,
         )  # fmt: skip
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}" if np.isfinite(value) else "n/a"
 
 
 def _draw_legend(figure: "Figure", height: float) -> None:

@@ -148,6 +148,12 @@ def test_equal_values_are_drawn():
         assert b"nan" not in svg.lower()
 
 
+def test_numbers_in_figures_have_the_form_of_the_page():
+    """A true minus sign; paths of letters carry their text as a comment."""
+    falling = make_agreement(("TR", "L", "mfi"), ["a", "b"], [-4.0, -8.0], [8.0, 16.0], 0)
+    assert "\u03b2 = \u22120.50, n = 2" in draw_agreement([falling], "mfi", NAMES).decode()
+
+
 def test_sides_differ_in_form():
     """Marker and line width, not colour alone."""
     left, right = (draw_agreement([agreement(hemi)], "mfi", NAMES) for hemi in ("L", "R"))
