@@ -30,5 +30,5 @@ class TorchEngine(Engine):
         images = torch.from_numpy(np.ascontiguousarray(volume))[None].to(self.device)
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with torch.inference_mode(), exact:
-            logits = self.network.half_logits(images)[0]  # (classes, x/2, y/2, z/2)
+            logits = self.network.half_logits(images)[0]  # (classes, x / stride, ...)
             return logits.float().cpu().numpy()

@@ -23,7 +23,7 @@ class EngineChoice:
         ``auto``, ``cpu`` or ``cuda``.
     threads : int
     fast : bool
-        On a CPU that has it, compute with bfloat16.
+        With OpenVINO on a CPU that has it, compute with bfloat16.
     """
 
     engine: str = "auto"
