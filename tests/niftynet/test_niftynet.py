@@ -32,6 +32,7 @@ from bids_mfi.niftynet.convert import convert
 pytestmark = pytest.mark.usefixtures("quick_figures")
 CUTOFF = (0.001, 1.0)
 SPACING_MM = (0.7, 0.7, 3.0)
+THREE_WINDOWS = {"window": (64, 64, 32), "border": (8, 6, 8), "padding": (8, 6, 8)}
 STAGE_TOLERANCE = 1e-5
 VOXELS_TOLERANCE = 1e-4
 AXCODES = [
@@ -370,7 +371,7 @@ def test_labels_go_to_their_place_on_a_grid_of_any_order() -> None:
     water = np.random.default_rng(4).uniform(50, 70, grid.shape)
     fat = water.copy()
     fat[8:14, 10:16, 3:6] = 400.0  # of low x: the subject's left
-    bundle = tiny_bundle()
+    bundle = replace(tiny_bundle(), **THREE_WINDOWS)
     for axcodes in AXCODES:
         stored, stored_grid = reorient(fat, grid, axcodes)
         beside, _ = reorient(water, grid, axcodes)
