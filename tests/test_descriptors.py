@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -21,9 +22,9 @@ from labelled_dataset import write_labels
 from niftynet_models import write_model
 
 from bids_mfi import __version__
-from bids_mfi.cli.app import build_parser
+from bids_mfi.cli.app import build_parser, main
 from bids_mfi.cli.output import EXIT_STATUSES
-from bids_mfi.cli.verbs import build_verb_parser
+from bids_mfi.cli.verbs import build_verb_parser, main_verbs
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "descriptors"
@@ -393,6 +394,21 @@ def folder(tmp_path, monkeypatch):
     return work
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Let a launch call the program here, with the words that a shell would give it."""
+    programs = {"bids_mfi": main, "bids_mfi_tools": main_verbs}
+
+    def call(executor, command):
+        program, *words = shlex.split(command)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            with contextlib.redirect_stderr(io.StringIO()) as err:
+                status = programs[program](words)
+        return (out.getvalue().encode(), err.getvalue().encode()), status
+
+    monkeypatch.setattr(boutiques.localExec.LocalExecutor, "_localExecute", call)
+
+
 def launch(name, invocation, *options):
     """``bosh exec launch`` without keeping a record in the home folder."""
     path = write_json(Path.cwd(), invocation)
@@ -436,7 +452,7 @@ OF_GROUP = {
 BY_LEVEL = {"level_tables", "level_tables_of_sessions", "group_level_table"}
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process", "quick_figures")
 def test_launch_of_the_participant_level(folder, bids_dir, vertebra_bundle):
     invocation = {"bids_dir": str(bids_dir), "output_dir": "out", "analysis_level": "participant",
                   "participant_label": ["02"], "bundle": str(vertebra_bundle), "nprocs": 1,
@@ -459,6 +475,7 @@ def make_group(root, sessions=()):
     return make_group_folder(root, muscles, pd.DataFrame(table))
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("sessions", [(), ("ses-a", "ses-b")])
 def test_launch_of_the_group_level(folder, sessions):
     make_group(folder, sessions)
@@ -492,6 +509,7 @@ def test_launch_of_an_agreement(folder):
     assert "5 rows compared" in found.stdout
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_launch_of_an_evaluation(folder):
     make_group(folder)
     found = launch("bids_mfi_evaluate", {"truth": "out", "prediction": "out", "out_dir": "eval"})
@@ -499,6 +517,7 @@ def test_launch_of_an_evaluation(folder):
     assert names_of(found.missing_files) == outputs_of("bids_mfi_evaluate")
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_launch_of_the_scripts_for_slurm(tmp_path, folder, monkeypatch):
     monkeypatch.chdir(tmp_path)  # without a blank in its name
     Path("bids").mkdir()
@@ -520,7 +539,7 @@ def test_launch_of_the_scripts_for_slurm(tmp_path, folder, monkeypatch):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_launch_of_a_simulation_and_of_its_evaluation(folder):
     found = launch("bids_mfi_simulate", {"out_dir": "new", "participants": 1, "sessions": 2})
     assert_complete(found, "bids_mfi_simulate", without={"images"})
@@ -531,6 +550,7 @@ def test_launch_of_a_simulation_and_of_its_evaluation(folder):
     assert "2 scans compared" in found.stdout
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_launch_of_a_training(folder, bids_dir):
     """On labelled scans, which are made sooner than synthetic ones."""
     for label in ("01", "02"):
@@ -542,6 +562,7 @@ def test_launch_of_a_training(folder, bids_dir):
     assert_complete(found, "bids_mfi_train")
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_launch_of_a_conversion(folder):
     write_model(folder / "published")
     found = launch("bids_mfi_convert", {"model_dir": "published", "bundle_dir": "new"})
@@ -564,6 +585,7 @@ def check_tests(name):
         assert names_of(found.output_files) == expected
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(LONG)))
 def test_the_tests_of_the_descriptor_pass(name, tmp_path, folder, monkeypatch):
     monkeypatch.chdir(tmp_path)  # without a blank in its name, for slurm
@@ -571,6 +593,7 @@ def test_the_tests_of_the_descriptor_pass(name, tmp_path, folder, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process", "quick_figures")
 @pytest.mark.parametrize("name", LONG)
 def test_the_long_tests_of_the_descriptor_pass(name, folder):
     check_tests(name)
