@@ -3,6 +3,7 @@
 Other tests import from here: ``from niftynet_models import write_model``.
 """
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -95,14 +96,29 @@ def table_of(pairs: list[tuple[bytes, bytes]]) -> bytes:
 
 def write_checkpoint(prefix: Path, variables: dict[str, np.ndarray], dtype: int = 1) -> Path:
     """Write ``prefix.index`` and ``prefix.data-00000-of-00001``."""
+    return write_encoded(prefix, *encode_checkpoint(variables, dtype))
+
+
+def write_encoded(prefix: Path, index: bytes, data: bytes) -> Path:
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    pairs, data = [(b"", b"\x08\x01\x1a\x02\x08\x01")], b""
+    prefix.with_name(prefix.name + ".index").write_bytes(index)
+    prefix.with_name(prefix.name + ".data-00000-of-00001").write_bytes(data)
+    return prefix
+
+
+def encode_checkpoint(variables: dict[str, np.ndarray], dtype: int = 1) -> tuple[bytes, bytes]:
+    """Index and data."""
+    pairs, data = [(b"", b"\x08\x01\x1a\x02\x08\x01")], bytearray()
     for name in sorted(variables):
         pairs.append((name.encode(), entry_of(variables[name], len(data), dtype)))
         data += variables[name].astype("<f4").tobytes()
-    prefix.with_name(prefix.name + ".index").write_bytes(table_of(pairs))
-    prefix.with_name(prefix.name + ".data-00000-of-00001").write_bytes(data)
-    return prefix
+    return table_of(pairs), bytes(data)
+
+
+@cache
+def encode_reference() -> tuple[bytes, bytes]:
+    """Index and data of the reference network; made once, since that takes a second."""
+    return encode_checkpoint(with_decoys(reference_variables()))
 
 
 def reference_variables() -> dict[str, np.ndarray]:
@@ -203,5 +219,8 @@ def write_model(
     (folder / "inference.ini").write_text(settings_text(**settings))  # type: ignore[arg-type]
     (own / "standardisation_models.txt").write_text(landmarks_text())
     prefix = (own if flat else own / "models") / f"model.ckpt-{iteration}"
-    write_checkpoint(prefix, with_decoys(variables or reference_variables()))
+    if variables:
+        write_checkpoint(prefix, with_decoys(variables))
+    else:
+        write_encoded(prefix, *encode_reference())
     return folder

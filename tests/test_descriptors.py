@@ -593,7 +593,7 @@ def test_the_tests_of_the_descriptor_pass(name, tmp_path, folder, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("in_this_process", "quick_figures")
+@pytest.mark.usefixtures("in_this_process", "quick_figures", "no_figures")
 @pytest.mark.parametrize("name", LONG)
 def test_the_long_tests_of_the_descriptor_pass(name, folder):
     check_tests(name)

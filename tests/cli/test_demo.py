@@ -82,6 +82,7 @@ def test_the_group_level_runs_on_the_demo(demo):
     assert (demo / "derivatives/group/figures/figure5a.svg").is_file()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_second_demo_uses_what_is_there(demo, capsys):
     assert main_verbs(["demo", str(demo)]) == 0
     printed = capsys.readouterr().out

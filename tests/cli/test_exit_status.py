@@ -5,13 +5,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from conftest import write_description, write_scan
+from forked_runs import ForkedRun
 
 from bids_mfi.cli.app import main
 from bids_mfi.cli.output import EXIT_STATUSES
@@ -307,26 +306,16 @@ def test_status_of_a_verb(place, without_cuda, monkeypatch, capsys, words, statu
 # --- signals -----------------------------------------------------------------------------------
 
 
-def take_interruptions():
-    """Undo that a test run in the background may have been started so that it ignores SIGINT."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def test_interruption_ends_with_its_status(place):
     """Like Ctrl-C, sent when the second step begins."""
-    words = [sys.executable, ROOT / "run.py", place.bids, place.out, "participant"]
-    with subprocess.Popen(
-        [*words, "--bundle", place.bundle, "--nprocs", "1"],
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=take_interruptions,
-    ) as running:
-        assert any(line.endswith(": Segment\n") for line in running.stderr)
-        running.send_signal(signal.SIGINT)
-        said = running.communicate(timeout=300)[1]
-    assert running.returncode == 130
-    assert "interrupted" in said
-    assert "Traceback" not in said
+    words = [place.bids, place.out, "participant", "--bundle", place.bundle, "--nprocs", "1"]
+    running = ForkedRun(*words)
+    assert any(line.endswith(": Segment\n") for line in running.stderr)
+    running.send_signal(signal.SIGINT)
+    ended = running.end()
+    assert ended.returncode == 130
+    assert "interrupted" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_documented_statuses_are_those_tested_here():

@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bids_datasets import THREE_TESLA_IP, THREE_TESLA_OOP, add_image, make_pair, start_dataset
+from forked_runs import Ended, ForkedRun
 
 from bids_mfi.discovery import UnusableScan, find_scans
 from bids_mfi.errors import DatasetError
@@ -23,16 +22,13 @@ def find(bids_dir: Path, **more: object) -> list[DixonPair | UnusableScan]:
     return find_scans(RunOptions(bids_dir, bids_dir / "out", "participant", **more))  # type: ignore[arg-type]
 
 
-def search_apart(bids_dir: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+def search_apart(bids_dir: Path, *options: str) -> Ended:
     """A dry run in a process of its own, so that one that hangs fails the test."""
-    code = "import sys; from bids_mfi.cli import main; sys.exit(main(sys.argv[1:]))"
-    words = [str(bids_dir), str(bids_dir / "out"), "participant", "--dry-run", "--json", *options]
-    return subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=LONGEST_S
-    )
+    words = (bids_dir, bids_dir / "out", "participant", "--dry-run", "--json", *options)
+    return ForkedRun(*words).end(within_s=LONGEST_S)
 
 
-def scans_of(done: "subprocess.CompletedProcess[str]") -> list[dict[str, Any]]:
+def scans_of(done: Ended) -> list[dict[str, Any]]:
     assert "Traceback" not in done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found

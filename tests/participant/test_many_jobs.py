@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import write_description, write_scan
+from forked_runs import ForkedRun
 
 from bids_mfi import storage
 from bids_mfi.cli.app import main
@@ -32,40 +33,6 @@ CLEAR = (
 )
 
 
-# Imports what a run imports, then forks one process for each participant, whose own output goes to
-# a file; prints the exit status of each. Figures are replaced as ``quick_figures`` does.
-FORK_JOBS = """
-import os, sys
-from conftest import write_quick_figures
-from bids_mfi.cli.app import main
-from bids_mfi.participant import interfaces, workflow
-interfaces.draw_figures = write_quick_figures
-told, labels, words = sys.argv[1], sys.argv[2].split(","), sys.argv[3:]
-jobs = {}
-for label in labels:
-    if not (pid := os.fork()):
-        file = os.open(f"{told}/{label}.txt", os.O_WRONLY | os.O_CREAT)
-        os.dup2(file, 1), os.dup2(file, 2)
-        status = main([*words, "--participant-label", label])
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(status)
-    jobs[pid] = label
-for pid, label in jobs.items():
-    print(label, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-"""
-
-
-def run_jobs(bids_dir, out_dir, bundle, told):
-    """One job for each participant, all at the same time; their exit statuses."""
-    words = [bids_dir, out_dir, "participant", "--bundle", bundle, "--nprocs", "1"]
-    done = subprocess.run(
-        [sys.executable, "-c", FORK_JOBS, told, ",".join(LABELS), *words],
-        capture_output=True, text=True, check=True,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
-    )  # fmt: skip
-    return dict(line.split() for line in done.stdout.splitlines())
-
-
 def contents(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -82,14 +49,13 @@ def test_seven_jobs_at_once_leave_what_one_run_leaves(tmp_path, tiny_bundle):
     for seed, label in enumerate(LABELS):
         write_scan(bids_dir, label, seed=seed)
     many, one = tmp_path / "many", tmp_path / "one"
-    told = tmp_path / "told"
-    told.mkdir()
-    statuses = run_jobs(bids_dir, many, tiny_bundle, told)
-    said = {label: (told / f"{label}.txt").read_text() for label in LABELS}
-    assert statuses == dict.fromkeys(LABELS, "0"), said
-    assert all("1 scan done" in text for text in said.values())
-    words = [bids_dir, one, "participant", "--bundle", tiny_bundle]
-    assert main([str(word) for word in words]) == 0
+    words = ["participant", "--bundle", tiny_bundle, "--nprocs", "1"]
+    jobs = [ForkedRun(bids_dir, many, *words, "--participant-label", each) for each in LABELS]
+    for job in jobs:
+        ended = job.end()
+        assert ended.returncode == 0, ended
+        assert "1 scan done" in ended.stdout
+    assert main([str(word) for word in (bids_dir, one, *words)]) == 0
     found, expected = contents(many), contents(one)
     assert found.keys() == expected.keys()
     assert {name for name in found if found[name] != expected[name]} == set()

@@ -1,16 +1,14 @@
 """When pages are written: each once, when the scans of its participant have ended."""
 
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from conftest import write_description, write_scan
+from forked_runs import ForkedRun
 
 from bids_mfi.cli.app import main
 from bids_mfi.options import RunOptions
@@ -75,14 +73,10 @@ def test_each_page_is_written_once_and_when_the_scans_have_ended(
 @pytest.mark.slow
 def test_killed_run_leaves_the_pages_of_those_who_were_finished(study, tmp_path, tiny_bundle):
     words = [study, tmp_path / "out", "participant", "--bundle", tiny_bundle, "--nprocs", "1"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, ROOT / "run.py", *map(str, words)],
-        stderr=subprocess.PIPE, text=True, env=environment,
-    ) as running:  # fmt: skip
-        assert any(re.match("sub-03.*: Segment", line) for line in running.stderr)
-        running.send_signal(signal.SIGKILL)
-        running.communicate(timeout=300)
+    running = ForkedRun(*words, TMPDIR=tmp_path)
+    assert any(re.match("sub-03.*: Segment", line) for line in running.stderr)
+    running.send_signal(signal.SIGKILL)
+    running.end()
     killed = pages_of(tmp_path / "out")
     assert list(killed) == NAMES[:3]
     assert main([str(word) for word in words]) == 1

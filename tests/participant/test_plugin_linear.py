@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_description, write_scan
+from forked_runs import ForkedRun
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine
 
@@ -271,21 +272,14 @@ def started(study, tmp_path, tiny_bundle, own_temporary_folder):
     running = []
 
     def start(step):
-        process = subprocess.Popen(
-            [sys.executable, ROOT / "run.py", study, tmp_path / "out", "participant",
-             "--bundle", tiny_bundle],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=os.environ | {"TMPDIR": str(own_temporary_folder)},
-        )  # fmt: skip
-        running.append(process)
-        assert any(line.rstrip().endswith(f": {step}") for line in process.stdout)
-        return process
+        words = [study, tmp_path / "out", "participant", "--bundle", tiny_bundle]
+        running.append(ForkedRun(*words, TMPDIR=own_temporary_folder))
+        assert any(line.rstrip().endswith(f": {step}") for line in running[-1].stderr)
+        return running[-1]
 
     yield start
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    for run in running:
+        run.kill()
 
 
 @pytest.mark.slow
@@ -294,7 +288,7 @@ def test_a_killed_run_of_one_scan_is_taken_up_again(
 ):
     process = started("Segment")
     process.kill()
-    process.communicate(timeout=120)
+    process.end(within_s=120)
     assert len(list(own_temporary_folder.iterdir())) == 1
     assert run(study, tmp_path / "out", tiny_bundle) == 0
     assert list(own_temporary_folder.iterdir()) == []
