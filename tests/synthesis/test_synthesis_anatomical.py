@@ -583,16 +583,16 @@ def test_unrecognised_labels_are_named(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_training_on_label_maps_learns_and_resumes(label_map, tmp_path, monkeypatch, capsys):
-    """Four steps of the whole way: the loss falls, and a stop in the middle changes nothing."""
+    """Ten steps of the whole way: the loss falls, and a stop in the middle changes nothing."""
     monkeypatch.setattr("bids_mfi.training.run.VALIDATION_CASES", 1)
     monkeypatch.setattr("bids_mfi.training.begin.LANDMARK_CASES", 2)
-    options = ["--spacing", "5", "5", "8", "--validate-every", "2", "--device", "cpu"]
-    common = ["--label-map", str(label_map), "--steps", "4", *options]
+    options = ["--spacing", "5", "5", "8", "--validate-every", "5", "--device", "cpu"]
+    common = ["--label-map", str(label_map), "--steps", "10", *options]
     assert main_verbs(["train", str(tmp_path / "whole"), *common]) == 0
     rows = read_tsv(tmp_path / "whole" / "log.tsv")
     assert float(rows[-1]["loss"]) < 0.9 * float(rows[0]["loss"])
     (tmp_path / "stopped").mkdir()
-    stop_after(monkeypatch, 2)
+    stop_after(monkeypatch, 5)
     with pytest.raises(Stopped):
         main_verbs(["train", str(tmp_path / "stopped"), *common])
     stop_after(monkeypatch, None)
