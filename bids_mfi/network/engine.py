@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_mfi.network.body_box import Box
+
 Triple = tuple[int, int, int]
 
 
@@ -67,3 +69,19 @@ class Engine(ABC):
         ndarray of float32, shape (classes, x / stride, y / stride, z / stride)
             Their voxel i is at voxel ``i * stride`` of the images.
         """
+
+    def part_logits(self, volume: NDArray[np.float32], part: Box) -> NDArray[np.float32]:
+        """Logits of a part of the coarse grid; an engine may leave out all else.
+
+        Parameters
+        ----------
+        volume : ndarray of float32, shape (channels, x, y, z)
+            As for :meth:`coarse_logits`.
+        part : tuple of slice
+            Of the coarse grid.
+
+        Returns
+        -------
+        ndarray of float32, shape (classes, *shape of the part)
+        """
+        return self.coarse_logits(volume)[(slice(None), *part)]

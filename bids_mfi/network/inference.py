@@ -19,7 +19,7 @@ from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.engine import Engine
 from bids_mfi.network.intensity import find_foreground
 from bids_mfi.network.logits import (
-    label_window,
+    label_part,
     part_vertebrae,
     prepare_own,
     segment_channels,
@@ -208,7 +208,7 @@ class NiftyNet(Inference):
         return niftynet.resample_nearest(labels, shape)
 
     def prepare(
-        self, channels: NDArray[np.float32]
+        self, channels: NDArray[np.float32], threads: int = 1
     ) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
         """Pad with the minimum, then standardise."""
         bundle, shape = self.bundle, channels.shape[1:]
@@ -216,7 +216,7 @@ class NiftyNet(Inference):
         widths = niftynet.padding_widths(shape, bundle.padding, bundle.window)
         padded = np.stack([niftynet.pad_minimum(volume, widths) for volume in channels])
         volume = niftynet.standardise_as_niftynet(
-            padded, bundle.landmarks, (percentiles[0] / 100, percentiles[-1] / 100)
+            padded, bundle.landmarks, (percentiles[0] / 100, percentiles[-1] / 100), threads
         )
         inside = (slice(low, low + size) for (low, _), size in zip(widths, shape, strict=True))
         return volume, tuple(inside)
@@ -224,12 +224,12 @@ class NiftyNet(Inference):
     def label(
         self, channels: NDArray[np.float32], engine: Engine, threads: int = 1
     ) -> NDArray[np.int16]:
-        """Label windows one after the other, the last one counts where they overlap."""
+        """Label windows one after the other, each only where no other overwrites it."""
         bundle = self.bundle
-        volume, (x, y, z) = self.prepare(channels)
-        plan = niftynet.plan_windows(volume.shape[1:], (x, y, z), bundle.window, bundle.border)
+        volume, (x, y, z) = self.prepare(channels, threads)
+        plan = niftynet.plan_visible(volume.shape[1:], (x, y, z), bundle.window, bundle.border)
         labels = niftynet.segment_windows(
-            volume, plan, lambda window: label_window(engine, window, bundle, threads)
+            volume, plan, lambda window, part: label_part(engine, window, part, bundle, threads)
         )[x, y, z]
         return np.asarray(labels, dtype=np.int16)
 

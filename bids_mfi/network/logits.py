@@ -22,6 +22,7 @@ from bids_mfi.network.views import (
     sum_views,
     upsampling_weights,
 )
+from bids_mfi.network.window_parts import find_needed
 from bids_mfi.options import LOCAL
 
 
@@ -201,13 +202,33 @@ def _in_windows(
     return total
 
 
-def label_window(
-    engine: Engine, window: NDArray[np.float32], bundle: ModelBundle, threads: int
+def label_part(
+    engine: Engine, window: NDArray[np.float32], part: Box, bundle: ModelBundle, threads: int
 ) -> NDArray[np.int16]:
-    """Most likely class of every voxel of a standardised window, (x, y, z)."""
-    coarse = check_logits(engine.coarse_logits(np.ascontiguousarray(window)), bundle)
-    weights = stride_weights(coarse.shape[1:], engine.stride)
-    return label_views([LogitView(coarse, weights)], threads)
+    """Most likely class of every voxel of a part of a standardised window, (x, y, z).
+
+    The engine is given what the part depends on: with instance normalisation, all of the window.
+    """
+    needed = [slice(0, size) for size in window.shape[1:]]
+    if bundle.normalization == "batch":
+        axes = zip(part, window.shape[1:], engine.stride, strict=True)
+        needed = [find_needed(*axis) for axis in axes]
+    (x, a), (y, b), (z, c) = (
+        part_weights(
+            slice(rows.start - seen.start, rows.stop - seen.start), seen.stop - seen.start, stride
+        )
+        for rows, seen, stride in zip(part, needed, engine.stride, strict=True)
+    )
+    images = np.ascontiguousarray(window[(slice(None), *needed)])
+    coarse = check_logits(engine.part_logits(images, (a, b, c)), bundle)
+    return label_views([LogitView(coarse, (x, y, z))], threads)
+
+
+def part_weights(rows: slice, size: int, stride: int) -> tuple[sparse.csr_array, slice]:
+    """Weights of the rows of an axis of ``size`` voxels, and the coarse voxels that they need."""
+    weights = upsampling_weights(size // stride, stride)[rows]
+    low, high = int(weights.indices.min()), int(weights.indices.max()) + 1
+    return sparse.csr_array(weights[:, low:high]), slice(low, high)
 
 
 def fine_logits(engine: Engine, volume: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,11 +7,12 @@ trained with it. ``docs/decisions/niftynet.md`` describes what is identical and 
 
 The steps, in order: reorient, resample (:func:`resample_cubic`); pad (:func:`pad_minimum`),
 foreground (:func:`find_filled_foreground`), landmarks (:func:`map_to_percentiles`), whitening
-(:func:`whiten_foreground`); windows (:func:`plan_windows`), labels of each
+(:func:`whiten_foreground`); windows (:func:`plan_visible`), labels of each
 (:func:`segment_windows`); crop; resample back (:func:`resample_nearest`).
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
@@ -26,6 +27,7 @@ LANDMARK_PROBABILITIES = (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.
 LANDMARKS = 2 + len(LANDMARK_PROBABILITIES)
 USED_LANDMARKS = (0, 1, 2, 4, 5, 6, 7, 8, 10, 11, 12)  # those at 25 and 75 % are left out
 LEAST_DEVIATION = 1e-5
+SLAB = 8
 CROSS = ndimage.generate_binary_structure(3, 1)
 
 Triple = tuple[int, int, int]
@@ -173,13 +175,18 @@ def map_to_percentiles(
     probabilities = np.array([cutoff[0], *LANDMARK_PROBABILITIES, cutoff[1]])
     kept = list(USED_LANDMARKS)
     tissue = volume[foreground].astype(np.float64)
-    knots = np.percentile(tissue, 100 * probabilities[kept])
+    knots = np.percentile(tissue, 100 * probabilities[kept], overwrite_input=True)
     targets = np.array(landmarks, dtype=np.float64)[kept]
     rise = np.diff(knots)
     slopes = np.divide(np.diff(targets), rise, out=np.zeros_like(rise), where=rise != 0)
     intercepts = targets[:-1] - slopes * knots[:-1]
-    piece = np.searchsorted(knots[1:-1], volume.ravel(), side="right").reshape(volume.shape)
-    return np.asarray(slopes[piece] * volume + intercepts[piece], dtype=np.float32)
+
+    def map_slab(slab: NDArray[np.float32]) -> NDArray[np.float64]:
+        piece = np.searchsorted(knots[1:-1], slab.ravel(), side="right").reshape(slab.shape)
+        found: NDArray[np.float64] = slopes[piece] * slab + intercepts[piece]
+        return found
+
+    return _by_slabs(map_slab, volume)
 
 
 def whiten_foreground(
@@ -187,20 +194,37 @@ def whiten_foreground(
 ) -> NDArray[np.float32]:
     """Subtract the foreground's mean from all voxels and divide by its standard deviation."""
     tissue = volume[foreground].astype(np.float64)
-    deviation = max(float(tissue.std()), LEAST_DEVIATION)
-    return np.asarray((volume - tissue.mean()) / deviation, dtype=np.float32)
+    mean, deviation = tissue.mean(), max(float(tissue.std()), LEAST_DEVIATION)
+    return _by_slabs(lambda slab: (slab - mean) / deviation, volume)
+
+
+def _by_slabs(
+    change: Callable[[NDArray[np.float32]], NDArray[np.float64]], volume: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Change each voxel on its own, a slab at a time: float64 of the whole volume is large."""
+    changed = np.empty_like(volume)
+    for first in range(0, len(volume), SLAB):
+        changed[first : first + SLAB] = change(volume[first : first + SLAB])
+    return changed
 
 
 def standardise_as_niftynet(
     padded: NDArray[np.float32],
     landmarks: tuple[tuple[float, ...], ...],
     cutoff: tuple[float, float],
+    threads: int = 1,
 ) -> NDArray[np.float32]:
     """Landmarks, then whitening, with one foreground for all channels and both steps.
 
     Parameters
     ----------
     padded : ndarray of float32, shape (channels, x, y, z)
+    landmarks : tuple of tuple of float
+        Of each channel.
+    cutoff : tuple of float
+        Probabilities of the first and the last landmark.
+    threads : int
+        Each works on a channel, so their number has no influence on the result.
 
     Raises
     ------
@@ -213,12 +237,14 @@ def standardise_as_niftynet(
             "No voxel is above 0 in both the in-phase and the out-of-phase image, expected tissue. "
             "Check the two images."
         )
-    return np.stack(
-        [
-            whiten_foreground(map_to_percentiles(volume, foreground, row, cutoff), foreground)
-            for volume, row in zip(padded, landmarks, strict=True)
-        ]
-    )
+
+    def standardise_channel(
+        volume: NDArray[np.float32], row: tuple[float, ...]
+    ) -> NDArray[np.float32]:
+        return whiten_foreground(map_to_percentiles(volume, foreground, row, cutoff), foreground)
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        return np.stack(list(pool.map(standardise_channel, padded, landmarks)))
 
 
 # ------------------------------------------------------------------------------------- windows
@@ -231,7 +257,7 @@ class WindowPlan:
     Attributes
     ----------
     windows : tuple of Box
-        Windows in the order of NiftyNet.
+        Windows in the order in which they are labelled.
     written : tuple of Box
         For each window the part whose labels it writes; later windows overwrite earlier ones.
     """
@@ -258,30 +284,63 @@ def window_starts(size: int, window: int, border: int) -> list[int]:
     return [*starts, middle] if len(starts) == 2 and middle not in starts else starts
 
 
-def plan_windows(
-    shape: tuple[int, ...], inside: Box, window: Triple, border: Triple, full: bool = False
-) -> WindowPlan:
-    """Windows over a padded volume; those that leave no label inside the image are left out.
+def plan_windows(shape: tuple[int, ...], window: Triple, border: Triple) -> WindowPlan:
+    """Windows over a padded volume as NiftyNet visits them, y first, then x, then z.
 
     Parameters
     ----------
     shape : tuple of int
         Of the padded volume, nowhere smaller than the window.
-    inside : Box
-        Where the image is in it.
     window, border : tuple of int
-    full : bool
-        Keep all windows, as NiftyNet does.
     """
     axes = [window_starts(*sizes) for sizes in zip(shape, window, border, strict=True)]
+    corners = [(x, y, z) for y, x, z in product(axes[1], axes[0], axes[2])]
+    inner = tuple(w - 2 * b for w, b in zip(window, border, strict=True))
+    firsts = [tuple(s + b for s, b in zip(corner, border, strict=True)) for corner in corners]
+    return WindowPlan(
+        tuple(_box(corner, window) for corner in corners),
+        tuple(_box(first, inner) for first in firsts),
+    )
+
+
+def plan_visible(shape: tuple[int, ...], inside: Box, window: Triple, border: Triple) -> WindowPlan:
+    """Windows of :func:`plan_windows` that leave labels inside the image, and where they do.
+
+    The last of several windows wins along each axis on its own, because the windows are all
+    combinations of the starts along the axes. Windows with parts of the same size follow each
+    other, so that an engine compiles for few sizes.
+
+    Parameters
+    ----------
+    shape, window, border : as for :func:`plan_windows`
+    inside : Box
+        Where the image is in it.
+    """
+    axes = [_find_visible(*sizes) for sizes in zip(shape, inside, window, border, strict=True)]
     windows, written = [], []
-    for y, x, z in product(axes[1], axes[0], axes[2]):  # y is the outermost loop
-        corner = (x, y, z)
-        windows.append(_box(corner, window))
-        inner = tuple(w - 2 * b for w, b in zip(window, border, strict=True))
-        written.append(_box(tuple(s + b for s, b in zip(corner, border, strict=True)), inner))
-    kept = range(len(windows)) if full else _find_needed(shape, inside, written)
-    return WindowPlan(tuple(windows[i] for i in kept), tuple(written[i] for i in kept))
+    for (x, seen_x), (y, seen_y), (z, seen_z) in product(*axes):
+        windows.append(_box((x, y, z), window))
+        written.append((seen_x, seen_y, seen_z))
+    order = sorted(range(len(windows)), key=lambda i: (windows[i][0].start, *_sizes(written[i])))
+    return WindowPlan(tuple(windows[i] for i in order), tuple(written[i] for i in order))
+
+
+def _sizes(box: Box) -> list[int]:
+    return [rows.stop - rows.start for rows in box]
+
+
+def _find_visible(size: int, inside: slice, window: int, border: int) -> list[tuple[int, slice]]:
+    """Find the starts along an axis, and the voxels inside that no later window overwrites."""
+    starts = window_starts(size, window, border)
+    owner = np.full(size, -1)
+    for number, start in enumerate(starts):
+        owner[start + border : start + window - border] = number
+    owned = [inside.start + np.flatnonzero(owner[inside] == n) for n in range(len(starts))]
+    return [
+        (start, slice(int(voxels[0]), int(voxels[-1]) + 1))
+        for start, voxels in zip(starts, owned, strict=True)
+        if voxels.size
+    ]
 
 
 def _box(corner: tuple[int, ...], size: tuple[int, ...]) -> Box:
@@ -289,18 +348,10 @@ def _box(corner: tuple[int, ...], size: tuple[int, ...]) -> Box:
     return x, y, z
 
 
-def _find_needed(shape: tuple[int, ...], inside: Box, written: list[Box]) -> list[int]:
-    """Numbers of the boxes that are visible in the image after painting all in order."""
-    owner = np.full(shape, -1, dtype=np.int32)
-    for number, box in enumerate(written):
-        owner[box] = number
-    return [int(number) for number in np.unique(owner[inside]) if number >= 0]
-
-
 def segment_windows(
     volume: NDArray[np.float32],
     plan: WindowPlan,
-    label_window: Callable[[NDArray[np.float32]], NDArray[np.int16]],
+    label_part: Callable[[NDArray[np.float32], Box], NDArray[np.int16]],
 ) -> NDArray[np.int16]:
     """Labels of a padded volume, 0 where no window of the plan writes.
 
@@ -308,15 +359,15 @@ def segment_windows(
     ----------
     volume : ndarray of float32, shape (channels, x, y, z)
     plan : WindowPlan
-    label_window : callable
-        Images (channels, x, y, z) to the most likely label of each voxel (x, y, z).
+    label_part : callable
+        Images of a window (channels, x, y, z) and a part of it, to the most likely label of each
+        voxel of the part.
     """
     labels = np.zeros(volume.shape[1:], dtype=np.int16)
     for seen, written in zip(plan.windows, plan.written, strict=True):
-        found = label_window(volume[(slice(None), *seen)])
-        inner = tuple(
+        x, y, z = (
             slice(target.start - source.start, target.stop - source.start)
             for source, target in zip(seen, written, strict=True)
         )
-        labels[written] = found[inner]
+        labels[written] = label_part(volume[(slice(None), *seen)], (x, y, z))
     return labels

@@ -25,6 +25,7 @@ from bids_mfi.network.engine_openvino import OpenVINOEngine, has_bfloat16
 from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.engines import EngineChoice, load_engine, settle_engine
 from bids_mfi.network.loaded_networks import load_network
+from bids_mfi.network.window_parts import cut_rows, find_needed
 from bids_mfi.options import RunOptions
 from bids_mfi.participant.plan import plan_run
 
@@ -95,6 +96,67 @@ def test_threads_change_no_bit(precision: str) -> None:
     )
     assert np.array_equal(one, two)
     assert np.array_equal(one, four)
+
+
+PARTS = [
+    (slice(3, 17), slice(6, 11), slice(2, 5)),
+    (slice(0, 24), slice(0, 20), slice(0, 8)),
+    (slice(20, 24), slice(0, 1), slice(7, 8)),
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("normalization", ["batch", "instance"])
+def test_part_of_the_logits_is_cut_from_all(
+    normalization: str, part: tuple[slice, slice, slice]
+) -> None:
+    network = network_of(normalization, (2, 2, 2), "published")
+    wanted = TorchEngine(network).coarse_logits(images_of())[(slice(None), *part)]
+    assert np.array_equal(TorchEngine(network).part_logits(images_of(), part), wanted)
+    found = openvino_of(network).part_logits(images_of(), part)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("stride", [(2, 2, 1), (1, 2, 1), (1, 1, 1)])
+def test_part_with_other_strides(stride: tuple[int, int, int]) -> None:
+    network = network_of("batch", stride, "wide")
+    part = (slice(5, 13), slice(0, 7), slice(3, 8))
+    wanted = TorchEngine(network).coarse_logits(images_of())[(slice(None), *part)]
+    found = openvino_of(network).part_logits(images_of(), part)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_long_part_is_computed_in_pieces() -> None:
+    network = network_of("batch", (2, 2, 2), "published")
+    images = images_of((304, 16, 16))
+    part = (slice(7, 145), slice(2, 8), slice(0, 5))
+    assert len(cut_rows(part[0])) == 3
+    wanted = TorchEngine(network).coarse_logits(images)[(slice(None), *part)]
+    found = openvino_of(network).part_logits(images, part)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_threads_change_no_bit_of_a_part() -> None:
+    network = network_of("batch", (2, 2, 2), "published")
+    images, part = images_of((96, 80, 32)), (slice(4, 40), slice(3, 30), slice(4, 12))
+    one, two, four = (openvino_of(network, n).part_logits(images, part) for n in (1, 2, 4))
+    assert np.array_equal(one, two)
+    assert np.array_equal(one, four)
+
+
+@pytest.mark.parametrize("stride", [(2, 2, 2), (1, 2, 2)])
+@pytest.mark.parametrize("rows", [slice(200, 211), slice(203, 260)])
+def test_logits_depend_on_what_is_needed(rows: slice, stride: tuple[int, int, int]) -> None:
+    """On nothing beyond it, and on voxels less than 48 inside it; NaN shows what was read."""
+    engine = TorchEngine(network_of("batch", stride, "published"))
+    needed = find_needed(rows, 480, stride[0])
+    assert needed.start % 8 == needed.stop % 8 == 0
+    part = slice(rows.start // stride[0], (rows.stop - 1) // stride[0] + 2)
+    for inwards, finite in ((0, True), (48, False)):
+        for beyond in (slice(0, needed.start + inwards), slice(needed.stop - inwards, 480)):
+            images = images_of((480, 8, 8))
+            images[:, beyond] = np.nan
+            assert np.isfinite(engine.coarse_logits(images)[:, part]).all() == finite
 
 
 def test_constant_channels_are_finite() -> None:

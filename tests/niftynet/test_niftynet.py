@@ -23,10 +23,14 @@ from bids_mfi.network import model_grid
 from bids_mfi.network import niftynet_pipeline as pipeline
 from bids_mfi.network.bundle import METADATA, ModelBundle
 from bids_mfi.network.bundle_files import load_bundle
+from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.engine import Engine, EngineFacts
+from bids_mfi.network.engine_torch import TorchEngine
 from bids_mfi.network.engines import EngineChoice, load_engine
 from bids_mfi.network.inference import choose_inference
+from bids_mfi.network.logits import label_part, stride_weights
 from bids_mfi.network.segment import resample_channels, segment_scan, segment_to_grid
+from bids_mfi.network.views import LogitView, label_views
 from bids_mfi.niftynet.convert import convert
 
 pytestmark = pytest.mark.usefixtures("quick_figures")
@@ -122,6 +126,12 @@ def test_last_plane_that_scipy_loses_is_lost_here_too() -> None:
     assert 0 < sum(lost) < 6
 
 
+def test_threads_change_no_voxel_of_the_standardised_images() -> None:
+    channels = np.random.default_rng(3).gamma(2, 50, (2, 30, 20, 12)).astype(np.float32)
+    one, two = (pipeline.standardise_as_niftynet(channels, landmarks(), CUTOFF, n) for n in (1, 2))
+    assert np.array_equal(one, two)
+
+
 def test_scan_with_the_very_spacing_of_the_model_is_not_resampled() -> None:
     """Where all three are equal to the last bit; else at least the spline is fitted."""
     volume = np.random.default_rng(0).normal(size=(42, 11, 9)).astype(np.float32) * 1000
@@ -202,8 +212,7 @@ def test_starts_step_and_end_with_the_axis() -> None:
 
 
 def test_windows_are_visited_along_z_first_then_x_then_y() -> None:
-    inside = (slice(8, 26),) * 3
-    plan = pipeline.plan_windows((34, 34, 34), inside, (32,) * 3, (8,) * 3, full=True)
+    plan = pipeline.plan_windows((34, 34, 34), (32,) * 3, (8,) * 3)
     corners = [tuple(part.start for part in window) for window in plan.windows]
     assert corners[:5] == [(0, 0, 0), (0, 0, 2), (0, 0, 1), (2, 0, 0), (2, 0, 2)]
     assert corners[9] == (0, 2, 0)
@@ -220,11 +229,13 @@ class CountingNetwork:
         self.place = torch.randn(1, 15, *window, generator=generator)
         self.calls = 0
 
-    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.int16]:
+    def __call__(
+        self, images: NDArray[np.float32], part: tuple[slice, slice, slice]
+    ) -> NDArray[np.int16]:
         self.calls += 1
         seen = torch.from_numpy(np.ascontiguousarray(images))[None]
         sums = torch.nn.functional.conv3d(seen, self.kernel, padding=1)
-        return np.asarray((sums + self.place)[0].argmax(dim=0), dtype=np.int16)
+        return np.asarray((sums + self.place)[0].argmax(dim=0), dtype=np.int16)[part]
 
 
 @pytest.mark.parametrize(
@@ -249,8 +260,11 @@ def test_windows_left_out_change_no_label(
     inside = tuple(slice(b, b + n) for n, (b, _) in zip(size, widths, strict=True))
     volume = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)
     found, calls = [], []
-    for full in (True, False):
-        plan = pipeline.plan_windows(shape, inside, window, border, full)
+    plans = (
+        pipeline.plan_windows(shape, window, border),
+        pipeline.plan_visible(shape, inside, window, border),
+    )
+    for plan in plans:
         network = CountingNetwork(window)
         found.append(pipeline.segment_windows(volume, plan, network)[inside])
         calls.append(network.calls)
@@ -265,23 +279,47 @@ def test_windows_wholly_overwritten_or_in_the_padding_are_left_out() -> None:
     shape = (452, 377, 56)
     inside = (slice(90, 362), slice(60, 317), slice(8, 48))
     sizes = ((360, 240, 32), (8, 8, 8))
-    every = len(pipeline.plan_windows(shape, inside, *sizes, full=True).windows)
-    kept = len(pipeline.plan_windows(shape, inside, *sizes).windows)
-    assert (every, kept) == (27, 9)
+    every = pipeline.plan_windows(shape, *sizes)
+    kept = pipeline.plan_visible(shape, inside, *sizes)
+    assert (len(every.windows), len(kept.windows)) == (27, 9)
+    times = np.zeros(shape, dtype=np.int16)
+    for box in kept.written:
+        times[box] += 1
+    assert (times[inside] == 1).all()
+    assert times.sum() == times[inside].size
 
 
 def test_border_is_cut_and_later_windows_win() -> None:
-    plan = pipeline.plan_windows((34, 32, 32), (slice(0, 34),) * 3, (32,) * 3, (8,) * 3, full=True)
+    plan = pipeline.plan_windows((34, 32, 32), (32,) * 3, (8,) * 3)
     calls = iter(range(1, 99))
 
-    def network(images: NDArray[np.float32]) -> NDArray[np.int16]:
-        return np.full((32, 32, 32), next(calls), dtype=np.int16)
+    def network(images: NDArray[np.float32], part: tuple[slice, slice, slice]) -> NDArray[np.int16]:
+        assert part == (slice(8, 24),) * 3
+        return np.full((16, 16, 16), next(calls), dtype=np.int16)
 
     labels = pipeline.segment_windows(np.zeros((2, 34, 32, 32), np.float32), plan, network)
     assert len(plan.windows) == 3
     assert labels[:, 16, 16].tolist() == [0] * 8 + [1] + [3] * 16 + [2] + [0] * 8
     assert not labels[:, :8].any()
     assert not labels[:, :, 24:].any()
+
+
+@pytest.mark.parametrize("normalization", ["batch", "instance"])
+def test_part_of_a_window_has_the_labels_of_the_window(normalization: str) -> None:
+    """Though what the part does not depend on is left out."""
+    torch.manual_seed(3)
+    network = DenseVNet(2, 15, normalization).eval()
+    engine = TorchEngine(network)
+    bundle = replace(tiny_bundle(), normalization=normalization)
+    window = np.random.default_rng(7).normal(size=(2, 480, 16, 16)).astype(np.float32)
+    window[:, 240:] += 5
+    part = (slice(3, 60), slice(5, 16), slice(2, 9))
+    coarse = engine.coarse_logits(window)
+    view = LogitView(coarse, stride_weights(coarse.shape[1:], engine.stride))
+    wanted = label_views([view], 1)[part]
+    found = label_part(engine, window, part, bundle, 1)
+    assert len(np.unique(wanted)) > 3
+    assert np.mean(found != wanted) < VOXELS_TOLERANCE
 
 
 # --------------------------------------------------------------------------------------- labels
