@@ -14,7 +14,8 @@ INFERENCE = Path("configs", "inference.json")
 WEIGHTS = Path("models", "model.pt")
 LICENSE = Path("LICENSE")
 CHANNELS = ("in_phase", "out_phase")
-INFERENCE_MODES = ("whole_volume", "windows", "niftynet")
+WHOLE_VOLUME, WINDOWS, NIFTYNET = "whole_volume", "windows", "niftynet"
+INFERENCE_MODES = (WHOLE_VOLUME, WINDOWS, NIFTYNET)
 REMEDY = "Fetch or write the bundle again, or name another one with --bundle."
 LABEL_FIELDS = ("index", "name", "muscle", "hemi", "color", "levels")
 Triple = tuple[int, int, int]
@@ -84,7 +85,7 @@ class ModelBundle:
     licence: str
     channels: tuple[str, ...] = CHANNELS
     axcodes: tuple[str, str, str] = ("R", "A", "S")
-    inference: str = "whole_volume"
+    inference: str = WHOLE_VOLUME
     window: Triple = (0, 0, 0)
     border: Triple = (0, 0, 0)
     padding: Triple = (0, 0, 0)
@@ -118,6 +119,11 @@ class ModelBundle:
         more = (*network, *widths, *mirrored, *local, *self.vertebrae)
         decisive = (self.sha256, images, passes, self.table, *more)
         return hashlib.sha256(repr(decisive).encode()).hexdigest()
+
+    @property
+    def joins_windows(self) -> bool:
+        """Whether the logits of the volume are those of windows, joined."""
+        return self.inference == WINDOWS
 
     @property
     def muscle_classes(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bids_mfi.errors import BundleError
 from bids_mfi.network.architecture import PUBLISHED_STRIDE, PUBLISHED_WIDTHS, SIZE_DIVISOR
-from bids_mfi.network.bundle import LABEL_FIELDS, METADATA, REMEDY, ModelBundle
+from bids_mfi.network.bundle import LABEL_FIELDS, METADATA, REMEDY, WHOLE_VOLUME, ModelBundle
 from bids_mfi.network.metadata_values import (
     read_label_rows,
     read_list,
@@ -147,7 +147,7 @@ def _data_format(bundle: ModelBundle) -> dict[str, Any]:
                 "spatial_shape": spatial,
                 "dtype": "float32",
                 "value_range": [],
-                "is_patch_data": bundle.inference != "whole_volume",
+                "is_patch_data": bundle.inference != WHOLE_VOLUME,
                 "channel_def": {str(i): name for i, name in enumerate(bundle.channels)},
             }
         },
@@ -159,7 +159,7 @@ def _data_format(bundle: ModelBundle) -> dict[str, Any]:
                 "spatial_shape": spatial,
                 "dtype": "float32",
                 "value_range": [],
-                "is_patch_data": bundle.inference != "whole_volume",
+                "is_patch_data": bundle.inference != WHOLE_VOLUME,
                 "channel_def": {str(i): names.get(i, "background") for i in classes},
             }
         },

@@ -11,7 +11,9 @@ from bids_mfi.network.bundle import (
     INFERENCE_MODES,
     LABEL_FIELDS,
     METADATA,
+    NIFTYNET,
     REMEDY,
+    WHOLE_VOLUME,
     ModelBundle,
 )
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT
@@ -54,7 +56,7 @@ def _check_images(bundle: ModelBundle) -> tuple[Check, ...]:
              for row in bundle.landmarks), "landmarks that decrease", "rising ones"),
         (bundle.intensity in INTENSITIES, f"intensity {bundle.intensity!r}",
          " or ".join(INTENSITIES)),
-        (bundle.intensity == LANDMARKS or bundle.inference != "niftynet",
+        (bundle.intensity == LANDMARKS or bundle.inference != NIFTYNET,
          f"intensity {bundle.intensity!r} with NiftyNet's path", f"intensity {LANDMARKS!r} there"),
         (all(MIN_SPACING_MM <= size <= MAX_SPACING_MM for size in bundle.spacing_mm),
          f"spacing_mm {bundle.spacing_mm}",
@@ -66,10 +68,10 @@ def _check_images(bundle: ModelBundle) -> tuple[Check, ...]:
 
 def _check_passes(bundle: ModelBundle) -> tuple[Check, ...]:
     """Check how the volume is given to the network: mirrored, padded, in windows."""
-    windows = bundle.inference in ("windows", "niftynet")
+    windows = bundle.inference != WHOLE_VOLUME
     margins = [*zip(bundle.border, bundle.window, strict=True)]
     return (
-        (not bundle.mirrored or bundle.inference != "niftynet", "mirrored with NiftyNet's path",
+        (not bundle.mirrored or bundle.inference != NIFTYNET, "mirrored with NiftyNet's path",
          "mirrored only with whole_volume or windows"),
         (bundle.inference in INFERENCE_MODES, f"inference {bundle.inference!r}",
          " or ".join(INFERENCE_MODES)),
@@ -100,7 +102,7 @@ def _check_labels(bundle: ModelBundle) -> tuple[Check, ...]:
     return (
         (bundle.vertebrae in _runs_of_vertebrae(), f"vertebrae {list(bundle.vertebrae)}",
          f"neighbours in their order, each once, of {', '.join(VERTEBRAE)}"),
-        (not bundle.vertebrae or bundle.inference != "niftynet", "vertebrae with NiftyNet's path",
+        (not bundle.vertebrae or bundle.inference != NIFTYNET, "vertebrae with NiftyNet's path",
          "none there"),
         (len(bundle.table) > 0, "no labels", "at least one"),
         (isinstance(bundle.mirrored, bool), f"mirrored {bundle.mirrored!r}", "true or false"),
@@ -119,7 +121,7 @@ def _expected_percentiles(bundle: ModelBundle) -> tuple[float, ...]:
     """Those of ``intensity``; NiftyNet's own with the first and last as the bundle has them."""
     if bundle.intensity != LANDMARKS:
         return ()
-    if bundle.inference != "niftynet" or not bundle.landmark_percentiles:
+    if bundle.inference != NIFTYNET or not bundle.landmark_percentiles:
         return PROBABILITIES_PERCENT
     first, last = bundle.landmark_percentiles[0], bundle.landmark_percentiles[-1]
     inner = tuple(100 * probability for probability in LANDMARK_PROBABILITIES)

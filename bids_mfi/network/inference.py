@@ -15,7 +15,7 @@ from bids_mfi.errors import PairError
 from bids_mfi.grid import Grid, reorient, resampled_grid, resize_linear, times
 from bids_mfi.network import niftynet_pipeline as niftynet
 from bids_mfi.network.air import remove_pieces_in_air
-from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle import NIFTYNET, WHOLE_VOLUME, WINDOWS, ModelBundle
 from bids_mfi.network.engine import Engine
 from bids_mfi.network.intensity import find_foreground
 from bids_mfi.network.logits import (
@@ -251,9 +251,9 @@ class NiftyNet(Inference):
 
 
 KINDS: dict[str, type[Inference]] = {
-    "whole_volume": WholeVolume,
-    "windows": Windows,
-    "niftynet": NiftyNet,
+    WHOLE_VOLUME: WholeVolume,
+    WINDOWS: Windows,
+    NIFTYNET: NiftyNet,
 }
 
 

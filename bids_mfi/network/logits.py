@@ -87,7 +87,7 @@ def segment_views(
 
 def choose_box(foreground: NDArray[np.bool_], bundle: ModelBundle) -> Box:
     """Choose the body box where the network sees whole volumes; windows cover all of the grid."""
-    if bundle.inference == "windows":
+    if bundle.joins_windows:
         x, y, z = (slice(0, size) for size in foreground.shape)
         return x, y, z
     return find_body_box(foreground, bundle.spacing_mm)
@@ -119,7 +119,7 @@ def _segment_view(
     """Logits of the box of channels as they are."""
     part = standardise_for(channels, bundle)[(slice(None), *box)]
     padded, inside = pad_edges(part, working_shape(part.shape[1:], bundle))
-    if bundle.inference == "windows":
+    if bundle.joins_windows:
         logits = _in_windows(engine, padded, bundle)
         weights = identity_weights(logits.shape[1:])
     else:

@@ -61,7 +61,7 @@ def pad_edges(
 def working_shape(shape: tuple[int, ...], bundle: ModelBundle) -> tuple[int, ...]:
     """Add the bundle's padding, and more if a window needs it."""
     padded = [size + 2 * padding for size, padding in zip(shape, bundle.padding, strict=True)]
-    if bundle.inference == "windows":
+    if bundle.joins_windows:
         padded = [max(size, window) for size, window in zip(padded, bundle.window, strict=True)]
     return padded_shape(tuple(padded))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bids_mfi.errors import ConversionError, OutputError
 from bids_mfi.muscles import WEBER2021
-from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle import NIFTYNET, ModelBundle
 from bids_mfi.network.bundle_files import write_bundle
 from bids_mfi.network.niftynet_pipeline import LANDMARK_PROBABILITIES
 from bids_mfi.niftynet.landmarks import Landmarks, find_landmarks, read_landmarks
@@ -161,7 +161,7 @@ def _describe(
         table=WEBER2021,
         description=_description(settings, known),
         licence="GPL-3.0-only" if known else "NOASSERTION",
-        inference="niftynet",
+        inference=NIFTYNET,
         window=settings.window,
         border=settings.border,
         padding=settings.padding,

@@ -9,7 +9,7 @@ import torch
 
 from bids_mfi.errors import InputError
 from bids_mfi.muscles import MuscleTable
-from bids_mfi.network.bundle import ModelBundle
+from bids_mfi.network.bundle import WHOLE_VOLUME, WINDOWS, ModelBundle
 from bids_mfi.network.bundle_values import check_texts
 from bids_mfi.network.dense_vnet import DebiasedBatchNorm, DenseVNet
 from bids_mfi.network.intensity import PROBABILITIES_PERCENT, Landmarks, learn_landmarks
@@ -135,7 +135,7 @@ def draft_bundle(
         **named,  # type: ignore[arg-type]
         spacing_mm=options.spacing_mm,
         **draft_intensity(options),
-        inference="whole_volume" if options.window is None else "windows",
+        inference=WHOLE_VOLUME if options.window is None else WINDOWS,
         window=options.window or (0, 0, 0),
         border=options.border,
         padding=options.padding,
