@@ -35,13 +35,15 @@ def pytest_collection_modifyitems(config, items):
 
 
 needs_no_worker = plugins.needs_no_worker
+needs_second_process = plugins.needs_second_process
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _steps_in_this_process():
-    """Start no worker process by default, also in fixtures of a module; most tests need none."""
+    """Start no other process by default, also in fixtures of a module; most tests need none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plugins, "needs_no_worker", lambda scans: True)
+        patch.setattr(plugins, "needs_second_process", lambda processors: False)
         yield
 
 
@@ -50,6 +52,7 @@ def _default_plugin_of_marked_tests(request, monkeypatch):
     """Let tests marked ``multiproc`` choose the plugin as a run does."""
     if request.node.get_closest_marker("multiproc"):
         monkeypatch.setattr(plugins, "needs_no_worker", needs_no_worker)
+        monkeypatch.setattr(plugins, "needs_second_process", needs_second_process)
 
 
 def make_affine(spacing_mm=SPACING_MM, axcodes="RAS"):

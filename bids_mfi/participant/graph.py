@@ -17,7 +17,7 @@ from bids_mfi.storage import explain_os_error, keep_in_use
 
 STEPS = ("Resample", "Segment", "Quantify", "Report", "Save")
 MEMORY_GB = {"Resample": 1.0, "Segment": 2.5, "Quantify": 1.0, "Report": 1.0, "Save": 0.3}
-PASSED_ON = ("in_phase", "out_phase", "ratios", "grid", "model_grid")  # from Resample to Quantify
+MEASURED = ("in_phase", "out_phase", "fat", "water", "ratios", "grid", "model_grid")
 POLL_S = 0.1
 JOB_FINISHED_TIMEOUT_S = 30  # for a result to reach this disk from a node's disk
 StatusCallback = Callable[[str, str, str], None]
@@ -82,6 +82,7 @@ def _build_scan(name: str, plan: RunPlan, pair: DixonPair, threads: int) -> Any:
     for node in (resample, segment, quantify, report):
         node.inputs.bundle = plan.bundle
     resample.inputs.record = plan.make_record(pair)
+    resample.inputs.fat_water = plan.options.fat_water
     segment.inputs.weights = str(plan.bundle.weights)
     options = plan.options
     segment.inputs.choice = EngineChoice(options.engine, options.device, threads, options.fast)
@@ -92,15 +93,15 @@ def _build_scan(name: str, plan: RunPlan, pair: DixonPair, threads: int) -> Any:
     scan.connect(
         [
             (resample, segment, [(name, name) for name in ("channels", "model_grid", "grid")]),
-            (resample, quantify, [(name, name) for name in PASSED_ON]),
-            (resample, report, [("grid", "grid")]),
+            (resample, quantify, [(name, name) for name in MEASURED]),
+            (resample, report, [("grid", "grid"), ("shown_water", "water")]),
+            (resample, report, [("fat_fraction", "fat_fraction")]),
             (segment, quantify, [("labels", "labels"), ("vertebrae", "vertebrae")]),
             (segment, report, [("labels", "labels"), ("vertebrae", "vertebrae")]),
-            (quantify, report, [("water", "water"), ("fat_fraction", "fat_fraction")]),
             (segment, save, [(name, name) for name in ("labels", "vertebrae", "engine")]),
-            (quantify, save, [("measures", "measures"), ("fat_fraction", "fat_fraction")]),
+            (quantify, save, [("measures", "measures")]),
             (report, save, [("figures", "figures")]),
-            (resample, save, [("record", "record"), ("grid", "grid")]),
+            (resample, save, [(name, name) for name in ("record", "grid", "fat_fraction")]),
         ]
     )
     return scan

@@ -25,7 +25,7 @@ from bids_mfi.bids.saved_scans import save_scan
 from bids_mfi.bids.scan_files import ScanRecord, ScanResults, check_unchanged, identify_scan
 from bids_mfi.grid import Grid
 from bids_mfi.images import encode_image, stored_grid
-from bids_mfi.measure.dixon import fat_fraction_percent
+from bids_mfi.measure.dixon import ScanSignals, fat_and_water, fat_fraction_percent
 from bids_mfi.measure.levels import LevelMeasure, find_levels, measure_levels
 from bids_mfi.measure.muscle_order import check_order
 from bids_mfi.measure.orientation import check_orientation
@@ -41,6 +41,9 @@ from bids_mfi.network.engines import EngineChoice, load_engine
 from bids_mfi.network.inference import choose_inference
 from bids_mfi.network.segment import resample_channels, segment_to_grid
 from bids_mfi.report.figures import draw_figures
+
+PAIR = ("in_phase", "out_phase")
+READ_SIGNALS = {"computed": PAIR, "scanner": (*PAIR, "fat", "water")}  # the others are computed
 
 
 def _save_array(runtime: Bunch, name: str, volume: NDArray[Any]) -> str:
@@ -74,12 +77,17 @@ def pack_exactly(image: NDArray[np.float64]) -> NDArray[Any]:
 class _ResampleInputSpec(BaseInterfaceInputSpec):
     record = traits.Instance(ScanRecord, mandatory=True)
     bundle = traits.Instance(ModelBundle, mandatory=True)
+    fat_water = traits.Enum("computed", "scanner", mandatory=True, usedefault=False)
 
 
 class _ResampleOutputSpec(TraitedSpec):
     channels = File(exists=True, desc="npy, float32, shape (channel, x, y, z), model grid")
     in_phase = File(exists=True, desc="npy, the image that was read and checked")
     out_phase = File(exists=True, desc="npy, the image that was read and checked")
+    fat = File(exists=True, desc="npy, the scanner's own image, if it is used")
+    water = File(exists=True, desc="the same of water")
+    shown_water = File(exists=True, desc="npy, water, float32")
+    fat_fraction = File(exists=True, desc="npy, fat fraction, percent, float32")
     ratios = traits.Instance(RatioMeasures, desc="of the two images")
     model_grid = traits.Instance(Grid)
     grid = traits.Instance(Grid, desc="grid of the scan")
@@ -87,22 +95,26 @@ class _ResampleOutputSpec(TraitedSpec):
 
 
 class Resample(SimpleInterface):
-    """In-phase and out-of-phase images -> channels on the model grid."""
+    """In-phase and out-of-phase images -> channels on the model grid, fat fraction."""
 
     input_spec = _ResampleInputSpec
     output_spec = _ResampleOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
-        pair, bundle = self.inputs.record.pair, self.inputs.bundle
+        pair, source = self.inputs.record.pair, self.inputs.fat_water
         self._results["record"] = identify_scan(self.inputs.record)
         in_phase, out_phase, grid, self._results["ratios"] = read_measured_pair(pair)
+        signals = complete_signals(in_phase, out_phase, grid, pair, source)
         zooms = read_pair_zooms_mm(pair)
-        channels, model_grid = resample_channels(in_phase, out_phase, grid, bundle, zooms)
-        self._results["channels"] = _save_array(runtime, "channels", channels)
-        for name, image in (("in_phase", in_phase), ("out_phase", out_phase)):
-            self._results[name] = _save_array(runtime, name, pack_exactly(image))
-        self._results["model_grid"] = model_grid
-        self._results["grid"] = grid
+        channels, model_grid = resample_channels(
+            in_phase, out_phase, grid, self.inputs.bundle, zooms
+        )
+        self._results |= {"model_grid": model_grid, "grid": grid}
+        fraction = fat_fraction_percent(signals.fat, signals.water).astype(np.float32)
+        saved = {name: pack_exactly(getattr(signals, name)) for name in READ_SIGNALS[source]}
+        saved |= {"shown_water": signals.water.astype(np.float32), "fat_fraction": fraction}
+        for name, array in ({"channels": channels} | saved).items():
+            self._results[name] = _save_array(runtime, name, array)
         return runtime
 
 
@@ -148,6 +160,8 @@ class _QuantifyInputSpec(BaseInterfaceInputSpec):
     pair = traits.Instance(DixonPair, mandatory=True)
     in_phase = File(exists=True, mandatory=True)
     out_phase = File(exists=True, mandatory=True)
+    fat = File(exists=True, desc="the scanner's own image, if it is used")
+    water = File(exists=True, desc="the same of water")
     ratios = traits.Instance(RatioMeasures, mandatory=True)
     grid = traits.Instance(Grid, mandatory=True, desc="grid of the scan")
     model_grid = traits.Instance(Grid, mandatory=True)
@@ -157,22 +171,18 @@ class _QuantifyInputSpec(BaseInterfaceInputSpec):
 
 class _QuantifyOutputSpec(TraitedSpec):
     measures = File(exists=True, desc="JSON: measures and flags")
-    fat_fraction = File(exists=True, desc="npy, fat fraction, percent, float32")
-    water = File(exists=True, desc="npy, water, float32")
 
 
 class Quantify(SimpleInterface):
-    """Label map, fat and water -> measures, quality flags, fat-fraction map."""
+    """Label map, fat and water -> measures, quality flags."""
 
     input_spec = _QuantifyInputSpec
     output_spec = _QuantifyOutputSpec
 
     def _run_interface(self, runtime: Bunch) -> Bunch:
         bundle, table = self.inputs.bundle, self.inputs.bundle.table
-        images = (self.inputs.in_phase, self.inputs.out_phase)
-        in_phase, out_phase = (np.load(image).astype(np.float64) for image in images)
         grid, pair, source = self.inputs.grid, self.inputs.pair, self.inputs.fat_water
-        signals = complete_signals(in_phase, out_phase, grid, pair, source)
+        signals = self._load_signals(source)
         water, fat, computed = signals.water, signals.fat, source == "computed"
         labels = np.load(self.inputs.labels)
         measures = measure_muscles(labels, water, fat, grid.voxel_volume_ml, table)
@@ -194,11 +204,16 @@ class Quantify(SimpleInterface):
             "flags": [asdict(flag) for flag in flags],
         }
         (folder / "measures.json").write_text(json.dumps(found))
-        fraction = fat_fraction_percent(fat, water).astype(np.float32)
         self._results["measures"] = str(folder / "measures.json")
-        self._results["fat_fraction"] = _save_array(runtime, "fat_fraction", fraction)
-        self._results["water"] = _save_array(runtime, "water", water.astype(np.float32))
         return runtime
+
+    def _load_signals(self, source: str) -> ScanSignals:
+        paths = {name: getattr(self.inputs, name) for name in READ_SIGNALS[source]}
+        images = {name: np.load(path).astype(np.float64) for name, path in paths.items()}
+        if source == "computed":
+            fat, water = fat_and_water(images["in_phase"], images["out_phase"])
+            images |= {"fat": fat, "water": water}
+        return ScanSignals(**images)
 
 
 class _ReportInputSpec(BaseInterfaceInputSpec):

@@ -1,11 +1,15 @@
 """nipype's Linear plugin, extended to end in order.
 
-The plugin runs all nodes in this process, one scan after the other. nipype's own plugin reports the
-nodes that it skips after a failure as ended, and an interrupted node too. A signal that arrives
-while an interface is at work becomes an ordinary failure of its node there, and the run goes on.
+The plugin runs the nodes in this process, one scan after the other. Of nodes of a scan that are
+ready together, a second process takes all but the first, if the run may use two processors.
+
+nipype's own plugin reports the nodes that it skips after a failure as ended, and an interrupted
+node too. A signal that arrives while an interface is at work becomes an ordinary failure of its
+node there, and the run goes on.
 """
 
-import traceback
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Any
 
 from nipype.pipeline.engine.utils import topological_sort
@@ -13,7 +17,11 @@ from nipype.pipeline.plugins.linear import LinearPlugin
 from nipype.pipeline.plugins.tools import report_crash
 from nipype.utils.misc import str2bool
 
+from bids_mfi.participant import plugins
 from bids_mfi.participant.crashes import describe_unwritten
+from bids_mfi.participant.freed_memory import keep_freed_memory
+from bids_mfi.participant.second_process import SecondProcess, run_node
+from bids_mfi.report.panels import load_matplotlib
 from bids_mfi.signals import raise_received
 
 
@@ -37,7 +45,7 @@ class InProcessPlugin(LinearPlugin):  # type: ignore[misc]
         config : dict of str to dict
             nipype's settings.
         updatehash : bool
-            Whether cached nodes with another hash are not run again.
+            Not used: no run finds cached nodes.
 
         Raises
         ------
@@ -46,27 +54,50 @@ class InProcessPlugin(LinearPlugin):  # type: ignore[misc]
             ``stop_on_first_crash``, at once.
         """
         stop_on_first_crash = str2bool(config["execution"]["stop_on_first_crash"])
+        keep_freed_memory()
+        waves = _sort_into_waves(graph)
         lost: set[Any] = set()  # nodes without outputs
         causes: list[str] = []
-        for node in _sort_nodes(graph):
-            if lost.intersection(graph.predecessors(node)):
-                lost.add(node)
-            elif cause := self._run_node(node, updatehash):
-                lost.add(node)
-                causes.append(cause)
-                if stop_on_first_crash:
+        with self._choose_second(waves) as second:
+            for wave in waves:
+                lost |= {node for node in wave if lost.intersection(graph.predecessors(node))}
+                failed = self._run_wave([node for node in wave if node not in lost], second)
+                lost |= failed.keys()
+                causes += failed.values()
+                if causes and stop_on_first_crash:
                     break
         if causes:
             raise RuntimeError(causes[0])
 
-    def _run_node(self, node: Any, updatehash: bool) -> str:
-        """Run a node; return its traceback if it failed."""
+    def _choose_second(self, waves: Iterable[list[Any]]) -> SecondProcess:
+        """Make the second process for the nodes that need not wait for others."""
+        processors = int(self.plugin_args.get("n_procs", 1))
+        allowed = plugins.needs_second_process(processors)
+        nodes = [
+            node
+            for wave in waves
+            for node in wave[1:]
+            if allowed and sum(other.n_procs for other in wave) <= processors
+        ]
+        return SecondProcess(nodes, load_matplotlib)
+
+    def _run_wave(self, wave: list[Any], second: SecondProcess) -> dict[Any, str]:
+        """Run nodes that are ready together; return the traceback of each that failed."""
+        beside = [node for node in wave[1:] if second.takes(node)]
+        for node in beside:
+            self._tell(node, "start")
+            second.begin(node)
+        causes = {node: self._run_node(node) for node in wave if node not in beside}
+        for node in beside:
+            causes[node] = self._end(node, second.wait())
+        return {node: cause for node, cause in causes.items() if cause}
+
+    def _run_node(self, node: Any) -> str:
+        """Run a node in this process; return its traceback if it failed."""
         self._tell(node, "start")
-        cause: list[str] = []
-        try:
-            node.run(updatehash=updatehash)
-        except Exception as error:
-            cause = traceback.format_exception(error)
+        return self._end(node, run_node(node))
+
+    def _end(self, node: Any, cause: list[str]) -> str:
         raise_received()
         self._tell(node, "exception" if cause else "end")
         if cause:
@@ -85,6 +116,15 @@ class InProcessPlugin(LinearPlugin):  # type: ignore[misc]
             self.crashes.append(describe_unwritten(node.fullname, cause, error))
 
 
-def _sort_nodes(graph: Any) -> list[Any]:
-    """Sort nodes by sub-workflow, and within each so that a node follows those it depends on."""
-    return sorted(topological_sort(graph)[0], key=lambda node: node.fullname.rpartition(".")[0])
+def _sort_into_waves(graph: Any) -> list[list[Any]]:
+    """Sort nodes by sub-workflow, and within each into groups that are ready together."""
+    depths: dict[Any, int] = {}
+    for node in topological_sort(graph)[0]:
+        before = (depths[needed] for needed in graph.predecessors(node))
+        depths[node] = 1 + max(before, default=0)
+
+    def place(node: Any) -> tuple[str, int]:
+        return str(node.fullname.rpartition(".")[0]), depths[node]
+
+    nodes = sorted(graph, key=lambda node: (*place(node), str(node.fullname)))
+    return [list(wave) for _, wave in groupby(nodes, key=place)]

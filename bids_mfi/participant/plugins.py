@@ -89,6 +89,11 @@ def needs_no_worker(scans: int) -> bool:
     return scans == 1
 
 
+def needs_second_process(processors: int) -> bool:
+    """Check whether a run without workers uses a second process for steps that need not wait."""
+    return processors > 1
+
+
 def fit_plugin(plugin: Plugin, scans: int) -> Plugin:
     """Replace the default plugin by one without worker processes if the scans need none."""
     if plugin.from_file or not needs_no_worker(scans):

@@ -27,6 +27,13 @@ FILL_OPACITY = 0.38
 PNG_LEVEL = 3  # of zlib: half of the time of level 6 for 4 % more bytes
 
 
+def load_matplotlib() -> None:
+    """Import what the pictures need of matplotlib, which takes half a second."""
+    import contourpy  # noqa: F401
+    from matplotlib import collections, figure, patches, patheffects, style  # noqa: F401
+    from matplotlib.backends import backend_agg  # noqa: F401
+
+
 def new_figure(height_inches: float) -> "Figure":
     """Make a figure as wide as a page."""
     from matplotlib.figure import Figure

@@ -1,10 +1,13 @@
 """Steps in this process: a failure costs its scan only, and a signal ends the run in order."""
 
+import errno
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from nipype.pipeline import engine
 
 from bids_mfi.cli.app import main
 from bids_mfi.participant import plugin_linear
+from bids_mfi.participant.crashes import explain_crash, read_crashes, was_killed
 from bids_mfi.participant.plugin_linear import InProcessPlugin
 from bids_mfi.participant.plugins import Plugin, fit_plugin
 from bids_mfi.signals import Interrupted, end_on_signals
@@ -132,6 +136,157 @@ def test_a_signal_is_no_failure_of_a_step(tmp_path):
     assert not (tmp_path / "crash").exists()
     assert crashes == []
     assert os.getcwd() == where
+
+
+# --- a second process for nodes that need not wait ---------------------------------------------
+
+
+class _AnyInputSpec(_InputSpec):
+    also = traits.Str()
+    does = traits.Enum("write", "fail", "interrupt", "die", "memory", "hang", mandatory=True)
+
+
+class Tell(Write):
+    """Writes the number of its process; may end it, as the system does for lack of memory."""
+
+    input_spec = _AnyInputSpec
+
+    def _run_interface(self, runtime):
+        if self.inputs.does == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.inputs.does == "memory":
+            raise MemoryError
+        if self.inputs.does == "hang":
+            Path(self.inputs.path).write_text(str(os.getpid()))
+            time.sleep(600)
+        runtime = super()._run_interface(runtime)
+        Path(self.inputs.path).write_text(str(os.getpid()))
+        return runtime
+
+
+@pytest.fixture
+def diamond(tmp_path, monkeypatch):
+    """Run scans of which A comes first, B and C are ready together, and D comes last."""
+    monkeypatch.setattr(plugin_linear, "load_matplotlib", lambda: None)
+
+    def run(scans=1, processors=2, does=None):
+        workflow = engine.Workflow(name="w", base_dir=str(tmp_path))
+        workflow.config["execution"] = {
+            "crashdump_dir": str(tmp_path / "crash"), "crashfile_format": "txt"
+        }  # fmt: skip
+        for number in range(scans):
+            scan = engine.Workflow(name=f"scan{number}")
+            a, b, c, d = (engine.Node(Tell(does="write"), name=name) for name in "ABCD")
+            for node in (a, b, c, d):
+                node.inputs.path = str(tmp_path / f"{number}{node.name}.txt")
+                if number == 0 and node.name in (does or {}):
+                    node.inputs.does = does[node.name]
+            scan.connect([(a, b, [("path", "before")]), (a, c, [("path", "before")])])
+            scan.connect([(b, d, [("path", "before")]), (c, d, [("path", "also")])])
+            workflow.add_nodes([scan])
+        told, error = [], None
+        tell = lambda node, status: told.append((node.fullname[2:], status))  # noqa: E731
+        plugin = InProcessPlugin({"status_callback": tell, "n_procs": processors})
+        try:
+            with end_on_signals():
+                workflow.run(plugin=plugin)
+        except (RuntimeError, Interrupted) as raised:
+            error = raised
+        finally:
+            assert multiprocessing.active_children() == []
+        return told, error, {path.stem: path.read_text() for path in tmp_path.glob("*.txt")}
+
+    return run
+
+
+@pytest.mark.multiproc
+def test_a_second_process_runs_what_need_not_wait(diamond):
+    told, _, processes = diamond(scans=2)
+    own, second = str(os.getpid()), processes["0C"]
+    assert second != own
+    for scan in "01":
+        assert [processes[scan + name] for name in "ABCD"] == [own, own, second, own]
+    assert told[:2] == [("scan0.A", "start"), ("scan0.A", "end")]
+    assert sorted(told[2:6]) == sorted(ended("scan0.B", "scan0.C"))
+    assert told[6:8] == [("scan0.D", "start"), ("scan0.D", "end")]
+
+
+@pytest.mark.multiproc
+def test_one_processor_has_no_second_process(diamond):
+    told, _, processes = diamond(processors=1)
+    assert set(processes.values()) == {str(os.getpid())}
+    assert told == ended(*(f"scan0.{name}" for name in "ABCD"))
+
+
+@pytest.mark.multiproc
+@pytest.mark.parametrize("which", ["B", "C"])
+@pytest.mark.parametrize(
+    ("does", "words", "explained"),
+    [
+        ("fail", "ValueError: this scan is bad", "this scan is bad"),
+        ("memory", "MemoryError", "ran out of memory"),
+    ],
+)
+def test_a_failure_in_either_process_costs_its_scan(
+    diamond, tmp_path, which, does, words, explained
+):
+    told, error, _ = diamond(scans=2, does={which: does})
+    other = {"B": "C", "C": "B"}[which]
+    assert (f"scan0.{which}", "exception") in told
+    assert (f"scan0.{other}", "end") in told
+    assert not [name for name, _ in told if name == "scan0.D"]
+    assert ("scan1.D", "end") in told
+    assert words in str(error)
+    (crash,) = read_crashes(tmp_path).values()
+    assert crash.startswith(f"Node: w.scan0.{which}\n")
+    assert explained in explain_crash(crash)
+
+
+@pytest.mark.multiproc
+def test_a_killed_second_process_costs_its_scan(diamond, tmp_path):
+    """All later nodes run in the process of the run."""
+    told, error, _ = diamond(scans=2, does={"C": "die"})
+    assert ("scan0.C", "exception") in told
+    assert ("scan0.B", "end") in told
+    assert [name for name, status in told if status == "end"][-1] == "scan1.D"
+    assert was_killed(str(error))
+    (crash,) = read_crashes(tmp_path).values()
+    assert "was killed, most often for lack of memory" in explain_crash(crash)
+
+
+@pytest.mark.multiproc
+def test_an_interruption_ends_the_second_process(diamond, tmp_path):
+    """The fixture finds no child left, though the node there would go on for minutes."""
+    told, error, _ = diamond(does={"B": "interrupt", "C": "hang"})
+    assert isinstance(error, Interrupted)
+    assert told[-2:] == [("scan0.C", "start"), ("scan0.B", "start")]
+    assert not (tmp_path / "crash").exists()
+
+
+@pytest.mark.multiproc
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_second_process_leaves_signals_to_the_first(diamond, number, monkeypatch):
+    """A terminal and Slurm send a signal to both."""
+    from bids_mfi.participant import second_process
+
+    def run_with_signal(node):
+        os.kill(os.getpid(), number)
+        return []
+
+    monkeypatch.setattr(second_process, "run_node", run_with_signal)
+    told, _, _ = diamond()
+    assert ("scan0.C", "end") in told
+
+
+@pytest.mark.multiproc
+def test_without_memory_for_a_second_process_one_does_all(diamond, monkeypatch):
+    def refuse():
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    _, error, processes = diamond()
+    assert error is None
+    assert set(processes.values()) == {str(os.getpid())}
 
 
 # --- when it is used ---------------------------------------------------------------------------

@@ -83,24 +83,33 @@ def test_the_graph_has_these_nodes_and_edges(tmp_path, tiny_bundle):
             ("model_grid", "model_grid"),
         ],
         ("Resample", "Quantify"): [
+            ("fat", "fat"),
             ("grid", "grid"),
             ("in_phase", "in_phase"),
             ("model_grid", "model_grid"),
             ("out_phase", "out_phase"),
             ("ratios", "ratios"),
+            ("water", "water"),
         ],
-        ("Resample", "Report"): [("grid", "grid")],
+        ("Resample", "Report"): [
+            ("fat_fraction", "fat_fraction"),
+            ("grid", "grid"),
+            ("shown_water", "water"),
+        ],
         ("Segment", "Quantify"): [("labels", "labels"), ("vertebrae", "vertebrae")],
         ("Segment", "Report"): [("labels", "labels"), ("vertebrae", "vertebrae")],
-        ("Quantify", "Report"): [("fat_fraction", "fat_fraction"), ("water", "water")],
         ("Segment", "Save"): [
             ("engine", "engine"),
             ("labels", "labels"),
             ("vertebrae", "vertebrae"),
         ],
-        ("Quantify", "Save"): [("fat_fraction", "fat_fraction"), ("measures", "measures")],
+        ("Quantify", "Save"): [("measures", "measures")],
         ("Report", "Save"): [("figures", "figures")],
-        ("Resample", "Save"): [("grid", "grid"), ("record", "record")],
+        ("Resample", "Save"): [
+            ("fat_fraction", "fat_fraction"),
+            ("grid", "grid"),
+            ("record", "record"),
+        ],
     }
 
 
