@@ -10,13 +10,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from bids_mfi.errors import InputError
 from bids_mfi.indices import strip_zeros
 from bids_mfi.reading import read_regular_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MISSING = "n/a"
 # What spreadsheets write where a formula failed is missing too.
@@ -47,7 +48,9 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 MOST_SHOWN = 40  # characters of a cell in a message
 
 
-def read_cells(path: Path, needed: Sequence[str], identifiers: Sequence[str] = ()) -> pd.DataFrame:
+def read_cells(
+    path: Path, needed: Sequence[str], identifiers: Sequence[str] = ()
+) -> "pd.DataFrame":
     """Read a tab-separated file as text, stripped; the index is the line in the file.
 
     BIDS has no quoting, but spreadsheets quote: quotes around a whole cell are removed.
@@ -61,6 +64,8 @@ def read_cells(path: Path, needed: Sequence[str], identifiers: Sequence[str] = (
         columns, has two columns of the same name, no rows, a row with more or fewer cells than the
         header, or a cell with unbalanced quotes.
     """
+    import pandas as pd
+
     header, rows = split_cells(path, (), None)
     header = _rename_identifiers(path, header, identifiers)
     _check_header(path, header, needed)

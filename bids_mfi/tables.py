@@ -3,9 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from bids_mfi.cells import (
     MISSING,
@@ -21,6 +19,9 @@ from bids_mfi.errors import InputError
 from bids_mfi.indices import is_index, plain_index
 from bids_mfi.muscles import HEMIS, KNOWN_MUSCLES
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SCAN_KEYS = ("participant_id", "session_id", "run_id")
 KEYS = (*SCAN_KEYS, "muscle", "hemi")
 VALUES = ("volume_ml", "mfi_percent")
@@ -31,7 +32,7 @@ RANGES = {"volume_ml": (0.0, HIGHEST), "mfi_percent": (-100.0, 200.0)}
 RANGE_WORDS = {"volume_ml": "from 0 on", "mfi_percent": "from -100 to 200"}
 
 
-def read_long_table(path: Path) -> pd.DataFrame:
+def read_long_table(path: Path) -> "pd.DataFrame":
     """Read a table with one row per scan and muscle, such as ``group_mfi.tsv``.
 
     Parameters
@@ -68,7 +69,9 @@ def read_long_table(path: Path) -> pd.DataFrame:
 
 def _read_measures(
     path: Path, needed: Sequence[str], identifiers: Sequence[str] = ()
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
+    import pandas as pd
+
     table = read_cells(path, needed, identifiers)
     table["muscle"] = [tidy_muscle(path, line, str(x)) for line, x in table["muscle"].items()]
     table["hemi"] = [tidy_hemi(path, line, str(cell)) for line, cell in table["hemi"].items()]
@@ -149,7 +152,7 @@ def parse_measure(path: Path, line: Any, column: str, cell: str) -> float:
     return value
 
 
-def check_unique(table: pd.DataFrame, keys: Sequence[str], path: Path, reason: str = "") -> None:
+def check_unique(table: "pd.DataFrame", keys: Sequence[str], path: Path, reason: str = "") -> None:
     """Refuse a table in which two lines have the same keys.
 
     Raises

@@ -11,10 +11,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 from urllib.parse import unquote
-
-import pandas as pd
 
 from bids_mfi.bids.formats import MISSING, first_line
 from bids_mfi.bids.markers import (
@@ -43,6 +41,9 @@ from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure
 from bids_mfi.reading import read_json, read_object, read_regular_file
 from bids_mfi.tables import VALUES, check_unique, parse_measure, tidy_hemi, tidy_muscle
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Measure = TypeVar("Measure", MuscleMeasure, LevelMeasure)
 Images = tuple[tuple[str, str], ...]
@@ -416,7 +417,7 @@ def read_scan_rows(path: Path) -> ScanRows:
     return ScanRows(tuple(header), [row for _, row in lines], hashlib.sha256(data).hexdigest())
 
 
-def read_scan_table(path: Path) -> pd.DataFrame:
+def read_scan_table(path: Path) -> "pd.DataFrame":
     """Read the ``*_mfi.tsv`` of one scan.
 
     Returns
@@ -429,6 +430,8 @@ def read_scan_table(path: Path) -> pd.DataFrame:
     InputError
         As there, or a muscle and side are on two lines.
     """
+    import pandas as pd
+
     header, lines = _read_lines(path)
     table = pd.DataFrame([row for _, row in lines], [line for line, _ in lines], header)
     check_unique(table, ("muscle", "hemi"), path)
