@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 """Run the BIDS App: ``run.py BIDS_DIR OUTPUT_DIR {participant,group} [options]``."""
 
-import sys
-
-from bids_mfi.cli.app import main
+from bids_mfi.cli.app import run_app
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_app()

@@ -4,7 +4,7 @@
 heavy is imported before the arguments are parsed.
 """
 
-from bids_mfi.cli.app import build_parser, main
+from bids_mfi.cli.app import build_parser, main, run_app
 from bids_mfi.cli.verbs import build_verb_parser, main_verbs
 
-__all__ = ["build_parser", "build_verb_parser", "main", "main_verbs"]
+__all__ = ["build_parser", "build_verb_parser", "main", "main_verbs", "run_app"]

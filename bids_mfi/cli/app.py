@@ -4,10 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from bids_mfi import __version__
 from bids_mfi.cli.arguments import Parser
+from bids_mfi.cli.ending import end_process
 from bids_mfi.cli.output import (
     EXIT_STATUSES,
     MOST_NAMES,
@@ -257,6 +258,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _refuse_group_options(parser, arguments)
     options = read_options(arguments)
     return report_errors(lambda: _run_app(options))
+
+
+def run_app() -> NoReturn:
+    """Run the BIDS App as a program of its own."""
+    end_process(main())
 
 
 PARTICIPANT_OPTIONS = (
