@@ -12,6 +12,7 @@ from bids_mfi.measure.pair import DixonPair
 from bids_mfi.participant.crashes import describe_end, read_crashes
 from bids_mfi.participant.plan import RunPlan
 from bids_mfi.participant.plugins import SLURM_PLUGINS, Plugin, limit_threads
+from bids_mfi.report.fonts import write_font_list
 from bids_mfi.signals import hold_signals
 from bids_mfi.storage import explain_os_error, keep_in_use
 
@@ -122,6 +123,7 @@ def prepare_environment(work_dir: Path, verbose: int, threads: int) -> None:
     os.environ["NIPYPE_CONFIG_DIR"] = str(work_dir)
     os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
     os.environ["MPLCONFIGDIR"] = str(work_dir)
+    write_font_list(work_dir)
 
 
 def run_workflow(
