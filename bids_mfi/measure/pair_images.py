@@ -19,6 +19,7 @@ from bids_mfi.measure.pair_checks import (
     is_same_image,
     measure_ratios,
 )
+from bids_mfi.threads import call_in_threads
 
 
 def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64], Grid]:
@@ -41,18 +42,36 @@ def read_pair(pair: DixonPair) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def read_measured_pair(
-    pair: DixonPair,
+    pair: DixonPair, threads: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Grid, RatioMeasures]:
     """Read and check a pair as :func:`read_pair`; also give the ratios that were checked."""
-    in_phase, grid = _read_magnitude(pair.in_phase, pair.in_phase_volume)
-    out_phase = read_beside(pair.out_phase, pair.in_phase, grid, pair.out_phase_volume)
+    (in_phase, grid), (out_phase, out_grid) = call_in_threads(
+        [
+            lambda: _read_magnitude(pair.in_phase, pair.in_phase_volume),
+            lambda: read_image(pair.out_phase, pair.out_phase_volume),
+        ],
+        threads,
+    )
+    _check_grid((pair.in_phase, grid), (pair.out_phase, out_grid))
     _name_file(check_magnitude, (out_phase,), str(pair.out_phase))
-    _check_different((pair.in_phase, in_phase), (pair.out_phase, out_phase))
     both = f"{pair.in_phase} and {pair.out_phase}"
-    ratios = measure_ratios(in_phase, out_phase)
-    _name_file(check_ratios, (ratios,), both)
-    _name_file(check_phase_order, (in_phase, out_phase), both)
+    _, ratios, _ = call_in_threads(
+        [
+            lambda: _check_different((pair.in_phase, in_phase), (pair.out_phase, out_phase)),
+            lambda: _measure_checked_ratios(in_phase, out_phase, both),
+            lambda: _name_file(check_phase_order, (in_phase, out_phase), both),
+        ],
+        threads,
+    )
     return in_phase, out_phase, grid, ratios
+
+
+def _measure_checked_ratios(
+    in_phase: NDArray[np.float64], out_phase: NDArray[np.float64], files: str
+) -> RatioMeasures:
+    ratios = measure_ratios(in_phase, out_phase)
+    _name_file(check_ratios, (ratios,), files)
+    return ratios
 
 
 def _read_magnitude(path: Path, volume: int | None) -> tuple[NDArray[np.float64], Grid]:
@@ -99,13 +118,17 @@ def read_beside(
         The image cannot be used or is on another grid.
     """
     volume, own_grid = read_image(path, volume_of_series)
-    if not same_grid(own_grid, grid):
-        raise PairError(
-            f"{reference} and {path}: the images are not on the same grid "
-            f"({describe_difference(grid, own_grid)}). Both must come from one acquisition; name "
-            "the right files with --bids-filter-file."
-        )
+    _check_grid((reference, grid), (path, own_grid))
     return volume
+
+
+def _check_grid(first: tuple[Path, Grid], second: tuple[Path, Grid]) -> None:
+    if not same_grid(second[1], first[1]):
+        raise PairError(
+            f"{first[0]} and {second[0]}: the images are not on the same grid "
+            f"({describe_difference(first[1], second[1])}). Both must come from one acquisition; "
+            "name the right files with --bids-filter-file."
+        )
 
 
 def read_signals(pair: DixonPair, source: str) -> tuple[ScanSignals, Grid]:

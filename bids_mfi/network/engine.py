@@ -55,6 +55,16 @@ class Engine(ABC):
     facts: EngineFacts
     stride: Triple
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Do what can be done before the volume for :meth:`coarse_logits` is known.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (channels, x, y, z), of the volume.
+        """
+        return None
+
     @abstractmethod
     def coarse_logits(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits of all classes before their interpolation to the grid of the images.

@@ -74,6 +74,10 @@ class OpenVINOEngine(Engine):
         }
         self._requests: dict[str, tuple[object, openvino.InferRequest]] = {}
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Compile the graph of all layers for a shape."""
+        self._find_request("whole", shape, lambda: self._layers.make_model(shape))
+
     def coarse_logits(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute all layers in one graph."""
         shape = volume.shape
@@ -112,14 +116,20 @@ class OpenVINOEngine(Engine):
         make_model: Callable[[], openvino.Model],
         inputs: Sequence[NDArray[np.float32]],
     ) -> list[NDArray[np.float32]]:
-        """Give the outputs of a graph, valid until its next use; compile for another key."""
+        """Give the outputs of a graph, valid until its next use."""
+        request = self._find_request(name, key, make_model)
+        request.infer([array[None] for array in inputs], share_inputs=True)
+        return [tensor.data[0] for tensor in request.output_tensors]
+
+    def _find_request(
+        self, name: str, key: object, make_model: Callable[[], openvino.Model]
+    ) -> openvino.InferRequest:
+        """Give what computes a graph; compile for another key."""
         if self._requests.get(name, (None,))[0] != key:
             self._requests.pop(name, None)
             compiled = self._core.compile_model(make_model(), "CPU", self._properties)
             self._requests[name] = (key, compiled.create_infer_request())
-        request = self._requests[name][1]
-        request.infer([array[None] for array in inputs], share_inputs=True)
-        return [tensor.data[0] for tensor in request.output_tensors]
+        return self._requests[name][1]
 
 
 def has_bfloat16() -> bool:

@@ -143,7 +143,7 @@ class WholeVolume(Inference):
     ) -> tuple[NDArray[np.int16], NDArray[np.int16] | None]:
         """Interpolate logits to the scan's grid and take the highest."""
         foreground = find_foreground(channels[0])
-        box, views = segment_views(channels, foreground, self.bundle, engine)
+        box, views = segment_views(channels, foreground, self.bundle, engine, threads)
         found = labels_on_grid(box, views, model_grid, scan_grid, threads)
         tissue, _ = reorient(foreground, model_grid, scan_grid.axcodes)
         highest = self.bundle.muscle_classes - 1

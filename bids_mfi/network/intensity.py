@@ -171,7 +171,11 @@ def learn_landmarks(scans: Iterable[NDArray[np.float32]]) -> Landmarks:
     return tuple(tuple(round(float(value), 6) for value in row) for row in mean)
 
 
-def standardise(channels: NDArray[np.float32], landmarks: Landmarks) -> NDArray[np.float32]:
+def standardise(
+    channels: NDArray[np.float32],
+    landmarks: Landmarks,
+    foreground: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
     """Map each channel's percentiles to the landmarks, then whiten with the foreground.
 
     Parameters
@@ -180,6 +184,8 @@ def standardise(channels: NDArray[np.float32], landmarks: Landmarks) -> NDArray[
         In-phase first; it gives the foreground.
     landmarks : tuple of tuple of float
         As from :func:`learn_landmarks`.
+    foreground : ndarray of bool, shape (x, y, z), optional
+        From :func:`find_foreground`, if it was found before.
 
     Returns
     -------
@@ -187,7 +193,7 @@ def standardise(channels: NDArray[np.float32], landmarks: Landmarks) -> NDArray[
         The same for any positive factor of the input; limited to -6 ... 6, so that a few voxels
         of an artefact cannot change a network's statistics.
     """
-    foreground = find_foreground(channels[0])
+    foreground = find_foreground(channels[0]) if foreground is None else foreground
     return np.stack(
         [
             whiten(map_to_landmarks(volume, foreground, np.array(row)), foreground)

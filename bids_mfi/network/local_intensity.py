@@ -23,7 +23,9 @@ SPREAD = 0.5
 
 
 def standardise_locally(
-    channels: NDArray[np.float32], spacing_mm: tuple[float, float, float]
+    channels: NDArray[np.float32],
+    spacing_mm: tuple[float, float, float],
+    foreground: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Express each voxel by the mean in-phase signal of the tissue around it.
 
@@ -32,6 +34,8 @@ def standardise_locally(
     channels : ndarray of float32, shape (channels, x, y, z)
         In-phase first.
     spacing_mm : tuple of float
+    foreground : ndarray of bool, shape (x, y, z), optional
+        From :func:`bids_mfi.network.intensity.find_foreground`, if it was found before.
 
     Returns
     -------
@@ -45,7 +49,8 @@ def standardise_locally(
     >>> bool(np.allclose(standardise_locally(even, (1.0, 1.0, 3.0)), 0, atol=1e-5))
     True
     """
-    local = local_mean(channels[0], find_foreground(channels[0]), spacing_mm)
+    foreground = find_foreground(channels[0]) if foreground is None else foreground
+    local = local_mean(channels[0], foreground, spacing_mm)
     scaled = (channels / local - 1.0) / SPREAD
     return np.asarray(np.clip(scaled, LOWEST, HIGHEST), dtype=np.float32)
 

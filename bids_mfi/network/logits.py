@@ -1,7 +1,9 @@
 """Logits of channels on the model grid, in one pass or in windows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,9 @@ from bids_mfi.network.views import (
 )
 from bids_mfi.network.window_parts import find_needed
 from bids_mfi.options import LOCAL
+from bids_mfi.threads import call_in_threads
+
+Prepared = tuple[NDArray[np.float32], tuple[slice, ...]]
 
 
 def segment_channels(
@@ -64,12 +69,23 @@ def segment_views(
     foreground: NDArray[np.bool_],
     bundle: ModelBundle,
     engine: Engine,
+    threads: int = 1,
 ) -> tuple[Box, list[LogitView]]:
     """Logits of a scan, and of its mirror image if the bundle wants it.
 
     The left of the mirror image is the right of the scan: its axis is flipped back and the classes
     of the two sides are exchanged. The image is flipped before it is standardised and padded, so a
     mirrored scan gives mirrored logits whatever its size.
+
+    Parameters
+    ----------
+    channels : ndarray of float32, shape (2, x, y, z)
+    foreground : ndarray of bool, shape (x, y, z)
+        From :func:`bids_mfi.network.intensity.find_foreground`.
+    bundle : ModelBundle
+    engine : Engine
+    threads : int
+        Both volumes are standardised, and the engine is prepared, in these.
 
     Returns
     -------
@@ -79,9 +95,17 @@ def segment_views(
         On that part; the mean of their logits is the result.
     """
     box = choose_box(foreground, bundle)
-    views = [_segment_view(channels, box, bundle, engine)]
-    if bundle.mirrored:
-        views.append(_segment_mirrored(channels, box, bundle, engine))
+    shape = working_shape(tuple(part.stop - part.start for part in box), bundle)
+    seen = bundle.window if bundle.joins_windows else shape
+    work: list[Callable[[], Any]] = [
+        partial(engine.prepare, (len(channels), *seen)),
+        partial(_prepare_part, channels, box, bundle, foreground),
+    ]
+    if bundle.mirrored:  # before the other, as it takes longer
+        work.insert(1, partial(_prepare_mirrored, channels, box, bundle))
+    *mirrored, own = call_in_threads(work, threads)[1:]
+    views = [_segment_part(own, bundle, engine)]
+    views += [_turn_back(_segment_part(part, bundle, engine), bundle) for part in mirrored]
     return box, views
 
 
@@ -113,12 +137,34 @@ def part_vertebrae(classes: NDArray[np.integer], bundle: ModelBundle) -> NDArray
     return np.asarray(np.maximum(classes - bundle.muscle_classes + 1, 0), dtype=np.int16)
 
 
-def _segment_view(
-    channels: NDArray[np.float32], box: Box, bundle: ModelBundle, engine: Engine
-) -> LogitView:
-    """Logits of the box of channels as they are."""
-    part = standardise_for(channels, bundle)[(slice(None), *box)]
-    padded, inside = pad_edges(part, working_shape(part.shape[1:], bundle))
+def _prepare_part(
+    channels: NDArray[np.float32],
+    box: Box,
+    bundle: ModelBundle,
+    foreground: NDArray[np.bool_] | None = None,
+) -> Prepared:
+    """Standardise the whole of the channels, and pad a box of them."""
+    part = standardise_for(channels, bundle, foreground)[(slice(None), *box)]
+    return pad_edges(part, working_shape(part.shape[1:], bundle))
+
+
+def _prepare_mirrored(channels: NDArray[np.float32], box: Box, bundle: ModelBundle) -> Prepared:
+    """Prepare the same box of the mirror image."""
+    across = _find_axis_across(bundle)
+    flipped = list(box)
+    size = channels.shape[1 + across]
+    flipped[across] = slice(size - box[across].stop, size - box[across].start)
+    x, y, z = flipped
+    return _prepare_part(np.ascontiguousarray(np.flip(channels, 1 + across)), (x, y, z), bundle)
+
+
+def _find_axis_across(bundle: ModelBundle) -> int:
+    return next(axis for axis, code in enumerate(bundle.axcodes) if code in "LR")
+
+
+def _segment_part(part: Prepared, bundle: ModelBundle, engine: Engine) -> LogitView:
+    """Logits of a prepared box."""
+    padded, inside = part
     if bundle.joins_windows:
         logits = _in_windows(engine, padded, bundle)
         weights = identity_weights(logits.shape[1:])
@@ -135,23 +181,14 @@ def stride_weights(shape: tuple[int, ...], stride: tuple[int, int, int]) -> Weig
     return x, y, z
 
 
-def _segment_mirrored(
-    channels: NDArray[np.float32], box: Box, bundle: ModelBundle, engine: Engine
-) -> LogitView:
-    """Logits of the mirror image, back in the scan's own order of voxels and classes."""
-    across = next(axis for axis, code in enumerate(bundle.axcodes) if code in "LR")
-    flipped = list(box)
-    size = channels.shape[1 + across]
-    flipped[across] = slice(size - box[across].stop, size - box[across].start)
-    x, y, z = flipped
-    mirrored = np.ascontiguousarray(np.flip(channels, 1 + across))
-    view = _segment_view(mirrored, (x, y, z), bundle, engine)
+def _turn_back(view: LogitView, bundle: ModelBundle) -> LogitView:
+    """Give the logits of the mirror image the scan's own order of voxels and classes."""
     other_side = bundle.table.mirrored_indices()
     order = [other_side.get(index, index) for index in range(len(view.logits))]
-    weights = list(view.weights)
+    weights, across = list(view.weights), _find_axis_across(bundle)
     weights[across] = sparse.csr_array(weights[across][::-1])
-    x_weights, y_weights, z_weights = weights
-    return LogitView(view.logits[order], (x_weights, y_weights, z_weights))
+    x, y, z = weights
+    return LogitView(view.logits[order], (x, y, z))
 
 
 def check_logits(logits: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.float32]:
@@ -175,11 +212,18 @@ def prepare_own(
     return pad_edges(standardise_for(channels, bundle), shape)
 
 
-def standardise_for(channels: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.float32]:
-    """Standardise channels on the model grid as in the bundle's training."""
+def standardise_for(
+    channels: NDArray[np.float32],
+    bundle: ModelBundle,
+    foreground: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
+    """Standardise channels on the model grid as in the bundle's training.
+
+    Their foreground is found if it is not given.
+    """
     if bundle.intensity == LOCAL:
-        return standardise_locally(channels, bundle.spacing_mm)
-    return standardise(channels, bundle.landmarks)
+        return standardise_locally(channels, bundle.spacing_mm, foreground)
+    return standardise(channels, bundle.landmarks, foreground)
 
 
 def _in_windows(

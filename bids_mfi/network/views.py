@@ -6,12 +6,13 @@ are found slice by slice: no logits of the scan's size are ever held.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+
+from bids_mfi.threads import map_in_threads
 
 Weights = tuple[sparse.csr_array, sparse.csr_array, sparse.csr_array]
 
@@ -93,8 +94,7 @@ def label_views(views: Sequence[LogitView], threads: int) -> NDArray[np.int16]:
             total += other.interpolate(k)
         labels[..., k] = total.argmax(axis=-1)
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        list(pool.map(label_slice, range(labels.shape[2])))
+    map_in_threads(label_slice, range(labels.shape[2]), threads)
     return labels
 
 

@@ -74,7 +74,7 @@ def _build_scan(name: str, plan: RunPlan, pair: DixonPair, threads: int) -> Any:
         step: engine.Node(
             getattr(interfaces, step)(),
             name=step,
-            n_procs=threads if step == "Segment" else 1,
+            n_procs=threads if step in ("Resample", "Segment") else 1,
             mem_gb=MEMORY_GB[step],
         )
         for step in STEPS
@@ -84,6 +84,7 @@ def _build_scan(name: str, plan: RunPlan, pair: DixonPair, threads: int) -> Any:
         node.inputs.bundle = plan.bundle
     resample.inputs.record = plan.make_record(pair)
     resample.inputs.fat_water = plan.options.fat_water
+    resample.inputs.threads = threads
     segment.inputs.weights = str(plan.bundle.weights)
     options = plan.options
     segment.inputs.choice = EngineChoice(options.engine, options.device, threads, options.fast)

@@ -78,6 +78,7 @@ class _ResampleInputSpec(BaseInterfaceInputSpec):
     record = traits.Instance(ScanRecord, mandatory=True)
     bundle = traits.Instance(ModelBundle, mandatory=True)
     fat_water = traits.Enum("computed", "scanner", mandatory=True, usedefault=False)
+    threads = traits.Int(mandatory=True)
 
 
 class _ResampleOutputSpec(TraitedSpec):
@@ -103,7 +104,9 @@ class Resample(SimpleInterface):
     def _run_interface(self, runtime: Bunch) -> Bunch:
         pair, source = self.inputs.record.pair, self.inputs.fat_water
         self._results["record"] = identify_scan(self.inputs.record)
-        in_phase, out_phase, grid, self._results["ratios"] = read_measured_pair(pair)
+        in_phase, out_phase, grid, self._results["ratios"] = read_measured_pair(
+            pair, self.inputs.threads
+        )
         signals = complete_signals(in_phase, out_phase, grid, pair, source)
         zooms = read_pair_zooms_mm(pair)
         channels, model_grid = resample_channels(

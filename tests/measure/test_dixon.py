@@ -24,7 +24,7 @@ from bids_mfi.measure.dixon import (
 )
 from bids_mfi.measure.noise import measure_noise_percent
 from bids_mfi.measure.pair import DixonPair
-from bids_mfi.measure.pair_images import read_beside, read_pair, read_signals
+from bids_mfi.measure.pair_images import read_beside, read_measured_pair, read_pair, read_signals
 
 AFFINE = np.diag([-0.7, 0.8, 3.0, 1.0])
 AFFINE[:3, 3] = 20, -30, 40
@@ -209,6 +209,45 @@ class TestReadPair:
             assert volume.dtype == np.float64
             np.testing.assert_array_equal(volume, nib.load(path).get_fdata())
         assert grid == Grid.from_array(in_phase.shape, AFFINE.astype(np.float32))
+
+    def test_threads_change_nothing(self, pair):
+        one, two = (read_measured_pair(pair, threads) for threads in (1, 2))
+        for first, second in zip(one[:2], two[:2], strict=True):
+            assert first.tobytes() == second.tobytes()
+        assert one[2:] == two[2:]
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    @pytest.mark.parametrize(
+        ("in_phase", "out_phase", "named"),
+        [
+            ("signed", "missing", "in_phase"),
+            ("fine", "signed and elsewhere", "both"),
+            ("fine", "signed", "out_phase"),
+            ("dark", "copy of the dark", "both"),
+        ],
+    )
+    def test_the_first_of_two_reasons_is_told(self, tmp_path, threads, in_phase, out_phase, named):
+        """With any number of threads: files, then grid, then values, then the two together."""
+        fine, other = (volume.astype(np.float32) for volume in make_pair(ECHO_TIMES[0]))
+        moved = AFFINE.copy()
+        moved[0, 3] += 5
+        made = {
+            "fine": (fine, AFFINE), "signed": (other - other.mean(), AFFINE),
+            "signed and elsewhere": (other - other.mean(), moved),
+            "dark": (fine / 100, AFFINE), "copy of the dark": (fine / 5000, AFFINE),
+        }  # fmt: skip
+        paths = {"in_phase": tmp_path / "ip.nii.gz", "out_phase": tmp_path / "oop.nii.gz"}
+        for name, kind in (("in_phase", in_phase), ("out_phase", out_phase)):
+            if kind != "missing":
+                write(paths[name], *made[kind])
+        scan = DixonPair(**paths, entities=(("sub", "01"),), recognised_by="names")
+        with pytest.raises(PairError) as caught:
+            read_measured_pair(scan, threads)
+        both = f"{paths['in_phase']} and {paths['out_phase']}: "
+        starts = {name: f"{path}: " for name, path in paths.items()} | {"both": both}
+        assert str(caught.value).startswith(starts[named])
+        if in_phase == "dark":
+            assert "identical images" in str(caught.value)
 
     def test_exchanged_by_name(self, pair):
         swapped = replace(pair, in_phase=pair.out_phase, out_phase=pair.in_phase)

@@ -22,11 +22,14 @@ from bids_mfi.network.dense_vnet import DenseVNet
 from bids_mfi.network.devices import choose_device
 from bids_mfi.network.engine import Engine, EngineFacts
 from bids_mfi.network.engine_torch import TorchEngine
+from bids_mfi.network.engines import EngineChoice, load_engine
+from bids_mfi.network.intensity import find_foreground
 from bids_mfi.network.loaded_networks import cached_network
-from bids_mfi.network.logits import segment_channels
+from bids_mfi.network.logits import segment_channels, segment_views, standardise_for
 from bids_mfi.network.model_grid import labels_on_grid, pad_edges
 from bids_mfi.network.segment import label_channels, resample_channels, segment_scan
 from bids_mfi.network.views import LogitView, identity_weights
+from bids_mfi.options import INTENSITIES
 
 CPU = torch.device("cpu")
 SHAPE = (44, 38, 14)
@@ -154,6 +157,34 @@ def test_number_of_threads_does_not_matter(bundle: ModelBundle) -> None:
         torch.set_num_threads(before)
     assert np.array_equal(logits[0], logits[2])
     assert np.array_equal(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_threads_that_prepare_volumes_change_nothing(bundle: ModelBundle, mirrored: bool) -> None:
+    wanted = replace(bundle, mirrored=mirrored)
+    grid = grid_of(SHAPE, (1.4, 1.4, 3.0))
+    channels, _ = resample_channels(*scan_of(grid.shape), grid, wanted)
+    engine = load_engine(wanted, EngineChoice("openvino"))
+    foreground = find_foreground(channels[0])
+    found = [segment_views(channels, foreground, wanted, engine, n) for n in (1, 2, 3)]
+    assert len(found[0][1]) == 1 + mirrored
+    for box, views in found[1:]:
+        assert box == found[0][0]
+        for view, first in zip(views, found[0][1], strict=True):
+            assert view.logits.tobytes() == first.logits.tobytes()
+
+
+def test_a_foreground_that_was_found_before_changes_nothing(bundle: ModelBundle) -> None:
+    grid = grid_of(SHAPE, (1.4, 1.4, 3.0))
+    channels, _ = resample_channels(*scan_of(grid.shape), grid, bundle)
+    foreground = find_foreground(channels[0])
+    half = foreground.copy()
+    half[: SHAPE[0] // 2] = False
+    for intensity in INTENSITIES:
+        kind = replace(bundle, intensity=intensity)
+        first, second = (standardise_for(channels, kind, known) for known in (None, foreground))
+        assert first.tobytes() == second.tobytes()
+        assert standardise_for(channels, kind, half).tobytes() != first.tobytes()
 
 
 def test_signal_unit_does_not_matter(bundle: ModelBundle) -> None:
