@@ -39,6 +39,7 @@ class _Board:
         self.progress, self.total = progress, total
         self.queued = 0
         self.rows: dict[str, Any] = {}
+        self.finished: set[str] = set()
 
     def __call__(self, scan: str, step: str, status: str) -> None:
         scan = escape_text(scan)
@@ -54,6 +55,10 @@ class _Board:
             self._finish(scan)
 
     def _show(self, scan: str, step: str) -> None:
+        if step == STEPS[0]:  # a scan whose worker was killed starts again
+            self.finished.discard(scan)
+        if scan in self.finished:
+            return
         text = f"  {scan}: {step}"
         if scan in self.rows:
             self.progress.update(self.rows[scan], description=text, advance=1)
@@ -61,9 +66,12 @@ class _Board:
             self.rows[scan] = self.progress.add_task(text, total=len(STEPS))
 
     def _finish(self, scan: str) -> None:
+        """Remove the row and count the scan, at the first of two steps that fail at once."""
         if scan in self.rows:
             self.progress.remove_task(self.rows.pop(scan))
-        self.progress.advance(self.total)
+        if scan not in self.finished:
+            self.finished.add(scan)
+            self.progress.advance(self.total)
 
 
 def _print_line(stream: TextIO, scan: str, step: str, status: str) -> None:

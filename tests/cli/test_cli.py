@@ -206,3 +206,22 @@ def test_progress_on_a_terminal_counts_the_scans(monkeypatch):
     shown = stream.getvalue()
     assert "2/2" in shown
     assert "sub-02: failed at Resample" in shown
+
+
+@pytest.mark.parametrize("last", ["Report", "Quantify"])
+def test_a_scan_whose_two_last_steps_fail_counts_once(monkeypatch, last):
+    """Both may have started before the first fails, or one starts after it."""
+    monkeypatch.setenv("TERM", "xterm")
+    first = {"Report": "Quantify", "Quantify": "Report"}[last]
+    stream = _Terminal()
+    with show_progress(stream) as on_status:
+        for scan in ("sub-01", "sub-02"):
+            on_status(scan, "", "queued")
+        for step, status in ((first, "start"), (first, "exception"), (last, "start")):
+            on_status("sub-01", step, status)
+        on_status("sub-01", last, "exception")
+    shown = stream.getvalue()
+    assert "1/2" in shown
+    assert "2/2" not in shown
+    assert f"sub-01: {first}" in shown
+    assert f"sub-01: {last}" not in shown
