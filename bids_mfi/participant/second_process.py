@@ -39,8 +39,10 @@ class SecondProcess:
         self._connection: Connection | None = None
 
     def takes(self, node: Any) -> bool:
-        """Whether a node may be given to it."""
-        return self._connection is not None and node.fullname in self._nodes
+        """Whether a node may be given to it; none if it was killed meanwhile."""
+        if self._connection is None or node.fullname not in self._nodes:
+            return False
+        return bool(self._process.is_alive())
 
     def __enter__(self) -> "SecondProcess":
         if self._nodes:

@@ -449,3 +449,52 @@ def test_a_killed_run_of_one_scan_is_taken_up_again(
     assert list(own_temporary_folder.iterdir()) == []
     assert run(study, tmp_path / "whole", tiny_bundle) == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.fixture
+def program(study, tmp_path, tiny_bundle, own_temporary_folder):
+    """Start a run of one scan as a program, with two processors, up to its second step."""
+    shutil.rmtree(study / "sub-02")
+    words = [sys.executable, ROOT / "run.py", study, tmp_path / "out", "participant",
+             "--bundle", tiny_bundle, "--nprocs", "2"]  # fmt: skip
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {"TMPDIR": str(own_temporary_folder)},
+    )  # fmt: skip
+    assert any(line.rstrip().endswith(": Segment") for line in process.stdout)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def children_of(process):
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_second_process_outlives_the_run(program, own_temporary_folder, number):
+    (child,) = children_of(program)
+    program.send_signal(number)
+    program.communicate(timeout=120)
+    assert program.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    limit = time.monotonic() + 60
+    while Path(f"/proc/{child}").exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()
+    if number != signal.SIGKILL:
+        assert list(own_temporary_folder.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_second_process_that_is_killed_while_it_waits_costs_nothing(
+    program, study, tmp_path, tiny_bundle
+):
+    (child,) = children_of(program)
+    os.kill(int(child), signal.SIGKILL)
+    said = program.communicate(timeout=120)[0]
+    assert program.returncode == 0, said
+    shutil.move(tmp_path / "out", tmp_path / "found")
+    assert run(study, tmp_path / "out", tiny_bundle) == 0
+    assert set(contents(tmp_path / "found")) == set(contents(tmp_path / "out"))
