@@ -7,7 +7,7 @@ pages of the next one. In a run that makes and frees arrays of 40 MB, this took 
 import ctypes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-MOST_KEPT_BYTES = 256 * 2**20
+MOST_KEPT_BYTES = 512 * 2**20
 LARGEST_ARRAY_BYTES = 256 * 2**20
 
 
