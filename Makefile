@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test deploy-test check test-tools descriptors docs lock benchmark clean
+.PHONY: demo test deploy-test check test-tools descriptors docs lock bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m bids_mfi demo $(DEMO)
@@ -46,9 +46,10 @@ check: $(VENV)/.installed
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-benchmark: $(VENV)/.installed
-	$(BIN)/python benchmarks/performance.py
-	$(BIN)/python benchmarks/group.py
+# Prints the tables of docs/performance.md, in under ten minutes on two idle processors.
+# make bench BENCH="--only engines --paste" makes one table and puts it into the document.
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
