@@ -24,8 +24,10 @@ def paste(document: Path, name: str, text: str) -> None:
     ValueError
         The document has no such place.
     """
-    place = re.compile(rf"(?<=<!-- bench: {re.escape(name)} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-    pasted, count = place.subn(lambda _: f"\n{text}\n\n", document.read_text())
+    place = re.compile(rf"(<!-- bench: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    pasted, count = place.subn(
+        lambda found: f"{found[1]}\n{text}\n\n{found[2]}", document.read_text()
+    )
     if count != 1:
         raise ValueError(f"{document}: {count} places for the table {name}, expected one")
     document.write_text(pasted)

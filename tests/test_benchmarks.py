@@ -109,6 +109,10 @@ def test_table_replaces_only_its_own_place(tmp_path):
     paste(page, "one", r"new \1")
     expected = PLACE.format("one", "\nnew \\1\n\n") + "between\n" + PLACE.format("two", "")
     assert page.read_text() == expected
+    paste(page, "two", "more")
+    paste(page, "two", "last")
+    expected = expected.replace(PLACE.format("two", ""), PLACE.format("two", "\nlast\n\n"))
+    assert page.read_text() == expected
     with pytest.raises(ValueError, match="0 places for the table three"):
         paste(page, "three", "new")
 
