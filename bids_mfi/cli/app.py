@@ -132,7 +132,7 @@ def _add_resources(group: "argparse._ArgumentGroup") -> None:
         type=positive_float,
         metavar="GB",
         help="gigabytes for all steps that run at once; each step counts a fixed estimate, a "
-        "segmentation 2.5 GB (default: nine tenths of the machine's memory)",
+        "segmentation 1.6 GB (default: nine tenths of the machine's memory)",
     )
 
 

@@ -17,7 +17,7 @@ from bids_mfi.signals import hold_signals
 from bids_mfi.storage import explain_os_error, keep_in_use
 
 STEPS = ("Resample", "Segment", "Quantify", "Report", "Save")
-MEMORY_GB = {"Resample": 1.0, "Segment": 2.5, "Quantify": 1.0, "Report": 1.0, "Save": 0.3}
+MEMORY_GB = {"Resample": 1.0, "Segment": 1.6, "Quantify": 1.0, "Report": 1.0, "Save": 0.3}
 MEASURED = ("in_phase", "out_phase", "fat", "water", "ratios", "grid", "model_grid")
 POLL_S = 0.1
 JOB_FINISHED_TIMEOUT_S = 30  # for a result to reach this disk from a node's disk

@@ -238,7 +238,7 @@ def test_slurm_plugins_ask_for_what_a_step_claims(tiny_bundle, options):
         name.split(".")[-1]: graph.get_node(name).plugin_args["sbatch_args"]
         for name in graph.list_node_names()
     }
-    assert asked["Segment"] == "--cpus-per-task=3 --mem=3584M --time=5"
+    assert asked["Segment"] == "--cpus-per-task=3 --mem=2662M --time=5"
     assert asked["Save"] == "--cpus-per-task=1 --mem=1331M --time=5"
     prepare_submission(work)
     with pytest.raises(MFIError, match="--work-dir"):
