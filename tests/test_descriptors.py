@@ -443,8 +443,8 @@ def test_launch_of_a_dry_run(folder, bids_dir):
 
 
 BY_SESSION = {
-    "mfi_tables_of_sessions", "level_tables_of_sessions", "label_maps_of_sessions",
-    "fat_fraction_maps_of_sessions",
+    "mfi_tables_of_sessions", "level_tables_of_sessions", "slice_tables_of_sessions",
+    "label_maps_of_sessions", "fat_fraction_maps_of_sessions",
 }  # fmt: skip
 OF_GROUP = {
     "group_page", "group_table", "group_level_table", "group_statistics", "group_figures",

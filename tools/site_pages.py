@@ -173,6 +173,7 @@ def _explain(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 TABLES = {
     "*_mfi.tsv": columns.MUSCLE_COLUMNS,
     "*_levels.tsv": columns.LEVEL_COLUMNS,
+    "*_slices.tsv": columns.SLICE_COLUMNS,
     "seg-muscle_dseg.tsv": columns.LABEL_COLUMNS,
     "seg-vertebrae_dseg.tsv": columns.VERTEBRA_COLUMNS,
 }

@@ -143,6 +143,63 @@ MUSCLE_COLUMNS = (
         place=4,
     ),
     _LEVELS,
+    ResultColumn(
+        "mfi_eroded1_percent",
+        "mfi_percent without the outermost voxels of the label in each slice: those that "
+        "have one of their four neighbours in the slice outside the label. Slices are the planes "
+        "across the voxel axis with the largest spacing; where spacings are equal, across "
+        "the body. The border of the volume does not count as a border of the muscle. n/a where no "
+        "voxel is left.",
+        "number",
+        "percent",
+    ),
+    ResultColumn(
+        "mfi_eroded2_percent",
+        "The same after the outermost voxels were removed twice.",
+        "number",
+        "percent",
+    ),
+    ResultColumn(
+        "above_ff10_percent",
+        "Share of the labelled voxels with a fat fraction above 10 percent, the limit of "
+        "normal muscle in Kjaer et al. 2007 (doi:10.1186/1741-7015-5-2).",
+        "number",
+        "percent",
+    ),
+    ResultColumn(
+        "above_ff30_percent",
+        "Share of the labelled voxels with a fat fraction above 30 percent, the limit of "
+        "mild involvement in Mercuri et al. 2002 (doi:10.1053/ejpn.2002.0617).",
+        "number",
+        "percent",
+    ),
+    ResultColumn(
+        "fat_volume_ml",
+        "volume_ml times mfi_percent / 100.",
+        "number",
+        "ml",
+    ),
+    ResultColumn(
+        "lean_volume_ml",
+        "volume_ml minus fat_volume_ml.",
+        "number",
+        "ml",
+    ),
+    ResultColumn(
+        "mfi_asymmetry_percent",
+        "100 (L - R) / ((L + R) / 2) of the mfi_percent of the left side L and the right side R "
+        "(index of Kong et al. 2018, doi:10.1073/pnas.1718418115): above 0 where the left side has "
+        "more. The same in the rows of both sides; n/a where a side was not measured, or L + R is "
+        "not above 0.",
+        "number",
+        "percent",
+    ),
+    ResultColumn(
+        "volume_asymmetry_percent",
+        "The same index of volume_ml. It compares the visible parts: see extent.",
+        "number",
+        "percent",
+    ),
 )
 
 LEVEL_COLUMNS = (
@@ -194,6 +251,40 @@ LEVEL_COLUMNS = (
             "unlabelled": "The weights do not label the muscle at all of these levels.",
             "unknown": "A level was not found, so nothing is measured.",
         },
+    ),
+)
+
+SLICE_COLUMNS = (
+    _INDEX,
+    _MUSCLE,
+    _HEMI,
+    ResultColumn(
+        "slice",
+        "Index of the slice in the label map, from 0, along the voxel axis nearest to the body's "
+        "axis. position_mm states whether it counts upwards or downwards.",
+        "count",
+        "1",
+    ),
+    ResultColumn(
+        "position_mm",
+        "World coordinate along the body's axis, inferior to superior, of the middle of the slice.",
+        "number",
+        "mm",
+    ),
+    ResultColumn("voxels", "Voxels that carry the label in this slice.", "count", "1"),
+    ResultColumn(
+        "area_mm2",
+        "Cross-sectional area of the label in this slice: voxels times the area of a voxel in the "
+        "plane of the slice. Most muscles cross slices at a slant.",
+        "number",
+        "mm2",
+    ),
+    ResultColumn(
+        "mfi_percent",
+        "Muscle fat infiltration of these voxels, as in the table of whole muscles; n/a where "
+        "none has signal.",
+        "number",
+        "percent",
     ),
 )
 

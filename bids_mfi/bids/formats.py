@@ -3,10 +3,13 @@
 import json
 import math
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING as REQUIRED
+from dataclasses import fields
+from typing import Any, TypeVar, get_type_hints
 
 MISSING = "n/a"
+Record = TypeVar("Record")
 
 
 def first_line(error: BaseException) -> str:
@@ -57,3 +60,26 @@ def _format_cell(value: Any) -> str:
     if isinstance(value, float):
         return repr(float(value)) if math.isfinite(value) else MISSING
     return re.sub(r"[\t\r\n]+", " ", str(value)) or MISSING
+
+
+def parse_row(row: Mapping[str, str], kind: type[Record]) -> Record:
+    """Read a row back as a dataclass with a field for each column.
+
+    A column may be missing where its field has a default: earlier versions did not write it.
+
+    Raises
+    ------
+    KeyError
+        Another column is missing.
+    ValueError
+        A cell is not of the kind of its field.
+    """
+    later = {field.name for field in fields(kind) if field.default is not REQUIRED}  # type: ignore[arg-type]
+    kinds = {n: cell for n, cell in get_type_hints(kind).items() if n in row or n not in later}
+    return kind(**{name: _parse_cell(row[name], cell) for name, cell in kinds.items()})
+
+
+def _parse_cell(text: str, kind: type) -> Any:
+    if kind is float:
+        return math.nan if text == MISSING else float(text)
+    return kind("" if text == MISSING else text)

@@ -30,7 +30,7 @@ class ScanPaths:
     ----------
     stem : str
         Entities of the scan in BIDS order, for example ``sub-01_ses-01_acq-dixon``.
-    dseg, dseg_json, ffmap, ffmap_json, mfi_tsv, mfi_json : Path
+    dseg, dseg_json, ffmap, ffmap_json, slices_tsv, slices_json, mfi_tsv, mfi_json : Path
         ``mfi_json`` is written last and marks the scan as complete.
     vertebrae, vertebrae_json, levels_tsv, levels_json : Path
         Written where the weights label vertebrae.
@@ -43,6 +43,8 @@ class ScanPaths:
     dseg_json: Path
     ffmap: Path
     ffmap_json: Path
+    slices_tsv: Path
+    slices_json: Path
     mfi_tsv: Path
     mfi_json: Path
     vertebrae: Path
@@ -53,9 +55,10 @@ class ScanPaths:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The six files of every scan, the marker last."""
+        """The eight files of every scan, the marker last."""
         return (
-            self.dseg, self.dseg_json, self.ffmap, self.ffmap_json, self.mfi_tsv, self.mfi_json
+            self.dseg, self.dseg_json, self.ffmap, self.ffmap_json, self.slices_tsv,
+            self.slices_json, self.mfi_tsv, self.mfi_json,
         )  # fmt: skip
 
     @property
@@ -147,6 +150,8 @@ def scan_paths(output_dir: Path, pair: DixonPair) -> ScanPaths:
         dseg_json=path("seg-muscle_dseg.json"),
         ffmap=path("FFmap.nii.gz"),
         ffmap_json=path("FFmap.json"),
+        slices_tsv=path("seg-muscle_slices.tsv"),
+        slices_json=path("seg-muscle_slices.json"),
         mfi_tsv=path("seg-muscle_mfi.tsv"),
         mfi_json=path("seg-muscle_mfi.json"),
         vertebrae=path("seg-vertebrae_dseg.nii.gz"),

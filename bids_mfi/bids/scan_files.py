@@ -14,6 +14,7 @@ from bids_mfi import __version__
 from bids_mfi.bids.columns import (
     LEVEL_COLUMNS,
     MUSCLE_COLUMNS,
+    SLICE_COLUMNS,
     ResultColumn,
     describe_result_columns,
 )
@@ -26,6 +27,7 @@ from bids_mfi.measure.levels import LevelMeasure
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure
+from bids_mfi.measure.slices import SliceMeasure
 from bids_mfi.muscles import LABEL_TABLE, VERTEBRA_TABLE
 from bids_mfi.reading import open_regular_file
 
@@ -86,6 +88,7 @@ class ScanResults:
         Label map of the vertebral bodies; None if the weights label none.
     levels : tuple of LevelMeasure
         Measures by vertebral level, if the weights label vertebrae.
+    slices : tuple of SliceMeasure
     measures : tuple of MuscleMeasure
     flags : tuple of QCFlag
     figures : tuple of (str, bytes)
@@ -99,6 +102,7 @@ class ScanResults:
     figures: tuple[tuple[str, bytes], ...] = ()
     vertebrae: bytes | None = None
     levels: tuple[LevelMeasure, ...] = ()
+    slices: tuple[SliceMeasure, ...] = ()
 
 
 def identify_scan(record: ScanRecord) -> ScanRecord:
@@ -183,6 +187,8 @@ def encode_scan(paths: ScanPaths, record: ScanRecord, results: ScanResults) -> d
         paths.dseg_json: encode_json(describe_dseg(record)),
         paths.ffmap: results.ffmap,
         paths.ffmap_json: encode_json(describe_ffmap(record)),
+        paths.slices_tsv: _encode_measures(SLICE_COLUMNS, results.slices),
+        paths.slices_json: encode_json(describe_slices(record)),
         paths.mfi_tsv: _encode_measures(MUSCLE_COLUMNS, results.measures),
     }
     if results.vertebrae is not None:
@@ -205,7 +211,8 @@ def _encode_levels(
 
 
 def _encode_measures(
-    columns: Sequence[ResultColumn], measures: Iterable[MuscleMeasure | LevelMeasure]
+    columns: Sequence[ResultColumn],
+    measures: Iterable[MuscleMeasure | LevelMeasure | SliceMeasure],
 ) -> bytes:
     names = [column.name for column in columns]
     return encode_table(names, ({n: getattr(one, n) for n in names} for one in measures))
@@ -234,11 +241,29 @@ def describe_vertebrae(record: ScanRecord) -> dict[str, Any]:
 
 def describe_levels(record: ScanRecord) -> dict[str, Any]:
     """Sidecar of the table by vertebral level."""
+    return _describe_table(
+        record,
+        "Fat and area of each muscle by vertebral level. n/a is not measurable; 0 means zero.",
+        LEVEL_COLUMNS,
+    )
+
+
+def describe_slices(record: ScanRecord) -> dict[str, Any]:
+    """Sidecar of the table by slice."""
+    return _describe_table(
+        record,
+        "Fat and area of each muscle in each slice across the body's axis, from its first to its "
+        "last, from the top down. A muscle without a labelled voxel has no row.",
+        SLICE_COLUMNS,
+    )
+
+
+def _describe_table(
+    record: ScanRecord, description: str, columns: Iterable[ResultColumn]
+) -> dict[str, Any]:
     return {
-        "Description": (
-            "Fat and area of each muscle by vertebral level. n/a is not measurable; 0 means zero."
-        ),
-        **describe_result_columns(LEVEL_COLUMNS),
+        "Description": description,
+        **describe_result_columns(columns),
         "FatWater": record.fat_water,
         **_describe_origin(record, tuple(list_images(record.pair, record.fat_water))),
     }

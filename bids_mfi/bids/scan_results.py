@@ -1,7 +1,7 @@
 """Results of a scan in OUTPUT_DIR, found and read back: its sidecar and its tables.
 
-No other module opens ``*_mfi.json``, ``*_mfi.tsv`` or ``*_levels.tsv`` to read what they say. How
-far a damaged or foreign file is tolerated is decided by the caller, from what is found here.
+No other module opens ``*_mfi.json``, ``*_mfi.tsv``, ``*_levels.tsv`` or ``*_slices.tsv`` to read
+what they say. How far a damaged or foreign file is tolerated is decided by the caller.
 """
 
 import csv
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 from urllib.parse import unquote
 
-from bids_mfi.bids.formats import MISSING, first_line
+from bids_mfi.bids.formats import first_line, parse_row
 from bids_mfi.bids.markers import (
     ANEW,
     MARKER_KEYS,
@@ -39,13 +39,14 @@ from bids_mfi.measure.levels import LevelMeasure
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure
+from bids_mfi.measure.slices import SliceMeasure
 from bids_mfi.reading import read_json, read_object, read_regular_file
 from bids_mfi.tables import VALUES, check_unique, parse_measure, tidy_hemi, tidy_muscle
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Measure = TypeVar("Measure", MuscleMeasure, LevelMeasure)
+Measure = TypeVar("Measure", MuscleMeasure, LevelMeasure, SliceMeasure)
 Images = tuple[tuple[str, str], ...]
 """Path below BIDS_DIR and sha256 of each image, empty where it was not recorded."""
 FORMER_PRECISION = "float32"  # of versions that recorded none
@@ -335,36 +336,23 @@ def read_levels(path: Path) -> list[LevelMeasure]:
     return _read_rows(path, LevelMeasure) if path.exists() else []
 
 
-def _read_rows(path: Path, kind: type[Measure]) -> list[Measure]:
-    """Read a table of a scan back.
+def read_slices(path: Path) -> list[SliceMeasure]:
+    """Read a ``*_slices.tsv`` back; as :func:`read_measures`, but it may have no rows."""
+    return _read_rows(path, SliceMeasure)
 
-    Raises
-    ------
-    DatasetError
-        It is missing, lacks a column, or a value is not of the column's kind.
-    """
+
+def _read_rows(path: Path, kind: type[Measure]) -> list[Measure]:
     try:
         text = io.StringIO(read_regular_file(path).decode(), newline="")
         rows = list(csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
-        if not rows:
+        if not rows and kind is not SliceMeasure:
             raise ValueError("no rows")
-        return [_parse_measure(row, kind) for row in rows]
+        return [parse_row(row, kind) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DatasetError(
             f"{path}: cannot be read as a table of measures ({type(error).__name__}: "
             f"{first_line(error)}). {ANEW}"
         ) from error
-
-
-def _parse_measure(row: dict[str, str], kind: type[Measure]) -> Measure:
-    kinds = get_type_hints(kind)
-    return kind(**{name: _parse_cell(row[name], cell) for name, cell in kinds.items()})
-
-
-def _parse_cell(text: str, kind: type) -> Any:
-    if kind is float:
-        return math.nan if text == MISSING else float(text)
-    return kind("" if text == MISSING else text)
 
 
 # --- tables that a person may have edited ------------------------------------------------------

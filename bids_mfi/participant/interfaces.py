@@ -26,6 +26,7 @@ from bids_mfi.bids.scan_files import ScanRecord, ScanResults, check_unchanged, i
 from bids_mfi.grid import Grid
 from bids_mfi.images import encode_image, stored_grid
 from bids_mfi.measure.dixon import ScanSignals, fat_and_water, fat_fraction_percent
+from bids_mfi.measure.erosion import find_slice_axis
 from bids_mfi.measure.levels import LevelMeasure, find_levels, measure_levels
 from bids_mfi.measure.muscle_order import check_order
 from bids_mfi.measure.orientation import check_orientation
@@ -35,6 +36,7 @@ from bids_mfi.measure.pair_images import complete_signals, read_measured_pair, r
 from bids_mfi.measure.pair_quality import check_pair
 from bids_mfi.measure.quality import QCFlag, check_scan, check_size
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
+from bids_mfi.measure.slices import SliceMeasure, measure_slices
 from bids_mfi.network.bundle import ModelBundle
 from bids_mfi.network.engine import EngineFacts
 from bids_mfi.network.engines import EngineChoice, load_engine
@@ -188,7 +190,9 @@ class Quantify(SimpleInterface):
         signals = self._load_signals(source)
         water, fat, computed = signals.water, signals.fat, source == "computed"
         labels = np.load(self.inputs.labels)
-        measures = measure_muscles(labels, water, fat, grid.voxel_volume_ml, table)
+        measures = measure_muscles(
+            labels, water, fat, grid.voxel_volume_ml, table, find_slice_axis(grid)
+        )
         flags = check_orientation(images_of(pair, source))
         flags += check_size(self.inputs.model_grid.shape, choose_inference(bundle).least_shape)
         flags += check_pair(signals, pair, computed, self.inputs.ratios)
@@ -204,6 +208,7 @@ class Quantify(SimpleInterface):
         found = {
             "measures": [asdict(measure) for measure in measures],
             "levels": [asdict(level) for level in levels],
+            "slices": [asdict(one) for one in measure_slices(labels, water, fat, grid, table)],
             "flags": [asdict(flag) for flag in flags],
         }
         (folder / "measures.json").write_text(json.dumps(found))
@@ -288,6 +293,7 @@ class Save(SimpleInterface):
             ),
             vertebrae=encode_image(np.load(vertebrae), grid) if isdefined(vertebrae) else None,
             levels=tuple(LevelMeasure(**row) for row in found["levels"]),
+            slices=tuple(SliceMeasure(**row) for row in found["slices"]),
         )
         record = replace(self.inputs.record, engine=self.inputs.engine.describe())
         paths = save_scan(Path(self.inputs.output_dir), record, results)

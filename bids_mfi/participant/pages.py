@@ -194,7 +194,8 @@ def _show_results(plan: RunPlan, marker: Path, problem: str) -> ScanSection:
         record = found.make_record(options.bids_dir)
         paths = scan_paths(options.output_dir, record.pair)
         results = [paths.dseg, paths.ffmap, paths.mfi_tsv, paths.mfi_json]
-        results += [path for path in paths.level_files if path.exists()]
+        further = (paths.slices_tsv, paths.slices_json, *paths.level_files)
+        results += [path for path in further if path.exists()]
         problem = problem or explain_altered(paths)
         return ScanSection(
             title=record.pair.scan,

@@ -9,6 +9,7 @@ import pandas as pd
 from bids_mfi.counts import choose_form, count_noun
 from bids_mfi.statistics.cohort import Analysis, Cohort
 from bids_mfi.statistics.notes import gather_reasons
+from bids_mfi.statistics.side_index import asymmetry_index_percent
 from bids_mfi.statistics.student import Floats, describe_differences
 
 ASYMMETRY_COLUMNS = (
@@ -21,8 +22,7 @@ NAMES = {"mean_first": "mean_left", "mean_second": "mean_right"}
 def measure_asymmetry(cohort: Cohort) -> Analysis:
     """Paired t-test of left minus right, two-tailed, and the asymmetry index of each muscle.
 
-    The index is the mean over participants of 100 (L - R) / ((L + R) / 2), in percent, and is
-    above 0 where the left side has more.
+    The index is the mean over participants of :func:`asymmetry_index_percent`.
 
     Returns
     -------
@@ -40,8 +40,7 @@ def measure_asymmetry(cohort: Cohort) -> Analysis:
 
 def _average_index(left: Floats, right: Floats) -> Floats:
     """Mean index of each column; NaN without a participant whose sides add up to more than 0."""
-    total = np.where(left + right > 0, left + right, np.nan)
-    return pd.DataFrame(200 * (left - right) / total).mean().to_numpy(np.float64)
+    return pd.DataFrame(asymmetry_index_percent(left, right)).mean().to_numpy(np.float64)
 
 
 def _explain(table: pd.DataFrame, left: Floats, right: Floats) -> tuple[str, ...]:

@@ -5,8 +5,15 @@ import pytest
 from bids_mfi.bids import columns
 from bids_mfi.bids.columns import ResultColumn, describe_result_columns
 
-ENDINGS = {"_ml": "ml", "_mm2": "mm2", "_percent": "percent", "_mean": "arbitrary", "voxels": "1"}
-TABLES = (columns.MUSCLE_COLUMNS, columns.LEVEL_COLUMNS)
+ENDINGS = {
+    "_ml": "ml",
+    "_mm2": "mm2",
+    "_mm": "mm",
+    "_percent": "percent",
+    "_mean": "arbitrary",
+    "voxels": "1",
+}
+TABLES = (columns.MUSCLE_COLUMNS, columns.LEVEL_COLUMNS, columns.SLICE_COLUMNS)
 NUMBERS = [
     pytest.param(column, id=f"{table[0].name}-{column.name}")
     for table in TABLES

@@ -7,16 +7,18 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bids_mfi import __version__, storage
 from bids_mfi.bids import saved_scans, scan_files
-from bids_mfi.bids.columns import MUSCLE_COLUMNS, describe_result_columns
+from bids_mfi.bids.columns import MUSCLE_COLUMNS, SLICE_COLUMNS, describe_result_columns
 from bids_mfi.bids.formats import encode_json, encode_table
 from bids_mfi.bids.markers import SEAL, seal
 from bids_mfi.bids.names import bids_uri, derivative_name, derivative_stem, page_path, scan_paths
@@ -29,13 +31,14 @@ from bids_mfi.bids.saved_scans import (
     scan_state,
 )
 from bids_mfi.bids.scan_files import ScanRecord, ScanResults, describe_ffmap, identify_scan
-from bids_mfi.bids.scan_results import find_markers, read_marker, read_measures
+from bids_mfi.bids.scan_results import find_markers, read_marker, read_measures, read_slices
 from bids_mfi.errors import DatasetError, OutputError, PairError
 from bids_mfi.grid import Grid
 from bids_mfi.images import encode_image, read_labels
 from bids_mfi.measure.pair import DixonPair
 from bids_mfi.measure.quality import QCFlag
 from bids_mfi.measure.quantify import MuscleMeasure, measure_muscles
+from bids_mfi.measure.slices import SliceMeasure, measure_slices
 from bids_mfi.muscles import WEBER2021, MuscleTable
 from bids_mfi.reading import read_json
 from bids_mfi.storage import remove_stale_partials, write_atomically
@@ -128,6 +131,8 @@ def test_names_keep_the_entities_in_bids_order(entities, folder, name):
         parent / f"{name}_seg-muscle_dseg.json",
         parent / f"{name}_FFmap.nii.gz",
         parent / f"{name}_FFmap.json",
+        parent / f"{name}_seg-muscle_slices.tsv",
+        parent / f"{name}_seg-muscle_slices.json",
         parent / f"{name}_seg-muscle_mfi.tsv",
         parent / f"{name}_seg-muscle_mfi.json",
     )
@@ -497,6 +502,54 @@ def test_scan_is_written_and_read_back(tmp_path):
     assert flags[0] == results.flags[0]
     assert math.isnan(flags[1].value)
     assert (flags[1].muscle, flags[1].severity) == ("TR_R", "info")
+
+
+def test_slices_are_written_described_and_read_back(tmp_path):
+    labels, _ = make_measures()
+    water, fat = np.ones(GRID.shape), np.zeros(GRID.shape)
+    water[labels == 2] = 0  # without signal
+    slices = tuple(measure_slices(labels, water, fat, GRID, WEBER2021))
+    results = dataclasses.replace(make_results(), slices=slices)
+    paths = save_scan(tmp_path / "o", make_record(tmp_path / "b"), results)
+    found = read_slices(paths.slices_tsv)
+    assert len(found) == len(slices) > 13
+    for one, given in zip(found, slices, strict=True):
+        for name, value in dataclasses.asdict(given).items():
+            back = getattr(one, name)
+            assert type(back) is type(value)
+            assert back == value or (math.isnan(back) and math.isnan(value)), name
+    assert {math.isnan(one.mfi_percent) for one in found if one.index == 2} == {True}
+    columns = [field.name for field in dataclasses.fields(SliceMeasure)]
+    assert [column.name for column in SLICE_COLUMNS] == columns
+    described = read_json(paths.slices_json)
+    assert set(columns) < described.keys()
+    assert described["position_mm"]["Units"] == "mm"
+    assert described["Sources"] == read_json(paths.mfi_json)["Sources"]
+
+
+def test_a_scan_without_a_label_has_a_table_of_slices_without_rows(tmp_path):
+    paths = save_scan(tmp_path / "o", make_record(tmp_path / "b"), make_results())
+    assert len(paths.slices_tsv.read_text().splitlines()) == 1
+    assert read_slices(paths.slices_tsv) == []
+    paths.slices_tsv.write_text("index\tmuscle\n1\tTR\n")
+    with pytest.raises(DatasetError, match=re.escape(str(paths.slices_tsv))):
+        read_slices(paths.slices_tsv)
+
+
+@pytest.mark.parametrize("lost", ["mfi_eroded1_percent", "mfi_percent"])
+def test_a_table_of_an_earlier_version_lacks_the_later_columns(tmp_path, lost):
+    paths = save_scan(tmp_path / "o", make_record(tmp_path / "b"), make_results())
+    table = pd.read_csv(paths.mfi_tsv, sep="\t", dtype=str, keep_default_na=False)
+    table.drop(columns=lost).to_csv(paths.mfi_tsv, sep="\t", index=False)
+    if lost == "mfi_percent":
+        with pytest.raises(DatasetError, match="mfi_percent"):
+            read_measures(paths.mfi_tsv)
+        return
+    for found, given in zip(read_measures(paths.mfi_tsv), make_results().measures, strict=True):
+        assert math.isnan(found.mfi_eroded1_percent)
+        assert (found.index, found.above_ff10_percent) == pytest.approx(
+            (given.index, given.above_ff10_percent), nan_ok=True
+        )
 
 
 def test_missing_is_written_as_na_and_zero_as_zero(tmp_path):

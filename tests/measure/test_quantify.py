@@ -225,7 +225,8 @@ def test_labels_outside_the_table_are_ignored():
     known = np.where(labels > 14, 0, labels)
     assert measure_muscles(known, water, fat, VOXEL_ML, WEBER2021) == expected
     (alone,) = measure_muscles(labels, water, fat, VOXEL_ML, MuscleTable((TR_L,)))
-    assert alone == expected[11]
+    of_both_sides = ("mfi_asymmetry_percent", "volume_asymmetry_percent")
+    assert as_dict(alone) == as_dict(expected[11]) | dict.fromkeys(of_both_sides, math.nan)
 
 
 class TestNoSignal:
@@ -307,6 +308,89 @@ def test_near_fold_is_a_share_above_not_at_the_limit():
     fat.ravel()[:3] = NEAR_FOLD_PERCENT + 0.5, 49.0, 50.0
     (measure,) = measure_muscles(labels, 100 - fat, fat, 1.0, MuscleTable((TR_L,)))
     assert measure.near_fold_percent == pytest.approx(100 * 3 / 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("above_ff10_percent", 10.0), ("above_ff30_percent", 30.0)]
+)
+def test_shares_above_a_fat_fraction_are_not_at_the_limit(name, limit):
+    labels = np.full((2, 5, 2), TR_L.index, np.int16)
+    fat = np.full((2, 5, 2), limit)
+    fat.ravel()[:3] = np.nextafter(limit, 50), limit + 0.5, 60.0
+    fat.ravel()[3:5] = np.nextafter(limit, 0), -5.0
+    water = 100 - fat
+    water.ravel()[5], fat.ravel()[5] = -60.0, 60.0  # without signal
+    (measure,) = measure_muscles(labels, water, fat, 1.0, MuscleTable((TR_L,)))
+    assert getattr(measure, name) == pytest.approx(100 * 3 / 19)
+
+
+def test_shares_above_higher_limits_are_smaller():
+    for measure in measure_muscles(*make_case(), VOXEL_ML, WEBER2021):
+        shares = [measure.above_ff10_percent, measure.above_ff30_percent,
+                  measure.near_fold_percent, measure.swapped_percent]  # fmt: skip
+        assert shares == sorted(shares, reverse=True)
+        assert 100 > shares[0] > shares[1] > 0
+
+
+def test_fat_and_lean_volume_add_up():
+    labels = np.full((2, 5, 2), TR_L.index, np.int16)
+    labels[0] = 0  # 10 voxels remain
+    fat, water = np.full((2, 5, 2), 20.0), np.full((2, 5, 2), 60.0)
+    fat[1, 0, 0] = water[1, 0, 0] = 0.0  # without signal, but part of the volume
+    (measure,) = measure_muscles(labels, water, fat, 0.5, MuscleTable((TR_L,)))
+    assert measure.fat_volume_ml == pytest.approx(10 * 0.5 * 0.25)
+    assert measure.lean_volume_ml == pytest.approx(10 * 0.5 * 0.75)
+    for one in measure_muscles(*make_case(), VOXEL_ML, WEBER2021):
+        assert one.fat_volume_ml + one.lean_volume_ml == pytest.approx(one.volume_ml)
+        assert one.fat_volume_ml == pytest.approx(one.volume_ml * one.mfi_percent / 100)
+
+
+class TestAsymmetry:
+    """Left has 3 voxels of 30 % fat, right 1 voxel of 10 %."""
+
+    labels = np.zeros((4, 4, 4), np.int16)
+    labels[1, 1, :3], labels[2, 2, 2] = TR_L.index, TR_R.index
+    fat = np.where(labels == TR_L.index, 30.0, 10.0)
+
+    def measure(self, labels=None, fat=None, water=None, table=(TR_R, TR_L)):
+        fat = self.fat if fat is None else fat
+        labels = self.labels if labels is None else labels
+        water = 100 - fat if water is None else water
+        return measure_muscles(labels, water, fat, 0.1, MuscleTable(table))
+
+    def test_it_is_left_minus_right_over_their_mean_in_both_rows(self):
+        for measure in self.measure():
+            assert measure.mfi_asymmetry_percent == pytest.approx(100 * (30 - 10) / 20)
+            assert measure.volume_asymmetry_percent == pytest.approx(100 * (0.3 - 0.1) / 0.2)
+
+    def test_exchanged_sides_change_its_sign(self):
+        values = [0, TR_L.index, TR_R.index]
+        lookup = np.zeros(max(values) + 1, np.int16)
+        lookup[[TR_L.index, TR_R.index]] = TR_R.index, TR_L.index
+        for measure in self.measure(lookup[self.labels]):
+            assert measure.mfi_asymmetry_percent == pytest.approx(-100)
+            assert measure.volume_asymmetry_percent == pytest.approx(-100)
+
+    @pytest.mark.parametrize("side", [TR_L, TR_R])
+    def test_a_missing_side_leaves_it_missing(self, side):
+        for measure in self.measure(np.where(self.labels == side.index, 0, self.labels)):
+            assert math.isnan(measure.mfi_asymmetry_percent)
+            assert math.isnan(measure.volume_asymmetry_percent)
+        (alone,) = self.measure(table=(side,))
+        assert math.isnan(alone.mfi_asymmetry_percent)
+        assert math.isnan(alone.volume_asymmetry_percent)
+
+    def test_a_side_without_signal_still_has_a_volume(self):
+        dark = np.where(self.labels == TR_R.index, 0.0, self.fat)
+        water = np.where(self.labels == TR_R.index, 0.0, 70.0)
+        for measure in self.measure(fat=dark, water=water):
+            assert math.isnan(measure.mfi_asymmetry_percent)
+            assert measure.volume_asymmetry_percent == pytest.approx(100)
+
+    def test_two_sides_without_fat_have_none(self):
+        for measure in self.measure(fat=np.zeros((4, 4, 4))):
+            assert math.isnan(measure.mfi_asymmetry_percent)
+            assert measure.volume_asymmetry_percent == pytest.approx(100)
 
 
 def test_swapped_is_a_share_above_not_at_50_percent():

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import make_affine, make_pair_arrays, write_description, write_nifti, write_scan
 
-from bids_mfi.bids.scan_results import read_levels, read_marker, read_measures
+from bids_mfi.bids.scan_results import read_levels, read_marker, read_measures, read_slices
 from bids_mfi.cli.app import main
 from bids_mfi.errors import PairError
 from bids_mfi.images import read_image, read_labels
@@ -191,7 +191,8 @@ def test_a_run_succeeds_and_writes_what_was_promised(finished):
     )
     endings = (
         "_seg-muscle_dseg.nii.gz", "_seg-muscle_dseg.json", "_FFmap.nii.gz", "_FFmap.json",
-        "_seg-muscle_mfi.tsv", "_seg-muscle_mfi.json",
+        "_seg-muscle_mfi.tsv", "_seg-muscle_mfi.json", "_seg-muscle_slices.tsv",
+        "_seg-muscle_slices.json",
     )  # fmt: skip
     expected = {stem + ending for stem in stems for ending in endings}
     expected |= {"dataset_description.json", "README.md", "CITATION.md", ".bidsignore"}
@@ -200,6 +201,30 @@ def test_a_run_succeeds_and_writes_what_was_promised(finished):
     assert found == expected
     assert (out_dir / "logs" / "graph.dot").is_file()
     assert not list(out_dir.rglob("*.partial"))
+
+
+def test_slices_add_up_to_the_muscles(finished):
+    _, out_dir, _ = finished
+    stem = f"{out_dir}/sub-01/anat/sub-01_acq-dixon_seg-muscle_"
+    labels, grid = read_labels(Path(f"{stem}dseg.nii.gz"))
+    slices = read_slices(Path(f"{stem}slices.tsv"))
+    assert slices
+    axis = next(axis for axis, code in enumerate(grid.axcodes) if code in "SI")
+    for row in slices:
+        assert (labels.take(row.slice, axis) == row.index).sum() == row.voxels
+    for muscle in read_measures(Path(f"{stem}mfi.tsv")):
+        own = [row for row in slices if row.index == muscle.index]
+        assert sum(row.voxels for row in own) == muscle.voxels
+        if muscle.voxels:
+            area_mm2 = grid.spacing_mm[axis] * sum(row.area_mm2 for row in own)
+            assert area_mm2 / 1000 == pytest.approx(muscle.volume_ml)
+            assert not np.isnan(muscle.lean_volume_ml)
+    marked = json.loads(Path(f"{stem}mfi.json").read_text())["Files"]
+    assert {f"sub-01_acq-dixon_seg-muscle_slices.{ending}" for ending in ("tsv", "json")} <= (
+        marked.keys()
+    )
+    page = (out_dir / "sub-01.html").read_text()
+    assert 'href="sub-01/anat/sub-01_acq-dixon_seg-muscle_slices.tsv"' in page
 
 
 def test_tables_equal_the_definition_on_the_written_labels(finished):
