@@ -13,6 +13,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from bids_mfi import signals
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["pytest", "bids_mfi.cli.app", "bids_mfi.participant.workflow", "bids_mfi.participant.progress",
@@ -22,6 +24,13 @@ CONTEXT.set_forkserver_preload(
 
 # Before a test changes where temporary files go; the sockets of all forks are there.
 multiprocessing.util.get_temp_dir()
+
+
+def take_signals():
+    """A test run in the background may have been started so that it ignores these."""
+    for number in signals.ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Ended(NamedTuple):
@@ -79,7 +88,7 @@ def _run(words, environment, ends):
     )
     os.environ.update({name: str(value) for name, value in environment.items()})
     tempfile.tempdir = None  # is chosen again, by TMPDIR
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    take_signals()
     from conftest import write_quick_figures
 
     from bids_mfi.cli.app import main

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_description, write_scan
-from forked_runs import ForkedRun
+from forked_runs import ForkedRun, take_signals
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine
 
@@ -459,7 +459,7 @@ def program(study, tmp_path, tiny_bundle, own_temporary_folder):
              "--bundle", tiny_bundle, "--nprocs", "2"]  # fmt: skip
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | {"TMPDIR": str(own_temporary_folder)},
+        env=os.environ | {"TMPDIR": str(own_temporary_folder)}, preexec_fn=take_signals,
     )  # fmt: skip
     assert any(line.rstrip().endswith(": Segment") for line in process.stdout)
     yield process

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_description, write_scan
+from forked_runs import take_signals
 
 from bids_mfi import signals, storage
 from bids_mfi.cli.app import main
@@ -27,13 +28,6 @@ AT_WORK = "Resample"
 
 
 # --- the handler -------------------------------------------------------------------------------
-
-
-def take_signals():
-    """A test run in the background may have been started so that it ignores these."""
-    for number in signals.ENDING:
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
