@@ -111,3 +111,13 @@ def _raise_again(number: int, frame: FrameType | None) -> None:
 def _raise() -> None:
     _received.raised = True
     raise Interrupted(_received.number)
+
+
+@contextmanager
+def block_signals() -> Iterator[None]:
+    """Keep signals from a process that is started here until it has its own handlers."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -2,12 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import fields, replace
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from bids_datasets import add_image, make_every_convention_dataset, start_dataset
+from forked_runs import take_signals
 from group_folder import make_group_folder
 
 from bids_mfi import processes
@@ -15,7 +20,7 @@ from bids_mfi.discovery import find_scans
 from bids_mfi.errors import DatasetError, MFIError
 from bids_mfi.group.collect import collect_tables
 from bids_mfi.options import RunOptions
-from bids_mfi.processes import FEWEST_ITEMS, map_in_processes
+from bids_mfi.processes import CHUNK_ITEMS, FEWEST_ITEMS, map_in_processes
 
 ITEMS = range(FEWEST_ITEMS + 7)
 
@@ -64,6 +69,66 @@ def test_no_process_outlives_the_work() -> None:
     assert process != os.getpid()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+def test_no_more_processes_than_there_is_work() -> None:
+    found = list(map_in_processes(square, ITEMS, 200))
+    assert len({process for _, process in found}) <= len(ITEMS) // CHUNK_ITEMS + 1
+
+
+def test_work_is_done_here_where_no_process_can_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    forked: list[object] = []
+    start = ForkProcess.start
+
+    def start_one(process: ForkProcess) -> None:
+        if forked:
+            raise BlockingIOError("Resource temporarily unavailable")
+        start(process)
+        forked.append(process)
+
+    monkeypatch.setattr(ForkProcess, "start", start_one)
+    found = list(map_in_processes(square, ITEMS, 3))
+    assert {process for _, process in found} == {os.getpid()}
+    assert len(found) == len(ITEMS)
+    forked[0].join(60)
+    assert not forked[0].is_alive()
+
+
+SLOW = """
+import time
+from bids_mfi.cli.output import report_errors
+from bids_mfi.processes import map_in_processes
+def wait(item):
+    time.sleep(.01)
+    return item
+def work():
+    for item in map_in_processes(wait, range(10000), 2):
+        print(item, flush=True)
+    return 0
+raise SystemExit(report_errors(work))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_signal_to_all_processes_ends_them(number: signal.Signals) -> None:
+    """The first two as a terminal or a queue sends them; the last to the parent alone."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, preexec_fn=take_signals,
+    )  # fmt: skip
+    assert program.stdout is not None
+    assert program.stdout.readline() == "0\n"
+    children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+    send = os.kill if number == signal.SIGKILL else os.killpg
+    send(program.pid, number)
+    _, said = program.communicate(timeout=120)
+    assert program.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert "Traceback" not in said
+    limit = time.monotonic() + 60
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert len(children) == 2
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
 def test_scans_found_in_processes_are_the_same(

@@ -14,9 +14,10 @@ def end_process(status: int) -> NoReturn:
     takes back their memory at once. Where threads are left, or a stream cannot be flushed, Python
     ends the process.
     """
-    if threading.active_count() == 1 and _flush_streams():
-        atexit._run_exitfuncs()
-        os._exit(status)
+    if threading.active_count() == 1:
+        atexit._run_exitfuncs()  # once: they are forgotten then
+        if _flush_streams():
+            os._exit(status)
     sys.exit(status)
 
 

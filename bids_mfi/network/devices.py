@@ -40,7 +40,8 @@ def choose_device(device: str) -> str:
 
 def has_driver() -> bool:
     """Whether a driver of NVIDIA or AMD may be there; without one, PyTorch need not be asked."""
-    if sys.platform != "linux" or Path("/dev/kfd").exists():
+    amd = (Path("/dev/kfd"), Path("/dev/dxg"))  # the second under Windows
+    if sys.platform != "linux" or any(device.exists() for device in amd):
         return True
     try:
         ctypes.CDLL("libcuda.so.1")

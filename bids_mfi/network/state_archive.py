@@ -7,6 +7,7 @@
 import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from typing import Any
@@ -21,6 +22,12 @@ STORAGES = {
     "LongStorage": "<i8",
     "IntStorage": "<i4",
 }
+
+OPCODES = frozenset(
+    "PROTO STOP MARK EMPTY_DICT SETITEM SETITEMS BINUNICODE GLOBAL BINPERSID REDUCE "
+    "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 BININT BININT1 BININT2 NEWFALSE NEWTRUE "
+    "BINPUT LONG_BINPUT BINGET LONG_BINGET".split()
+)
 
 Storage = tuple[bytes, np.dtype[Any]]
 
@@ -59,17 +66,32 @@ def is_plain(archive: zipfile.ZipFile, size: int) -> bool:
     )
 
 
+def check_opcodes(pickled: bytes) -> None:
+    """Raise UnpicklingError unless a pickle has only the operations of a plain state dict.
+
+    None of them changes an object that is there, and no index needs more memory than the pickle.
+    """
+    for opcode, argument, _ in pickletools.genops(pickled):
+        far = "PUT" in opcode.name and (argument or 0) > len(pickled)
+        if opcode.name not in OPCODES or far:
+            raise pickle.UnpicklingError(f"{opcode.name} {argument} is no part of a state dict")
+
+
 class _Reader(pickle.Unpickler):
     """An unpickler that knows tensors and nothing else."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
+        if len(set(archive.namelist())) < len(archive.namelist()):
+            raise pickle.UnpicklingError("two entries have the same name")
         self.archive = archive
         self.storages: dict[str, bytes] = {}
         (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
         self.folder = pickled.removesuffix("data.pkl")
         if archive.read(f"{self.folder}byteorder") != b"little":
             raise pickle.UnpicklingError("the bytes of numbers are in another order")
-        super().__init__(io.BytesIO(archive.read(pickled)))
+        content = archive.read(pickled)
+        check_opcodes(content)
+        super().__init__(io.BytesIO(content))
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what the file may name: the makers of a dictionary and of a tensor, and types."""
@@ -90,10 +112,20 @@ class _Reader(pickle.Unpickler):
 
 
 def _make_array(
-    storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object
+    storage: Storage,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    *more: object,
 ) -> NDArray[Any]:
-    """Make the array of a contiguous tensor; ``strides`` in elements."""
+    """Make the array of a contiguous tensor; ``strides`` in elements.
+
+    ``more`` is whether it requires a gradient, its hooks and its metadata, such as that its values
+    must be negated.
+    """
     content, dtype = storage
+    if any(more[1:]) or any(size < 0 for size in shape):
+        raise pickle.UnpicklingError("a tensor is not plain")
     steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     if any(size > 1 and step != own for size, step, own in zip(shape, strides, steps, strict=True)):
         raise pickle.UnpicklingError("a tensor is not contiguous")

@@ -14,6 +14,5 @@ LARGEST_ARRAY_BYTES = 256 * 2**20
 def keep_freed_memory() -> None:
     """Keep up to MOST_KEPT_BYTES of freed memory in this process; nothing without glibc."""
     change = getattr(ctypes.CDLL(None), "mallopt", None)
-    if change is not None:
-        change(M_MMAP_THRESHOLD, LARGEST_ARRAY_BYTES)
+    if change is not None and change(M_MMAP_THRESHOLD, LARGEST_ARRAY_BYTES) == 1:
         change(M_TRIM_THRESHOLD, MOST_KEPT_BYTES)

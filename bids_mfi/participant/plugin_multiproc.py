@@ -8,7 +8,6 @@ because the exception is lost in a callback. Here, the nodes that were running f
 the other nodes run in a new pool.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -24,24 +23,21 @@ from typing import Any
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
 from bids_mfi.participant.crashes import describe_unwritten
+from bids_mfi.processes import die_with_parent
 from bids_mfi.signals import hold_signals
 
 KILLED = "a worker process was killed"
-PR_SET_PDEATHSIG = 1
 LONGEST_END_S = 5.0
 
 
 def start_worker(cwd: str, parent: int) -> None:
     """Prepare a worker process so that it is killed when its parent process dies.
 
-    Without this, the workers of a killed run would wait forever and hold their memory. Only the
-    parent process handles an interruption from the keyboard.
+    Only the parent process handles an interruption from the keyboard.
     """
     process_initializer(cwd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with_parent(parent)
 
 
 class SurvivingMultiProcPlugin(MultiProcPlugin):  # type: ignore[misc]

@@ -10,15 +10,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
 
 from bids_mfi.participant.plugin_multiproc import KILLED, LONGEST_END_S, start_worker
 from bids_mfi.printing import printable_output
-from bids_mfi.signals import ENDING, hold_signals
+from bids_mfi.signals import ENDING, block_signals, hold_signals
 
 
 class SecondProcess:
@@ -57,7 +56,7 @@ class SecondProcess:
         arguments = (here, there, os.getpid(), self._nodes, self._prepare)
         process = context.Process(target=_serve, args=arguments, daemon=True)
         try:
-            with _block_signals():
+            with block_signals():
                 process.start()
         except OSError:
             here.close()
@@ -148,13 +147,3 @@ def _open_own_streams() -> None:
     for handler in logging.getLogger("nipype").handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.stream = sys.stdout
-
-
-@contextmanager
-def _block_signals() -> Iterator[None]:
-    """Keep signals from a process that is started here until it has its own handlers."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

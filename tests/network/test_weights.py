@@ -5,6 +5,7 @@ import itertools
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def rewritten(content: bytes, changes: dict[str, bytes | None], **options: Any) 
 
 
 def test_tensors_are_those_that_pytorch_reads() -> None:
-    for state in (STATE, torch.nn.Linear(3, 2).state_dict()):
+    for state in (STATE, dict(torch.nn.Linear(3, 2).state_dict())):
         content = saved(state)
         found, expected = read_state_archive(content), read_state_dict(Path("x"), content)
         assert found is not None
@@ -105,6 +106,16 @@ def overlapping() -> bytes:
     return content[: start + 24] + (2**31).to_bytes(4, "little") + content[start + 28 :]
 
 
+def twice(content: bytes) -> bytes:
+    """The archive with a second entry of the name of its values."""
+    buffer = io.BytesIO(content)
+    with zipfile.ZipFile(buffer, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (name,) = (name for name in archive.namelist() if name.endswith("data/0"))
+        archive.writestr(name, bytes(16))
+    return buffer.getvalue()
+
+
 PLAIN = saved({"x": torch.ones(4)})
 
 
@@ -120,6 +131,10 @@ PLAIN = saved({"x": torch.ones(4)})
         saved({"x": torch.ones(2).to_sparse()}),
         saved({"x": torch.ones(2, dtype=torch.bfloat16)}),
         saved({"x": torch.ones(2, 3).t()}),
+        saved({"x": torch._neg_view(torch.ones(3))}),
+        saved(torch.nn.Linear(3, 2).state_dict()),
+        rewritten(PLAIN, {"/data.pkl": b"\x80\x02}r\x00\x00\x00\x02."}),
+        twice(PLAIN),
         saved({"x": torch.ones(1).expand(1000)}),
         saved([torch.ones(1)]),
         saved({1: torch.ones(1)}),
@@ -142,6 +157,10 @@ PLAIN = saved({"x": torch.ones(4)})
         "sparse",
         "bfloat16",
         "transposed",
+        "to be negated",
+        "with attributes",
+        "far index",
+        "entry twice",
         "expanded",
         "list",
         "number as name",
