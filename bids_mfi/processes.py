@@ -10,7 +10,7 @@ from multiprocessing import active_children, get_context
 from typing import TypeVar
 
 from bids_mfi.errors import MFIError
-from bids_mfi.signals import ENDING, block_signals
+from bids_mfi.signals import block_signals, leave_signals
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -91,8 +91,6 @@ def _start(
 
 
 def _begin(parent: int) -> None:
-    """Leave signals to the parent: the system may send them to all processes of a terminal."""
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    """Prepare a process of the pool."""
+    leave_signals()
     die_with_parent(parent)

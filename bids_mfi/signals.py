@@ -113,6 +113,13 @@ def _raise() -> None:
     raise Interrupted(_received.number)
 
 
+def leave_signals() -> None:
+    """Leave signals to the parent process; a terminal or a queue sends them to all processes."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
 @contextmanager
 def block_signals() -> Iterator[None]:
     """Keep signals from a process that is started here until it has its own handlers."""

@@ -7,6 +7,7 @@ at 50 % fat.
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,20 @@ def fat_and_water(
     (2.0, 8.0)
     """
     return (in_phase - out_phase) / 2, (in_phase + out_phase) / 2
+
+
+Signal = TypeVar("Signal", float, NDArray[np.float64])
+
+
+def mfi_percent(fat: Signal, water: Signal) -> Signal:
+    """Muscle fat infiltration 100 F / (F + W), percent, of sums or means over voxels with signal.
+
+    Examples
+    --------
+    >>> mfi_percent(20.0, 80.0)
+    20.0
+    """
+    return 100 * fat / (fat + water)
 
 
 def fat_fraction_percent(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.grid import Grid
+from bids_mfi.measure.dixon import mfi_percent
 from bids_mfi.measure.regions import Box
 
 EROSIONS = (1, 2)  # voxels
@@ -106,4 +107,4 @@ def _mfi_percent(water: NDArray[np.float64], fat: NDArray[np.float64]) -> float:
     water, fat = water.astype(np.float64), fat.astype(np.float64)
     signal = (water + fat) > 0
     fat_sum, water_sum = float(fat[signal].sum()), float(water[signal].sum())
-    return 100 * fat_sum / (fat_sum + water_sum) if signal.any() else math.nan
+    return mfi_percent(fat_sum, water_sum) if signal.any() else math.nan

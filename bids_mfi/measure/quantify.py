@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_mfi.measure.dixon import fat_fraction_percent
+from bids_mfi.measure.dixon import fat_fraction_percent, mfi_percent
 from bids_mfi.measure.erosion import measure_eroded_mfi
 from bids_mfi.measure.regions import NOWHERE, find_boxes
 from bids_mfi.muscles import Muscle, MuscleTable
@@ -213,7 +213,7 @@ def measure_fat(water: NDArray[np.float64], fat: NDArray[np.float64]) -> dict[st
     return {
         "fat_mean": fat_mean,
         "water_mean": water_mean,
-        "mfi_percent": 100 * fat_mean / (fat_mean + water_mean),
+        "mfi_percent": mfi_percent(fat_mean, water_mean),
         "mfi_voxelwise_percent": float(fractions.mean()) if measured else float("nan"),
         "mfi_median_percent": float(np.median(fractions)) if measured else float("nan"),
         "near_fold_percent": _share_percent(fractions > NEAR_FOLD_PERCENT),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_mfi.grid import Grid, reorient
+from bids_mfi.measure.dixon import mfi_percent
 from bids_mfi.measure.levels import UPRIGHT, pixel_area_mm2
 from bids_mfi.measure.regions import find_boxes
 from bids_mfi.muscles import Muscle, MuscleTable
@@ -92,8 +93,8 @@ def _sum_slices(
     fat_sum = np.where(signal, fat, 0.0).sum(axis=(0, 1))
     water_sum = np.where(signal, water, 0.0).sum(axis=(0, 1))
     measured = signal.any(axis=(0, 1))
-    total = np.where(measured, fat_sum + water_sum, np.nan)
-    return mask.sum(axis=(0, 1)), 100 * fat_sum / total
+    water_sum = np.where(measured, water_sum, np.nan)
+    return mask.sum(axis=(0, 1)), mfi_percent(fat_sum, water_sum)
 
 
 class _Planes:

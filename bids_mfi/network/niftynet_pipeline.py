@@ -12,8 +12,8 @@ foreground (:func:`find_filled_foreground`), landmarks (:func:`map_to_percentile
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -22,6 +22,7 @@ from scipy import ndimage
 
 from bids_mfi.errors import PairError
 from bids_mfi.grid import Grid
+from bids_mfi.threads import call_in_threads
 
 LANDMARK_PROBABILITIES = (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9)
 LANDMARKS = 2 + len(LANDMARK_PROBABILITIES)
@@ -243,8 +244,8 @@ def standardise_as_niftynet(
     ) -> NDArray[np.float32]:
         return whiten_foreground(map_to_percentiles(volume, foreground, row, cutoff), foreground)
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        return np.stack(list(pool.map(standardise_channel, padded, landmarks)))
+    channels = [partial(standardise_channel, *pair) for pair in zip(padded, landmarks, strict=True)]
+    return np.stack(call_in_threads(channels, threads))
 
 
 # ------------------------------------------------------------------------------------- windows

@@ -7,7 +7,6 @@ knows the graph, so names and tracebacks are all that the two exchange; results 
 import logging
 import multiprocessing
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -17,7 +16,7 @@ from typing import Any
 
 from bids_mfi.participant.plugin_multiproc import KILLED, LONGEST_END_S, start_worker
 from bids_mfi.printing import printable_output
-from bids_mfi.signals import ENDING, block_signals, hold_signals
+from bids_mfi.signals import block_signals, hold_signals, leave_signals
 
 
 class SecondProcess:
@@ -111,9 +110,7 @@ def _serve(
 ) -> None:
     """Run nodes by their names until the connection ends; the parent alone handles signals."""
     other_end.close()
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    leave_signals()
     start_worker(os.getcwd(), parent)
     _open_own_streams()
     with printable_output():
